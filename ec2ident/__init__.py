@@ -1,0 +1,40 @@
+"""Is this machine Amazon EC2, how sure are we, and can it prove it?
+
+Importing costs nothing: each public name is loaded from its module when it is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_HOME = {
+    "Ec2IdentError": "errors",
+    "FirmwareError": "errors",
+    "ImdsError": "errors",
+    "MalformedError": "errors",
+    "UnverifiableError": "errors",
+    "VerificationError": "errors",
+    "Fact": "model",
+    "Kind": "model",
+    "Level": "model",
+    "Reason": "model",
+}
+
+__all__ = sorted([*_HOME])
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,37 @@
+"""The error tree: whose fault it is, and the reason as a value that a program can compare."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .model import Reason
+
+
+class Ec2IdentError(Exception):
+    """The root of every error that this package raises on purpose; never raised itself."""
+
+
+class MalformedError(Ec2IdentError, ValueError):
+    """The bytes are not what they should be: base64, BER, CMS, JSON, or a document without its fields."""
+
+
+class UnverifiableError(Ec2IdentError):
+    """Nothing to verify with: no certificate is known for this region and kind. Not the same as a wrong signature."""
+
+
+class FirmwareError(Ec2IdentError):
+    """Firmware facts could not be read, or make no sense."""
+
+
+class _ReasonedError(Ec2IdentError):
+    def __init__(self, message: str, reason: Reason) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class VerificationError(_ReasonedError):
+    """The signature, or what it is about, is wrong. `reason` says which step of the proof failed."""
+
+
+class ImdsError(_ReasonedError):
+    """The metadata service gave no usable answer. `reason` says why; the text says what to do about it."""

@@ -1,0 +1,68 @@
+"""Packaging: the one place for metadata, packages, dependencies and entry points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="ec2ident",
+    version="0.1.0",
+    description="Is this machine Amazon EC2, and can it prove it? With an agent for policy routing.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The ec2ident developers",
+    license="Apache-2.0",
+    python_requires=">=3.9",
+    packages=[
+        *find_packages(".", include=["ec2ident", "ec2ident.*"]),
+        *find_packages("agent", include=["ec2ident_agent", "ec2ident_agent.*"]),
+    ],
+    package_dir={"ec2ident_agent": "agent/ec2ident_agent"},
+    package_data={
+        "ec2ident": ["py.typed", "certificates/*"],
+        "ec2ident_agent": ["py.typed", "data/*", "data/**/*"],
+    },
+    install_requires=[
+        "requests>=2.28",
+        "cryptography>=42",
+        "psutil>=5.9",
+        "pyroute2>=0.9.3; sys_platform == 'linux'",
+        # The standard library has a TOML reader from Python 3.11 on.
+        "tomli>=2.0; python_version < '3.11'",
+    ],
+    extras_require={
+        "dev": [
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-timeout",
+            "responses",
+            "ruff",
+            "types-psutil",
+            "types-requests",
+            "typing_extensions",
+        ],
+    },
+    entry_points={
+        "console_scripts": [
+            "ec2ident = ec2ident.cli:main",
+            "ec2ident-agent = ec2ident_agent.cli:main",
+        ],
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: System Administrators",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Networking",
+        "Typing :: Typed",
+    ],
+)
