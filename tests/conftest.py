@@ -1,0 +1,21 @@
+"""What every test may use: the --full switch, and the honest skip of tests that need root."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run real daemons, clusters and virtual machines")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    root = sys.platform == "linux" and os.geteuid() == 0
+    for item in items:
+        if item.get_closest_marker("full") and not config.getoption("--full"):
+            item.add_marker(pytest.mark.skip(reason="takes long: runs with --full"))
+        if item.get_closest_marker("root") and not root:
+            item.add_marker(pytest.mark.skip(reason="needs root on Linux, for a network namespace of its own"))

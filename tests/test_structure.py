@@ -1,0 +1,172 @@
+"""Who may import whom, and what an import may cost: the walls of the house."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parent.parent
+LIBRARY = TOP / "ec2ident"
+AGENT = TOP / "agent" / "ec2ident_agent"
+
+#: A foreign library is imported in one place, where its errors are translated: only these files may name it.
+ALONE = {
+    "requests": {"ec2ident/imds.py"},
+    "urllib3": {"ec2ident/imds.py"},
+    "psutil": {"ec2ident/host.py"},
+    "pyroute2": {"agent/ec2ident_agent/netlink.py"},
+    "botocore": {"agent/ec2ident_agent/failover/aws.py"},
+    "boto3": set[str](),
+    "dataclasses": set[str](),
+    "pytest": {"ec2ident/testing/pytest_plugin.py"},
+}
+
+#: Modules without any effect: they may import pure modules only.
+PURE = {
+    "ec2ident/value.py",
+    "ec2ident/errors.py",
+    "ec2ident/model.py",
+    "ec2ident/document.py",
+    "ec2ident/ber.py",
+    "ec2ident/cms.py",
+    "ec2ident/firmware.py",
+    "ec2ident/weigh.py",
+    "ec2ident/partitions.py",
+    "ec2ident/policy.py",
+    "agent/ec2ident_agent/items.py",
+    "agent/ec2ident_agent/profile.py",
+}
+
+#: What a pure module never touches: files, sockets, processes, clocks.
+EFFECTS = {
+    "os",
+    "io",
+    "socket",
+    "_socket",
+    "subprocess",
+    "time",
+    "select",
+    "fcntl",
+    "random",
+    "pathlib",
+    "threading",
+    "signal",
+}
+
+#: What costs more than it may on the way to a hook's "nothing to do".
+HEAVY = ("requests", "cryptography", "psutil", "pyroute2", "asyncio", "ssl")
+
+
+def modules() -> list[Path]:
+    return sorted([*LIBRARY.rglob("*.py"), *AGENT.rglob("*.py")])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(TOP).as_posix()
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute dotted names of all that a module imports when it runs, in functions too."""
+    package = list(path.relative_to(TOP / "agent" if AGENT in path.parents else TOP).with_suffix("").parts)
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and is_type_checking(node):
+            for branch in node.orelse:
+                visit(branch)
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: -node.level] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            found.update(f"{stem}.{alias.name}" for alias in node.names)
+            found.add(stem)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("library", sorted(ALONE))
+def test_each_foreign_library_has_one_importer(library: str) -> None:
+    """Its errors are translated in that one file; nobody else has heard of them."""
+    importers = {name_of(path) for path in modules() if library in roots(path)}
+
+    assert importers <= ALONE[library]
+
+
+def test_only_the_host_module_starts_programs() -> None:
+    """In the library, programs are started in one place, with a time limit."""
+    importers = {name_of(path) for path in LIBRARY.rglob("*.py") if "subprocess" in roots(path)}
+
+    assert importers <= {"ec2ident/host.py"}
+
+
+def test_the_library_never_imports_the_agent() -> None:
+    """Dependencies point one way: an application that verifies documents does not carry a network agent."""
+    assert [] == [name_of(path) for path in LIBRARY.rglob("*.py") if "ec2ident_agent" in roots(path)]
+
+
+def test_only_failover_imports_failover() -> None:
+    """The agent runs without the extra: failover may use the agent's engine, never the other way."""
+    guilty = [
+        name_of(path)
+        for path in AGENT.rglob("*.py")
+        if AGENT / "failover" not in path.parents
+        and any(name.startswith("ec2ident_agent.failover") for name in imports(path))
+    ]
+
+    assert [] == guilty
+
+
+def test_only_the_command_line_reads_arguments() -> None:
+    """argparse belongs to the cli modules; the rest is a library."""
+    importers = {name_of(path) for path in modules() if "argparse" in roots(path)}
+
+    assert all(name.endswith(("cli.py", "__main__.py")) for name in importers), importers
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_a_pure_module_has_no_effects(name: str) -> None:
+    """It imports nothing that reads a file, a socket, a clock or a process, and only pure modules of ours."""
+    path = TOP / name
+    assert path.exists()
+
+    assert set() == roots(path) & EFFECTS
+    ours = {found for found in imports(path) if found.split(".")[0] in ("ec2ident", "ec2ident_agent")}
+    pure = {p.replace("agent/ec2ident_agent", "ec2ident_agent").removesuffix(".py").replace("/", ".") for p in PURE}
+    packages = {"ec2ident", "ec2ident_agent"}
+    assert [] == [found for found in ours if found not in packages | pure and found.rpartition(".")[0] not in pure]
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has after a statement."""
+    code = f"import sys\n{statement}\nprint(*sorted(sys.modules))"
+    path = ":".join([str(TOP), str(TOP / "agent")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("package", ["ec2ident", "ec2ident_agent"])
+def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
+    """An import costs nothing: each public name is loaded when it is first used."""
+    added = loaded_by(f"import {package}") - loaded_by("pass")
+
+    assert set() == added & {*HEAVY, "typing", "dataclasses", "argparse", "json", "re", "enum"}
+    assert {name for name in added if name.split(".")[0] not in ("ec2ident", "ec2ident_agent")} <= {"__future__"}
