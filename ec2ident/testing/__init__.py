@@ -1,0 +1,45 @@
+"""A metadata service like EC2's for tests: real headers, real error codes, and documents that are really signed.
+
+    from ec2ident.testing import MetadataService
+
+    with MetadataService() as imds:
+        assert ec2ident.detect(imds=imds.endpoint, ...)
+
+See docs/testing.md. Importing costs nothing: each public name is loaded from its module when it is first used.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .behaviour import BEHAVIOURS, Behaviour
+    from .instance import Instance, Interface
+    from .service import Exchange, MetadataService
+
+_HOME = {
+    "BEHAVIOURS": "behaviour",
+    "Behaviour": "behaviour",
+    "Instance": "instance",
+    "Interface": "instance",
+    "Exchange": "service",
+    "MetadataService": "service",
+}
+
+__all__ = ["BEHAVIOURS", "Behaviour", "Exchange", "Instance", "Interface", "MetadataService"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
