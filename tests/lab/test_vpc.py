@@ -5,6 +5,7 @@ The expectations were measured with plain `ip` commands; they say nothing about 
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -280,6 +281,32 @@ def test_the_metadata_addresses_are_reached_from_the_node(vpc: Vpc) -> None:
     """They are the router's own; a service that listens there is one that the node can ask, over both families."""
     with Echo(vpc.router):
         assert all(ask(vpc.node, address) for address in METADATA)
+
+
+def from_metadata(vpc: Vpc, path: str) -> str:
+    """What the service tells a plain HTTP client in the node, with a token as IMDSv2 wants it."""
+    with vpc.node.entered():
+        talking = http.client.HTTPConnection(METADATA[0], timeout=5)
+        talking.request("PUT", "/latest/api/token", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+        token = talking.getresponse().read().decode()
+        talking = http.client.HTTPConnection(METADATA[0], timeout=5)
+        talking.request("GET", f"/latest/{path}", headers={"X-aws-ec2-metadata-token": token})
+        return talking.getresponse().read().decode()
+
+
+def test_the_metadata_service_knows_what_is_attached(vpc: Vpc) -> None:
+    """It follows each attach and detach, and describes each interface as the VPC has it."""
+    eth0, eth1 = vpc.enis["eth0"], vpc.enis["eth1"]
+    vpc.serve_metadata()
+    macs = "meta-data/network/interfaces/macs"
+
+    assert from_metadata(vpc, f"{macs}/").split() == [f"{eth0.mac}/", f"{eth1.mac}/"]
+    assert from_metadata(vpc, f"{macs}/{eth1.mac}/local-ipv4s") == eth1.address
+    assert from_metadata(vpc, f"{macs}/{eth1.mac}/device-number") == "1"
+    vpc.detach("eth1")
+    assert from_metadata(vpc, f"{macs}/").split() == [f"{eth0.mac}/"]
+    vpc.attach("eth1", listed_after=3600)
+    assert from_metadata(vpc, f"{macs}/").split() == [f"{eth0.mac}/"]
 
 
 def test_a_thread_inside_does_not_move_the_others(vpc: Vpc) -> None:

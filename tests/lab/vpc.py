@@ -26,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from ec2ident.testing import Instance, Interface, MetadataService
+
 CIDR = "10.0.0.0/16"
 CIDR6 = "2001:db8:ec2::/56"
 #: "Subnet CIDR blocks": the first address of a subnet is its router's; the same link-local one in every subnet.
@@ -86,6 +88,9 @@ class Vpc:
         self.router = Namespace(unique("router"))
         self.client = Client(unique("client"))
         self.enis: dict[str, Eni] = {}
+        self._attached: dict[str, Eni] = {}
+        #: The metadata service, once `serve_metadata` was called.
+        self.metadata: MetadataService | None = None
         #: IPv6 source -> the interface that it may come from.
         self._sources: dict[str, str] = {}
         self._inside = ExitStack()
@@ -113,11 +118,12 @@ class Vpc:
 
     # The node's interfaces
 
-    def attach(self, name: str, *, subnet: int | None = None, configured: bool | None = None) -> Eni:
+    def attach(self, name: str, *, subnet: int | None = None, configured: bool | None = None, **late: float) -> Eni:
         """Attach an interface to the running node, and configure it unless the lab is bare.
 
         Its subnet is by default the number in its name. An interface that was detached comes back with the same MAC
-        and addresses.
+        and addresses. The metadata service learns of it at once, or as late as `listed_after=` and `numbered_after=`
+        (seconds) say.
         """
         eni = self.enis.get(name) or self._create(name, _number(name) if subnet is None else subnet)
         link = f"link add {_port(name)} type veth peer name {name} address {eni.mac} netns {self.node.name}"
@@ -134,6 +140,9 @@ class Vpc:
         self.router.sysctl({f"ipv4/neigh/{_port(name)}/proxy_delay": 0})
         self._let_source_pass(eni.name, eni.address6)
         self.router.ip(f"-6 rule add iif {_port(name)} priority 200 blackhole")
+        self._attached[name] = eni
+        if self.metadata:
+            self.metadata.attach(_described(eni), **late)
         if configured if configured is not None else not self.bare:
             self.configure(name)
         return eni
@@ -144,6 +153,9 @@ class Vpc:
         for address in [address for address, at in self._sources.items() if at == name]:
             self._forget_source(address)
         self.router.ip(f"-6 rule delete iif {_port(name)} priority 200")
+        del self._attached[name]
+        if self.metadata:
+            self.metadata.detach(self.enis[name].mac)
 
     def configure(self, name: str) -> None:
         """Do in the node what DHCP and router advertisements would: link up, address, default route, both families."""
@@ -158,6 +170,24 @@ class Vpc:
             f"route add default via {ROUTER6} dev {name} proto ra metric {metric}",
         )
         self._settle(name)
+
+    # The metadata service
+
+    def serve_metadata(self, instance: Instance | None = None) -> MetadataService:
+        """Start a metadata service that knows the attached interfaces, at both well-known addresses.
+
+        `instance` gives everything else about the machine. The service ends with the lab.
+        """
+        from ec2ident.testing import Instance, MetadataService
+        from ec2ident.testing.server import listeners
+        from ec2ident.value import replace
+
+        described = tuple(_described(eni) for eni in self._attached.values())
+        with self.router.entered():
+            sockets = listeners(METADATA, 80)
+        service = MetadataService(replace(instance or Instance(), interfaces=described), listeners=sockets)
+        self.metadata = self._inside.enter_context(service)
+        return service
 
     # The VPC's routes
 
@@ -230,6 +260,22 @@ class Vpc:
 def _port(name: str) -> str:
     """The router's end of an interface's link."""
     return f"to-{name}"
+
+
+def _described(eni: Eni) -> Interface:
+    """The interface as the metadata service describes it."""
+    from ec2ident.testing import Interface
+
+    return Interface(
+        mac=eni.mac,
+        subnet=eni.subnet,
+        private_ips=(eni.address,),
+        device_number=_number(eni.name),
+        subnets_ipv6=(eni.subnet6,),
+        ipv6s=(eni.address6,),
+        vpc_cidrs=(CIDR,),
+        vpc_cidrs_ipv6=(CIDR6,),
+    )
 
 
 def _number(name: str) -> int:
