@@ -17,6 +17,7 @@ _HOME = {
     "UnverifiableError": "errors",
     "VerificationError": "errors",
     "Fact": "model",
+    "Imds": "imds",
     "Kind": "model",
     "Level": "model",
     "Reason": "model",

@@ -15,8 +15,8 @@ AGENT = TOP / "agent" / "ec2ident_agent"
 
 #: A foreign library is imported in one place, where its errors are translated: only these files may name it.
 ALONE = {
-    "requests": {"ec2ident/imds.py"},
-    "urllib3": {"ec2ident/imds.py"},
+    "requests": {"ec2ident/exchange.py"},
+    "urllib3": {"ec2ident/exchange.py"},
     "psutil": {"ec2ident/host.py"},
     "pyroute2": {"agent/ec2ident_agent/netlink.py"},
     "botocore": {"agent/ec2ident_agent/failover/aws.py"},
