@@ -6,6 +6,11 @@ from enum import Enum, IntEnum
 
 from .value import Value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime
+    from ipaddress import IPv4Address, IPv6Address
+
 
 class Level(IntEnum):
     """How strong the evidence is. Levels compare: `verdict.level >= Level.CLAIM`."""
@@ -93,3 +98,61 @@ class Fact(Value):
     value: str | None = None
     source: str = ""
     unknown: str | None = None
+
+
+class IdentityDocument(Value):
+    """What an instance identity document says, typed. `raw` is the bytes that the signature covers, exactly.
+
+    Fields by their AWS names in snake case ("Instance identity documents for Amazon EC2 instances"). A parsed document
+    is only a claim: an `Identity` holds one that was proven.
+    """
+
+    raw: bytes
+    #: Twelve digits, leading zeros included.
+    account_id: str
+    architecture: str
+    availability_zone: str
+    image_id: str
+    instance_id: str
+    instance_type: str
+    #: When the instance was last started, not when it was first launched; aware, UTC.
+    pending_time: datetime
+    #: None where an instance has no IPv4 address and the document says null.
+    private_ip: IPv4Address | IPv6Address | None
+    region: str
+    version: str
+    kernel_id: str | None = None
+    ramdisk_id: str | None = None
+    billing_products: tuple[str, ...] = ()
+    devpay_product_codes: tuple[str, ...] = ()
+    marketplace_product_codes: tuple[str, ...] = ()
+    #: Fields that this version does not know, as (name, value): lists as tuples, objects as tuples of pairs.
+    extra: tuple[tuple[str, object], ...] = ()
+
+
+class Identity(Value):
+    """A document that AWS signed: whoever holds one knows that the proof was done. Only `ec2ident.verify` makes one."""
+
+    document: IdentityDocument
+    kind: Kind
+    #: The key is below today's strength limits: RSA-1024 or DSA-1024 with SHA-1.
+    legacy: bool
+    region: str
+    partition: str
+    #: When AWS signed, aware, UTC; None for the kind `signature`, which does not say. It may be long after
+    #: `document.pending_time`, and says nothing about when the document was fetched.
+    signed_at: datetime | None
+    #: SHA-256 of the SubjectPublicKeyInfo (DER) that the signature verifies with, in hex.
+    key_sha256: str
+    #: What is true but weaker than one might think, one sentence each.
+    warnings: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        raise TypeError("an Identity is what ec2ident.verify returns: it cannot be made by hand")
+
+    @classmethod
+    def _proven(cls, **fields: object) -> Identity:
+        """For `verify` alone, when every step of the proof is done."""
+        identity = cls.__new__(cls)
+        identity.__dict__.update({name: fields[name] for name in cls._fields})
+        return identity
