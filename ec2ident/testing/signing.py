@@ -50,7 +50,7 @@ class Form(Value):
 TODAY = Form()
 
 
-class ThrowAwayAuthority:
+class Authority:
     """Signs documents as AWS does, with keys of its own that nobody trusts unless told to. Made keys stay in memory.
 
     `china` makes the pkcs7 key RSA-2048, as in the partition aws-cn; elsewhere it is DSA-1024.
