@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
+
+from ec2ident.model import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .instance import Instance
+    from .signing import Authority
+
+#: EC2 signs one to thirteen seconds after the launch.
+_SIGNED_AFTER = timedelta(seconds=5)
+
+
+def items(instance: Instance, authority: Authority) -> dict[str, bytes]:
+    """The document and its three signatures by their names, in the order in which EC2 lists them."""
+    text = document(instance)
+    signed_at = datetime.fromisoformat(instance.pending_time.replace("Z", "+00:00")) + _SIGNED_AFTER
+    signed = {str(kind): authority.sign(text, kind, signed_at).encode() for kind in Kind}
+    return {"rsa2048": signed["rsa2048"], "document": text, **signed}
 
 
 def document(instance: Instance) -> bytes:
@@ -27,7 +42,7 @@ def document(instance: Instance) -> bytes:
         "instanceType": instance.instance_type,
         "kernelId": None,
         "pendingTime": instance.pending_time,
-        "privateIp": instance.private_ip,
+        "privateIp": instance.private_ip or None,
         "ramdiskId": None,
         "region": instance.region,
         "version": "2017-09-30",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from datetime import datetime
 
 from ec2ident.value import Value, as_dict, replace
 
@@ -95,6 +96,7 @@ class Instance(Value):
     def __post_init__(self) -> None:
         if not self.interfaces:
             raise ValueError("an instance has at least one interface")
+        datetime.strptime(self.pending_time, "%Y-%m-%dT%H:%M:%SZ")
         macs = [interface.mac for interface in self.interfaces]
         if len(set(macs)) != len(macs):
             raise ValueError(f"two interfaces with one MAC: {', '.join(macs)}")

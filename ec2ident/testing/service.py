@@ -72,8 +72,9 @@ class MetadataService:
     """A metadata service; use it as a context manager, or call `start` and `stop`.
 
     `host` is one address or several (`("127.0.0.1", "::1")`), `port` 0 takes a free port. `listeners` are sockets that
-    listen already, in whatever network namespace they were made, and take the place of both. `clock` gives seconds
-    since the epoch. An `authority` that is given can be shared between services: making its keys takes a moment.
+    listen already, in whatever network namespace they were made, and take the place of both. An `authority` that is
+    given can be shared between services: making its keys takes a moment. `clock` gives seconds since the epoch; `log`
+    is called with every request.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class MetadataService:
         listeners: Sequence[socket.socket] = (),
         authority: Authority | None = None,
         clock: Callable[[], float] = time.time,
+        log: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.instance = instance or Instance()
         self.host = (host,) if isinstance(host, str) else tuple(host)
@@ -92,6 +94,7 @@ class MetadataService:
         self._listeners = list(listeners)
         self._authority = authority
         self._clock = clock
+        self._log = log
         self._started = clock()
         self._tokens = Tokens()
         self._rules: list[_Rule] = []
@@ -143,13 +146,13 @@ class MetadataService:
             if self._authority is None:
                 from .signing import Authority
 
-                self._authority = Authority()
+                self._authority = Authority(china=self.instance.partition == "aws-cn")
             return self._authority
 
     @property
     def trust(self) -> TrustStore:
         """A trust store that trusts this service's authority for the instance's region."""
-        return self.authority.trust(self.instance.region)
+        return self.authority.trust(self.instance.region, self.instance.partition)
 
     def attach(self, interface: Interface, *, listed_after: float = 0, numbered_after: float = 0) -> None:
         """Attach an interface, which the service learns of as late as EC2's does.
@@ -179,7 +182,10 @@ class MetadataService:
 
     def behave(self, do: str, **how: Any) -> Behaviour:
         """Add a behaviour by its name; the fields of `Behaviour` say for which requests. Raises ValueError."""
-        behaviour = Behaviour(do, **how)
+        return self.add(Behaviour(do, **how))
+
+    def add(self, behaviour: Behaviour) -> Behaviour:
+        """Add a behaviour that is made already; its times count from now."""
         with self._lock:
             self._rules.append(_Rule(behaviour, self._clock()))
         return behaviour
@@ -267,3 +273,5 @@ class MetadataService:
         )
         with self._lock:
             self._requests.append(seen)
+        if self._log is not None:
+            self._log(seen)

@@ -1,0 +1,182 @@
+"""`python -m ec2ident.testing`: the metadata service as a process, and `tell` to steer one that runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from ec2ident.model import Kind
+
+from . import control
+from .behaviour import BEHAVIOURS, Behaviour
+from .instance import Instance, from_dict
+from .service import Exchange, MetadataService
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_EPILOG = f"""\
+behaviours: {", ".join(BEHAVIOURS)}
+verbs of tell: {", ".join(control.VERBS)}
+exit codes: 0 done · 2 usage · 4 cannot listen, or the order was refused
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _tell(words[1:]) if words[:1] == ["tell"] else _serve(words)
+    except (OSError, ValueError) as error:
+        print(f"ec2ident.testing: {error}", file=sys.stderr)
+        return 4
+
+
+def _serve(words: list[str]) -> int:
+    parser = _parser()
+    options = parser.parse_args(words)
+    try:
+        service = _service(options)
+    except (TypeError, ValueError) as error:
+        parser.error(str(error))
+    signal.signal(signal.SIGTERM, _interrupt)
+    listener = control.listen(options.control) if options.control else None
+    try:
+        with service:
+            _announce(service, options)
+            _work(service, listener)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if listener is not None:
+            listener.close()
+            Path(options.control).unlink(missing_ok=True)
+    return 0
+
+
+def _service(options: argparse.Namespace) -> MetadataService:
+    log = None if options.quiet else _log
+    hosts = options.host or ["127.0.0.1"]
+    service = MetadataService(_instance(options), host=hosts, port=options.port, log=log)
+    for text in options.behave:
+        name, *fields = text.split() or [""]
+        service.add(Behaviour(name, **_pairs(fields)))
+    return service
+
+
+def _work(service: MetadataService, listener: Any) -> None:
+    if listener is not None:
+        control.serve(listener, service)
+    threading.Event().wait()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _announce(service: MetadataService, options: argparse.Namespace) -> None:
+    """Say on stdout what a caller needs to know, a word and its value a line; the last line is `ready`."""
+    if options.certificates:
+        for path in _write_certificates(service, Path(options.certificates)):
+            print(f"certificate {path}")
+    for endpoint in service.endpoints:
+        print(f"endpoint {endpoint}")
+    print(f"instance {service.instance.instance_id} in {service.instance.region}")
+    if options.control:
+        print(f"control {options.control}")
+    print("ready", flush=True)
+
+
+def _write_certificates(service: MetadataService, directory: Path) -> list[Path]:
+    """What a verifier in another process needs to trust this service: a PEM file for each kind, and nothing secret."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{kind}.pem" for kind in Kind]
+    for kind, path in zip(Kind, paths):
+        path.write_text(service.authority.certificate(kind), encoding="ascii")
+    return paths
+
+
+def _log(seen: Exchange) -> None:
+    status = "-" if seen.status is None else seen.status
+    line = f"{seen.time:.3f} {seen.source} {seen.method} {seen.path} {status} token={seen.token}"
+    print(line, file=sys.stderr, flush=True)
+
+
+def _instance(options: argparse.Namespace) -> Instance:
+    given = {
+        "region": options.region,
+        "availability_zone": options.availability_zone,
+        "instance_id": options.instance_id,
+        "account_id": options.account_id,
+    }
+    data = json.loads(Path(options.instance).read_text(encoding="utf-8")) if options.instance else {}
+    if not isinstance(data, dict):
+        raise ValueError(f"{options.instance}: not a JSON object")
+    return from_dict({**data, **{name: value for name, value in given.items() if value is not None}})
+
+
+def _tell(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ec2ident.testing tell", description="Steer a service that runs.")
+    parser.add_argument("socket", help="what the service was given as --control")
+    parser.add_argument("verb", choices=list(control.VERBS))
+    parser.add_argument("argument", nargs="*", help="NAME=VALUE; the value is JSON, or else text")
+    options = parser.parse_args(words)
+    try:
+        arguments = _pairs(options.argument)
+    except ValueError as error:
+        parser.error(str(error))
+    answer = control.Remote(options.socket).tell(options.verb, **arguments)
+    if answer is not None:
+        print(json.dumps(answer, indent=2))
+    return 0
+
+
+def _pairs(words: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE words as arguments. Raises ValueError."""
+    pairs: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{word!r} is not NAME=VALUE")
+        try:
+            pairs[name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            pairs[name.replace("-", "_")] = value
+    return pairs
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ec2ident.testing",
+        description="A metadata service like EC2's. `tell SOCKET VERB …` steers one that runs.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", action="append", help="address to listen on; can be repeated (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one)")
+    parser.add_argument("--region", help="region of the instance (default eu-west-1)")
+    parser.add_argument("--availability-zone", help="its availability zone (default: the region's a)")
+    parser.add_argument("--instance-id", help="its id")
+    parser.add_argument("--account-id", help="its account")
+    parser.add_argument("--instance", metavar="FILE", help="JSON file with any field of ec2ident.testing.Instance")
+    parser.add_argument(
+        *("--behave", "-b"),
+        action="append",
+        default=[],
+        metavar="'NAME [FIELD=VALUE …]'",
+        help="behave so from the start",
+    )
+    parser.add_argument("--control", metavar="SOCKET", help="Unix socket to steer the service by")
+    parser.add_argument("--certificates", metavar="DIR", help="write the authority's certificates there, as KIND.pem")
+    parser.add_argument("--quiet", "-q", action="store_true", help="do not log requests on stderr")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
