@@ -15,19 +15,32 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .behaviour import BEHAVIOURS, Behaviour
+    from .control import Remote
     from .instance import Instance, Interface
     from .service import Exchange, MetadataService
+    from .signing import Authority
 
 _HOME = {
+    "Authority": "signing",
     "BEHAVIOURS": "behaviour",
     "Behaviour": "behaviour",
     "Instance": "instance",
     "Interface": "instance",
     "Exchange": "service",
     "MetadataService": "service",
+    "Remote": "control",
 }
 
-__all__ = ["BEHAVIOURS", "Behaviour", "Exchange", "Instance", "Interface", "MetadataService"]
+__all__ = [
+    "BEHAVIOURS",
+    "Authority",
+    "Behaviour",
+    "Exchange",
+    "Instance",
+    "Interface",
+    "MetadataService",
+    "Remote",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from ec2ident.model import Kind
 
 from . import control
 from .behaviour import BEHAVIOURS, Behaviour
-from .instance import Instance, from_dict
+from .instance import Instance, checked, from_dict
 from .service import Exchange, MetadataService
 
 TYPE_CHECKING = False
@@ -33,9 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _tell(words[1:]) if words[:1] == ["tell"] else _serve(words)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        print(f"ec2ident.testing: {_said(error)}", file=sys.stderr)
+    except ValueError as error:
         print(f"ec2ident.testing: {error}", file=sys.stderr)
-        return 4
+    return 4
+
+
+def _said(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
 def _serve(words: list[str]) -> int:
@@ -43,7 +49,7 @@ def _serve(words: list[str]) -> int:
     options = parser.parse_args(words)
     try:
         service = _service(options)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, _interrupt)
     listener = control.listen(options.control) if options.control else None
@@ -66,7 +72,7 @@ def _service(options: argparse.Namespace) -> MetadataService:
     service = MetadataService(_instance(options), host=hosts, port=options.port, log=log)
     for text in options.behave:
         name, *fields = text.split() or [""]
-        service.add(Behaviour(name, **_pairs(fields)))
+        service.add(checked(Behaviour, {"do": name, **_pairs(fields)}))
     return service
 
 

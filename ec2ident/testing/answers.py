@@ -47,8 +47,8 @@ class Call(Value):
 def answer(call: Call, state: State) -> Response:
     """The response of EC2 to one request."""
     request = call.request
-    if request.path == TOKEN_PATH and call.token_api:
-        return _token(request, state)
+    if request.path == TOKEN_PATH:
+        return _token(request, state) if call.token_api else wire.page(404, state.now)
     if request.method not in ("GET", "HEAD"):
         return wire.empty(405, state.now, allow="OPTIONS, GET, HEAD")
     presented = call.token_api and request.header(wire.TOKEN_HEADER) is not None

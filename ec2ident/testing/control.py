@@ -11,10 +11,12 @@ import contextlib
 import json
 import os
 import socket
+import stat
 
 from ec2ident.value import as_dict
 
-from .instance import from_dict, interface_from_dict, to_dict
+from .behaviour import Behaviour
+from .instance import checked, from_dict, interface_from_dict, to_dict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +45,9 @@ def obey(service: MetadataService, order: dict[str, Any]) -> Any:
 
 
 def _behave(service: MetadataService, **how: Any) -> None:
-    service.behave(**how)
+    if "do" not in how:
+        raise ValueError("behave: do is missing, such as do=hop-limit")
+    service.add(checked(Behaviour, how))
 
 
 def _instance(service: MetadataService, **changes: Any) -> dict[str, Any]:
@@ -65,8 +69,8 @@ def _detach(service: MetadataService, mac: str) -> dict[str, Any]:
 
 
 def _assign(service: MetadataService, mac: str, **changes: Any) -> dict[str, Any]:
-    old = as_dict(service.instance.interface(mac))
-    service.assign(mac, **as_dict(interface_from_dict({**old, **changes})))
+    new = interface_from_dict({**as_dict(service.instance.interface(mac)), **changes})
+    service.assign(mac, **{name: getattr(new, name) for name in changes})
     return to_dict(service.instance)
 
 
@@ -91,7 +95,8 @@ VERBS: dict[str, Callable[..., Any]] = {
 def listen(path: str | Path) -> socket.socket:
     """A Unix socket that only this user may connect to. Raises OSError."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        if stat.S_ISSOCK(os.stat(path).st_mode):  # of a service that was killed; what is no socket is not ours
+            os.unlink(path)
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)
     try:

@@ -162,12 +162,12 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
         plain["tags"] = list(plain["tags"].items())
     if isinstance(plain.get("user_data"), str):
         plain["user_data"] = plain["user_data"].encode()
-    return _checked(Instance, plain)
+    return checked(Instance, plain)
 
 
 def interface_from_dict(data: Mapping[str, Any]) -> Interface:
     """An interface from JSON data: the fields by name. Raises ValueError."""
-    return _checked(Interface, data)
+    return checked(Interface, data)
 
 
 def to_dict(instance: Instance) -> dict[str, Any]:
@@ -179,11 +179,15 @@ def to_dict(instance: Instance) -> dict[str, Any]:
     return plain
 
 
-def _checked(cls: type[V], data: Mapping[str, Any]) -> V:
+def checked(cls: type[V], data: Mapping[str, Any]) -> V:
+    """A value of this class from JSON data. Raises ValueError that names the fields that it does not have."""
     unknown = sorted(set(data) - set(cls._fields))
     if unknown:
         raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)} (it has {', '.join(cls._fields)})")
-    return cls(**{name: _frozen(value) for name, value in data.items()})
+    try:
+        return cls(**{name: _frozen(value) for name, value in data.items()})
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__}: {error}") from None
 
 
 def _frozen(value: Any) -> Any:
