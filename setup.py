@@ -34,6 +34,8 @@ setup(
     ],
     extras_require={
         "dev": [
+            # What ec2ident/endpoints.py is made from and tested against; `scripts/check-partitions --write` moves both.
+            "botocore==1.44.5",
             "hypothesis",
             "mypy",
             "pytest",

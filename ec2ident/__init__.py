@@ -10,16 +10,23 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOME = {
+    "verify": "verification",
+    "Policy": "policy",
+    "TrustStore": "trust",
+    "IdentityDocument": "model",
+    "Identity": "model",
     "Ec2IdentError": "errors",
     "FirmwareError": "errors",
     "ImdsError": "errors",
     "MalformedError": "errors",
+    "UnknownNameError": "errors",
     "UnverifiableError": "errors",
     "VerificationError": "errors",
     "Fact": "model",
     "Imds": "imds",
     "Kind": "model",
     "Level": "model",
+    "Partition": "partitions",
     "Reason": "model",
 }
 

@@ -19,6 +19,10 @@ class UnverifiableError(Ec2IdentError):
     """Nothing to verify with: no certificate is known for this region and kind. Not the same as a wrong signature."""
 
 
+class UnknownNameError(Ec2IdentError, ValueError):
+    """A region that is like no region of AWS, or a service without an endpoint rule."""
+
+
 class FirmwareError(Ec2IdentError):
     """Firmware facts could not be read, or make no sense."""
 

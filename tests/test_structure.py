@@ -36,6 +36,7 @@ PURE = {
     "ec2ident/firmware.py",
     "ec2ident/weigh.py",
     "ec2ident/partitions.py",
+    "ec2ident/endpoints.py",
     "ec2ident/policy.py",
     "agent/ec2ident_agent/items.py",
     "agent/ec2ident_agent/profile.py",
