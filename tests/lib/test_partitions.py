@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident.errors import UnknownNameError
 from ec2ident.endpoints import SOURCE
+from ec2ident.errors import UnknownNameError
 from ec2ident.partitions import Partition, services
 
 COMMERCIAL, CHINA = Partition.of("us-east-1"), Partition.of("cn-north-1")
