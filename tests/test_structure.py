@@ -38,6 +38,8 @@ PURE = {
     "ec2ident/partitions.py",
     "ec2ident/endpoints.py",
     "ec2ident/policy.py",
+    "agent/ec2ident_agent/errors.py",
+    "agent/ec2ident_agent/inet.py",
     "agent/ec2ident_agent/items.py",
     "agent/ec2ident_agent/profile.py",
 }

@@ -1,0 +1,361 @@
+"""`/etc/ec2ident/agent.toml`: strict, because a misspelt key that is passed over is a route that is not there.
+
+    [interface.eth1]            # or any name, with  mac = "06:…"
+    subnet     = "10.0.1.0/24"  # or a list, for both families
+    router     = "10.0.1.1"     # default: the subnet's first address
+    table      = 100            # default: from card and device number
+    table_name = "MYHA"
+    priority   = 100
+    scheme     = "seed"         # or "split"
+
+    [[overlay]]
+    address = "192.168.10.10/32"
+    device  = "eth0"
+    label   = "eth0:1"          # default: the next free DEVICE:N
+    via     = "eth1"            # the interface it is routed to; default: its device
+
+Reading TOML costs more than all the rest of a status, so what was read and found right is kept beside the journal, in
+our own form, for as long as the very same file is there.
+"""
+
+from __future__ import annotations
+
+import os
+from stat import S_ISREG
+
+from ec2ident.value import Value
+
+from . import records
+from .errors import ConfigError, RefusedError, UnknownError
+from .profile import Overlay, Section, check_label
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from typing import Any, NoReturn
+
+PATH = "/etc/ec2ident/agent.toml"
+LIMIT = 1 << 20
+CACHE, CACHE_VERSION = "ec2ident-config", 1
+
+#: Seconds that a file must be old before what it said is kept: within one tick of the clock it could still change
+#: without looking changed.
+SETTLED = 2.0
+
+
+class Config(Value):
+    """All that the configuration says."""
+
+    sections: tuple[Section, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
+
+
+def load(path: str, *, required: bool, uids: Collection[int], cache: str | None, now: float) -> Config:
+    """The configuration; an empty one when there is no file and none is `required`.
+
+    `uids` may own the file; `cache` is where to keep what was read; `now` is the time in seconds since the epoch.
+    Raises ConfigError with file and line, RefusedError for a file that others could write, UnknownError for one that
+    cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if required:
+            raise ConfigError(f"{path}: no such file") from None
+        return Config()
+    except OSError as failed:
+        raise UnknownError(f"{path}: {failed.strerror}") from failed
+    try:
+        found = os.fstat(handle)
+        _refuse_unsafe(path, found, uids)
+        key = _key(path, found)
+        config = _cached(cache, key, uids) if cache else None
+        if config is None:
+            config = parse(path, os.read(handle, LIMIT + 1))
+            if cache and now - max(found.st_mtime, found.st_ctime) > SETTLED:
+                _keep(cache, key, config)
+    finally:
+        os.close(handle)
+    return config
+
+
+def parse(path: str, data: bytes) -> Config:
+    """The configuration in these bytes. Pure. Raises ConfigError with one line that says where and what."""
+    if len(data) > LIMIT:
+        raise ConfigError(f"{path}: larger than {LIMIT} bytes")
+    table = _toml(path, data)
+    unknown = [key for key in table if key not in ("interface", "overlay")]
+    if unknown:
+        raise ConfigError(f"{path}: unknown key {unknown[0]} (known: interface, overlay)")
+    interfaces, overlays = table.get("interface", {}), table.get("overlay", [])
+    if not isinstance(interfaces, dict) or not all(isinstance(each, dict) for each in interfaces.values()):
+        raise ConfigError(f"{path}: interface: write a table for each, [interface.eth1]")
+    if not isinstance(overlays, list) or not all(isinstance(each, dict) for each in overlays):
+        raise ConfigError(f"{path}: overlay: write [[overlay]] for each address")
+    try:
+        config = Config(
+            tuple(section(name, each) for name, each in interfaces.items()), tuple(overlay(each) for each in overlays)
+        )
+        _check_once(config)
+    except ConfigError as wrong:
+        raise ConfigError(f"{path}: {wrong}") from None
+    return config
+
+
+def section(name: str, keys: Mapping[str, Any]) -> Section:
+    """`[interface.NAME]`, or the same from flags. Raises ConfigError."""
+    from .inet import first
+    from .items import family
+    from .profile import check_routers
+
+    where = f"interface.{name}"
+    fields = _read(where, keys, _INTERFACE)
+    if not fields.get("mac"):
+        _device(where, name)
+    elif not name.isprintable():
+        raise ConfigError(f"{where!r}: not a name")
+    subnets, routers = fields.get("subnets", ()), fields.get("routers", ())
+    if subnets and not routers and all(family(subnet) == 4 for subnet in subnets[1:] or subnets):
+        fields["routers"] = routers = (first(subnets[0]),)
+    if subnets:
+        check_routers(name, subnets, routers)
+    return Section(name, **fields)
+
+
+def overlay(keys: Mapping[str, Any]) -> Overlay:
+    """`[[overlay]]`, or the same from flags. Raises ConfigError."""
+    where = f"overlay {keys.get('address', '')}".strip()
+    for key in ("address", "device"):
+        if key not in keys:
+            raise ConfigError(f"{where}: {key} is missing")
+    found = Overlay(**_read(where, keys, _OVERLAY))
+    check_label(found)
+    return found
+
+
+def _check_once(config: Config) -> None:
+    seen: dict[tuple[str, object], str] = {}
+    for each in config.sections:
+        for what, value in (("table", each.table), ("table_name", each.table_name), ("mac", each.mac)):
+            if value and seen.setdefault((what, value), each.name) != each.name:
+                raise ConfigError(f"{what} {value} is claimed by {seen[what, value]} and by {each.name}")
+    addresses = [each.address for each in config.overlays]
+    for address in addresses:
+        if addresses.count(address) > 1:
+            raise ConfigError(f"overlay {address} is there twice")
+
+
+# -- one value at a time ----------------------------------------------------------------------------------------------
+
+
+def _read(
+    where: str, keys: Mapping[str, Any], known: Mapping[str, tuple[str, Callable[[str, Any], Any]]]
+) -> dict[str, Any]:
+    fields = {}
+    for key, value in keys.items():
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key} (known: {', '.join(known)})")
+        field, reader = known[key]
+        fields[field] = reader(f"{where}: {key}", value)
+    return fields
+
+
+def _text(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{where} = {value!r}: not a text")
+    return value
+
+
+def _number(low: int, high: int) -> Callable[[str, Any], int]:
+    def read(where: str, value: Any) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise ConfigError(f"{where} = {value!r}: not a number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _table(where: str, value: Any) -> int:
+    found = _number(1, 0xFFFFFFFF)(where, value)
+    if found in (253, 254, 255):
+        name = {253: "default", 254: "main", 255: "local"}[found]
+        raise ConfigError(f"{where} = {found}: that is the kernel's own table {name}; choose another number")
+    return found
+
+
+def _many(reader: Callable[[str], str]) -> Callable[[str, Any], tuple[str, ...]]:
+    def read(where: str, value: Any) -> tuple[str, ...]:
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise ConfigError(f"{where} = []: empty; leave the key out for the default")
+        try:
+            return tuple(dict.fromkeys(reader(_text(where, each)) for each in values))
+        except ValueError as wrong:
+            raise ConfigError(f"{where}: {wrong}") from None
+
+    return read
+
+
+def _prefix(text: str) -> str:
+    from .inet import prefix
+
+    found = prefix(text)
+    if found.endswith("/0"):
+        raise ValueError(f"{text}: that is everything, not a subnet")
+    return found
+
+
+def _host(text: str) -> str:
+    from .inet import host
+
+    return host(text)
+
+
+def _single(where: str, value: Any) -> str:
+    from .inet import single
+
+    try:
+        return single(_text(where, value))
+    except ValueError as wrong:
+        raise ConfigError(f"{where}: {wrong}") from None
+
+
+def _mac(where: str, value: Any) -> str:
+    mac = _text(where, value).lower()
+    parts = mac.split(":")
+    if len(parts) != 6 or not all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts):
+        raise ConfigError(
+            f"{where} = {value!r}: not a MAC address, six pairs of hexadecimal digits with colons between"
+        )
+    return mac
+
+
+def _device(where: str, value: Any) -> str:
+    """A name that the kernel takes for a device (dev_valid_name): 1 to 15 bytes, no slash, colon or white space."""
+    name = _text(where, value)
+    long = len(name.encode("utf-8", "surrogateescape")) > 15
+    if long or name in (".", "..") or any(c in "/:" or c.isspace() or c == "\0" for c in name):
+        raise ConfigError(f"{where}: {name!r} is no name of a network interface")
+    return name
+
+
+def _table_name(where: str, value: Any) -> str:
+    name = _text(where, value)
+    plain = all(c.isascii() and (c.isalnum() or c in "_.-") for c in name)
+    if not plain or len(name) > 64 or name.isdigit() or name in ("main", "local", "default", "unspec", "all"):
+        raise ConfigError(
+            f"{where} = {value!r}: not a table's name: letters, digits, _ . - and not a number or a reserved name"
+        )
+    return name
+
+
+def _scheme(where: str, value: Any) -> str:
+    if value not in ("seed", "split"):
+        raise ConfigError(f"{where} = {value!r}: not a scheme (known: seed, split)")
+    return str(value)
+
+
+def _label(where: str, value: Any) -> str:
+    return _text(where, value)
+
+
+#: Key to field and reader.
+_INTERFACE: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
+    "mac": ("mac", _mac),
+    "subnet": ("subnets", _many(_prefix)),
+    "router": ("routers", _many(_host)),
+    "table": ("table", _table),
+    "table_name": ("table_name", _table_name),
+    # 0 is the local table's, and after 32765 main has answered already.
+    "priority": ("priority", _number(1, 32763)),
+    "scheme": ("scheme", _scheme),
+    "source": ("sources", _many(_prefix)),
+    "vpc": ("vpc", _many(_prefix)),
+}
+_OVERLAY: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
+    "address": ("address", _single),
+    "device": ("device", _device),
+    "label": ("label", _label),
+    "via": ("via", _device),
+}
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def _toml(path: str, data: bytes) -> dict[str, Any]:
+    try:
+        import tomllib  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        import tomli as tomllib
+    try:
+        found: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
+        return found
+    except UnicodeDecodeError as wrong:
+        line = data.count(b"\n", 0, wrong.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8") from None
+    except tomllib.TOMLDecodeError as wrong:
+        _malformed(path, str(wrong))
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+
+
+def _malformed(path: str, text: str) -> NoReturn:
+    """tomllib says `WHAT (at line N, column M)`; compilers and editors say `FILE:N: WHAT`."""
+    what, _, where = text.rpartition(" (at ")
+    line = where.partition("line ")[2].partition(",")[0]
+    place = f"{path}:{line}" if line.isdigit() else path
+    raise ConfigError(f"{place}: {what[:1].lower() + what[1:]} (at {where}" if what else f"{place}: {text}") from None
+
+
+def _refuse_unsafe(path: str, found: os.stat_result, uids: Collection[int]) -> None:
+    if not S_ISREG(found.st_mode):
+        raise ConfigError(f"{path}: not a regular file")
+    if found.st_uid not in uids:
+        raise RefusedError(f"{path}: owned by uid {found.st_uid}, not by root: chown root {path}")
+    if found.st_mode & 0o022:
+        raise RefusedError(f"{path}: others may write it (mode {found.st_mode & 0o7777:04o}): chmod go-w {path}")
+
+
+def _key(path: str, found: os.stat_result) -> str:
+    """Which file it was, and which edition of it."""
+    values = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return " ".join([*map(str, values), os.path.abspath(path)])
+
+
+def _cached(cache: str, key: str, uids: Collection[int]) -> Config | None:
+    """What the same file said when it was last read, if that is known and nobody else could have written it."""
+    try:
+        found = os.lstat(cache)
+        data = records.read(cache) if found.st_uid in uids and not found.st_mode & 0o022 else None
+        rows = records.unpack(CACHE, CACHE_VERSION, data or b"")
+        if rows[0] != (key,):
+            return None
+        sections = tuple(Section(**_unpack(row[1:])) for row in rows[1:] if row[0] == "interface")
+        return Config(sections, tuple(Overlay(*row[1:]) for row in rows[1:] if row[0] == "overlay"))
+    except (OSError, ValueError, TypeError, IndexError):
+        return None  # A cache: whatever is wrong with it, the file itself is read.
+
+
+_LISTS, _NUMBERS = ("subnets", "routers", "sources", "vpc"), ("table", "priority")
+
+
+def _unpack(row: records.Fields) -> dict[str, Any]:
+    fields: dict[str, Any] = dict(zip(Section._fields, row))
+    fields.update({name: tuple(fields[name].split()) for name in _LISTS})
+    fields.update({name: int(fields[name]) for name in _NUMBERS})
+    return fields
+
+
+def _pack(section: Section) -> records.Fields:
+    values = (getattr(section, name) for name in Section._fields)
+    return ("interface", *(" ".join(value) if isinstance(value, tuple) else str(value) for value in values))
+
+
+def _keep(cache: str, key: str, config: Config) -> None:
+    rows = [(key,), *map(_pack, config.sections)]
+    rows += [("overlay", each.address, each.device, each.label, each.via) for each in config.overlays]
+    try:
+        records.write(cache, records.pack(CACHE, CACHE_VERSION, rows))
+    except OSError:
+        return  # An ordinary user, or no state directory yet: the next one reads the file again.

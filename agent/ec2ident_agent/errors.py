@@ -1,0 +1,42 @@
+"""What can go wrong, and the exit code that says so: 2 usage, 3 could not tell, 4 failed or refused."""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """The root of every error that the agent raises on purpose. The text is one line for a person."""
+
+    exit = 4
+
+
+class ConfigError(AgentError):
+    """The configuration or a flag is wrong; nothing was touched."""
+
+    exit = 2
+
+
+class UnknownError(AgentError):
+    """Could not tell: a fact is neither known nor known to be absent. Nothing was touched."""
+
+    exit = 3
+
+
+class RefusedError(AgentError):
+    """Something that is not ours, or not safe, stands in the way. Nothing was touched."""
+
+
+class JournalError(RefusedError):
+    """The journal cannot be read: it is damaged, or written by a newer version. Never taken for an empty one."""
+
+
+class LockedError(RefusedError):
+    """Another process holds the lock, and did not let go within the time limit."""
+
+
+class KernelError(AgentError):
+    """The kernel refused. The text is the command and the kernel's own words.
+
+    `clean` is False when not every step of the same call could be undone.
+    """
+
+    clean = True

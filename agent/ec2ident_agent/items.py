@@ -1,0 +1,336 @@
+"""What we lay on a node: addresses, routes, rules and table names; and the difference between wanted and there.
+
+Prefixes are canonical text ("10.0.1.0/24", "2600:1f14::/64"), because text is what people compare, what the journal
+keeps, and what costs no import. Everything here is a value: nothing reads or changes the node.
+
+`identity` is what the kernel takes for the same object (measured on 6.18): a rule is all of its selectors *and* its
+protocol; a route is table, destination, metric and TOS, whatever its gateway; an address is device, address and prefix
+length, whatever its label.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Union
+
+    Item = Union["TableName", "Address", "Route", "Rule"]
+    Identity = tuple[object, ...]
+
+#: Our number in `rt_protos`: on every rule, route and address that we add. Free in every list that we know
+#: (iproute2, FRR, keepalived 18, Cilium, google-guest-agent 66); numbers from 4 on mean nothing to the kernel.
+OURS = 236
+
+#: The names file that is ours; whatever stands in it was written by us.
+NAMES_FILE = "ec2ident.conf"
+
+#: Two defaults that mean the same everywhere.
+DEFAULT = {4: "0.0.0.0/0", 6: "::/0"}
+
+#: The kernel gives an IPv6 route this metric when none is asked for, so we ask for it and compare equal.
+METRIC = {4: 0, 6: 1024}
+
+
+def family(prefix: str) -> int:
+    """4 or 6, of any address or prefix in text."""
+    return 6 if ":" in prefix else 4
+
+
+#: What a shell takes as it stands. The kernel lets quotes, dollars and semicolons into a device's name.
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/_-@%+=,")
+
+
+def word(text: str) -> str:
+    """One word of a command line."""
+    return text if text and PLAIN.issuperset(text) else "'" + text.replace("'", "'\\''") + "'"
+
+
+class TableName(Value):
+    """A routing table's name, a line of `rt_tables.d`: so that `ip rule` shows MYHA and not 100."""
+
+    number: int
+    name: str
+
+    rank = 0
+
+    @property
+    def identity(self) -> Identity:
+        return ("name", self.number, self.name)
+
+    def command(self, verb: str) -> str:
+        path = f"/etc/iproute2/rt_tables.d/{NAMES_FILE}"
+        if verb == "add":
+            return f"echo '{self.number} {self.name}' >>{path}"
+        return f"sed -i '/^{self.number} {self.name}$/d' {path}"
+
+    def __str__(self) -> str:
+        return f"table {self.number} named {self.name}"
+
+
+class Address(Value):
+    """An address with its prefix length on a device; an IPv4 one may carry a label (at most 15 characters)."""
+
+    device: str
+    address: str
+    label: str = ""
+
+    rank = 1
+
+    @property
+    def identity(self) -> Identity:
+        return ("address", self.device, self.address)
+
+    def command(self, verb: str) -> str:
+        if family(self.address) == 6:
+            # Without nodad a moved address would be mute for seconds while duplicates are looked for.
+            return f"ip -6 address {verb} {self}" + (" nodad" if verb == "add" else "")
+        return f"ip address {verb} {self}"
+
+    def __str__(self) -> str:
+        label = f" label {word(self.label)}" if self.label else ""
+        return f"{self.address} dev {word(self.device)}{label}"
+
+
+class Route(Value):
+    """A unicast route in a table: to the link itself, or through a gateway."""
+
+    destination: str
+    device: str
+    table: int
+    gateway: str = ""
+    metric: int = 0
+
+    @property
+    def rank(self) -> int:
+        # A gateway may need the route to its own link, so that one comes first.
+        return 3 if self.gateway else 2
+
+    @property
+    def identity(self) -> Identity:
+        return ("route", self.table, self.destination, self.metric)
+
+    def command(self, verb: str) -> str:
+        return f"ip{' -6' if family(self.destination) == 6 else ''} route {verb} {self}"
+
+    def __str__(self) -> str:
+        where = "default" if self.destination in DEFAULT.values() else self.destination
+        via = f" via {self.gateway}" if self.gateway else ""
+        scope = " scope link" if family(self.destination) == 4 and not self.gateway else ""
+        metric = f" metric {self.metric}" if self.metric else ""
+        return f"{where}{via} dev {word(self.device)} table {self.table}{scope}{metric}"
+
+
+class Rule(Value):
+    """A policy rule. An empty source or destination means all; `suppress` is suppress_prefixlength, -1 for none."""
+
+    source: str
+    table: int
+    priority: int
+    destination: str = ""
+    suppress: int = -1
+
+    rank = 4
+
+    @property
+    def identity(self) -> Identity:
+        return ("rule", self.priority, self.source, self.destination, self.table, self.suppress)
+
+    def command(self, verb: str) -> str:
+        return f"ip{' -6' if family(self.source or self.destination) == 6 else ''} rule {verb} {self}"
+
+    def __str__(self) -> str:
+        to = f" to {self.destination}" if self.destination else ""
+        suppress = f" suppress_prefixlength {self.suppress}" if self.suppress >= 0 else ""
+        return f"from {self.source or 'all'}{to} table {self.table}{suppress} priority {self.priority}"
+
+
+class Step(Value):
+    """One change. Its text is the command that does the same, but for our protocol number."""
+
+    verb: str
+    item: Item
+
+    def __str__(self) -> str:
+        return self.item.command(self.verb)
+
+    def undo(self) -> Step:
+        return Step("del" if self.verb == "add" else "add", self.item)
+
+
+class Seen(Value):
+    """One object on the node. `protocol` is None where the kernel keeps none; `extra` is what our items cannot say."""
+
+    item: Item
+    protocol: int | None = None
+    extra: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> Identity:
+        if isinstance(self.item, Rule):
+            return (*self.item.identity, *self.extra, self.protocol)
+        return (*self.item.identity, *(word for word in self.extra if word.startswith("tos ")))
+
+    def __str__(self) -> str:
+        proto = f" proto {self.protocol}" if self.protocol is not None and not isinstance(self.item, TableName) else ""
+        return " ".join((str(self.item) + proto, *self.extra))
+
+
+class Link(Value):
+    """A network device."""
+
+    index: int
+    name: str
+    mac: str = ""
+    up: bool = True
+
+
+class Observed(Value):
+    """All that was there at one moment. `names`: could a table's name be written here?"""
+
+    links: tuple[Link, ...] = ()
+    seen: tuple[Seen, ...] = ()
+    names: bool = True
+
+    def link(self, name: str) -> Link | None:
+        return next((link for link in self.links if link.name == name), None)
+
+    def keeps_tags(self, kind: type) -> bool:
+        """Does this kernel remember a protocol on this kind of object? Some object of the kind would show one."""
+        return any(seen.protocol is not None for seen in self.seen if isinstance(seen.item, kind))
+
+    def device_of(self, mac: str) -> Link | None:
+        return next((link for link in self.links if link.mac == mac), None)
+
+
+class Conflict(Value):
+    """Something of somebody else's stands where ours should be."""
+
+    item: Item
+    seen: Seen
+
+    def __str__(self) -> str:
+        if isinstance(self.item, Route):
+            theirs = f"table {self.item.table} holds a route of somebody else: {self.seen}"
+            return f"{theirs}; remove it, or choose another table"
+        return f"{self.item}: somebody else's is there: {self.seen}"
+
+
+class Difference(Value):
+    """What is missing, what is there, what is too much, what is in the way; and the steps from here to there.
+
+    `unnamed` are the tables whose name cannot be written on this node; nothing else needs it.
+    """
+
+    steps: tuple[Step, ...] = ()
+    present: tuple[Item, ...] = ()
+    missing: tuple[Item, ...] = ()
+    leftover: tuple[Item, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    unnamed: tuple[TableName, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.steps or self.conflicts)
+
+
+def owner_test(observed: Observed, owned: Iterable[Identity]) -> Callable[[Seen], bool]:
+    """Is it ours? Our protocol number says so; where the kernel keeps none, the journal (`owned`) does.
+
+    What carries more than our items can say was not made by us, whatever its number.
+    """
+    journal = frozenset(owned)
+    tagless = {kind for kind in (Address, Route, Rule) if not observed.keeps_tags(kind)}
+
+    def ours(seen: Seen) -> bool:
+        if seen.extra:
+            return False
+        if seen.protocol is not None:
+            return seen.protocol == OURS
+        return type(seen.item) in tagless and seen.item.identity in journal
+
+    return ours
+
+
+def diff(
+    desired: Sequence[Item],
+    observed: Observed,
+    ours: Callable[[Seen], bool],
+    retire: Callable[[Seen], bool] = lambda _: True,
+) -> Difference:
+    """The steps from what is there to what is wanted: additions in order of rank, then removals in reverse.
+
+    Only what is `ours` is ever removed, and of that only what `retire` lets go. What must go to make room for its own
+    successor (another gateway, another label) goes directly before it.
+    """
+    there = {seen.identity: seen for seen in observed.seen}
+    wanted = sorted(dict.fromkeys(desired), key=lambda item: item.rank)
+    present, missing, steps, conflicts, unnamed = [], [], [], _strangers(wanted, observed, ours), []
+    kept = set()
+    for item in wanted:
+        found = _find(item, there)
+        if found is not None:
+            kept.add(found.identity)
+        if found is None and isinstance(item, TableName) and not observed.names:
+            unnamed.append(item)
+        elif found is None:
+            missing.append(item)
+            steps.append(Step("add", item))
+        elif found.item == item and not found.extra and (ours(found) or isinstance(item, TableName)):
+            present.append(item)
+        elif ours(found):
+            missing.append(item)
+            steps += [Step("del", found.item), Step("add", item)]
+        elif not any(conflict.seen == found for conflict in conflicts):
+            conflicts.append(Conflict(item, found))
+    extra = [seen for seen in observed.seen if seen.identity not in kept and ours(seen) and retire(seen)]
+    extra.sort(key=lambda seen: -seen.item.rank)
+    leftover = [seen.item for seen in extra]
+    steps += [Step("del", item) for item in leftover]
+    return Difference(tuple(steps), tuple(present), tuple(missing), tuple(leftover), tuple(conflicts), tuple(unnamed))
+
+
+def _find(item: Item, there: dict[Identity, Seen]) -> Seen | None:
+    if isinstance(item, Rule):
+        # The same rule with another protocol is another rule; a kernel that keeps no protocol shows None.
+        return there.get((*item.identity, OURS)) or there.get((*item.identity, None))
+    return there.get(item.identity)
+
+
+def _strangers(wanted: Sequence[Item], observed: Observed, ours: Callable[[Seen], bool]) -> list[Conflict]:
+    """Somebody else's routes in a table that we are about to fill: what they are for we cannot know.
+
+    And a name of ours that somebody else gave to another table: rules would be shown, and typed, with the wrong one.
+    """
+    tables = {item.table: item for item in wanted if isinstance(item, Route)}
+    names = {item.name: item for item in wanted if isinstance(item, TableName)}
+    found = []
+    for seen in observed.seen:
+        other = seen.item
+        if isinstance(other, Route) and other.table in tables and not ours(seen):
+            found.append(Conflict(tables[other.table], seen))
+        elif isinstance(other, TableName) and other.name in names and other.number != names[other.name].number:
+            found += [] if ours(seen) else [Conflict(names[other.name], seen)]
+    return found
+
+
+def shadow(item: Item, observed: Observed) -> Seen | None:
+    """The rule that a removal of `item` would hit instead of it, if there is one.
+
+    A removal is a pattern: a selector that it does not name matches anything (fib_nl_delrule), and the first match
+    goes. So a rule like ours with one selector more, standing earlier, would die in its place.
+    """
+    if not isinstance(item, Rule):
+        return None
+    for seen in observed.seen:
+        other = seen.item
+        if (
+            isinstance(other, Rule)
+            and seen.protocol in (OURS, None)
+            and (other.table, other.priority, other.source) == (item.table, item.priority, item.source)
+            and item.destination in ("", other.destination)
+            and item.suppress in (-1, other.suppress)
+        ):
+            return None if other == item and not seen.extra else seen
+    return None

@@ -1,0 +1,234 @@
+"""From what is configured and what is known of an interface to the items that it should have.
+
+`Section` and `Overlay` are what the configuration says, `Facts` what the node or the metadata service says; a `Profile`
+is both together, complete and consistent. A fact that is None is unknown: that is never the same as none.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+
+from .errors import ConfigError, UnknownError
+from .inet import contains, first, link_local, network_of
+from .items import DEFAULT, METRIC, Address, Observed, Route, Rule, TableName, family
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TypeVar
+
+    from .items import Item, Link
+
+    T = TypeVar("T")
+
+#: The published recipe's priority, and for many interfaces one that leaves room on both sides: no software that we
+#: know uses 23600 to 23602 (net-utils 10000 upwards, NetworkManager and SUSE 30200 upwards).
+PRIORITY = {"seed": 100, "split": 23600}
+#: The same for table numbers: our own base, then a hundred for each network card.
+TABLE_BASE = 23600
+MAIN = 254
+
+
+class Section(Value):
+    """`[interface.NAME]`: whatever is empty, zero or negative was not said."""
+
+    name: str
+    mac: str = ""
+    subnets: tuple[str, ...] = ()
+    routers: tuple[str, ...] = ()
+    table: int = 0
+    table_name: str = ""
+    priority: int = -1
+    scheme: str = "seed"
+    sources: tuple[str, ...] = ()
+    vpc: tuple[str, ...] = ()
+
+
+class Overlay(Value):
+    """`[[overlay]]`: an address outside the VPC that this node answers for; `via` is the interface it is routed to."""
+
+    address: str
+    device: str = ""
+    label: str = ""
+    via: str = ""
+
+    @property
+    def owner(self) -> str:
+        return f"overlay {self.address}"
+
+
+class Facts(Value):
+    """What is known of one interface. None means unknown; the metadata service and the kernel both speak this."""
+
+    device: str
+    subnets: tuple[str, ...] | None = None
+    routers: tuple[str, ...] | None = None
+    addresses: tuple[str, ...] | None = None
+    vpc: tuple[str, ...] | None = None
+    table: int | None = None
+
+
+class Profile(Value):
+    """What one interface shall have: complete, consistent, canonical."""
+
+    owner: str
+    device: str
+    subnets: tuple[str, ...]
+    routers: tuple[str, ...]
+    table: int
+    table_name: str
+    priority: int
+    scheme: str
+    sources: tuple[str, ...]
+    vpc: tuple[str, ...] = ()
+
+
+def default_table(card: int, number: int) -> int:
+    """A table that stays the same whatever else is attached: a device number is unique on its network card."""
+    return TABLE_BASE + 100 * card + number
+
+
+def find_device(section: Section, observed: Observed) -> Link | None:
+    """The link that a section is about: by MAC where it names one, which survives a rename and another slot."""
+    return observed.device_of(section.mac) if section.mac else observed.link(section.name)
+
+
+def kernel_facts(device: str, observed: Observed) -> Facts:
+    """What the kernel says of an interface: the subnets of its IPv4 addresses, and the routers of its default routes.
+
+    IPv6 addresses of EC2 are /128 from DHCP, so the kernel does not know their subnet; the configuration or the
+    metadata service must say.
+    """
+    mine = [seen for seen in observed.seen if getattr(seen.item, "device", None) == device]
+    addresses = [seen.item.address for seen in mine if isinstance(seen.item, Address)]
+    networks = [network_of(each) for each in addresses if family(each) == 4 and not each.endswith("/32")]
+    routers = [seen.item.gateway for seen in mine if isinstance(seen.item, Route) and seen.item.table == MAIN]
+    return Facts(
+        device,
+        subnets=tuple(dict.fromkeys(networks)) or None,
+        routers=tuple(dict.fromkeys(filter(None, routers))) or None,
+    )
+
+
+def resolve(section: Section, facts: Facts) -> Profile:
+    """The complete profile. Raises ConfigError where two things contradict, UnknownError where a fact is missing."""
+    name = section.name
+    subnets = section.subnets or _known(facts.subnets, name, "subnet", "the interface has no address with one yet")
+    table = section.table or _known(facts.table, name, "table", "its network card and device number are not known")
+    # What the configuration says in full was checked when it was read, and is not checked at every look.
+    routers = section.routers or tuple(_router(name, subnet, facts) for subnet in _one_each(subnets))
+    if not (section.subnets and section.routers):
+        check_routers(name, subnets, routers)
+    sources, vpc = section.sources, section.vpc
+    if section.scheme == "split":
+        sources = sources or facts.addresses or subnets
+        vpc = vpc or _known(facts.vpc, name, "vpc", "the VPC's address ranges are not known")
+    priority = section.priority if section.priority >= 0 else PRIORITY[section.scheme]
+    sources = sources or subnets
+    return Profile(
+        name, facts.device, subnets, routers, table, section.table_name, priority, section.scheme, sources, vpc
+    )
+
+
+def profile_items(profile: Profile) -> tuple[Item, ...]:
+    """The table with its name, its link and its way out, and the rules that lead into it."""
+    table, device = profile.table, profile.device
+    items: list[Item] = [TableName(table, profile.table_name)] if profile.table_name else []
+    items += [Route(subnet, device, table, metric=METRIC[family(subnet)]) for subnet in profile.subnets]
+    items += [
+        Route(DEFAULT[family(router)], device, table, router, METRIC[family(router)]) for router in profile.routers
+    ]
+    return (*items, *rules(profile, profile.sources))
+
+
+def rules(profile: Profile, sources: Iterable[str]) -> tuple[Rule, ...]:
+    """The rules for packets from these sources.
+
+    seed: everything from a source goes by its table: the published recipe. Networks that live on the node, such as a
+    container bridge, are not reached from these sources.
+
+    split: to the VPC by its table, so that nothing leaves by another interface with the wrong source; then whatever
+    main knows better than by a default route, so that bridges, tunnels and peerings work; then by its table.
+    """
+    table, priority = profile.table, profile.priority
+    if profile.scheme == "seed":
+        return tuple(Rule(source, table, priority) for source in sources)
+    found: list[Rule] = []
+    for source in sources:
+        inside = (cidr for cidr in profile.vpc if family(cidr) == family(source))
+        found += [Rule(source, table, priority, destination=cidr) for cidr in inside]
+        found += [Rule(source, MAIN, priority + 1, suppress=0), Rule(source, table, priority + 2)]
+    return tuple(found)
+
+
+def overlay_items(overlay: Overlay, profiles: Sequence[Profile], observed: Observed) -> tuple[Item, ...]:
+    """The address, and where it is routed to an interface with a profile the rules that its answers need.
+
+    `from SUBNET` never covers it: an overlay address lies outside the VPC by definition.
+    """
+    via = overlay.via or overlay.device
+    label = overlay.label or free_label(overlay, observed)
+    items: list[Item] = [Address(overlay.device, overlay.address, label)]
+    for profile in profiles:
+        if profile.device == via:
+            items += rules(profile, [overlay.address])
+    return tuple(items)
+
+
+def free_label(overlay: Overlay, observed: Observed) -> str:
+    """The label it has already, or the next free DEVICE:N, from 1: DEVICE:0 is flushed by dhclient-script."""
+    if family(overlay.address) == 6:
+        return ""
+    there = [
+        seen.item for seen in observed.seen if isinstance(seen.item, Address) and seen.item.device == overlay.device
+    ]
+    for item in there:
+        if item.address == overlay.address and item.label:
+            return item.label
+    taken = {item.label for item in there}
+    return next(label for n in range(1, len(taken) + 2) for label in [f"{overlay.device}:{n}"] if label not in taken)
+
+
+def check_label(overlay: Overlay) -> None:
+    """Raises ConfigError for a label that the kernel would refuse, or that tools would take for another device's."""
+    label, device = overlay.label, overlay.device
+    if not label:
+        return
+    if family(overlay.address) == 6:
+        raise ConfigError(f"{overlay.owner}: label {label!r}: an IPv6 address has no label")
+    if len(label.encode("utf-8", "surrogateescape")) > 15:
+        raise ConfigError(f"{overlay.owner}: label {label!r} is longer than 15 characters, the device's name included")
+    if (
+        not label.startswith(f"{device}:")
+        or label == f"{device}:"
+        or any(c.isspace() or not c.isprintable() for c in label)
+    ):
+        raise ConfigError(f"{overlay.owner}: label {label!r} does not begin with its device: {device}:NAME")
+
+
+def _known(fact: T | None, name: str, what: str, why: str) -> T:
+    if fact is None:
+        raise UnknownError(f"{name}: {what} unknown: {why}; write {what} = … in [interface.{name}], or --{what} …")
+    return fact
+
+
+def _one_each(subnets: Iterable[str]) -> Iterable[str]:
+    """One subnet of each family: it takes one default route."""
+    return {family(subnet): subnet for subnet in reversed(tuple(subnets))}.values()
+
+
+def _router(name: str, subnet: str, facts: Facts) -> str:
+    if family(subnet) == 4:
+        return first(subnet)
+    known = [router for router in facts.routers or () if family(router) == 6]
+    return _known(known[0] if known else None, name, "router", f"no router advertises itself for {subnet}")
+
+
+def check_routers(name: str, subnets: Sequence[str], routers: Sequence[str]) -> None:
+    """Raises ConfigError for a router that is not on the interface's own link."""
+    for router in routers:
+        inside = any(contains(subnet, router) for subnet in subnets if family(subnet) == family(router))
+        if not inside and not (family(router) == 6 and link_local(router)):
+            raise ConfigError(f"{name}: router {router} is not in its subnet {', '.join(subnets)}")
+    if len({family(router) for router in routers}) < len(routers):
+        raise ConfigError(f"{name}: more than one router of a family: {', '.join(routers)}")

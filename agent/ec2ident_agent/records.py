@@ -1,0 +1,78 @@
+"""Small files of our own: lines of tab-separated fields under a version, over a checksum; written whole or not at all.
+
+    ec2ident-journal 1
+    eth1	config	3	rule	10.0.1.0/24	100	100		-1
+    end 1 6f1c2a90
+
+Strict where JSON is lenient and read in microseconds where importing json takes ten milliseconds. A file that was cut
+short, changed or written by a newer version is an error, never an empty file.
+"""
+
+from __future__ import annotations
+
+import os
+from zlib import crc32
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Fields = tuple[str, ...]
+
+#: Larger than thousands of records; whatever is larger is not ours.
+LIMIT = 4 << 20
+
+
+class DamagedError(ValueError):
+    """Not what we wrote; the text says how."""
+
+
+def pack(kind: str, version: int, records: Iterable[Fields]) -> bytes:
+    lines = ["\t".join(fields) for fields in records]
+    assert not any("\n" in line for line in lines)
+    body = "".join(line + "\n" for line in (f"{kind} {version}", *lines)).encode("utf-8", "surrogateescape")
+    return body + f"end {len(lines)} {crc32(body):08x}\n".encode("ascii")
+
+
+def unpack(kind: str, version: int, data: bytes) -> list[Fields]:
+    """The records. Raises DamagedError with the reason; a newer version is told apart from damage."""
+    first, _, _ = data.partition(b"\n")
+    name, _, number = first.decode("ascii", "replace").partition(" ")
+    if name != kind or not (number.isascii() and number.isdigit()):
+        raise DamagedError(f"damaged: it begins {first[:40]!r}, not {kind} {version}")
+    if int(number) != version:
+        raise DamagedError(f"version {int(number)}, and this program knows version {version}")
+    body, end = data[: data.rstrip(b"\n").rfind(b"\n") + 1], data[data.rstrip(b"\n").rfind(b"\n") + 1 :]
+    lines = body.decode("utf-8", "surrogateescape").split("\n")[1:-1]
+    if end != f"end {len(lines)} {crc32(body):08x}\n".encode("ascii"):
+        raise DamagedError("damaged: it was cut short or changed")
+    return [tuple(line.split("\t")) for line in lines]
+
+
+def read(path: str) -> bytes | None:
+    """The bytes, or None when there is no such file. Raises OSError and, for a giant, DamagedError."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        data = os.read(handle, LIMIT + 1)
+    finally:
+        os.close(handle)
+    if len(data) > LIMIT:
+        raise DamagedError(f"larger than {LIMIT} bytes")
+    return data
+
+
+def write(path: str, data: bytes, mode: int = 0o644) -> None:
+    """Replace a file in one step, so that a crash leaves the old one or the new one. Raises OSError."""
+    temporary = f"{path}.new"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.rename(temporary, path)
