@@ -78,15 +78,14 @@ def items(call: Call, state: State) -> dict[str, bytes]:
 
 
 def find(path: str, items: Mapping[str, bytes]) -> bytes | None:
-    """The item or listing at an absolute path; None when there is neither."""
+    """The item or listing at an absolute path, with or without a final slash; None when there is neither."""
     version, _, rest = path.lstrip("/").partition("/")
     if not version:
         return "\n".join(VERSIONS).encode()
     if version not in VERSIONS:
         return None
-    if rest in items and not rest.endswith("/"):
-        return items[rest]
-    return listing(items, rest[:-1] if rest.endswith("/") else rest)
+    name = rest[:-1] if rest.endswith("/") else rest  # botocore asks for placement/availability-zone/
+    return items[name] if name in items else listing(items, name)
 
 
 def _token(request: Request, state: State) -> Response:

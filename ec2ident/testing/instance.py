@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from datetime import datetime
 
+from ec2ident.partitions import Partition
 from ec2ident.value import Value, as_dict, replace
 
 TYPE_CHECKING = False
@@ -13,18 +14,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     V = TypeVar("V", bound=Value)
-
-#: The partition and the DNS suffix of a region, by how its name begins.
-_PARTITIONS = (
-    ("cn-", "aws-cn", "amazonaws.com.cn"),
-    ("us-gov-", "aws-us-gov", "amazonaws.com"),
-    ("us-iso-", "aws-iso", "c2s.ic.gov"),
-    ("us-isob-", "aws-iso-b", "sc2s.sgov.gov"),
-    ("eu-isoe-", "aws-iso-e", "cloud.adc-e.uk"),
-    ("us-isof-", "aws-iso-f", "csp.hci.ic.gov"),
-    ("eusc-", "aws-eusc", "amazonaws.eu"),
-    ("", "aws", "amazonaws.com"),
-)
 
 
 class Interface(Value):
@@ -94,6 +83,7 @@ class Instance(Value):
     life_cycle: str = "on-demand"
 
     def __post_init__(self) -> None:
+        Partition.of(self.region)
         if not self.interfaces:
             raise ValueError("an instance has at least one interface")
         datetime.strptime(self.pending_time, "%Y-%m-%dT%H:%M:%SZ")
@@ -112,12 +102,8 @@ class Instance(Value):
         return self.primary.private_ips[0] if self.primary.private_ips else ""
 
     @property
-    def partition(self) -> str:
-        return next(name for prefix, name, _ in _PARTITIONS if self.region.startswith(prefix))
-
-    @property
-    def dns_suffix(self) -> str:
-        return next(suffix for prefix, _, suffix in _PARTITIONS if self.region.startswith(prefix))
+    def partition(self) -> Partition:
+        return Partition.of(self.region)
 
     @property
     def local_hostname(self) -> str:

@@ -144,15 +144,13 @@ class MetadataService:
         """The throw-away authority that signs the identity items; made when it is first needed."""
         with self._lock:
             if self._authority is None:
-                from .signing import Authority
-
-                self._authority = Authority(china=self.instance.partition == "aws-cn")
+                self._authority = self._new_authority()
             return self._authority
 
     @property
     def trust(self) -> TrustStore:
         """A trust store that trusts this service's authority for the instance's region."""
-        return self.authority.trust(self.instance.region, self.instance.partition)
+        return self.authority.trust(self.instance.region, self.instance.partition.name)
 
     def attach(self, interface: Interface, *, listed_after: float = 0, numbered_after: float = 0) -> None:
         """Attach an interface, which the service learns of as late as EC2's does.
@@ -240,6 +238,11 @@ class MetadataService:
 
         return through(Call(request), behaviours)
 
+    def _new_authority(self) -> Authority:
+        from .signing import Authority
+
+        return Authority(china=self.instance.partition.name == "aws-cn")
+
     def _items(self) -> Mapping[str, bytes]:
         with self._lock:
             return self._signed_by(self.authority, self.instance)
@@ -247,9 +250,7 @@ class MetadataService:
     def _foreign_items(self) -> Mapping[str, bytes]:
         with self._lock:
             if self._stranger is None:
-                from .signing import Authority
-
-                self._stranger = Authority()
+                self._stranger = self._new_authority()
             return self._signed_by(self._stranger, self.instance)
 
     def _signed_by(self, authority: Authority, instance: Instance) -> Mapping[str, bytes]:

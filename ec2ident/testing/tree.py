@@ -76,8 +76,8 @@ def _meta_data(instance: Instance, now: float) -> dict[str, str]:
         "profile": "default-hvm",
         "reservation-id": "r-0123456789abcdef0",
         "security-groups": "\n".join(primary.security_groups),
-        "services/domain": instance.dns_suffix,
-        "services/partition": instance.partition,
+        "services/domain": instance.partition.dns_suffix,
+        "services/partition": instance.partition.name,
         "system": "nitro",
     }
     if instance.private_ip:
@@ -137,7 +137,7 @@ def _interface(instance: Instance, interface: Interface) -> dict[str, str]:
 
 def _public_hostname(public_ip: str, instance: Instance) -> str:
     zone = "compute-1" if instance.region == "us-east-1" else f"{instance.region}.compute"
-    return f"ec2-{public_ip.replace('.', '-')}.{zone}.{instance.dns_suffix}"
+    return f"ec2-{public_ip.replace('.', '-')}.{zone}.{instance.partition.dns_suffix}"
 
 
 def _iam(instance: Instance, role: str, now: float) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _iam(instance: Instance, role: str, now: float) -> dict[str, str]:
     profile = {
         "Code": "Success",
         "LastUpdated": _stamp(now),
-        "InstanceProfileArn": f"arn:{instance.partition}:iam::{instance.account_id}:instance-profile/{role}",
+        "InstanceProfileArn": f"arn:{instance.partition.name}:iam::{instance.account_id}:instance-profile/{role}",
         "InstanceProfileId": "AIPATESTINGTESTINGTES",
     }
     credentials = {

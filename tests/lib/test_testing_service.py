@@ -197,7 +197,12 @@ def test_directories_are_listed_with_trailing_slashes(imds: MetadataService) -> 
     assert b"dynamic\nmeta-data" == get(imds.endpoint, "/latest/").body
     assert b"0=testing" == get(imds.endpoint, "/latest/meta-data/public-keys/").body
     assert b"openssh-key" == get(imds.endpoint, "/latest/meta-data/public-keys/0/").body
-    assert 404 == get(imds.endpoint, "/latest/meta-data/mac/").status
+
+
+def test_an_item_is_found_with_a_final_slash_too(imds: MetadataService) -> None:
+    """botocore asks so for the availability zone; two slashes are another path."""
+    assert b"06:00:00:00:00:00" == get(imds.endpoint, "/latest/meta-data/mac/").body
+    assert 404 == get(imds.endpoint, "/latest/meta-data/mac//").status
 
 
 def test_every_version_answers_and_no_other(imds: MetadataService) -> None:
@@ -327,6 +332,7 @@ def test_an_attached_interface_is_as_late_as_on_ec2(imds: MetadataService, clock
         (lambda: Interface(private_ips=("10.0.0.256",)), "10.0.0.256"),
         (lambda: Interface(subnet="10.0.0.1/24"), "host bits set"),
         (lambda: Instance(pending_time="yesterday"), "yesterday"),
+        (lambda: Instance(region="mars-1"), "mars-1"),
         (lambda: Instance(interfaces=()), "at least one interface"),
         (lambda: Instance(interfaces=(Interface(), Interface())), "two interfaces with one MAC"),
     ],
