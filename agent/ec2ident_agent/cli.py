@@ -38,6 +38,9 @@ usage: ec2ident-agent VERB [ARGUMENT…] [OPTION…]
   revert  [IF…|--all]     take off what is ours
   overlay add ADDRESS     hold an overlay address until it is deleted or the node reboots
   overlay del ADDRESS     let go of it
+  hook MANAGER IF EVENT   what the network managers call
+  install, uninstall      lay hooks, units and a sample configuration, and take exactly those away
+                          [--root DIR] [--program PATH] [--manager NAME]
 
 everywhere:
   --config FILE           default /etc/ec2ident/agent.toml
@@ -56,7 +59,7 @@ exit codes: 0 done, in order · 1 drift · 2 usage · 3 could not tell · 4 fail
 
 #: Option to the key under which it is kept; a flag takes no value, a list may come more than once.
 FLAGS = {"--json", "--dry-run", "--all", "--help", "-h", "--version"}
-LISTS = {"--subnet", "--router", "--source", "--vpc"}
+LISTS = {"--subnet", "--router", "--source", "--vpc", "--manager"}
 NUMBERS = {"--table", "--priority"}
 COMMON = {"--config", "--state-dir", "--names-dir", "--wait"}
 PROFILE = {"--subnet", "--router", "--table", "--table-name", "--priority", "--scheme", "--source", "--vpc"}
@@ -67,6 +70,8 @@ VERBS: dict[str, set[str]] = {
     "status": {"--json"},
     "revert": {"--json", "--dry-run", "--all"},
     "overlay": {"--json", "--dry-run", *OVERLAY},
+    "install": {"--dry-run", "--root", "--program", "--manager"},
+    "uninstall": {"--dry-run", "--root"},
 }
 
 
@@ -93,6 +98,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"ec2ident-agent {version('ec2ident')}")
         return 0
     try:
+        if arguments[0] == "hook":
+            from .hook import main as hook
+
+            return hook(arguments[1:], main)
         options = read(arguments)
         return Run(options).run()
     except AgentError as wrong:
@@ -154,6 +163,10 @@ class Run:
         verb = self.options.verb
         if verb == "overlay":
             return self.overlay()
+        if verb in ("install", "uninstall"):
+            from .install import command
+
+            return command(self.options, say, log)
         return {"plan": self.plan, "apply": self.apply, "status": self.status, "revert": self.revert}[verb]()
 
     # -- the verbs --

@@ -1,0 +1,424 @@
+"""Lay the hooks, units and names that a node needs, and take exactly those away again.
+
+A manifest says what is ours: it is written before anything is laid and removed
+after everything is gone, so that an uninstall is exact even after SIGKILL at any step. What is not in the manifest is
+not ours and stays, however much it looks like ours; what is in it and was changed since is the administrator's.
+
+The manifest lies in /etc beside what it describes, because images carry /etc and often not /var.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+from ec2ident.value import Value
+
+from .errors import AgentError, ConfigError, RefusedError
+from .layout import CONFIG, HOME, INTERFACES, STATE, Request, advice, check, detect, wanted
+from .tree import Directory, File, Link, Tree, beside_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .cli import Options
+    from .layout import Thing
+    from .tree import Node
+
+    Run = Callable[[Sequence[str]], object]
+    Say = Callable[[str], object]
+
+MANIFEST = f"{HOME}/manifest.json"
+#: The manifest's directory is made under this name and renamed, so that there is never a directory without a manifest.
+NEW_HOME = "/etc/.ec2ident.new"
+VERSION = 1
+
+
+class Entry(Value):
+    """One line of the manifest: what we laid. `kind` is file, link or directory; `mark` the digest or the target."""
+
+    path: str
+    kind: str
+    mark: str = ""
+    mode: int = 0
+    #: The digest of our own file that an upgrade is about to replace. Empty: nothing was there before us.
+    before: str = ""
+
+
+class Step(Value):
+    """One change to the tree; as text, the command that does the same."""
+
+    verb: str
+    path: str
+    mode: int = 0
+    content: bytes = b""
+    target: str = ""
+
+    def __str__(self) -> str:
+        path, target = shlex.quote(self.path), shlex.quote(self.target)
+        return {
+            "mkdir": f"mkdir -m {self.mode:04o} {path}",
+            "write": f"install -m {self.mode:04o} /dev/stdin {path}",
+            "link": f"ln -s {target} {path}",
+            "mv": f"mv {target} {path}",
+            "rm": f"rm {path}",
+            "rmdir": f"rmdir {path}",
+        }[self.verb]
+
+    def do(self, tree: Tree) -> None:
+        if self.verb == "mkdir":
+            tree.make_directory(self.path, self.mode)
+        elif self.verb == "write":
+            tree.write(self.path, self.content, self.mode)
+        elif self.verb == "link":
+            tree.link(self.path, self.target)
+        elif self.verb == "mv":
+            tree.rename(self.target, self.path)
+        elif self.verb == "rm":
+            tree.remove(self.path)
+        else:
+            tree.remove_directory(self.path)
+
+
+class Plan(Value):
+    """What will be done, in order, and what the administrator should know."""
+
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    #: Somebody else's file is where one of ours belongs, and there is nothing that he could do instead.
+    refused: bool = False
+
+
+def command(options: Options, say: Say, log: Say) -> int:
+    """The verbs install and uninstall. Raises AgentError."""
+    root = options.get("--root", "/")
+    tree, dry = Tree(root), bool(options.get("--dry-run"))
+    run = run_on_node if tree.root == "/" else None
+    if options.arguments:
+        raise ConfigError(f"{options.verb}: takes no arguments: {' '.join(options.arguments)}")
+    if options.verb == "uninstall":
+        plan = uninstall(tree, dry_run=dry, run=run)
+    else:
+        program = options.get("--program") or find_program(sys.argv[0], sys.executable, root)
+        config, state = options.get("--config", CONFIG), options.get("--state-dir", STATE)
+        names = _interfaces(tree, config, log)
+        request = Request(program, config, state, names, tuple(options.get("--manager", ())))
+        plan = install(tree, request, dry_run=dry, run=run)
+    for step in plan.steps:
+        say(str(step))
+    for note in plan.notes:
+        log(f"ec2ident-agent: {note}")
+    return RefusedError.exit if plan.refused else 0
+
+
+def _interfaces(tree: Tree, path: str, log: Say) -> tuple[str, ...]:
+    """What the configuration names; the published recipe's interface where there is none, or none that is right."""
+    from .config import load
+
+    try:
+        config = load(tree.real(path), required=False, uids={0, os.geteuid()}, cache=None, now=0)
+    except AgentError as wrong:
+        log(f"ec2ident-agent: {wrong}")
+        return INTERFACES
+    return tuple(section.name for section in config.sections if not section.mac) or INTERFACES
+
+
+def install(tree: Tree, request: Request, *, dry_run: bool = False, run: Run | None = None) -> Plan:
+    """Lay what is missing, replace what an older version of ours laid; twice changes nothing. Returns what was done.
+
+    `run` starts a program on this node, so that daemons read their files again; None for an image. Raises AgentError.
+    """
+    check(request)
+    with _Held(tree):
+        plan = plan_install(tree, request)
+        if not dry_run and plan.steps:
+            for step in plan.steps:
+                step.do(tree)
+            _tell(run, *RELOAD)
+        return plan
+
+
+def uninstall(tree: Tree, *, dry_run: bool = False, run: Run | None = None) -> Plan:
+    """Take away all that the manifest names and nobody changed; twice is once. Raises AgentError."""
+    with _Held(tree):
+        plan = plan_uninstall(tree)
+        if not dry_run and plan.steps:
+            _tell(run, *STOP)
+            for step in plan.steps:
+                step.do(tree)
+            _tell(run, *RELOAD)
+        return plan
+
+
+# ---- what to do: looks at the tree, changes nothing
+
+
+def plan_install(tree: Tree, request: Request) -> Plan:
+    """Compare what should be with what is there, and with what is ours. Raises RefusedError, OSError."""
+    owned = {entry.path: entry for entry in read_manifest(tree) or ()}
+    managers = detect(tree)
+    managers += tuple(name for name in request.extras if name not in managers)
+    things = wanted(tree, managers, request, owned)
+    during, after = dict(owned), dict[str, Entry]()
+    steps: list[Step] = []
+    notes: list[str] = []
+    refused = False
+    for thing in things:
+        here, mine = tree.look(thing.path), owned.get(thing.path)
+        if here is None or (mine and _as_laid(here, mine) and not _same(here, thing.node)):
+            steps.append(_lay(thing))
+            during[thing.path] = _entry(thing, before=here)
+            after[thing.path] = _entry(thing)
+        elif mine and _as_laid(here, mine):
+            after[thing.path] = _entry(thing)
+        elif mine:
+            after[thing.path] = mine
+            notes += [] if thing.row and thing.row.sample else [f"{thing.path}: kept, changed since it was laid"]
+        elif thing.row and not thing.row.sample and not _same(here, thing.node):
+            notes.append(f"{thing.path}: not ours, left alone; {thing.row.instead or 'move it away and install again'}")
+            refused = refused or not thing.row.instead
+    drop, kept, left = _take_away(tree, [entry for path, entry in owned.items() if path not in after], set())
+    after.update((entry.path, entry) for entry in left)
+    notes += [*kept, *advice(tree, managers, request)]
+    changes = _leftovers(tree, owned)
+    if steps or drop or after != owned:
+        changes += _write_manifest(tree, during)
+        # The manifest's own directory came with it.
+        changes += [*(step for step in steps if step.path != HOME), *drop]
+        changes += [_manifest_step(MANIFEST, after)] if after != during else []
+    return Plan(tuple(changes), tuple(notes), refused)
+
+
+def plan_uninstall(tree: Tree) -> Plan:
+    """What takes everything away, newest first, and the manifest last. Raises RefusedError, OSError."""
+    entries = read_manifest(tree)
+    clean = _leftovers(tree, {entry.path: entry for entry in entries or ()})
+    if entries is None:
+        return Plan(tuple(clean))
+    going = {step.path for step in clean} | {MANIFEST}
+    steps, notes, left = _take_away(tree, entries, going)
+    notes += [f"{entry.path}: kept, not empty" for entry in left]
+    home = Step("rmdir", HOME)
+    if home not in steps:
+        return Plan((*clean, *steps, Step("rm", MANIFEST)), tuple(notes))
+    steps.remove(home)
+    last = (Step("mv", NEW_HOME, target=HOME), Step("rm", f"{NEW_HOME}/manifest.json"), Step("rmdir", NEW_HOME))
+    return Plan((*clean, *steps, *last), tuple(notes))
+
+
+def _take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[list[Step], list[str], list[Entry]]:
+    """Steps that remove entries, newest first; notes on what was changed and stays; directories that are not empty."""
+    steps: list[Step] = []
+    notes: list[str] = []
+    left: list[Entry] = []
+    going = set(going)
+    for entry in reversed(entries):
+        here = tree.look(entry.path)
+        if here is None:
+            continue
+        if isinstance(here, Directory) and entry.kind == "directory":
+            others = [name for name in here.names if f"{entry.path}/{name}" not in going]
+            if others:
+                left.append(entry)
+                continue
+            steps.append(Step("rmdir", entry.path))
+        elif _is_ours(here, entry):
+            steps.append(Step("rm", entry.path))
+        else:
+            notes.append(f"{entry.path}: kept, changed since it was laid")
+            continue
+        going.add(entry.path)
+    return steps, notes, left[::-1]
+
+
+def _leftovers(tree: Tree, owned: Mapping[str, Entry]) -> list[Step]:
+    """What a killed install or uninstall left under a temporary name."""
+    there = [path for path in map(beside_name, [*owned, MANIFEST]) if tree.look(path) is not None]
+    new = tree.look(NEW_HOME)
+    inside = new.names if isinstance(new, Directory) else ()
+    steps = [Step("rm", path) for path in [*there, *(f"{NEW_HOME}/{name}" for name in inside)]]
+    return [*steps, Step("rmdir", NEW_HOME)] if new is not None else steps
+
+
+def _write_manifest(tree: Tree, entries: Mapping[str, Entry]) -> list[Step]:
+    """Before anything is laid. A directory that is made for it appears together with it, in one rename."""
+    if tree.look(HOME) is not None:
+        return [_manifest_step(MANIFEST, entries)]
+    new = _manifest_step(f"{NEW_HOME}/manifest.json", entries)
+    return [Step("mkdir", NEW_HOME, 0o755), new, Step("mv", HOME, target=NEW_HOME)]
+
+
+# ---- comparing
+
+
+def _same(here: Node, want: Node) -> bool:
+    """Is what is there what should be? What is in a directory is not ours to say."""
+    if isinstance(here, Directory) and isinstance(want, Directory):
+        return True
+    if isinstance(here, File) and isinstance(want, File):
+        return here.content == want.content and here.mode == want.mode
+    return here == want
+
+
+def _is_ours(here: Node, entry: Entry) -> bool:
+    """Is the content what we laid, now or before an upgrade that did not end? Its mode may be the administrator's."""
+    if isinstance(here, File):
+        return entry.kind == "file" and _digest(here.content) in (entry.mark, entry.before)
+    if isinstance(here, Link):
+        return entry.kind == "link" and here.target in (entry.mark, entry.before)
+    return isinstance(here, Directory) and entry.kind == "directory"
+
+
+def _as_laid(here: Node, entry: Entry) -> bool:
+    return _is_ours(here, entry) and (not isinstance(here, File) or here.mode == entry.mode)
+
+
+def _digest(content: bytes) -> str:
+    from hashlib import sha256
+
+    return sha256(content).hexdigest()
+
+
+def _mark(node: Node | None) -> str:
+    if isinstance(node, File):
+        return _digest(node.content)
+    return node.target if isinstance(node, Link) else ""
+
+
+def _entry(thing: Thing, before: Node | None = None) -> Entry:
+    node = thing.node
+    kind = "file" if isinstance(node, File) else "link" if isinstance(node, Link) else "directory"
+    mode = node.mode if isinstance(node, (File, Directory)) else 0
+    return Entry(thing.path, kind, _mark(node), mode, _mark(before))
+
+
+def _lay(thing: Thing) -> Step:
+    node = thing.node
+    if isinstance(node, File):
+        return Step("write", thing.path, node.mode, node.content)
+    if isinstance(node, Link):
+        return Step("link", thing.path, target=node.target)
+    assert isinstance(node, Directory)
+    return Step("mkdir", thing.path, node.mode)
+
+
+# ---- the manifest
+
+
+def read_manifest(tree: Tree) -> tuple[Entry, ...] | None:
+    """What is ours; None without a manifest. Raises RefusedError for one that is damaged or newer: never guesses."""
+    import json
+
+    here = tree.look(MANIFEST)
+    if here is None:
+        return None
+    try:
+        assert isinstance(here, File)
+        found = json.loads(here.content)
+        if found["version"] != VERSION:
+            raise RefusedError(f"{MANIFEST}: version {found['version']}, this program knows {VERSION}; use a newer one")
+        return tuple(_read_entry(fields) for fields in found["entries"])
+    except (AssertionError, ValueError, KeyError, TypeError, AttributeError) as wrong:
+        raise RefusedError(f"{MANIFEST}: damaged; nothing was changed. Restore it from a backup") from wrong
+
+
+def _read_entry(fields: dict[str, object]) -> Entry:
+    entry = Entry(
+        str(fields["path"]),
+        str(fields["kind"]),
+        str(fields["mark"]),
+        int(str(fields["mode"]), 8),
+        str(fields["before"]),
+    )
+    if (
+        entry.kind not in ("file", "link", "directory")
+        or not entry.path.startswith("/")
+        or ".." in entry.path.split("/")
+    ):
+        raise ValueError(entry.path)
+    return entry
+
+
+def _manifest_step(path: str, entries: Mapping[str, Entry]) -> Step:
+    import json
+
+    listed = [
+        {
+            "path": entry.path,
+            "kind": entry.kind,
+            "mark": entry.mark,
+            "mode": f"{entry.mode:04o}",
+            "before": entry.before,
+        }
+        for entry in entries.values()
+    ]
+    text = json.dumps({"version": VERSION, "entries": listed}, indent=1) + "\n"
+    return Step("write", path, 0o644, text.encode())
+
+
+# ---- the node around the tree
+
+RELOAD = (("systemctl", "daemon-reload"), ("udevadm", "control", "--reload"))
+STOP = (("systemctl", "stop", "ec2ident-agent-watch.service", "ec2ident-agent.service"),)
+
+
+def run_on_node(command: Sequence[str]) -> None:
+    """Start a program of this node, where systemd runs and has it. Its failure changes nothing about what was laid."""
+    import subprocess
+
+    if os.path.isdir("/run/systemd/system"):
+        try:
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return
+
+
+def _tell(run: Run | None, *commands: Sequence[str]) -> None:
+    if run:
+        for command in commands:
+            run(command)
+
+
+def find_program(argv0: str, executable: str, root: str = "/") -> str:
+    """The absolute path of ec2ident-agent: as it was called, beside this Python, or on PATH. Raises ConfigError."""
+    from shutil import which
+
+    called = os.path.abspath(argv0) if os.path.basename(argv0) == "ec2ident-agent" else ""
+    beside = os.path.join(os.path.dirname(executable), "ec2ident-agent")
+    for path in (called, beside, which("ec2ident-agent") or ""):
+        if path and os.path.isfile(path) and os.access(path, os.X_OK):
+            inside = os.path.realpath(root).rstrip("/") + "/"
+            return "/" + path[len(inside) :] if path.startswith(inside) else path
+    raise ConfigError("--program: ec2ident-agent is not beside this Python and not on PATH; say where it is")
+
+
+class _Held:
+    """One install at a time; errors of the file system become ours."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._handle = -1
+
+    def __enter__(self) -> None:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        try:
+            self._handle = os.open(self._tree.real("/etc/."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as failed:
+            raise ConfigError(f"{self._tree.root}: not the root of a system: /etc: {failed.strerror}") from failed
+        try:
+            flock(self._handle, LOCK_EX | LOCK_NB)
+        except OSError as failed:
+            os.close(self._handle)
+            raise RefusedError("another install or uninstall is running; try again when it has ended") from failed
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        os.close(self._handle)
+        if isinstance(error, OSError):
+            hint = " (needs root)" if isinstance(error, PermissionError) else ""
+            raise AgentError(
+                f"{error.filename or self._tree.root}: {error.strerror}{hint}; what was laid is in the manifest:"
+                " do it again, or uninstall"
+            ) from error
