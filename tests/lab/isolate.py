@@ -14,8 +14,13 @@ from pathlib import Path
 
 _MARK = "EC2IDENT_LAB_ISOLATED"
 
-#: `ip netns` keeps names in /run/netns and makes that directory itself.
-_PRIVATE_RUN = 'mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"'
+#: `ip netns` keeps names in /run/netns and makes that directory itself. The names of routing tables are files that the
+#: agent writes: they are a copy here, which also an ordinary user may write.
+_PRIVATE = """
+mount -t tmpfs -o mode=755 tmpfs /run
+if [ -d /etc/iproute2 ]; then cp -R /etc/iproute2 /run/iproute2 && mount --bind /run/iproute2 /etc/iproute2; fi
+exec "$@"
+"""
 
 
 def isolate() -> None:
@@ -26,7 +31,7 @@ def isolate() -> None:
     if os.environ.get(_MARK):
         return
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *user, "--net", "--mount", "sh", "-c", _PRIVATE_RUN, "sh"]
+    command = ["unshare", *user, "--net", "--mount", "sh", "-ec", _PRIVATE, "sh"]
     _try([*command, "ip", "netns", "add", "try"])
     os.environ[_MARK] = "1"
     os.execvp(command[0], [*command, sys.executable, *_arguments()])
