@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOME = {
-    "verify": "verification",
-    "Policy": "policy",
-    "TrustStore": "trust",
-    "IdentityDocument": "model",
-    "Identity": "model",
     "Ec2IdentError": "errors",
     "FirmwareError": "errors",
     "ImdsError": "errors",
@@ -22,12 +17,17 @@ _HOME = {
     "UnknownNameError": "errors",
     "UnverifiableError": "errors",
     "VerificationError": "errors",
-    "Fact": "model",
     "Imds": "imds",
+    "Fact": "model",
+    "Identity": "model",
+    "IdentityDocument": "model",
     "Kind": "model",
     "Level": "model",
-    "Partition": "partitions",
     "Reason": "model",
+    "Partition": "partitions",
+    "Policy": "policy",
+    "TrustStore": "trust",
+    "verify": "verification",
 }
 
 __all__ = sorted([*_HOME])

@@ -34,90 +34,93 @@ _LONGEST_LENGTH = 3
 class Reader:
     """A cursor over BER bytes. Each method raises MalformedError where the bytes are not what it was told to expect."""
 
-    __slots__ = ("_at", "_data", "_indefinite", "_limits")
+    __slots__ = ("_data", "_limit", "_outer", "at")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 0
-        #: Where the innermost open container ends at the latest; indefinite ones inherit it from around them.
-        self._limits = [len(data)]
-        self._indefinite = [False]
+        #: The position of the next element.
+        self.at = 0
+        #: Where the innermost open container ends at the latest; one of indefinite length inherits it from around it.
+        self._limit = len(data)
+        #: For each open container, the limit around it, and whether its own length is indefinite.
+        self._outer: list[tuple[int, bool]] = []
 
     def next_is(self, tag: int) -> bool:
-        """Whether the next element of the open container has this tag. Moves nothing."""
-        return self._at < self._limits[-1] and self._data[self._at] == tag
+        """Whether the next element of the open container has this tag."""
+        return self.at < self._limit and self._data[self.at] == tag
 
     def more(self) -> bool:
         """Whether the open container holds another element."""
-        if self._indefinite[-1]:
-            return self._data[self._at : self._at + 2] != b"\0\0"
-        return self._at < self._limits[-1]
+        if self._outer and self._outer[-1][1]:
+            return self._data[self.at : self.at + 2] != b"\0\0"
+        return self.at < self._limit
 
-    def read(self, tag: int) -> bytes:
-        """The contents of the next element, which has this tag and a definite length."""
-        start, end = self._header(tag)
-        self._at = end
-        return self._data[start:end]
+    def read(self, tag: int, *, whole: bool = False) -> bytes:
+        """The contents of the next element, or the `whole` of it; it has this tag and a definite length."""
+        data, at = self._data, self.at
+        start = at + 2
+        if start > self._limit or data[at] != tag:
+            raise self._unexpected(tag)
+        end = start + data[at + 1]
+        if end >= start + _INDEFINITE:
+            start, end = self._long_form(at)
+        if end > self._limit:
+            raise MalformedError(f"BER: contents of {end - start} octets at {at} ({self._limit - start} are left)")
+        self.at = end
+        return data[at if whole else start : end]
 
-    def element(self, tag: int) -> bytes:
-        """The next element whole, header and contents; it has this tag and a definite length."""
-        first = self._at
-        self._at = self._header(tag)[1]
-        return self._data[first : self._at]
+    def open(self, tag: int, first: bytes = b"") -> None:
+        """Step into an element, past its `first` octets, which must be exactly these.
 
-    def open(self, tag: int) -> None:
-        """Step into a constructed element, of definite or indefinite length."""
-        start, end = self._header(tag, indefinite=bool(tag & _CONSTRUCTED))
-        self._at = start
-        self._indefinite.append(end < 0)
-        self._limits.append(self._limits[-1] if end < 0 else end)
+        Its length is definite, or indefinite where the element is constructed.
+        """
+        at, limit = self.at, self._limit
+        start = at + 2
+        if start <= limit and self._data[at + 1] == _INDEFINITE and self._data[at] == tag and tag & _CONSTRUCTED:
+            self._outer.append((limit, True))
+        else:
+            size = len(self.read(tag))
+            self._limit = self.at
+            start = self.at - size
+            self._outer.append((limit, False))
+        if not self._data.startswith(first, start, self._limit):
+            found = self._data[start : min(start + len(first), self._limit)]
+            raise MalformedError(f"BER: {found.hex() or 'nothing'} at {start} (expected {first.hex()})")
+        self.at = start + len(first)
 
     def close(self) -> None:
         """Step out of the innermost open element, which must hold nothing more."""
-        limit = self._limits.pop()
-        if self._indefinite.pop():
-            if self._data[self._at : self._at + 2] != b"\0\0" or self._at + 2 > limit:
-                raise MalformedError(f"BER: end of contents expected at {self._at}, found {self._found()}")
-            self._at += 2
-        elif self._at != limit:
-            raise MalformedError(f"BER: {limit - self._at} octets too many at {self._at}")
+        at = self.at
+        outer, indefinite = self._outer.pop()
+        if indefinite:
+            if self._data[at : at + 2] != b"\0\0" or at + 2 > outer:
+                raise MalformedError(f"BER: end of contents expected at {at}, found {self._found()}")
+            self.at = at + 2
+        elif at != self._limit:
+            raise MalformedError(f"BER: {self._limit - at} octets too many at {at}")
+        self._limit = outer
 
     def finish(self) -> None:
         """There is nothing after the last element."""
-        if self._at != len(self._data):
-            raise MalformedError(f"BER: {len(self._data) - self._at} trailing octets at {self._at}")
+        if self.at != len(self._data):
+            raise MalformedError(f"BER: {len(self._data) - self.at} trailing octets at {self.at}")
 
-    def _header(self, tag: int, indefinite: bool = False) -> tuple[int, int]:
-        """Where the contents of the next element start and end; the end is -1 where the length is indefinite."""
-        data, at, limit = self._data, self._at, self._limits[-1]
-        if at + 2 > limit or data[at] != tag:
-            raise MalformedError(f"BER: tag 0x{tag:02x} expected at {at}, found {self._found()}")
-        length = data[at + 1]
-        start = at + 2
-        if length >= _INDEFINITE:
-            if length == _INDEFINITE:
-                if indefinite:
-                    return start, -1
-                raise MalformedError(f"BER: indefinite length at {at}, where only a definite one may be")
-            start += length - _INDEFINITE
-            length = self._long_length(at + 2, start, limit)
-        end = start + length
-        if end > limit:
-            raise MalformedError(f"BER: length {length} at {at} runs past the end ({limit - start} octets left)")
-        return start, end
+    def _long_form(self, at: int) -> tuple[int, int]:
+        """Start and end of contents longer than 127 octets (X.690 8.1.3.5), in the one form that DER knows."""
+        octets = self._data[at + 1] - _INDEFINITE
+        if not octets:
+            raise MalformedError(f"BER: indefinite length at {at}, where only a definite one may be")
+        start = at + 2 + octets
+        length = int.from_bytes(self._data[at + 2 : start], "big")
+        if octets > _LONGEST_LENGTH or start > self._limit or length < max(_INDEFINITE, 1 << 8 * (octets - 1)):
+            raise MalformedError(f"BER: length in {octets} octets at {at} (1 to {_LONGEST_LENGTH}, none superfluous)")
+        return start, start + length
 
-    def _long_length(self, first: int, start: int, limit: int) -> int:
-        """A length of more than 127, in as few octets as it takes: the one form that DER knows and AWS writes."""
-        octets = start - first
-        length = int.from_bytes(self._data[first:start], "big")
-        if octets > _LONGEST_LENGTH or start > limit or length < max(_INDEFINITE, 1 << 8 * (octets - 1)):
-            raise MalformedError(
-                f"BER: length of {octets} octets at {first} (1 to {_LONGEST_LENGTH}, none superfluous)"
-            )
-        return length
+    def _unexpected(self, tag: int) -> MalformedError:
+        return MalformedError(f"BER: tag 0x{tag:02x} expected at {self.at}, found {self._found()}")
 
     def _found(self) -> str:
-        return f"0x{self._data[self._at]:02x}" if self._at < self._limits[-1] else "the end"
+        return f"0x{self._data[self.at]:02x}" if self.at < self._limit else "the end"
 
 
 def time(reader: Reader) -> datetime:

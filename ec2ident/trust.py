@@ -30,24 +30,22 @@ _LARGEST_CERTIFICATE = 16 * 1024
 
 
 class PublicKey:
-    """A public key as AWS signs with it. cryptography is imported when the key is first used."""
+    """A public key as AWS signs with it. Raises MalformedError where the bytes are no RSA or DSA key."""
 
-    __slots__ = ("_check", "_loaded", "sha256", "spki")
+    __slots__ = ("bits", "sha256", "spki", "type", "verifies")
 
     def __init__(self, spki: bytes) -> None:
+        #: SubjectPublicKeyInfo, DER.
         self.spki = spki
-        #: SHA-256 of the SubjectPublicKeyInfo, in hex.
+        #: SHA-256 of it, in hex.
         self.sha256 = sha256(spki).hexdigest()
-        self._loaded: tuple[str, int] | None = None
-
-    @property
-    def type(self) -> str:
-        """`RSA` or `DSA`."""
-        return self._load()[0]
-
-    @property
-    def bits(self) -> int:
-        return self._load()[1]
+        #: `RSA` or `DSA`.
+        self.type: str
+        self.bits: int
+        #: Whether this key made a signature (first argument) of a message (second). For `ec2ident.verify`; raises
+        #: UnverifiableError where the installed OpenSSL refuses the algorithm, as some do DSA and SHA-1.
+        self.verifies: Callable[[bytes, bytes], bool]
+        self.type, self.bits, self.verifies = _open_key(spki)
 
     @property
     def digest(self) -> str:
@@ -69,22 +67,6 @@ class PublicKey:
 
     def __hash__(self) -> int:
         return hash(self.spki)
-
-    def verifies(self, signature: bytes, message: bytes) -> bool:
-        """Whether this key made the signature. Only `ec2ident.verify` needs to ask.
-
-        Raises UnverifiableError where the installed OpenSSL refuses the algorithm, as some do DSA and SHA-1.
-        """
-        self._load()
-        return self._check(signature, message)
-
-    def _load(self) -> tuple[str, int]:
-        if self._loaded is None:
-            name, bits, self._check = _open_key(self.spki)
-            self._loaded = name, bits
-        return self._loaded
-
-    _check: Callable[[bytes, bytes], bool]
 
 
 class TrustedKey(Value):
@@ -174,9 +156,10 @@ class TrustStore:
     def _key_of(self, row: _Row) -> TrustedKey:
         der = _certificate_of(_package_data(row.file))
         not_before, not_after, spki = _read_certificate(der)
-        key = self._public_keys.setdefault(row.spki_sha256, PublicKey(spki))
-        if key.sha256 != row.spki_sha256:
-            raise MalformedError(f"{row.file}: key {key.sha256} (index.tsv pins {row.spki_sha256}); reinstall ec2ident")
+        pin = sha256(spki).hexdigest()
+        if pin != row.spki_sha256:
+            raise MalformedError(f"{row.file}: key {pin} (index.tsv pins {row.spki_sha256}); reinstall ec2ident")
+        key = self._public_keys.get(pin) or self._public_keys.setdefault(pin, PublicKey(spki))
         others = (other for other in self._rows.values() if other.spki_sha256 == row.spki_sha256)
         return TrustedKey(
             partition=row.partition,
@@ -259,15 +242,15 @@ def _read_certificate(der: bytes) -> tuple[datetime, datetime, bytes]:
     reader.open(ber.SEQUENCE)
     reader.open(ber.SEQUENCE)
     if reader.next_is(ber.CONTEXT_0):  # version; absent in version 1
-        reader.element(ber.CONTEXT_0)
-    reader.element(ber.INTEGER)  # serialNumber
-    reader.element(ber.SEQUENCE)  # signature algorithm
-    reader.element(ber.SEQUENCE)  # issuer
+        reader.read(ber.CONTEXT_0, whole=True)
+    reader.read(ber.INTEGER, whole=True)  # serialNumber
+    reader.read(ber.SEQUENCE, whole=True)  # signature algorithm
+    reader.read(ber.SEQUENCE, whole=True)  # issuer
     reader.open(ber.SEQUENCE)
     not_before, not_after = ber.time(reader), ber.time(reader)
     reader.close()
-    reader.element(ber.SEQUENCE)  # subject
-    return not_before, not_after, reader.element(ber.SEQUENCE)
+    reader.read(ber.SEQUENCE, whole=True)  # subject
+    return not_before, not_after, reader.read(ber.SEQUENCE, whole=True)
 
 
 def _check_key_fits(key: PublicKey, kind: Kind) -> None:
