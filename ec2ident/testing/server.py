@@ -93,12 +93,18 @@ class Server:
         ]
         self._ready.set()
         await self._stop.wait()
+        # Accept no more, then let asyncio finish with what it has accepted: once its server is closed, it drops such a
+        # connection without closing the socket.
+        for one in self._sockets:
+            self._loop.remove_reader(one)
+        await asyncio.sleep(0)
         for server in servers:
             server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the transports that were aborted close their sockets in the next turn of the loop
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0)  # the transports that were aborted close their sockets in the next turn of the loop
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._tasks) >= MOST_CONNECTIONS:
