@@ -293,10 +293,11 @@ def _item_of(answer: Answer, target: str) -> bytes | None:
 
 def _token_of(answer: Answer) -> str:
     """The token in the answer to a token request, or NoAnswerError."""
-    if answer.status in (404, 405, 501) and answer.headers.get("server") == "EC2ws":
-        raise NoAnswerError(Reason.V1_ONLY, f"{TOKEN_PATH} answers {answer.status}")
     if answer.status == 404 and "server" not in answer.headers:
         raise NoAnswerError(Reason.OTHER_CLOUD, "no tokens and no Server header: OpenStack and its like answer so")
+    if answer.status in (404, 405, 501):
+        reason = Reason.V1_ONLY if answer.headers.get("server") == "EC2ws" else Reason.NOT_EC2WS
+        raise NoAnswerError(reason, f"{TOKEN_PATH} answers {answer.status}")
     _must_be_plain_200(answer, TOKEN_PATH)
     token = answer.body.decode("latin-1")
     if token.lstrip().startswith("<"):

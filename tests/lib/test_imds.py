@@ -1,0 +1,514 @@
+"""The metadata client against the shipped service: what it asks, what it learns, what it says when it fails."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from contextlib import contextmanager
+
+import pytest
+import responses
+
+from ec2ident.errors import ImdsError
+from ec2ident.imds import ADVICE, CONNECT_WITHIN, Imds
+from ec2ident.model import Fact, Kind, Reason
+from ec2ident.testing import Instance, MetadataService
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+TOKEN_PATH = "/latest/api/token"
+INSTANCE_ID = "meta-data/instance-id"
+
+
+@pytest.fixture
+def service() -> Iterator[MetadataService]:
+    with MetadataService() as service:
+        yield service
+
+
+def asked(service: MetadataService) -> list[tuple[str, str, str]]:
+    """Method, path and token of each request that the service saw."""
+    return [(seen.method, seen.path, seen.token) for seen in service.requests]
+
+
+@contextmanager
+def refused(reason: Reason, match: str = "^metadata service: ") -> Iterator[None]:
+    """The block raises ImdsError for this reason, and the text ends with what to do about it."""
+    with pytest.raises(ImdsError, match=match) as caught:
+        yield
+
+    assert reason == caught.value.reason
+    assert str(caught.value).endswith(ADVICE[reason])
+
+
+# What it asks
+
+
+def test_the_first_request_is_for_a_token_and_every_other_carries_it(service: MetadataService) -> None:
+    """A GET without a token counts as use of IMDSv1 in the owner's audits: there is none, not even as a fallback."""
+    imds = Imds(endpoints=service.endpoint)
+
+    assert service.instance.instance_id == imds.get(INSTANCE_ID)
+    assert service.instance.image_id == imds.get("/latest/meta-data/ami-id")
+    assert [
+        ("PUT", TOKEN_PATH, "none"),
+        ("GET", "/latest/meta-data/instance-id", "valid"),
+        ("GET", "/latest/meta-data/ami-id", "valid"),
+    ] == asked(service)
+
+
+def test_a_signed_item_takes_two_requests(service: MetadataService) -> None:
+    """The PKCS7 carries the document, so a token and `rsa2048` are all that a proof needs."""
+    item = Imds(5.0, endpoints=service.endpoint).identity_item(Kind.RSA2048)
+
+    assert item
+    assert [
+        ("PUT", TOKEN_PATH, "none"),
+        ("GET", "/latest/dynamic/instance-identity/rsa2048", "valid"),
+    ] == asked(service)
+
+
+def test_an_absent_item_is_none(service: MetadataService) -> None:
+    """404 is an answer: the service says that there is no such item."""
+    assert Imds(endpoints=service.endpoint).get("meta-data/no-such-item") is None
+
+
+def test_bytes_come_as_they_are(service: MetadataService) -> None:
+    """User data need not be text; what is signed must not be touched."""
+    service.instance = Instance(user_data=b"\xff\x00\r\n")
+    imds = Imds(endpoints=service.endpoint)
+
+    assert b"\xff\x00\r\n" == imds.get_bytes("user-data")
+    with pytest.raises(ImdsError, match="user-data: not UTF-8 text; get_bytes gives it as it is"):
+        imds.get("user-data")
+
+
+@pytest.mark.parametrize("path", ["", "meta-data/x y", "meta-data/x\r\nHost: evil", "é", "meta-data/x?y", "a#b", "%2e"])
+def test_a_path_that_cannot_be_one_is_refused_before_anything_is_sent(service: MetadataService, path: str) -> None:
+    """Whoever puts foreign text into a path gets an error, not another request."""
+    with pytest.raises(ValueError, match="is empty or has characters that no metadata path has"):
+        Imds(endpoints=service.endpoint).get(path)
+    assert [] == asked(service)
+
+
+def test_the_kill_switch_sends_nothing(service: MetadataService) -> None:
+    """AWS_EC2_METADATA_DISABLED is what every SDK of AWS honours."""
+    with refused(Reason.NETWORK_DISABLED, "AWS_EC2_METADATA_DISABLED is true"):
+        Imds(endpoints=service.endpoint, environ={"AWS_EC2_METADATA_DISABLED": "True"}).get(INSTANCE_ID)
+    assert [] == asked(service)
+
+
+@pytest.mark.parametrize("value", ["", "false", "0", "no"])
+def test_the_kill_switch_is_the_word_true(service: MetadataService, value: str) -> None:
+    """As in the SDKs, every other value leaves the service enabled."""
+    assert Imds(endpoints=service.endpoint, environ={"AWS_EC2_METADATA_DISABLED": value}).get(INSTANCE_ID)
+
+
+def test_an_endpoint_of_the_environment_is_taken_only_when_the_caller_says_so(service: MetadataService) -> None:
+    """Who sets a variable must not choose who says that this is EC2."""
+    environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{service.endpoint}/"}
+
+    assert "http://169.254.169.254" == str(Imds(environ=environ).endpoints[0])
+    assert service.instance.instance_id == Imds.from_environment(environ).get(INSTANCE_ID)
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, ["http://169.254.169.254", "http://[fd00:ec2::254]"]),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}, ["http://[fd00:ec2::254]"]),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "ipv4"}, ["http://169.254.169.254"]),
+        (
+            {
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "ipv6",
+                "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1338",
+            },
+            ["http://127.0.0.1:1338"],
+        ),
+    ],
+)
+def test_the_environment_names_an_endpoint_as_for_the_sdks(environ: dict[str, str], expected: list[str]) -> None:
+    """The endpoint goes before the mode."""
+    assert expected == [str(endpoint) for endpoint in Imds.from_environment(environ).endpoints]
+
+
+def test_an_unknown_mode_of_the_environment_is_refused() -> None:
+    """Silence would mean the wrong family."""
+    with pytest.raises(ValueError, match="'ipv5' is neither ipv4 nor ipv6"):
+        Imds.from_environment({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "ipv5"})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_both_families_are_tried_and_the_one_that_accepts_is_kept(host: str) -> None:
+    """Instances without IPv4 exist; on most, IPv6 is switched off. Neither may cost the other anything."""
+    with MetadataService(host=host) as service:
+        port = service.port
+        imds = Imds(endpoints=(f"http://127.0.0.1:{port}", f"http://[::1]:{port}"))
+
+        assert service.instance.instance_id == imds.get(INSTANCE_ID)
+        assert host == imds.endpoint.address if imds.endpoint else None
+
+
+# The token
+
+
+def test_a_token_that_is_refused_is_renewed_once(service: MetadataService) -> None:
+    """Tokens end before their time when the service restarts; the caller does not notice."""
+    imds = Imds(endpoints=service.endpoint)
+    imds.get(INSTANCE_ID)
+    service.forget_tokens()
+    service.forget_requests()
+
+    assert service.instance.instance_id == imds.get(INSTANCE_ID)
+    assert [
+        ("GET", "/latest/meta-data/instance-id", "invalid"),
+        ("PUT", TOKEN_PATH, "none"),
+        ("GET", "/latest/meta-data/instance-id", "valid"),
+    ] == asked(service)
+
+
+def test_a_service_that_refuses_its_own_tokens_is_not_asked_for_ever(service: MetadataService) -> None:
+    """One new token is enough to know."""
+    service.behave("unauthorized", method="GET")
+
+    with refused(Reason.V2_REQUIRED, "answers 401"):
+        Imds(endpoints=service.endpoint).get(INSTANCE_ID)
+    assert ["PUT", "GET", "PUT", "GET"] == [method for method, _, _ in asked(service)]
+
+
+@pytest.mark.parametrize(("age", "requests"), [(21600 - 61, ["GET"]), (21600 - 60, ["PUT", "GET"])])
+def test_a_token_is_renewed_a_minute_before_its_end(service: MetadataService, age: float, requests: list[str]) -> None:
+    """The life of a token is what the answer's header says; ours is of the longest, six hours."""
+    now = [1000.0]
+    imds = Imds(endpoints=service.endpoint, clock=lambda: now[0])
+    imds.get(INSTANCE_ID)
+    service.forget_requests()
+    now[0] += age
+    imds.get(INSTANCE_ID)
+
+    assert requests == [method for method, _, _ in asked(service)]
+
+
+def test_the_token_is_nowhere_to_be_seen(service: MetadataService, caplog: pytest.LogCaptureFixture) -> None:
+    """Not in a repr, not in a log of any library at any level, not in an error nor in what caused it."""
+    caplog.set_level(logging.DEBUG)
+    imds = Imds(endpoints=service.endpoint)
+    imds.get(INSTANCE_ID)
+    secret = imds._token.secret if imds._token else ""
+    service.behave("not-http", method="GET")
+    with pytest.raises(ImdsError) as caught:
+        imds.get(INSTANCE_ID)
+
+    shown = [repr(imds), repr(vars(imds)), repr(imds.facts), caplog.text]
+    error: BaseException | None = caught.value
+    while error is not None:
+        shown += [repr(error), repr(vars(error))]
+        assert not hasattr(error, "request"), "an error of requests holds the request, and with it the token"
+        error = error.__cause__ or error.__context__
+    assert len(secret) > 40
+    assert secret not in "".join(shown)
+
+
+# What it learns
+
+
+def test_the_facts_say_who_gave_a_token(service: MetadataService) -> None:
+    """Anybody can send `Server: EC2ws`: it is a fact, and never an authority."""
+    imds = Imds(endpoints=service.endpoint)
+    before = imds.facts
+    imds.get(INSTANCE_ID)
+    source = service.endpoint + TOKEN_PATH
+
+    assert () == before
+    assert (Fact("imds-token", "granted", source), Fact("imds-server", "EC2ws", source)) == imds.facts
+
+
+def test_a_failure_is_an_unknown_fact(service: MetadataService) -> None:
+    """Nobody could look: that is neither a value nor its absence."""
+    service.behave("disabled")
+    imds = Imds(endpoints=service.endpoint)
+    with refused(Reason.DISABLED):
+        imds.get(INSTANCE_ID)
+
+    assert (Fact("imds-token", None, service.endpoint + TOKEN_PATH, unknown="disabled"),) == imds.facts
+
+
+def test_a_hostile_server_header_is_made_harmless(service: MetadataService) -> None:
+    """It ends up on somebody's terminal."""
+    with responses.RequestsMock() as mock:
+        mock.put(service.endpoint + TOKEN_PATH, body="t" * 56, headers={"Server": "\x1b[2J" + "x" * 500})
+        mock.get(f"{service.endpoint}/latest/{INSTANCE_ID}", status=404, headers={"Server": "\x1b[2J" + "x" * 500})
+        imds = Imds(endpoints=service.endpoint)
+        imds.get(INSTANCE_ID)
+
+    assert imds.server is not None
+    assert imds.server.startswith("\\x1b[2Jxxx")
+    assert len(imds.server) < 100
+
+
+# What it says when it fails
+
+#: What the service can do at the token request, and what it is taken for.
+CAUSES = {
+    "hop-limit": Reason.HOP_LIMIT,
+    "hop-limit-reset": Reason.HOP_LIMIT,
+    "v1-only": Reason.V1_ONLY,
+    "disabled": Reason.DISABLED,
+    "throttled": Reason.THROTTLED,
+    "status": Reason.SERVER_ERROR,
+    "unauthorized": Reason.V2_REQUIRED,
+    "hang-up": Reason.MALFORMED,
+    "not-http": Reason.MALFORMED,
+    "cut": Reason.MALFORMED,
+    "drip": Reason.TIMEOUT,
+    "giant-body": Reason.TOO_LARGE,
+    "giant-headers": Reason.TOO_LARGE,
+    "endless-body": Reason.TOO_LARGE,
+    "captive-portal": Reason.CAPTIVE_PORTAL,
+    "redirect": Reason.CAPTIVE_PORTAL,
+    "openstack": Reason.OTHER_CLOUD,
+    "google": Reason.OTHER_CLOUD,
+    "azure": Reason.OTHER_CLOUD,
+    "alibaba": Reason.NOT_EC2WS,
+}
+
+
+@pytest.mark.parametrize("behaviour", CAUSES)
+def test_each_cause_has_its_reason_and_ends_within_the_deadline(service: MetadataService, behaviour: str) -> None:
+    """Whatever answers, or does not, the call ends, and the text says what to do."""
+    service.behave(behaviour)
+    timeout = 0.4
+    began = time.monotonic()
+    with refused(CAUSES[behaviour]):
+        Imds(timeout, endpoints=service.endpoint).get(INSTANCE_ID)
+
+    assert time.monotonic() - began < 5 * timeout
+
+
+#: The same at the item, after a token was given: silence is not the hop limit any more, and 404 is an answer.
+CAUSES_AFTER_THE_TOKEN = {
+    **{name: reason for name, reason in CAUSES.items() if name not in ("v1-only", "openstack", "alibaba")},
+    "hop-limit": Reason.TIMEOUT,
+    "hop-limit-reset": Reason.TIMEOUT,
+}
+
+
+@pytest.mark.parametrize("behaviour", CAUSES_AFTER_THE_TOKEN)
+def test_each_cause_is_told_after_the_token_too(service: MetadataService, behaviour: str) -> None:
+    """Only the answer to the token request has the low hop limit."""
+    imds = Imds(0.4, endpoints=service.endpoint)
+    imds.get(INSTANCE_ID)
+    same = {"hop-limit": "silence", "hop-limit-reset": "reset"}
+    service.behave(same.get(behaviour, behaviour))
+    with refused(CAUSES_AFTER_THE_TOKEN[behaviour]):
+        imds.get(INSTANCE_ID)
+
+
+def test_the_hop_limit_says_which_command_raises_it(service: MetadataService) -> None:
+    """The most frequent trouble in containers, and the one that is guessed wrong most often."""
+    service.behave("hop-limit")
+    with refused(Reason.HOP_LIMIT, "aws ec2 modify-instance-metadata-options .* --http-put-response-hop-limit 2"):
+        Imds(0.3, endpoints=service.endpoint).get(INSTANCE_ID)
+
+
+def test_a_wait_too_short_to_tell_is_a_timeout_and_not_the_hop_limit(service: MetadataService) -> None:
+    """When loading libraries ate the deadline, the service has not been given a chance."""
+    service.behave("hop-limit")
+    with refused(Reason.TIMEOUT):
+        Imds(0.05, endpoints=service.endpoint).get(INSTANCE_ID)
+
+
+@pytest.mark.parametrize(
+    ("status", "server", "reason"),
+    [
+        (404, "EC2ws", Reason.V1_ONLY),
+        (405, "EC2ws", Reason.V1_ONLY),
+        (501, "EC2ws", Reason.V1_ONLY),
+        (404, None, Reason.OTHER_CLOUD),
+        (404, "nginx", Reason.NOT_EC2WS),
+        (405, "nginx", Reason.NOT_EC2WS),
+        (501, "SimpleHTTP/0.6 Python/3.11.7", Reason.NOT_EC2WS),
+        (400, "EC2ws", Reason.MALFORMED),
+        (400, None, Reason.NOT_EC2WS),
+        (401, "EC2ws", Reason.V2_REQUIRED),
+        (401, "nginx", Reason.NOT_EC2WS),
+        (403, "EC2ws", Reason.DISABLED),
+        (403, None, Reason.DISABLED),
+        (407, "squid", Reason.CAPTIVE_PORTAL),
+        (511, "nginx", Reason.CAPTIVE_PORTAL),
+        (301, "EC2ws", Reason.CAPTIVE_PORTAL),
+        (307, None, Reason.CAPTIVE_PORTAL),
+        (429, "EC2ws", Reason.THROTTLED),
+        (503, None, Reason.THROTTLED),
+        (500, "EC2ws", Reason.SERVER_ERROR),
+        (502, None, Reason.SERVER_ERROR),
+        (204, "EC2ws", Reason.MALFORMED),
+        (418, "EC2ws", Reason.MALFORMED),
+    ],
+)
+def test_the_answer_to_a_token_request_is_told_by_status_and_server(
+    service: MetadataService, status: int, server: str | None, reason: Reason
+) -> None:
+    """Without `Server: EC2ws` a refusal says nothing of EC2: whatever else listens there refuses in its own way."""
+    headers = {"Server": server} if server else {}
+    with responses.RequestsMock() as mock:
+        mock.put(service.endpoint + TOKEN_PATH, status=status, headers=headers)
+        with refused(reason, f"answers {status}" if reason != Reason.OTHER_CLOUD else "OpenStack"):
+            Imds(endpoints=service.endpoint).get(INSTANCE_ID)
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ("", Reason.MALFORMED),
+        ("two words", Reason.MALFORMED),
+        ("line\nline", Reason.MALFORMED),
+        ("é", Reason.MALFORMED),
+        ("x" * 1025, Reason.MALFORMED),
+        ("<html>login", Reason.CAPTIVE_PORTAL),
+        ("\n <?xml ?>", Reason.CAPTIVE_PORTAL),
+    ],
+)
+def test_what_cannot_be_a_token_is_not_sent_back(service: MetadataService, token: str, reason: Reason) -> None:
+    """It would go into a header of the next request."""
+    with responses.RequestsMock() as mock:
+        mock.put(service.endpoint + TOKEN_PATH, body=token, content_type="text/plain")
+        with refused(reason):
+            Imds(endpoints=service.endpoint).get(INSTANCE_ID)
+
+
+# Trying again
+
+
+class Sleep:
+    """Counts the pauses instead of taking them; time passes on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.pauses: list[float] = []
+
+    def __call__(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+def patient(service: MetadataService, sleep: Sleep, **options: Any) -> Imds:
+    return Imds(endpoints=service.endpoint, clock=lambda: sleep.now, sleep=sleep, jitter=lambda: 1.0, **options)
+
+
+@pytest.mark.parametrize("behaviour", ["throttled", "status", "hang-up"])
+def test_what_passes_by_itself_is_tried_again_where_it_is_earned(service: MetadataService, behaviour: str) -> None:
+    """An instance that boots has no metadata for some seconds; each pause is twice the last."""
+    sleep = Sleep()
+    service.behave(behaviour, times=2)
+
+    assert service.instance.instance_id == patient(service, sleep, retries=3).get(INSTANCE_ID)
+    assert [0.1, 0.2] == sleep.pauses
+
+
+def test_without_evidence_nothing_is_tried_again(service: MetadataService) -> None:
+    """On a machine that is not EC2 every retry is time lost."""
+    service.behave("throttled", times=1)
+    with refused(Reason.THROTTLED):
+        Imds(endpoints=service.endpoint).get(INSTANCE_ID)
+    assert 1 == len(service.requests)
+
+
+@pytest.mark.parametrize("behaviour", ["disabled", "v1-only", "captive-portal", "google", "giant-body"])
+def test_what_does_not_pass_by_itself_is_not_tried_again(service: MetadataService, behaviour: str) -> None:
+    """An administrator's decision or another cloud stays what it is."""
+    service.behave(behaviour)
+    with refused(CAUSES[behaviour]):
+        patient(service, Sleep(), retries=5).get(INSTANCE_ID)
+    assert 1 == len(service.requests)
+
+
+def test_retries_end_with_the_deadline(service: MetadataService) -> None:
+    """A pause that would end after the deadline is not begun, and the text says how often was tried."""
+    sleep = Sleep()
+    service.behave("throttled")
+    with refused(Reason.THROTTLED, "after 4 tries"):
+        patient(service, sleep, timeout=1.0, retries=50).get(INSTANCE_ID)
+    assert [0.1, 0.2, 0.4] == sleep.pauses
+
+
+def test_pauses_are_jittered_by_up_to_a_half(service: MetadataService) -> None:
+    """A thousand instances that boot together do not knock together."""
+    sleep = Sleep()
+    service.behave("throttled")
+    imds = Imds(9.0, endpoints=service.endpoint, retries=6, clock=lambda: sleep.now, sleep=sleep, jitter=lambda: 0.0)
+    with refused(Reason.THROTTLED):
+        imds.get(INSTANCE_ID)
+    assert [0.05, 0.1, 0.2, 0.4, 0.5, 0.5] == sleep.pauses
+
+
+def test_a_service_that_comes_late_is_found() -> None:
+    """At boot the address is refused first, and then somebody listens."""
+    service = MetadataService()
+    with service:
+        endpoint = service.endpoint
+
+    def sleep(_: float) -> None:
+        service.start()
+
+    try:
+        assert Imds(endpoints=endpoint, retries=1, sleep=sleep).get(INSTANCE_ID) == service.instance.instance_id
+    finally:
+        service.stop()
+
+
+# The deadline
+
+
+def test_one_deadline_is_for_token_and_item_together(service: MetadataService) -> None:
+    """Two answers, each slower than half of the deadline, are too slow; peers give each request its own time."""
+    service.behave("delay", seconds=0.4)
+    began = time.monotonic()
+    with refused(Reason.TIMEOUT):
+        Imds(0.6, endpoints=service.endpoint).get(INSTANCE_ID)
+
+    assert time.monotonic() - began < 3 * 0.6
+
+
+def test_the_callers_deadline_shortens_the_timeout_and_never_lengthens_it(service: MetadataService) -> None:
+    """`detect` has one deadline for everything it asks."""
+    service.behave("silence", method="GET")
+    for timeout, deadline in ((60.0, 0.3), (0.3, 60.0)):
+        began = time.monotonic()
+        with refused(Reason.TIMEOUT):
+            Imds(timeout, endpoints=service.endpoint).get(INSTANCE_ID, deadline=began + deadline)
+        assert time.monotonic() - began < 20 * 0.3
+
+
+def test_a_deadline_that_has_passed_sends_no_request(service: MetadataService) -> None:
+    """No time is no time."""
+    with refused(Reason.TIMEOUT):
+        Imds(endpoints=service.endpoint).get(INSTANCE_ID, deadline=time.monotonic() - 1)
+    assert [] == asked(service)
+
+
+def test_elapsed_counts_what_the_calls_took(service: MetadataService) -> None:
+    """Seconds, over all calls."""
+    service.behave("delay", seconds=0.2, method="GET")
+    imds = Imds(5.0, endpoints=service.endpoint)
+    imds.get(INSTANCE_ID)
+    once = imds.elapsed
+    imds.get(INSTANCE_ID)
+
+    assert imds.elapsed >= once + 0.2 >= 0.4
+
+
+def test_nobody_there_is_told_without_the_timeout() -> None:
+    """A refusal is an answer: the deadline is not waited for."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+        began = time.monotonic()
+        with refused(Reason.REFUSED, "127.0.0.1.*: connection refused"):
+            Imds(60.0, endpoints=endpoint).get(INSTANCE_ID)
+
+    assert time.monotonic() - began < 20 * CONNECT_WITHIN
