@@ -250,6 +250,9 @@ def check(request: Request) -> None:
     for name, path in (("program", request.program), ("config", request.config), ("state-dir", request.state)):
         if not path.startswith("/") or not path.isprintable():
             raise ConfigError(f"--{name}: {path!r} is not an absolute path of printable characters")
+    if set(request.program) & set("'\"\\"):
+        # systemd refuses them in the name of a program, however quoted (config_parse_exec).
+        raise ConfigError(f"--program: {request.program}: a unit cannot run a path with quotes or backslashes")
     for interface in request.interfaces:
         if not is_name(interface):
             raise ConfigError(f"interface {interface!r}: not a name that an interface can have")

@@ -1,0 +1,326 @@
+"""What an event means, against the sequences of calls that were measured with the real managers."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ec2ident_agent import hook
+from ec2ident_agent.errors import JournalError
+from ec2ident_agent.hook import ABSENT, APPLY, DOWN, EVENTS, GONE, NOTHING, REVERT, UP, decide
+from ec2ident_agent.items import Address, Route, Rule
+from ec2ident_agent.journal import COMMAND, CONFIG, Journal, Record, State
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+#: What becomes of the node: `laid` is all there, `broken` has rules without routes, `clean` has nothing of ours.
+LAID, BROKEN, CLEAN = "laid", "broken", "clean"
+
+#: Each: how it begins, then what happens in order (an event of the manager, or `=STATE`: what the kernel did meanwhile
+#: to our items), with the state of the link at that moment, and how it must end.
+SEQUENCES = {
+    # ifupdown 0.8.41
+    "ifupdown: ifup, both families": ("ifupdown", CLEAN, [("if-up.d", UP), ("if-up.d", UP)], LAID),
+    "ifupdown: ifdown": ("ifupdown", LAID, [("if-down.d", UP), ("if-post-down.d", DOWN)], CLEAN),
+    "ifupdown: ifdown, and watch repaired while the lease was released": (
+        "ifupdown",
+        LAID,
+        [("if-down.d", UP), ("=laid", UP), ("=broken", DOWN), ("if-post-down.d", DOWN)],
+        CLEAN,
+    ),
+    "ifupdown: ifdown of a device that is gone": ("ifupdown", BROKEN, [("if-down.d", ABSENT)], CLEAN),
+    # NetworkManager 1.42.4
+    "networkmanager: start, DHCP": (
+        "networkmanager",
+        CLEAN,
+        [("dhcp4-change", UP), ("pre-up", UP), ("up", UP), ("dhcp6-change", UP)],
+        LAID,
+    ),
+    "networkmanager: reapply": ("networkmanager", BROKEN, [("reapply", UP)], LAID),
+    "networkmanager: modify takes the lease anew, and loses the routes after reapply": (
+        "networkmanager",
+        LAID,
+        [("reapply", UP), ("=broken", UP), ("dhcp4-change", UP)],
+        LAID,
+    ),
+    "networkmanager: connection up again": (
+        "networkmanager",
+        LAID,
+        [("pre-down", UP), ("down", UP), ("=broken", UP), ("dhcp4-change", UP), ("pre-up", UP), ("up", UP)],
+        LAID,
+    ),
+    "networkmanager: link down and up within the carrier wait": (
+        "networkmanager",
+        LAID,
+        [("=broken", DOWN), ("dhcp4-change", UP)],
+        LAID,
+    ),
+    "networkmanager: disconnect": ("networkmanager", LAID, [("pre-down", UP), ("down", UP)], CLEAN),
+    "networkmanager: restart": (
+        "networkmanager",
+        LAID,
+        [("dhcp4-change", UP), ("pre-up", UP), ("up", UP), ("dhcp6-change", UP)],
+        LAID,
+    ),
+    "networkmanager: detach": ("networkmanager", LAID, [("=broken", ABSENT), ("down", ABSENT)], CLEAN),
+    "networkmanager: a queued up for a device that is gone": (
+        "networkmanager",
+        LAID,
+        [("=broken", ABSENT), ("up", ABSENT), ("down", ABSENT)],
+        CLEAN,
+    ),
+    # systemd-networkd 252 with networkd-dispatcher 2.2.3
+    "networkd: reconfigure": (
+        "networkd-dispatcher",
+        LAID,
+        [
+            ("=broken", UP),
+            ("initialized", UP),
+            ("degraded", UP),
+            ("configuring", UP),
+            ("routable", UP),
+            ("configured", UP),
+            ("configuring", UP),
+            ("configured", UP),
+        ],
+        LAID,
+    ),
+    "networkd: reconfigure that never leaves routable": (
+        "networkd-dispatcher",
+        LAID,
+        [("initialized", UP), ("=broken", UP), ("configuring", UP), ("configured", UP)],
+        LAID,
+    ),
+    "networkd: link down": ("networkd-dispatcher", LAID, [("=broken", DOWN), ("off", DOWN)], CLEAN),
+    "networkd: link down and up": (
+        "networkd-dispatcher",
+        LAID,
+        [
+            ("=broken", DOWN),
+            ("off", UP),
+            ("no-carrier", UP),
+            ("carrier", UP),
+            ("configuring", UP),
+            ("routable", UP),
+            ("configured", UP),
+        ],
+        LAID,
+    ),
+    "networkd: detach": (
+        "networkd-dispatcher",
+        LAID,
+        [("=broken", ABSENT), ("off", ABSENT), ("linger", ABSENT)],
+        CLEAN,
+    ),
+    "networkd: start-up triggers": ("networkd-dispatcher", CLEAN, [("configured", UP), ("routable", UP)], LAID),
+    "networkd: carrier lost": ("networkd-dispatcher", LAID, [("no-carrier", UP), ("carrier", UP)], LAID),
+    "networkd: the late linger of an earlier device": ("networkd-dispatcher", LAID, [("linger", UP)], LAID),
+    # From their sources
+    "wicked: up, down": ("sysconfig", CLEAN, [("pre-up", DOWN), ("post-up", UP)], LAID),
+    "wicked: down": ("sysconfig", LAID, [("pre-down", UP), ("=clean", DOWN), ("post-down", DOWN)], CLEAN),
+    "wicked: only its post-down script is set": ("sysconfig", LAID, [("=broken", DOWN), ("post-down", DOWN)], CLEAN),
+    "sysconfig: up": ("sysconfig", CLEAN, [("if-up.d", UP)], LAID),
+    "sysconfig: down": ("sysconfig", LAID, [("if-down.d", UP)], CLEAN),
+    "network-scripts: up": ("network-scripts", CLEAN, [("up", UP)], LAID),
+    "network-scripts: down comes after the link": ("network-scripts", LAID, [("=broken", DOWN), ("down", DOWN)], CLEAN),
+    "udev: attach, and the link is not up yet": ("udev", CLEAN, [("add", DOWN)], CLEAN),
+    "udev: attach": ("udev", CLEAN, [("add", UP)], LAID),
+    "udev: detach": ("udev", LAID, [("=broken", ABSENT), ("remove", ABSENT)], CLEAN),
+    "udev: shutdown stops the unit, the device is there": ("udev", LAID, [("remove", UP)], LAID),
+    "dhclient: lease": ("dhclient", BROKEN, [("PREINIT", UP), ("BOUND", UP)], LAID),
+    "dhclient: renewal": ("dhclient", LAID, [("RENEW", UP)], LAID),
+    "dhclient: expiry loses the routes": ("dhclient", LAID, [("=broken", UP), ("EXPIRE", UP), ("PREINIT", UP)], LAID),
+    "dhclient: ifdown releases the lease after its hook": ("dhclient", CLEAN, [("RELEASE", UP), ("STOP", UP)], CLEAN),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SEQUENCES))
+def test_after_each_sequence_of_events_the_state_is_right(name: str) -> None:
+    """A link that is up has its profile; one that was taken down or away has no rule left that leads nowhere."""
+    manager, state, happenings, end = SEQUENCES[name]
+
+    for event, link in happenings:
+        if event.startswith("="):
+            state = event[1:]
+        else:
+            state = {APPLY: LAID, REVERT: CLEAN, GONE: CLEAN, NOTHING: state}[decide(manager, event, link)]
+
+    assert end == state
+
+
+@pytest.mark.parametrize("manager", sorted(EVENTS))
+def test_nothing_is_laid_on_a_link_that_is_not_up(manager: str) -> None:
+    """The kernel refuses a route through a link that is down, and a rule alone leads traffic astray."""
+    assert [] == [
+        (event, link) for event in EVENTS[manager] for link in (DOWN, ABSENT) if decide(manager, event, link) == APPLY
+    ]
+
+
+@pytest.mark.parametrize("manager", sorted(EVENTS))
+@pytest.mark.parametrize("event", ["connectivity-change", "hostname", "dns-change", "vpn-up", "pre-up", "Up", ""])
+def test_an_unknown_event_does_nothing(manager: str, event: str) -> None:
+    """Managers invent new events; what we do not know is not a reason to act."""
+    assert {NOTHING} == {decide(manager, event, link) for link in (UP, DOWN, ABSENT)}
+
+
+# ---- the entry point
+
+
+def sysfs(path: Path, **flags: str) -> str:
+    for index, (name, value) in enumerate(flags.items(), start=7):
+        (path / name).mkdir(parents=True)
+        (path / name / "flags").write_text(f"{value}\n")
+        (path / name / "ifindex").write_text(f"{index}\n")
+    return str(path)
+
+
+class Verbs:
+    """Records the command lines that the entry point runs."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.lines: list[list[str]] = []
+        self.code = code
+
+    def __call__(self, argv: Sequence[str]) -> int:
+        self.lines.append(list(argv))
+        return self.code
+
+
+ETH1 = (
+    Record("eth1", CONFIG, 7, Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")),
+    Record("eth1", CONFIG, 0, Rule("10.0.1.0/24", 100, 100)),
+)
+SERVICE = (Record("service", CONFIG, 7, Route("0.0.0.0/0", "eth1", 101, "10.0.1.1")),)
+OVERLAY = (Record("overlay 192.168.10.10/32", CONFIG, 7, Address("eth1", "192.168.10.10/32", "eth1:1")),)
+CLUSTER = (Record("overlay 192.168.10.11/32", COMMAND, 7, Address("eth1", "192.168.10.11/32", "eth1:2")),)
+BY_HAND = (Record("eth1", COMMAND, 7, Route("0.0.0.0/0", "eth1", 102, "10.0.1.1")),)
+ETH10 = (Record("eth10", CONFIG, 8, Route("0.0.0.0/0", "eth10", 110, "10.0.2.1")),)
+
+
+def test_an_interface_that_came_up_gets_the_whole_configuration(tmp_path: Path) -> None:
+    """An overlay may live on this interface, and a route may have waited for it: apply without names sees to all."""
+    run = Verbs()
+
+    assert 0 == hook.main(["networkmanager", "eth1", "up"], run, sysfs=sysfs(tmp_path, eth1="0x1003"))
+    assert [["apply"]] == run.lines
+
+
+def test_the_exit_code_is_the_verb_s(tmp_path: Path) -> None:
+    """The shell part swallows it for the manager's sake, and logs it."""
+    assert 4 == hook.main(["udev", "eth1", "add"], Verbs(4), sysfs=sysfs(tmp_path, eth1="0x1003"))
+
+
+def test_flags_say_up_by_their_lowest_bit(tmp_path: Path) -> None:
+    """0x1002 is an interface set down, 0x1003 the same one up; carrier is another bit and does not count."""
+    path = sysfs(tmp_path, up="0x1003", down="0x1002", nocarrier="0x1", odd="what", empty="")
+
+    assert [UP, DOWN, UP, ABSENT, ABSENT, ABSENT] == [
+        hook.link_state(name, path) for name in ("up", "down", "nocarrier", "odd", "empty", "missing")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "flags", "expected"),
+    [
+        (ETH1, {"eth1": "0x1003"}, ["eth1"]),
+        (ETH1, {}, ["eth1"]),
+        (SERVICE, {}, ["service"]),
+        (ETH10, {"eth1": "0x1003"}, []),
+        (OVERLAY, {"eth1": "0x1003"}, []),
+        (OVERLAY, {}, ["overlay 192.168.10.10/32"]),
+        (CLUSTER, {}, []),
+        (BY_HAND, {"eth1": "0x1003"}, []),
+        ((*ETH1, *OVERLAY, *CLUSTER, *ETH10), {}, ["eth1", "overlay 192.168.10.10/32"]),
+        ((), {"eth1": "0x1003"}, []),
+    ],
+    ids=[
+        "its profile",
+        "its profile, device gone",
+        "a profile named by MAC, device gone",
+        "eth10 is another interface",
+        "an overlay stays on a link that is only down",
+        "an overlay of a device that is gone",
+        "a cluster's address is the cluster's",
+        "what was applied by flags is held until reverted",
+        "all together",
+        "nothing is ours",
+    ],
+)
+def test_a_down_takes_away_what_the_configuration_laid_there(
+    tmp_path: Path, state: tuple[Record, ...], flags: dict[str, str], expected: list[str]
+) -> None:
+    """By the journal, which still knows the names of an interface that is gone."""
+    (tmp_path / "state").mkdir()
+    Journal(str(tmp_path / "state")).write(State(state))
+    options = ["--state-dir", str(tmp_path / "state")]
+    run = Verbs()
+
+    hook.main([*options, "networkmanager", "eth1", "down"], run, sysfs=sysfs(tmp_path / "sys", **flags))
+
+    assert ([["revert", *expected, *options]] if expected else []) == run.lines
+
+
+def test_a_renamed_interface_is_known_by_its_number(tmp_path: Path) -> None:
+    """The journal has the old name; the index stays the same through a rename."""
+    (tmp_path / "state").mkdir()
+    Journal(str(tmp_path / "state")).write(State(ETH1))
+    run, options = Verbs(), ["--state-dir", str(tmp_path / "state")]
+
+    hook.main([*options, "sysconfig", "ens6", "pre-down"], run, sysfs=sysfs(tmp_path / "sys", ens6="0x1003"))
+
+    assert [["revert", "eth1", *options]] == run.lines
+
+
+def test_a_damaged_journal_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    """What it said is still laid; to go on in silence would forget it."""
+    (tmp_path / "journal").write_text("garbage")
+
+    with pytest.raises(JournalError, match="damaged"):
+        hook.main(
+            ["--state-dir", str(tmp_path), "udev", "eth1", "remove"], Verbs(), sysfs=sysfs(tmp_path / "sys", eth2="0x1")
+        )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["ifupdown"],
+        ["ifupdown", "eth1"],
+        ["nobody", "eth1", "up"],
+        ["ifupdown", "", "if-up.d"],
+        ["ifupdown", "--all", "if-up.d"],
+        ["ifupdown", "eth0:1", "if-up.d"],
+        ["ifupdown", "../eth1", "if-up.d"],
+        ["ifupdown", "a name", "if-up.d"],
+        ["ifupdown", "sixteen-letters!", "if-up.d"],
+        ["ifupdown", "eth1", "if-up.d", "more"],
+    ],
+)
+def test_wrong_arguments_are_told_the_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, one line, and nothing run."""
+    run = Verbs()
+
+    assert 2 == hook.main(words, run)
+    assert [] == run.lines
+    assert capsys.readouterr().err.startswith("usage: ec2ident-agent hook ")
+
+
+def test_a_hook_that_hangs_ends_itself(tmp_path: Path) -> None:
+    """A manager waits for its hooks, some of them for ever; SIGALRM without a handler is the end of the process."""
+    import subprocess
+
+    code = (
+        "import sys, time; from ec2ident_agent import hook;"
+        f"hook.main(['udev', 'eth1', 'add'], lambda argv: time.sleep(60), sysfs={sysfs(tmp_path, eth1='0x1003')!r},"
+        " patience=1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, timeout=30, capture_output=True
+    )
+
+    assert -14 == done.returncode
