@@ -52,7 +52,10 @@ class Eni(NamedTuple):
 
     @property
     def address6(self) -> str:
-        return str(ip_address(f"2001:db8:ec2:{self.subnet_number:x}::{self.host:x}"))
+        return self.subnet_address6(self.host)
+
+    def subnet_address6(self, host: int) -> str:
+        return str(ip_address(f"2001:db8:ec2:{self.subnet_number:x}::{host:x}"))
 
     @property
     def subnet(self) -> str:
@@ -65,6 +68,11 @@ class Eni(NamedTuple):
     @property
     def router(self) -> str:
         return f"10.0.{self.subnet_number}.1"
+
+
+def mac(subnet: int, host: int) -> str:
+    """Locally administered, as Amazon's own begin with 02 to 0e."""
+    return f"06:00:00:00:{subnet:02x}:{host:02x}"
 
 
 class Client(Namespace):
@@ -130,7 +138,8 @@ class Vpc:
         self.router.ip(
             link,
             f"address add {eni.router}/24 dev {_port(name)} noprefixroute",
-            f"address add {ROUTER6}/64 dev {_port(name)} nodad",
+            f"address add {ROUTER6}/10 dev {_port(name)} nodad",
+            f"address add {eni.subnet_address6(1)}/64 dev {_port(name)} nodad noprefixroute",
             # The router's end first: the node's end then has a carrier from the moment it comes up.
             f"link set {_port(name)} up",
             f"route add {eni.address}/32 dev {_port(name)} src {eni.router}",
@@ -211,7 +220,7 @@ class Vpc:
 
     def _create(self, name: str, subnet: int) -> Eni:
         host = 10 + sum(eni.subnet_number == subnet for eni in self.enis.values())
-        self.enis[name] = Eni(name, subnet, host, f"06:00:00:00:{subnet:02x}:{host:02x}")
+        self.enis[name] = Eni(name, subnet, host, mac(subnet, host))
         return self.enis[name]
 
     def _set_up_router(self) -> None:
@@ -243,9 +252,11 @@ class Vpc:
     def _set_up_node(self) -> None:
         """IPv4 parameters of a new namespace are those of the machine that runs the lab: begin from known ones."""
         self.node.sysctl({"ipv4/ip_forward": 0, "ipv4/conf/all/rp_filter": 0, "ipv4/conf/default/rp_filter": 0})
-        if not self.bare:
-            # A link-local address that the kernel makes comes some time after the link: `configure` gives a fixed one.
-            self.node.sysctl({"ipv6/conf/default/addr_gen_mode": 1, "ipv6/conf/default/accept_dad": 0})
+        # IPv6 waits for neighbours that might have the same address, and up to a second before it asks for routers.
+        quick = {"accept_dad": 0, "router_solicitation_delay": 0}
+        # A link-local address that the kernel makes comes some time after the link: `configure` gives a fixed one.
+        fixed = {} if self.bare else {"addr_gen_mode": 1}
+        self.node.sysctl({f"ipv6/conf/default/{name}": value for name, value in {**quick, **fixed}.items()})
 
     def _settle(self, name: str, patience: float = 5.0) -> None:
         """Wait until IPv6 has seen the carrier: its multicast route is the last object to come, a moment after `up`."""

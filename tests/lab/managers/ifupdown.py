@@ -1,0 +1,84 @@
+"""ifupdown with ISC dhclient: Debian's own way, and in spirit Alpine's and RHEL 7's.
+
+The kernel itself takes the default route of IPv6 from router advertisements.
+"""
+
+from __future__ import annotations
+
+from tests.lab.dhcp import HOSTS
+from tests.lab.enclosure import wait_until
+from tests.lab.vpc import Vpc
+
+from .manager import Manager
+
+_INTERFACES = """auto lo
+iface lo inet loopback
+{stanzas}"""
+
+_DHCP = """
+iface {name} inet dhcp
+    metric {metric}
+"""
+
+_STATIC = """
+iface {name} inet static
+    address {address}/24
+    gateway {router}
+    metric {metric}
+"""
+
+_INET6 = """
+iface {name} inet6 static
+    address {address6}/128
+    dad-attempts 0
+"""
+
+
+class Ifupdown(Manager):
+    """Does what it is told and keeps nothing: `up` calls ifup, as udev and the init script do."""
+
+    packages = ("ifupdown", "isc-dhcp-client")
+    hooks = "/etc/network"
+    events = ("renew_lease", "ifdown_ifup", "link_flap")
+
+    def __init__(self, vpc: Vpc, *, renew_after: int = 1800, static: bool = False) -> None:
+        super().__init__(vpc, renew_after=renew_after)
+        self._stanza = (_STATIC if static else _DHCP) + _INET6
+
+    def prepare(self) -> None:
+        stanzas = [
+            self._stanza.format(
+                name=f"eth{number}", metric=512 + number, address=eni.address, router=eni.router, address6=eni.address6
+            )
+            for number, eni in enumerate(self.dhcp.known[:: len(HOSTS)])
+        ]
+        self.machine.write("/etc/network/interfaces", _INTERFACES.format(stanzas="".join(stanzas)))
+        for phase in ("if-pre-up.d", "if-up.d", "if-down.d", "if-post-down.d"):
+            self.machine.path(f"/etc/network/{phase}").mkdir(parents=True, exist_ok=True)
+        self.machine.path("/var/lib/dhcp").mkdir(parents=True, exist_ok=True)
+
+    def begin(self) -> None:
+        self.machine.read("ifup", "lo")
+
+    def up(self, name: str) -> None:
+        self.machine.read("ifup", name)
+        self.wait_configured(name)
+
+    def down(self, name: str) -> None:
+        """Take an interface down, as the administrator does."""
+        self.machine.read("ifdown", name)
+
+    def ifdown_ifup(self, name: str) -> None:
+        """Down and up again."""
+        self.down(name)
+        self.up(name)
+
+    def detach(self, name: str) -> None:
+        """Take an interface away. udev then calls ifdown, which finds no device."""
+        super().detach(name)
+        self.machine.run("ifdown", "--force", name)
+
+    def link_flap(self, name: str) -> None:
+        """Take a link down and up: nobody notices, so IPv6 addresses and IPv4 routes stay away."""
+        self.flap(name)
+        wait_until(lambda: "state UP" in self.vpc.node.read("ip", "link", "show", name), f"{name} has a carrier")
