@@ -1,0 +1,123 @@
+"""The values that a move speaks in: route tables, interfaces, instances, zones, records."""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Route(Value):
+    """A row of a route table. Of its targets only an interface is ours; `other` is any other, `local` included."""
+
+    destination: str
+    eni: str = ""
+    instance: str = ""
+    owner: str = ""
+    other: str = ""
+    #: active, blackhole, filtered
+    state: str = "active"
+
+    @property
+    def holder(self) -> str:
+        """Who has it, for a person: the instance if one is attached, else whatever it points to."""
+        return self.instance or self.eni or self.other
+
+
+class Table(Value):
+    id: str
+    vpc: str
+    #: The account that owns it: in a shared VPC not the instance's.
+    owner: str
+    routes: tuple[Route, ...] = ()
+    name: str = ""
+
+    def route(self, destination: str) -> Route | None:
+        """The route to exactly this destination."""
+        return next((route for route in self.routes if route.destination == destination), None)
+
+    @property
+    def local(self) -> tuple[str, ...]:
+        """The VPC's own CIDR blocks."""
+        return tuple(route.destination for route in self.routes if route.other == "local")
+
+
+class Attachment(Value):
+    id: str
+    #: Empty for an attachment that a service of AWS made.
+    instance: str
+    index: int
+    card: int
+    #: attaching, attached, detaching, detached
+    status: str
+
+
+class Interface(Value):
+    """An elastic network interface (ENI)."""
+
+    id: str
+    #: available, associated, attaching, in-use, detaching
+    status: str
+    zone: str
+    subnet: str
+    vpc: str
+    owner: str
+    mac: str
+    check: bool
+    addresses: tuple[str, ...]
+    ipv6: tuple[str, ...] = ()
+    attachment: Attachment | None = None
+    description: str = ""
+
+    @property
+    def holder(self) -> str:
+        return self.attachment.instance if self.attachment else ""
+
+
+class Instance(Value):
+    id: str
+    #: pending, running, shutting-down, terminated, stopping, stopped
+    state: str
+    zone: str
+    vpc: str
+    #: Device index -> interface, of what is attached.
+    interfaces: Mapping[int, str]
+
+
+class Zone(Value):
+    id: str
+    name: str
+    private: bool
+    vpcs: tuple[tuple[str, str], ...] = ()
+
+
+class Records(Value):
+    """All values of one name and type."""
+
+    name: str
+    type: str
+    ttl: int
+    values: tuple[str, ...]
+    identifier: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.ttl} IN {self.type} {' '.join(self.values)}"
+
+
+class Change(Value):
+    id: str
+    #: PENDING, INSYNC
+    status: str
+
+
+class Credentials(Value):
+    """Keys that sign. They show nowhere."""
+
+    key: str
+    secret: str
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credentials(key={self.key[:4]}…, secret=…)"

@@ -1,0 +1,130 @@
+"""moto's state, mended: attachments that take time, routes that show their owner and go blackhole, one check flag.
+
+These are properties of the state itself, so they are laid over moto's classes, once, when this module is imported.
+What a call is refused for stands in `gate.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.elastic_network_interfaces import Attachment, NetworkInterface
+from moto.ec2.models.instances import Instance
+from moto.ec2.models.route_tables import Route, RouteTable
+
+ACCOUNT = "123456789012"
+
+#: In these states an instance carries no traffic. While it is stopping or shutting down its routes still say active.
+DEAD = ("stopped", "terminated")
+
+
+def nic0(instance: Any) -> Any:
+    return instance.nics.get(0) or instance.nics.get("0")
+
+
+def target(route: Any) -> Any:
+    """The interface that a route goes to: its own, or the instance's first."""
+    if route.interface:
+        return route.interface
+    return nic0(route.instance) if route.instance else None
+
+
+def carrier(route: Any) -> Any:
+    """The instance that a route ends at, or None."""
+    eni = target(route)
+    return eni.instance if eni and eni.id in eni.ec2_backend.enis else None
+
+
+def state(route: Any) -> str:
+    if not target(route):
+        return "active"
+    instance = carrier(route)
+    return "blackhole" if instance is None or instance._state.name in DEAD else "active"
+
+
+def attachment(eni: Any) -> Any:
+    if not eni.attachment_id:
+        return None
+    found = Attachment(eni)
+    found.status = getattr(eni, "fake_phase", None) or "attached"
+    return found
+
+
+def settle(eni: Any) -> None:
+    """Let a phase end whose time has come."""
+    phase = getattr(eni, "fake_phase", None)
+    if phase and time.monotonic() >= eni.fake_due:
+        eni.fake_phase = None
+        if phase == "detaching":
+            eni.instance.detach_eni(eni)
+
+
+def begin(eni: Any, phase: str, seconds: float) -> None:
+    """`attaching` or `detaching`, for so long. The attachment stays visible until a detach is due."""
+    eni.fake_phase, eni.fake_due = phase, time.monotonic() + seconds
+    settle(eni)
+
+
+def backends() -> list[Any]:
+    return [backend for account in ec2_backends.values() for backend in account.values()]
+
+
+def settle_all() -> None:
+    for backend in backends():
+        for eni in list(backend.enis.values()):
+            settle(eni)
+
+
+def eni_filter(eni: Any, name: str, method: str | None = None) -> Any:
+    special = {
+        "addresses.private-ip-address": lambda: [item["PrivateIpAddress"] for item in eni.private_ip_addresses],
+        "ipv6-addresses.ipv6-address": lambda: list(eni.ipv6_addresses),
+        "mac-address": lambda: eni.mac_address,
+        "attachment.status": lambda: eni.attachment.status if eni.attachment else None,
+        "attachment.device-index": lambda: str(eni.device_index) if eni.attachment else None,
+        "status": lambda: eni.status,
+    }
+    return special[name]() if name in special else _eni_filter(eni, name, method)
+
+
+def table_filter(table: Any, name: str, method: str | None = None) -> Any:
+    special = {
+        "route.state": lambda: [route.state for route in table.routes],
+        "route.instance-id": lambda: [route.instance_id for route in table.routes if route.instance_id],
+        "route.destination-ipv6-cidr-block": lambda: [
+            route.destination_ipv6_cidr_block for route in table.routes if route.destination_ipv6_cidr_block
+        ],
+    }
+    return special[name]() if name in special else _table_filter(table, name, method)
+
+
+def _set_check(instance: Any, value: Any) -> None:
+    for eni in getattr(instance, "nics", {}).values():
+        eni.source_dest_check = str(value).lower() == "true"
+
+
+_eni_filter = NetworkInterface.get_filter_value
+_table_filter = RouteTable.get_filter_value
+
+LAID_OVER: tuple[tuple[type, str, Any], ...] = (
+    (NetworkInterface, "attachment", property(attachment)),
+    (NetworkInterface, "get_filter_value", eni_filter),
+    (RouteTable, "get_filter_value", table_filter),
+    (Route, "network_interface_id", property(lambda route: target(route).id if target(route) else None)),
+    (Route, "instance_id", property(lambda route: carrier(route).id if carrier(route) else None)),
+    (Route, "instance_owner_id", property(lambda route: carrier(route).owner_id if carrier(route) else None)),
+    (Route, "state", property(state)),
+    # One flag: the instance's is the one of its first interface.
+    (Instance, "source_dest_check", property(lambda instance: nic0(instance).source_dest_check, _set_check)),
+)
+
+for owner, name, value in LAID_OVER:
+    setattr(owner, name, value)
+
+
+def power(instance: Any, name: str) -> None:
+    """Set an instance's state by its name, `stopping` included."""
+    codes = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+    instance._state.name, instance._state.code = name, codes[name]
