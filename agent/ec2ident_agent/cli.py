@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .engine import Report, Wish
     from .items import Observed
     from .journal import State
+    from .kernel import Kernel
     from .names import NamedKernel
     from .profile import Facts, Overlay, Profile
 
@@ -152,22 +153,32 @@ def _value(name: str, value: str) -> object:
 class Run:
     """One command: its files, its kernel, and what it is about."""
 
-    def __init__(self, options: Options, facts_of: FactsOf | None = None) -> None:
+    def __init__(self, options: Options, facts_of: FactsOf | None = None, kernel: Kernel | None = None) -> None:
         self.options = options
         self.journal = Journal(options.get("--state-dir", STATE_DIRECTORY))
         self.facts_of = facts_of
         #: Why something could not be told; nothing of it is touched, and the exit code is 3.
         self.unknown: list[str] = []
+        self._kernel: NamedKernel | None = self._named(kernel) if kernel else None
 
     def run(self) -> int:
         verb = self.options.verb
-        if verb == "overlay":
-            return self.overlay()
         if verb in ("install", "uninstall"):
             from .install import command
 
             return command(self.options, say, log)
-        return {"plan": self.plan, "apply": self.apply, "status": self.status, "revert": self.revert}[verb]()
+        verbs = {
+            "plan": self.plan,
+            "apply": self.apply,
+            "status": self.status,
+            "revert": self.revert,
+            "overlay": self.overlay,
+        }
+        try:
+            return verbs[verb]()
+        finally:
+            if self._kernel:
+                self._kernel.close()
 
     # -- the verbs --
 
@@ -260,10 +271,16 @@ class Run:
         raise ConfigError(f"--wait {self.options.get('--wait')}: not a number of seconds from 0 to 3600")
 
     def kernel(self) -> NamedKernel:
-        from .names import DIRECTORY, NamedKernel
-        from .netlink import NetlinkKernel
+        if self._kernel is None:
+            from .netlink import NetlinkKernel
 
-        return NamedKernel(NetlinkKernel(), self.options.get("--names-dir", DIRECTORY))
+            self._kernel = self._named(NetlinkKernel())
+        return self._kernel
+
+    def _named(self, kernel: Kernel) -> NamedKernel:
+        from .names import DIRECTORY, NamedKernel
+
+        return NamedKernel(kernel, self.options.get("--names-dir", DIRECTORY))
 
     def configuration(self) -> Config:
         from time import time

@@ -46,6 +46,9 @@ class FakeKernel:
         answers = [(step, self._one(step)) for step in steps]
         return [Failure(step, *answer) for step, answer in answers if answer]
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def add(self, seen: Seen) -> None:
         """Put something there, as anybody on the node might."""
         if not self.tags and not isinstance(seen.item, Route):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         def do(self, steps: Sequence[Step]) -> list[Failure]:
             """Attempt every step in order and return those that failed, in order."""
 
+        def close(self) -> None:
+            """Let go of what was opened. Twice is fine."""
+
 
 #: The answers to a removal that mean: it is gone already. ENOENT a rule, ESRCH a route, ENODEV a device,
 #: EADDRNOTAVAIL an address.

@@ -47,6 +47,9 @@ class NamedKernel:
         seen = self.kernel.observe()
         return Observed(seen.links, (*seen.seen, *self.names()), self.writable())
 
+    def close(self) -> None:
+        self.kernel.close()
+
     def names(self) -> list[Seen]:
         """Every name that a table has; ours carry our number."""
         ours = [Seen(item, OURS) for item in _names(self.path)]

@@ -1,0 +1,124 @@
+"""A network namespace of one's own: made for a test, entered by it, and gone after it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent import cli
+
+CLONE_NEWNET = 0x40000000
+
+CONFIGURATION = """\
+[interface.eth1]
+subnet     = "10.0.1.0/24"
+router     = "10.0.1.1"
+table      = 100
+table_name = "MYHA"
+priority   = 100
+
+[[overlay]]
+address = "192.168.10.10/32"
+device  = "eth0"
+label   = "eth0:1"
+"""
+
+
+def enter(handle: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(handle, CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
+def ip(*words: str) -> str:
+    """Run one `ip` command where we are; its output."""
+    argv = ["ip", *" ".join(words).split()]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
+    return done.stdout
+
+
+def snapshot() -> str:
+    """All rules, routes and addresses, as text: what has to be byte-equal before and after."""
+    addresses = (line for line in ip("-d address").splitlines() if line.lstrip().startswith("inet"))
+    families = ("-4", "-6")
+    routes = [ip("-d", family, "route show table all") for family in families]
+    return "\n".join([*(ip("-d", family, "rule") for family in families), *routes, *addresses])
+
+
+@pytest.fixture
+def node() -> Iterator[str]:
+    """Inside: lo, eth0 10.0.0.10/24 and eth1 10.0.1.10/24, with IPv6, and the other ends in the same place."""
+    name = f"ec2ident-{os.getpid()}-{os.urandom(3).hex()}"
+    outside = os.open("/proc/self/ns/net", os.O_RDONLY)
+    ip("netns add", name)
+    try:
+        inside = os.open(f"/run/netns/{name}", os.O_RDONLY)
+        enter(inside)
+        os.close(inside)
+        ip("link set lo up")
+        for number in (0, 1):
+            plug(f"eth{number}", number)
+        yield name
+    finally:
+        enter(outside)
+        os.close(outside)
+        ip("netns del", name)
+
+
+def plug(device: str, number: int) -> None:
+    """A veth pair as an ENI. Without link-local addresses, so that nothing settles later by itself."""
+    peer = f"r{number}"
+    ip("link add", device, f"address 06:00:00:00:00:0{number} type veth peer name", peer)
+    for each in (device, peer):
+        ip("link set", each, "addrgenmode none")
+        ip("link set", each, "up")
+    ip("address add", f"10.0.{number}.10/24 dev", device)
+    ip("address add", f"fd00:0:0:{number}::10/64 dev", device, "nodad")
+    if number == 0:
+        ip("route add default via 10.0.0.1 dev", device)
+
+
+class Agent:
+    """The command in this process, with files of its own; what it said is kept."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.config = directory / "agent.toml"
+        self.state = directory / "state"
+        self.names = directory / "rt_tables.d"
+        self.names.mkdir()
+        self.write(CONFIGURATION)
+        self.out = self.err = ""
+        self._capsys = capsys
+
+    def write(self, text: str) -> None:
+        self.config.write_text(text, encoding="utf-8")
+        self.config.chmod(0o644)
+
+    def argv(self, *words: str) -> list[str]:
+        files = (("--config", self.config), ("--state-dir", self.state), ("--names-dir", self.names))
+        return [*words, *(str(each) for option in files for each in option)]
+
+    def __call__(self, *words: str) -> int:
+        self._capsys.readouterr()
+        code = cli.main(self.argv(*words))
+        self.out, self.err = self._capsys.readouterr()
+        return code
+
+    def process(self, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """The same in a process of its own."""
+        argv = [sys.executable, "-m", "ec2ident_agent", *self.argv(*words)]
+        top = Path(__file__).parents[2]
+        environment = {**os.environ, "PYTHONPATH": f"{top}:{top / 'agent'}"}
+        return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture
+def agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Agent:
+    return Agent(tmp_path, capsys)

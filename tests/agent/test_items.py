@@ -1,0 +1,204 @@
+"""Items as text, and the difference between wanted and there."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from ec2ident_agent.items import (
+    OURS,
+    Address,
+    Link,
+    Observed,
+    Route,
+    Rule,
+    Seen,
+    Step,
+    TableName,
+    diff,
+    owner_test,
+    shadow,
+    word,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ec2ident_agent.items import Item
+
+NAME = TableName(100, "MYHA")
+SUBNET = Route("10.0.1.0/24", "eth1", 100)
+OUT = Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")
+RULE = Rule("10.0.1.0/24", 100, 100)
+OVERLAY = Address("eth0", "192.168.10.10/32", "eth0:1")
+#: A kernel that keeps tags shows them somewhere.
+TAGGED = (Seen(Rule("", 255, 0), 2), Seen(Address("lo", "::1/128"), 1))
+
+
+def observed(*seen: Seen, tagged: bool = True) -> Observed:
+    links = tuple(Link(index, name) for index, name in enumerate(("lo", "eth0", "eth1"), 1))
+    return Observed(links, (*(TAGGED if tagged else ()), *seen))
+
+
+def steps(desired: list[Item], there: Observed, *owned: Item) -> list[str]:
+    ours = owner_test(there, {item.identity for item in owned})
+    return [str(step) for step in diff(desired, there, ours).steps]
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        (RULE, "ip rule add from 10.0.1.0/24 table 100 priority 100"),
+        (SUBNET, "ip route add 10.0.1.0/24 dev eth1 table 100 scope link"),
+        (OUT, "ip route add default via 10.0.1.1 dev eth1 table 100"),
+        (OVERLAY, "ip address add 192.168.10.10/32 dev eth0 label eth0:1"),
+        (Address("eth0", "fd00::1/128"), "ip -6 address add fd00::1/128 dev eth0 nodad"),
+        (Route("::/0", "eth1", 7, "fe80::1", 1024), "ip -6 route add default via fe80::1 dev eth1 table 7 metric 1024"),
+        (Route("fd00::/64", "eth1", 7, metric=1024), "ip -6 route add fd00::/64 dev eth1 table 7 metric 1024"),
+        (Rule("fd00::/64", 7, 8, "fd00::/56"), "ip -6 rule add from fd00::/64 to fd00::/56 table 7 priority 8"),
+        (Rule("10.0.1.10/32", 254, 9, suppress=0),
+         "ip rule add from 10.0.1.10/32 table 254 suppress_prefixlength 0 priority 9"),
+        (Rule("", 254, 9), "ip rule add from all table 254 priority 9"),
+        (NAME, "echo '100 MYHA' >>/etc/iproute2/rt_tables.d/ec2ident.conf"),
+    ],
+)  # fmt: skip
+def test_a_step_is_the_command_that_one_could_have_typed(item: Item, text: str) -> None:
+    """The dry run, the log and this table are one text."""
+    assert text == str(Step("add", item))
+
+
+@pytest.mark.parametrize("name", ["eth0", "a'b", "$(reboot)", "x;y", 'q"', "ä"])
+def test_an_odd_name_is_one_word_for_the_shell(name: str) -> None:
+    """The kernel lets nearly anything into a device's name, and the log is there to be pasted."""
+    assert [name] == shlex.split(word(name))
+    assert name in shlex.split(str(Step("add", Route("10.0.0.0/8", name, 5))))
+
+
+def test_additions_come_in_order_of_rank() -> None:
+    """A name, then addresses, then links, then what goes through them, and rules last: nothing leads into the void."""
+    wanted: list[Item] = [RULE, OUT, OVERLAY, SUBNET, NAME]
+
+    assert [str(Step("add", item)) for item in (NAME, OVERLAY, SUBNET, OUT, RULE)] == steps(wanted, observed())
+
+
+def test_removals_come_after_additions_and_in_reverse() -> None:
+    """First the new way is there, then the old one goes, rule first."""
+    old = [Seen(Route("10.0.2.0/24", "eth1", 102), OURS), Seen(Rule("10.0.2.0/24", 102, 100), OURS)]
+
+    assert [
+        str(Step("add", RULE)),
+        "ip rule del from 10.0.2.0/24 table 102 priority 100",
+        "ip route del 10.0.2.0/24 dev eth1 table 102 scope link",
+    ] == steps([RULE], observed(*old))
+
+
+def test_what_is_there_with_our_number_needs_no_step() -> None:
+    """Apply twice changes nothing the second time."""
+    wanted: list[Item] = [RULE, OUT, OVERLAY, SUBNET, NAME]
+
+    assert [] == steps(wanted, observed(*(Seen(item, OURS) for item in wanted)))
+
+
+def test_what_changed_makes_room_for_its_successor() -> None:
+    """The kernel takes another gateway for the same route: ours goes directly before the new one comes."""
+    there = observed(Seen(SUBNET, OURS), Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), OURS))
+
+    assert [
+        "ip route del default via 10.0.1.254 dev eth1 table 100",
+        "ip route add default via 10.0.1.1 dev eth1 table 100",
+    ] == steps([SUBNET, OUT], there)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        Seen(RULE, 3),
+        Seen(RULE, 4),
+        Seen(RULE, OURS, ("fwmark 07000000",)),
+        Seen(Rule("10.0.1.0/25", 100, 100), 3),
+        Seen(Rule("10.0.1.0/24", 100, 101), 3),
+        Seen(Rule("10.0.1.0/24", 101, 100), 3),
+        Seen(Rule("10.0.1.0/24", 100, 100, "10.0.0.0/8"), 3),
+        Seen(Address("eth1", "192.168.10.10/32", "eth1:1"), 0),
+        Seen(Address("eth0", "192.168.10.10/24"), None),
+        Seen(Address("eth0", "192.168.10.11/32"), None),
+        Seen(Route("10.0.1.0/24", "eth1", 254), 2),
+        Seen(Route("10.0.1.0/24", "eth1", 101), 3),
+    ],
+)
+def test_a_near_miss_is_somebody_elses(theirs: Seen) -> None:
+    """One field away from ours: neither taken for ours, nor in the way, nor removed."""
+    wanted: list[Item] = [NAME, OVERLAY, SUBNET, OUT, RULE]
+
+    assert [str(Step("add", item)) for item in wanted] == steps(wanted, observed(theirs))
+    assert [] == steps([], observed(theirs), *wanted)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.1"), 3),
+        Seen(Route("0.0.0.0/0", "eth0", 100, "10.0.0.1"), 4),
+        Seen(Route("10.9.0.0/16", "eth0", 100), 3),
+        Seen(Route("0.0.0.0/0", "", 100), 3, ("blackhole",)),
+        Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.1", 5), 3),
+        Seen(OVERLAY, None),
+        Seen(TableName(200, "MYHA"), 0),
+    ],
+)
+def test_somebody_elses_in_our_place_is_a_conflict(theirs: Seen) -> None:
+    """Shown, and not overwritten; a table that holds others' routes is not ours to fill."""
+    there = observed(theirs)
+
+    found = diff([NAME, OVERLAY, SUBNET, OUT, RULE], there, owner_test(there, ()))
+
+    assert [theirs] == [conflict.seen for conflict in found.conflicts]
+    assert str(theirs) in str(found.conflicts[0])
+    assert [] == [step for step in found.steps if step.verb == "del"]
+
+
+def test_a_name_that_somebody_gave_is_as_good_as_ours() -> None:
+    """100 MYHA in rt_tables is what we want, whoever wrote it; and it is not removed."""
+    there = observed(Seen(NAME, 0))
+
+    assert [] == steps([NAME], there)
+    assert [] == steps([], there, NAME)
+
+
+def test_where_no_tag_is_kept_the_journal_says_whose_it_is() -> None:
+    """A kernel before 4.17 drops a rule's protocol, one before 5.18 an address's: no error, it is just not there."""
+    old = observed(Seen(RULE, None), Seen(OVERLAY, None), tagged=False)
+
+    assert [] == steps([RULE, OVERLAY], old, RULE, OVERLAY)
+    assert [str(Step("del", RULE)), str(Step("del", OVERLAY))] == steps([], old, RULE, OVERLAY)
+    assert [] == steps([], old)
+
+
+def test_where_tags_are_kept_an_untagged_one_is_not_ours() -> None:
+    """Somebody took ours away and put the same there: the journal's word does not make it ours."""
+    assert [] == steps([], observed(Seen(OVERLAY, None)), OVERLAY)
+
+
+def test_a_missing_name_that_cannot_be_written_is_no_drift() -> None:
+    """Routing does not need it: said, and left."""
+    there = Observed((Link(1, "eth1"),), (), names=False)
+
+    found = diff([NAME], there, owner_test(there, ()))
+
+    assert (NAME,) == found.unnamed
+    assert not found
+
+
+def test_a_removal_that_would_hit_another_rule_first_is_known() -> None:
+    """The kernel removes the first match, and a selector that is not named matches anything."""
+    marked = Seen(RULE, OURS, ("fwmark 07000000",))
+
+    assert marked == shadow(RULE, observed(marked, Seen(RULE, OURS)))
+    assert shadow(RULE, observed(Seen(RULE, OURS), marked)) is None
+    assert shadow(RULE, observed(Seen(RULE, 3, ("fwmark 07000000",)), Seen(RULE, OURS))) is None
+
+
+def test_undoing_is_the_opposite() -> None:
+    """A rollback is the same steps, backwards."""
+    assert Step("del", RULE) == Step("add", RULE).undo()
+    assert Step("add", RULE) == Step("del", RULE).undo()

@@ -1,0 +1,182 @@
+"""The journal: strict, whole or not at all, and locked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ec2ident_agent.errors import JournalError, LockedError
+from ec2ident_agent.items import Address, Route, Rule, TableName
+from ec2ident_agent.journal import KIND, VERSION, Journal, Record, State
+from ec2ident_agent.records import DamagedError, pack, unpack
+
+STATE = State(
+    (
+        Record("eth1", "config", 0, TableName(100, "MYHA")),
+        Record("eth1", "config", 3, Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")),
+        Record("eth1", "command", 0, Rule("10.0.1.0/24", 100, 100)),
+        Record("overlay 192.168.10.10/32", "command", 2, Address("eth0", "192.168.10.10/32", "eth0:1")),
+    )
+)
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    """Every kind of item, with every field."""
+    journal = Journal(str(tmp_path))
+    journal.write(STATE)
+
+    assert STATE == journal.read()
+
+
+def test_no_file_is_nothing_owned(tmp_path: Path) -> None:
+    """A fresh node, and one after a full revert, look the same."""
+    journal = Journal(str(tmp_path / "not there"))
+
+    assert State() == journal.read()
+
+
+def test_an_empty_journal_leaves_no_file(tmp_path: Path) -> None:
+    """After a revert nothing of ours is left but the lock; twice is fine."""
+    journal = Journal(str(tmp_path))
+    journal.write(STATE)
+    journal.write(State())
+    journal.write(State())
+
+    assert [] == os.listdir(tmp_path)
+
+
+def test_a_device_name_that_is_no_text_survives(tmp_path: Path) -> None:
+    """The kernel's names are bytes; Python shows the odd ones as surrogates."""
+    journal = Journal(str(tmp_path))
+    state = State((Record("x", "config", 3, Address("\udcff\udcfe", "10.0.0.1/32")),))
+    journal.write(state)
+
+    assert state == journal.read()
+
+
+def test_cut_anywhere_it_is_refused(tmp_path: Path) -> None:
+    """A journal that lost its end is never taken for a shorter or an empty one."""
+    journal = Journal(str(tmp_path))
+    journal.write(STATE)
+    whole = Path(journal.path).read_bytes()
+    for length in range(len(whole)):
+        Path(journal.path).write_bytes(whole[:length])
+        with pytest.raises(JournalError, match="damaged"):
+            journal.read()
+
+
+def test_changed_anywhere_it_is_refused(tmp_path: Path) -> None:
+    """One bit, at any place."""
+    journal = Journal(str(tmp_path))
+    journal.write(STATE)
+    whole = bytearray(Path(journal.path).read_bytes())
+    for position in range(len(whole)):
+        changed = bytearray(whole)
+        changed[position] ^= 1
+        Path(journal.path).write_bytes(changed)
+        with pytest.raises(JournalError, match=r"damaged|version"):
+            journal.read()
+
+
+def test_a_newer_version_is_named(tmp_path: Path) -> None:
+    """Both numbers are in the text: who downgrades has to know what to do."""
+    journal = Journal(str(tmp_path))
+    Path(journal.path).write_bytes(pack(KIND, VERSION + 1, [("whatever",)]))
+
+    with pytest.raises(JournalError, match=f"version {VERSION + 1}, and this program knows version {VERSION}"):
+        journal.read()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("eth1", "config", "3"),
+        ("eth1", "nobody", "3", "rule", "10.0.1.0/24", "100", "100", "", "-1"),
+        ("eth1", "config", "3", "rule", "10.0.1.0/24", "100", "100", ""),
+        ("eth1", "config", "3", "tunnel", "x"),
+        ("eth1", "config", "three", "name", "100", "MYHA"),
+        ("eth1", "config", "3", "name", "x", "MYHA"),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_refused(tmp_path: Path, fields: tuple[str, ...]) -> None:
+    """A right checksum over a wrong record: another program wrote it."""
+    journal = Journal(str(tmp_path))
+    Path(journal.path).write_bytes(pack(KIND, VERSION, [fields]))
+
+    with pytest.raises(JournalError, match="makes no sense"):
+        journal.read()
+
+
+def test_a_giant_is_refused(tmp_path: Path) -> None:
+    """Nothing of ours is that large."""
+    journal = Journal(str(tmp_path))
+    Path(journal.path).write_bytes(b"\0" * (5 << 20))
+
+    with pytest.raises(JournalError, match="larger than"):
+        journal.read()
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """Neither to read nor to write what is elsewhere."""
+    journal = Journal(str(tmp_path))
+    (tmp_path / "elsewhere").write_bytes(pack(KIND, VERSION, []))
+    os.symlink(tmp_path / "elsewhere", journal.path)
+
+    with pytest.raises(JournalError, match="Too many levels of symbolic links"):
+        journal.read()
+
+
+text = st.text(st.characters(codec="utf-8", exclude_characters="\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"))
+
+
+@given(st.lists(st.lists(text, min_size=1).map(tuple)))
+def test_records_come_back_as_they_were(rows: list[tuple[str, ...]]) -> None:
+    """Any fields without tab and newline."""
+    assert rows == unpack("test", 1, pack("test", 1, rows))
+
+
+@given(st.binary())
+def test_any_bytes_are_records_or_refused(data: bytes) -> None:
+    """Never another exception."""
+    with contextlib.suppress(DamagedError):
+        unpack("test", 1, data)
+
+
+HOLDER = """
+import sys, time
+sys.path[:0] = sys.argv[2:]
+from ec2ident_agent.journal import Journal
+with Journal(sys.argv[1]).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_waits_and_then_says_who_holds_it(tmp_path: Path) -> None:
+    """A time limit, the holder's process id, and no stale lock: it dies with its holder."""
+    paths = [path for path in sys.path if path]
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path), *paths], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert b"held\n" == holder.stdout.readline()
+
+        with pytest.raises(LockedError, match=rf"held by process {holder.pid} \(waited 0\.1 s\)"):
+            Journal(str(tmp_path)).lock(0.1).__enter__()
+        holder.kill()
+
+    with Journal(str(tmp_path)).lock(5):
+        assert f"{os.getpid()}\n" == (tmp_path / "lock").read_text()
+
+
+def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    """A file stands in its place."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(JournalError, match="Not a directory"):
+        Journal(str(tmp_path / "file" / "state")).lock().__enter__()
