@@ -134,9 +134,8 @@ def _failure(error: Exception, wire: Wire) -> NoAnswerError:
     """What went wrong, told by what the wire saw: the texts and the nesting of the foreign errors change."""
     silent = wire.received == 0
     if wire.late:
-        return NoAnswerError(
-            Reason.TIMEOUT, f"{'no answer' if silent else 'an unfinished answer'} in time", silent=silent
-        )
+        detail = "no answer in time" if silent else "only a part of an answer in time"
+        return NoAnswerError(Reason.TIMEOUT, detail, silent=silent)
     if wire.received > LARGEST_ANSWER or "got more than" in str(error):  # http.client's limit of header lines
         return NoAnswerError(Reason.TOO_LARGE, f"more than {LARGEST_ANSWER} bytes or 100 headers")
     if silent and wire.reset:

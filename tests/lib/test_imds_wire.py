@@ -1,0 +1,380 @@
+"""The metadata client and hostile bytes: drips, floods and lies over real sockets, and nothing left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ec2ident.errors import ImdsError
+from ec2ident.exchange import LARGEST_BODY
+from ec2ident.imds import Imds
+from ec2ident.model import Reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    #: What a server sends for a request, piece by piece; a number is a pause in seconds.
+    Script = Callable[[bytes], "Iterable[bytes | float]"]
+
+TOKEN = b"AQAEA" + b"x" * 49 + b"=="
+HEAD = b"HTTP/1.1 200 OK\r\nServer: EC2ws\r\nConnection: close\r\n"
+TIMEOUT = 0.4
+
+
+def plain(body: bytes) -> bytes:
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+class Server:
+    """A TCP server of one thread that follows a script for each connection, and remembers the requests."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.02)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Server:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._listener.close()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except socket.timeout:
+                continue
+            self.connections += 1
+            with connection:
+                self._converse(connection)
+
+    def _converse(self, connection: socket.socket) -> None:
+        connection.settimeout(5)
+        try:
+            request = connection.recv(65536)
+            if not request:
+                return
+            self.requests.append(request)
+            for step in self._script(request):
+                if self._stop.is_set():
+                    return
+                if isinstance(step, bytes):
+                    connection.sendall(step)
+                else:
+                    self._stop.wait(step)
+        except OSError:
+            return  # the client has had enough
+
+
+def at_the_item(script: Script) -> Script:
+    """A good token first; what the script does comes at the item."""
+    return lambda request: [plain(TOKEN)] if request.startswith(b"PUT") else script(request)
+
+
+def dripping(data: bytes) -> Iterator[bytes | float]:
+    for position in range(len(data)):
+        yield data[position : position + 1]
+        yield 0.03
+
+
+def endless(piece: bytes) -> Iterator[bytes]:
+    while True:
+        yield piece
+
+
+def ask(server: Server, timeout: float = TIMEOUT) -> str | None:
+    return Imds(timeout, endpoints=server.endpoint).get("meta-data/x")
+
+
+def fails(script: Script, reason: Reason, match: str = "^metadata service: ") -> float:
+    """Asking a server with this script raises ImdsError for this reason; gives the seconds that it took."""
+    with Server(script) as server:
+        began = time.monotonic()
+        with pytest.raises(ImdsError, match=match) as caught:
+            ask(server)
+        took = time.monotonic() - began
+    assert reason == caught.value.reason
+    return took
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda _: dripping(b"HTTP/1.1 200 " + b"O" * 1000),
+        lambda _: [b"HTTP/1.1 200 OK\r\n", *dripping(b"X-Padding: " + b"x" * 1000)],
+        lambda _: [HEAD + b"Content-Length: 1000\r\n\r\n", *dripping(b"x" * 1000)],
+        lambda _: [HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *dripping(b"1\r\nx\r\n" * 1000)],
+    ],
+    ids=["status line", "headers", "body", "chunks"],
+)
+@pytest.mark.parametrize("at", ["token", "item"])
+def test_a_server_that_drips_meets_the_deadline(script: Script, at: str) -> None:
+    """Each byte comes well within the time-out of one recv(); only a deadline over all of them ends it."""
+    took = fails(script if at == "token" else at_the_item(script), Reason.TIMEOUT, "only a part of an answer in time")
+
+    assert TIMEOUT / 2 < took < 5 * TIMEOUT
+
+
+def test_a_drip_that_ends_in_time_is_an_answer() -> None:
+    """Slow is not wrong."""
+    script = at_the_item(lambda _: [HEAD, 0.05, b"Content-Length: 3\r\n\r\n", 0.05, b"a", 0.05, b"bc"])
+    with Server(script) as server:
+        assert "abc" == ask(server, timeout=5.0)
+
+
+def test_silence_after_the_token_is_a_timeout() -> None:
+    """Plain answers have no low hop limit, so it is not that."""
+    assert fails(at_the_item(lambda _: [3.0]), Reason.TIMEOUT, "no answer in time") < 5 * TIMEOUT
+
+
+# Size
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda _: [HEAD + b"\r\n", *([b"x" * 4096] * 100)],
+        lambda _: [HEAD + b"Content-Length: %d\r\n\r\n" % 10**12, *([b"x" * 4096] * 100)],
+        lambda _: [HEAD, *([b"X-Padding: x\r\n"] * 5000)],
+        lambda _: [HEAD, b"X-Padding: ", *([b"x" * 4096] * 100)],
+        lambda _: [b"HTTP/1.1 200 ", *([b"x" * 4096] * 100)],
+        lambda _: [b"HTTP/1.1 100 Continue\r\n\r\n"] * 5000,
+        lambda _: [HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *([b"1000\r\n" + b"x" * 4096 + b"\r\n"] * 100)],
+        lambda _: [HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1" * 100_000],
+        lambda _: endless(b"\r\n" * 1000),
+    ],
+    ids=[
+        *("endless body", "announced body", "many headers", "long header", "long status line"),
+        *("for ever continue", "many chunks", "long chunk size", "blank lines"),
+    ],
+)
+@pytest.mark.parametrize("at", ["token", "item"])
+def test_a_flood_is_cut_off(script: Script, at: str) -> None:
+    """Whatever part of HTTP is without an end, reading it has one; nothing of that size is held in memory."""
+    with Server(script if at == "token" else at_the_item(script)) as server:
+        began = time.monotonic()
+        with pytest.raises(ImdsError) as caught:
+            ask(server, timeout=10.0)
+
+    assert caught.value.reason in (Reason.TOO_LARGE, Reason.MALFORMED)
+    assert time.monotonic() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda _: [HEAD + b"\r\n", *([b"x" * 4096] * 100)],
+        lambda _: [HEAD, *([b"X-Padding: x\r\n"] * 5000)],
+        lambda _: [HEAD, b"X-Padding: ", *([b"x" * 4096] * 100)],
+    ],
+    ids=["body", "many headers", "long header"],
+)
+def test_a_giant_is_called_too_large(script: Script) -> None:
+    """So that nobody searches for a broken server where an item is simply too big."""
+    fails(at_the_item(script), Reason.TOO_LARGE, "more than ")
+
+
+@pytest.mark.parametrize(("size", "fits"), [(LARGEST_BODY, True), (LARGEST_BODY + 1, False)])
+def test_the_limit_is_exact(size: int, fits: bool) -> None:
+    """The largest item of the service has half of it."""
+    with Server(at_the_item(lambda _: [plain(b"x" * size)])) as server:
+        if fits:
+            assert "x" * size == ask(server, timeout=5.0)
+        else:
+            with pytest.raises(ImdsError, match=f"more than {LARGEST_BODY} bytes"):
+                ask(server, timeout=5.0)
+
+
+def test_nothing_is_unpacked() -> None:
+    """We ask for no compression, so what comes compressed was not asked for, and is a bomb at worst."""
+    bomb = gzip.compress(b"x" * 10_000_000)
+    answer = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
+    with Server(at_the_item(lambda _: [answer])) as server:
+        assert bomb == Imds(5.0, endpoints=server.endpoint).get_bytes("meta-data/x")
+
+
+# Lies
+
+
+@pytest.mark.parametrize(
+    ("answer", "match"),
+    [
+        (b"", "closed without an answer"),
+        (b"\x00\xff" * 100, "not an HTTP answer"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "not an HTTP answer"),
+        (b"HTTP/1.1 two hundred\r\n\r\n", "not an HTTP answer"),
+        (HEAD + b"Content-Length: 9\r\n\r\nshort", "not an HTTP answer|has 5 bytes"),
+        (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", "not an HTTP answer"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "not an HTTP answer"),
+    ],
+)
+def test_what_is_not_http_is_malformed(answer: bytes, match: str) -> None:
+    """One line, printable, whatever came."""
+    fails(at_the_item(lambda _: [answer]), Reason.MALFORMED, match)
+
+
+def test_a_chunked_answer_is_an_answer() -> None:
+    """The real service does not send it; a proxy before it may."""
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+    with Server(at_the_item(lambda _: [chunked])) as server:
+        assert "abc" == ask(server, timeout=5.0)
+
+
+# What is sent, and where
+
+
+def test_the_requests_are_small_and_say_only_what_they_must() -> None:
+    """The service refuses a PUT with X-Forwarded-For, and a body of any length would be wrong."""
+    with Server(at_the_item(lambda _: [plain(b"ok")])) as server:
+        ask(server, timeout=5.0)
+        host = server.endpoint.removeprefix("http://").encode()
+
+    put, get = (request.decode().split("\r\n") for request in server.requests)
+    assert "PUT /latest/api/token HTTP/1.1" == put[0]
+    assert {
+        f"Host: {host.decode()}",
+        "Accept-Encoding: identity",
+        "User-Agent: ec2ident",
+        "Accept: */*",
+        "X-aws-ec2-metadata-token-ttl-seconds: 21600",
+        "Content-Length: 0",
+        "",
+    } == {*put[1:]}
+    assert "GET /latest/meta-data/x HTTP/1.1" == get[0]
+    assert f"X-aws-ec2-metadata-token: {TOKEN.decode()}" in get
+
+
+def test_a_proof_is_two_connections() -> None:
+    """The connection that won the race carries the first request; none is made to be thrown away."""
+    with Server(at_the_item(lambda _: [plain(b"ok")])) as server:
+        Imds(5.0, endpoints=server.endpoint).identity_item("rsa2048")
+        time.sleep(0.05)
+
+    assert 2 == len(server.requests)
+    assert 2 == server.connections
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"])
+def test_no_proxy_is_used_whatever_the_environment_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a proxy, the token goes to somebody else, and the answer is about somebody else's instance."""
+    with Server(lambda _: [plain(TOKEN)]) as proxy, Server(at_the_item(lambda _: [plain(b"ok")])) as server:
+        monkeypatch.setenv(name, proxy.endpoint)
+        for other in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(other, raising=False)
+
+        assert "ok" == ask(server, timeout=5.0)
+    assert 0 == proxy.connections
+
+
+def test_no_credentials_of_the_user_are_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """requests reads ~/.netrc by itself where it may."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n", encoding="ascii")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    with Server(at_the_item(lambda _: [plain(b"ok")])) as server:
+        ask(server, timeout=5.0)
+
+    assert not [request for request in server.requests if b"uthorization" in request]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed(status: int) -> None:
+    """A redirect would carry the token to wherever it points."""
+    with Server(lambda _: [plain(TOKEN)]) as elsewhere:
+        moved = f"HTTP/1.1 {status} Moved\r\nLocation: {elsewhere.endpoint}/\r\nContent-Length: 0\r\n\r\n".encode()
+        fails(at_the_item(lambda _: [moved]), Reason.CAPTIVE_PORTAL, f"answers {status}")
+        fails(lambda _: [moved], Reason.CAPTIVE_PORTAL, f"answers {status}")
+    assert 0 == elsewhere.connections
+
+
+def test_no_cookie_is_kept() -> None:
+    """Nothing that one answer sets comes with the next request."""
+    answer = HEAD + b"Set-Cookie: a=b\r\nContent-Length: %d\r\n\r\n" % len(TOKEN) + TOKEN
+    with Server(lambda request: [answer if request.startswith(b"PUT") else plain(b"ok")]) as server:
+        ask(server, timeout=5.0)
+
+    assert b"ookie" not in b"".join(server.requests)
+
+
+# Nothing is left behind
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc, to count open descriptors")
+@pytest.mark.parametrize(
+    "script",
+    [
+        at_the_item(lambda _: [plain(b"ok")]),
+        at_the_item(lambda _: [HEAD + b"\r\n", *([b"x" * 4096] * 100)]),
+        at_the_item(lambda _: [b"garbage\r\n\r\n"]),
+        lambda _: dripping(b"HTTP/1.1 200 " + b"O" * 1000),
+        lambda _: [1.0],
+    ],
+    ids=["answer", "flood", "garbage", "drip", "silence"],
+)
+def test_no_thread_and_no_socket_is_left(script: Script) -> None:
+    """No watchdog that outlives its call: the deadline needs none."""
+    with Server(script) as server:
+        before = (threading.active_count(), descriptors())
+        for _ in range(2):
+            with contextlib.suppress(ImdsError):
+                ask(server, timeout=0.2)
+        deadline = time.monotonic() + 10
+        while descriptors() > before[1] and time.monotonic() < deadline:
+            time.sleep(0.02)  # the server's own end of the last connection
+
+        assert before == (threading.active_count(), descriptors())
+
+
+def run(code: str) -> list[str]:
+    """The lines that a fresh interpreter prints."""
+    top = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(top)}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def test_a_no_does_not_import_requests() -> None:
+    """On a machine that is not EC2 nothing accepts, and a library that nobody needs is not loaded."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        code = f"""
+import sys
+before = set(sys.modules)
+from ec2ident.errors import ImdsError
+from ec2ident.imds import Imds
+try:
+    Imds(endpoints="http://127.0.0.1:{free.getsockname()[1]}").get("meta-data/x")
+except ImdsError as error:
+    print(error.reason)
+heavy = {{"requests", "urllib3", "ssl", "http", "email", "socket", "typing", "dataclasses", "random", "ipaddress"}}
+print(*sorted(heavy & (set(sys.modules) - before)))
+"""
+        assert ["refused"] == run(code)
