@@ -6,8 +6,9 @@ import time
 from contextlib import ExitStack
 
 from .enclosure import Enclosure, wait_until
+from .eni import Eni
 from .packages import tree
-from .vpc import Eni, Vpc, mac
+from .vpc import Vpc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Dhcp:
         self._machine = Enclosure(vpc.router, tree("dnsmasq-base"))
         self._renew_after = renew_after
         #: The interfaces that get the addresses of their own: the first few of each subnet.
-        self.known = [Eni(f"eth{subnet}", subnet, host, mac(subnet, host)) for subnet in SUBNETS for host in HOSTS]
+        self.known = [Eni(f"eth{subnet}", subnet, host) for subnet in SUBNETS for host in HOSTS]
         self._inside = ExitStack()
 
     def __enter__(self) -> Dhcp:
@@ -62,7 +63,7 @@ class Dhcp:
         return [
             *f"{fixed} {listening} --enable-ra".split(),
             *times,
-            *(f"--dhcp-range={eni.address},10.0.{eni.subnet_number}.99,255.255.255.0,1h" for eni in first),
-            *(f"--dhcp-range={eni.address6},{eni.subnet_address6(HOSTS[-1])},64,1h" for eni in first),
+            *(f"--dhcp-range={eni.address},{eni.in_subnet(99)},255.255.255.0,1h" for eni in first),
+            *(f"--dhcp-range={eni.address6},{eni.in_subnet6(HOSTS[-1])},64,1h" for eni in first),
             *(f"--dhcp-host={eni.mac},{eni.address},[{eni.address6}]" for eni in self.known),
         ]

@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.echo import Echo, ask
+from tests.lab.eni import METADATA
 from tests.lab.namespace import LabError, Namespace, unique
-from tests.lab.vpc import METADATA, Vpc
+from tests.lab.vpc import Vpc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

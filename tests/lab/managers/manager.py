@@ -7,8 +7,9 @@ from contextlib import ExitStack
 
 from tests.lab.dhcp import Dhcp
 from tests.lab.enclosure import Enclosure, wait_until
+from tests.lab.eni import ROUTER6, Eni
 from tests.lab.packages import tree
-from tests.lab.vpc import ROUTER6, Eni, Vpc
+from tests.lab.vpc import Vpc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

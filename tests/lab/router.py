@@ -1,0 +1,102 @@
+"""What a VPC does between interfaces: routers of the subnets, the mapping of addresses, and the source check.
+
+There is no shared wire. Each interface has a link of its own to the router, which answers ARP for everybody, knows
+which address belongs to which interface, and drops a packet that comes in by another one. That is EC2's source check,
+and here it stays on also for overlay addresses: a packet may only come from the interface to which its source is
+routed. (EC2 wants the check off there, and then lets every source out; so what answers here, answers there.)
+"Amazon VPC User Guide", "Route tables"; "Amazon EC2 User Guide", "source/destination checking".
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from .eni import METADATA, OUTSIDE, OUTSIDE6, ROUTER6, Eni
+from .namespace import Namespace
+
+
+class Router(Namespace):
+    """The VPC's side of every link."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        #: IPv6 source -> the port that it may come in by.
+        self._sources: dict[str, str] = {}
+
+    def set_up(self) -> None:
+        self.sysctl(
+            {
+                "ipv4/ip_forward": 1,
+                "ipv6/conf/all/forwarding": 1,
+                # The source check of IPv4: the kernel's strict reverse path filter.
+                "ipv4/conf/all/rp_filter": 1,
+                "ipv4/conf/default/proxy_arp": 1,
+                # fe80:ec2::1 is the only link-local address of a VPC's router.
+                "ipv6/conf/default/addr_gen_mode": 1,
+            }
+        )
+        self.ip(*(f"address add {address} dev lo" for address in METADATA))
+
+    def plug_outside(self, client: Namespace) -> None:
+        """Give a client outside of the VPC its link, addresses and routes."""
+        self.ip(
+            f"link add outside type veth peer name eth0 netns {client.name}",
+            "address add 203.0.113.1/24 dev outside",
+            "address add 2001:db8:113::1/64 dev outside nodad",
+            "link set outside up",
+        )
+        client.ip(
+            f"address add {OUTSIDE}/24 dev eth0",
+            f"address add {OUTSIDE6}/64 dev eth0 nodad",
+            "link set eth0 up",
+            "route add default via 203.0.113.1",
+            "route add default via 2001:db8:113::1",
+        )
+
+    def plug(self, eni: Eni, machine: Namespace, device: str) -> None:
+        """Give a machine the link of an interface: there it appears down and bare, here it is ready."""
+        port = _port(eni)
+        self.ip(
+            f"link add {port} type veth peer name {device} address {eni.mac} netns {machine.name}",
+            f"address add {eni.router}/24 dev {port} noprefixroute",
+            f"address add {ROUTER6}/10 dev {port} nodad",
+            f"address add {eni.in_subnet6(1)}/64 dev {port} nodad noprefixroute",
+            # The router's end first: the machine's end then has a carrier from the moment it comes up.
+            f"link set {port} up",
+            f"route add {eni.address}/32 dev {port} src {eni.router}",
+            f"route add {eni.address6}/128 dev {port}",
+        )
+        # The kernel delays ARP answers on behalf of others by up to 0.8 s; a VPC does not.
+        self.sysctl({f"ipv4/neigh/{port}/proxy_delay": 0})
+        # IPv6 has no reverse path filter: each port has a list of sources, and a black hole for the others.
+        self.ip(f"-6 rule add iif {port} priority 200 blackhole")
+        self._let_source_pass(eni.address6, port)
+
+    def unplug(self, eni: Eni) -> None:
+        """Take the link away, with every route that leads there."""
+        port = _port(eni)
+        self.ip(f"link delete {port}", f"-6 rule delete iif {port} priority 200")
+        for address in [address for address, by in self._sources.items() if by == port]:
+            self._forget_source(address)
+
+    def route(self, address: str, eni: Eni) -> None:
+        """Route one more address to an interface, in place of where it was routed before."""
+        bits = ip_address(address).max_prefixlen
+        via = eni.address6 if bits == 128 else eni.address
+        self.ip(f"route replace {address}/{bits} via {via} dev {_port(eni)} onlink")
+        if bits == 128:
+            self._let_source_pass(address, _port(eni))
+
+    def _let_source_pass(self, address: str, port: str) -> None:
+        if address in self._sources:
+            self._forget_source(address)
+        self.ip(f"-6 rule add from {address} iif {port} lookup main priority 100")
+        self._sources[address] = port
+
+    def _forget_source(self, address: str) -> None:
+        self.ip(f"-6 rule delete from {address} iif {self._sources.pop(address)} priority 100")
+
+
+def _port(eni: Eni) -> str:
+    """The router's end of an interface's link."""
+    return f"to-{eni.name}"
