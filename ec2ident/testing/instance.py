@@ -66,7 +66,7 @@ class Instance(Value):
 
     region: str = "eu-west-1"
     availability_zone: str = ""
-    availability_zone_id: str = "euw1-az1"
+    availability_zone_id: str = ""
     account_id: str = "123456789012"
     instance_id: str = "i-0123456789abcdef0"
     instance_type: str = "m5.large"
@@ -91,6 +91,7 @@ class Instance(Value):
         if len(set(macs)) != len(macs):
             raise ValueError(f"two interfaces with one MAC: {', '.join(macs)}")
         self.__dict__["availability_zone"] = self.availability_zone or f"{self.region}a"
+        self.__dict__["availability_zone_id"] = self.availability_zone_id or f"{_short(self.region)}-az1"
 
     @property
     def primary(self) -> Interface:
@@ -130,6 +131,13 @@ class Instance(Value):
         old = self.interface(mac)
         new = replace(old, **changes)
         return replace(self, interfaces=tuple(new if interface == old else interface for interface in self.interfaces))
+
+
+def _short(region: str) -> str:
+    """A region as the ids of its zones abbreviate it: `apse2` for ap-southeast-2."""
+    area, *words = region.split("-")
+    corners = {"northeast": "ne", "northwest": "nw", "southeast": "se", "southwest": "sw"}
+    return area + "".join(corners.get(word, word[:1]) for word in words)
 
 
 def hostname(private_ip: str, region: str) -> str:

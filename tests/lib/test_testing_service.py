@@ -227,6 +227,7 @@ def test_what_an_item_says_is_what_the_instance_is(imds: MetadataService) -> Non
     expected = {
         "meta-data/placement/region": "us-west-2",
         "meta-data/placement/availability-zone": "us-west-2-lax-1a",
+        "meta-data/placement/availability-zone-id": "usw2-az1",
         "meta-data/services/partition": "aws",
         "meta-data/services/domain": "amazonaws.com",
         "meta-data/instance-type": "t3.micro",
