@@ -162,14 +162,15 @@ def _make_quick(machine: Namespace, *, bare: bool) -> None:
 
 
 def _configure(machine: Namespace, device: str, eni: Eni) -> None:
+    """Lay what a lease and an advertisement bring; what is there already stays."""
     metric = 512 + eni.number
     machine.ip(
         f"link set {device} up",
-        f"address add {eni.address}/24 dev {device} metric {metric}",
-        f"route add default via {eni.router} dev {device} proto dhcp metric {metric}",
-        f"address add fe80::{eni.subnet_number:x}:{eni.host:x}/64 dev {device} nodad",
-        f"address add {eni.address6}/128 dev {device} nodad",
-        f"route add default via {ROUTER6} dev {device} proto ra metric {metric}",
+        f"address replace {eni.address}/24 dev {device} metric {metric}",
+        f"route replace default via {eni.router} dev {device} proto dhcp metric {metric}",
+        f"address replace fe80::{eni.subnet_number:x}:{eni.host:x}/64 dev {device} nodad",
+        f"address replace {eni.address6}/128 dev {device} nodad",
+        f"route replace default via {ROUTER6} dev {device} proto ra metric {metric}",
     )
     _settle(machine, device)
 
