@@ -158,7 +158,7 @@ def uninstall(tree: Tree, *, dry_run: bool = False, run: Run | None = None) -> P
 def plan_install(tree: Tree, request: Request) -> Plan:
     """Compare what should be with what is there, and with what is ours. Raises RefusedError, OSError."""
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
-    managers = detect(tree)
+    managers = detect(tree, owned)
     managers += tuple(name for name in request.extras if name not in managers)
     things = wanted(tree, managers, request, owned)
     during, after = dict(owned), dict[str, Entry]()

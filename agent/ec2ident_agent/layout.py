@@ -167,9 +167,11 @@ class Thing(Value):
     row: Row | None = None
 
 
-def detect(tree: Tree) -> tuple[str, ...]:
-    """Which network managers and readers of our files this node has: names of `ROWS`."""
-    return tuple(name for name, manager in ROWS.items() if any(tree.exists(mark) for mark in manager.marks))
+def detect(tree: Tree, owned: Container[str] = ()) -> tuple[str, ...]:
+    """Which network managers and readers of our files this node has: names of `ROWS`. What is ours is no mark."""
+    return tuple(
+        name for name, manager in ROWS.items() if any(mark not in owned and tree.exists(mark) for mark in manager.marks)
+    )
 
 
 def wanted(tree: Tree, managers: Sequence[str], request: Request, owned: Container[str]) -> list[Thing]:

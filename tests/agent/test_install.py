@@ -1,0 +1,815 @@
+"""What install lays and uninstall takes away, in trees that look like four distributions."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from ec2ident_agent import cli, layout
+from ec2ident_agent import install as installer
+from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
+from ec2ident_agent.install import find_program, install, uninstall
+from ec2ident_agent.layout import Request, detect
+from ec2ident_agent.tree import Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Union
+
+    Node = tuple[Union[str, int, bytes], ...]
+    Act = Callable[[Tree], object]
+
+REQUEST = Request("/opt/ec2ident/bin/ec2ident-agent")
+NEWER = Request("/opt/ec2ident-2/bin/ec2ident-agent")
+
+#: Directories end in a slash, links have a target, everything else is a file of somebody else.
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "debian": (
+        "etc/network/if-up.d/mountnfs",
+        "etc/network/if-down.d/",
+        "etc/network/interfaces",
+        "etc/dhcp/dhclient-exit-hooks.d/timesyncd",
+        "etc/NetworkManager/dispatcher.d/no-wait.d/",
+        "etc/networkd-dispatcher/routable.d/50-ifup-hooks",
+        "etc/iproute2/rt_protos",
+        "etc/iproute2/rt_protos.d/README",
+        "etc/iproute2/rt_tables.d/README",
+        "etc/udev/rules.d/70-persistent-net.rules",
+        "etc/systemd/system/multi-user.target.wants/",
+        "usr/lib/systemd/system/ssh.service",
+        "usr/bin/systemd-escape",
+        "lib -> usr/lib",
+        "bin -> usr/bin",
+        "sbin -> usr/sbin",
+        "usr/sbin/ifup",
+    ),
+    "rhel7": (
+        "etc/sysconfig/network",
+        "etc/sysconfig/network-scripts/ifup-post",
+        "etc/iproute2/rt_protos",
+        "usr/lib/systemd/system/sshd.service",
+        "usr/bin/systemd-escape",
+        "sbin -> /usr/sbin",
+        "usr/sbin/ifup-eth",
+    ),
+    "sles": (
+        "etc/sysconfig/network/scripts/functions",
+        "etc/sysconfig/network/ifcfg-eth0",
+        "etc/wicked/common.xml",
+        "usr/sbin/wicked",
+        "usr/lib/systemd/system/wicked.service",
+    ),
+    "al2023": (
+        "etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
+        "etc/systemd/system/dbus-org.freedesktop.network1.service -> /usr/lib/systemd/system/systemd-networkd.service",
+        "usr/lib/systemd/system/systemd-networkd.service",
+        "usr/share/iproute2/rt_protos",
+        "usr/bin/systemd-escape",
+    ),
+    "alpine": ("etc/network/interfaces", "etc/network/if-up.d/", "sbin/ifquery"),
+    "bare": ("etc/",),
+}
+
+
+def make(root: Path, distribution: str) -> Tree:
+    for line in DISTRIBUTIONS[distribution]:
+        name, _, target = line.partition(" -> ")
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if target:
+            path.symlink_to(target)
+        elif name.endswith("/"):
+            path.mkdir(exist_ok=True)
+        else:
+            path.write_text(f"somebody else's {name}\n")
+    return Tree(str(root))
+
+
+@pytest.fixture(params=sorted(DISTRIBUTIONS))
+def tree(tmp_path: Path, request: pytest.FixtureRequest) -> Tree:
+    return make(tmp_path / "root", request.param)
+
+
+@pytest.fixture
+def debian(tmp_path: Path) -> Tree:
+    return make(tmp_path / "root", "debian")
+
+
+def snapshot(tree: Tree) -> dict[str, Node]:
+    """Every path with its kind, mode and content. Not its times: a directory in which we were has been touched."""
+    found: dict[str, Node] = {}
+    for directory, directories, files in os.walk(tree.root):
+        for name in [*directories, *files]:
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            mode = stat.S_IMODE(status.st_mode)
+            if stat.S_ISLNK(status.st_mode):
+                seen: Node = ("link", os.readlink(path))
+            elif stat.S_ISDIR(status.st_mode):
+                seen = ("directory", mode)
+            else:
+                with open(path, "rb") as file:
+                    seen = ("file", mode, file.read())
+            found[os.path.relpath(path, tree.root)] = seen
+    return found
+
+
+def times(tree: Tree) -> dict[str, int]:
+    return {path: os.lstat(os.path.join(tree.root, path)).st_mtime_ns for path in snapshot(tree)}
+
+
+def inside(tree: Tree, path: str) -> str:
+    return os.path.join(tree.root, path.lstrip("/"))
+
+
+def read(tree: Tree, path: str) -> str:
+    with open(inside(tree, path), encoding="utf-8") as file:
+        return file.read()
+
+
+def write(tree: Tree, path: str, text: str, mode: int = 0o755) -> None:
+    os.makedirs(os.path.dirname(inside(tree, path)), exist_ok=True)
+    with open(inside(tree, path), "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(inside(tree, path), mode)
+
+
+# ---- there and back
+
+
+def test_uninstall_leaves_the_tree_as_it_was(tree: Tree) -> None:
+    """Every path, mode, link and byte: directories that were made are gone, and everybody else's files are there."""
+    before = snapshot(tree)
+
+    install(tree, REQUEST)
+    assert before.items() < snapshot(tree).items()
+    uninstall(tree)
+
+    assert before == snapshot(tree)
+
+
+def test_install_twice_changes_nothing(tree: Tree) -> None:
+    """Not even a time stamp."""
+    install(tree, REQUEST)
+    before = times(tree)
+
+    plan = install(tree, REQUEST)
+
+    assert () == plan.steps
+    assert before == times(tree)
+
+
+def test_uninstall_twice_is_once(tree: Tree) -> None:
+    """The second finds no manifest and has nothing to say."""
+    install(tree, REQUEST)
+    uninstall(tree)
+
+    assert installer.Plan() == uninstall(tree)
+
+
+def test_uninstall_of_what_was_never_installed_does_nothing(tree: Tree) -> None:
+    """What looks like ours and is in no manifest is not ours."""
+    write(tree, layout.HOOK, "#!/bin/sh\n")
+    before = snapshot(tree)
+
+    assert installer.Plan() == uninstall(tree)
+    assert before == snapshot(tree)
+
+
+@pytest.mark.parametrize("verb", ["install", "uninstall"])
+def test_a_dry_run_says_exactly_what_is_done_and_does_nothing(tree: Tree, verb: str) -> None:
+    """The same steps, in the same order, as the run that follows."""
+    if verb == "uninstall":
+        install(tree, REQUEST)
+    before = snapshot(tree)
+
+    def run(dry: bool) -> installer.Plan:
+        return install(tree, REQUEST, dry_run=dry) if verb == "install" else uninstall(tree, dry_run=dry)
+
+    plan = run(True)
+
+    assert before == snapshot(tree)
+    assert plan == run(False)
+    assert plan.steps
+
+
+def test_a_dry_run_is_commands_that_one_could_type(debian: Tree) -> None:
+    """Parents first, the manifest before everything, and each path as the system sees it."""
+    lines = [str(step) for step in install(debian, REQUEST, dry_run=True).steps]
+
+    assert [
+        "mkdir -m 0755 /etc/.ec2ident.new",
+        "install -m 0644 /dev/stdin /etc/.ec2ident.new/manifest.json",
+        "mv /etc/.ec2ident.new /etc/ec2ident",
+        "install -m 0755 /dev/stdin /etc/ec2ident/hook",
+        "install -m 0644 /dev/stdin /etc/ec2ident/agent.toml",
+        "install -m 0644 /dev/stdin /etc/iproute2/rt_protos.d/ec2ident.conf",
+        "install -m 0755 /dev/stdin /etc/network/if-up.d/ec2ident",
+        "install -m 0755 /dev/stdin /etc/network/if-down.d/ec2ident",
+        "mkdir -m 0755 /etc/network/if-post-down.d",
+        "install -m 0755 /dev/stdin /etc/network/if-post-down.d/ec2ident",
+    ] == lines[:10]
+
+
+# ---- what goes where
+
+
+@pytest.mark.parametrize(
+    ("distribution", "expected"),
+    [
+        ("debian", ("ifupdown", "networkmanager", "networkd-dispatcher", "dhclient", "systemd", "udev")),
+        ("rhel7", ("network-scripts", "systemd", "udev")),
+        ("sles", ("sysconfig", "wicked", "systemd")),
+        ("al2023", ("systemd", "udev", "networkd")),
+        ("alpine", ("ifupdown",)),
+        ("bare", ()),
+    ],
+)
+def test_the_managers_of_a_node_are_found(tmp_path: Path, distribution: str, expected: tuple[str, ...]) -> None:
+    """By the files that they bring. /etc/sysconfig/network is a file on RHEL, where SLES has a directory."""
+    assert ("always", *expected) == detect(make(tmp_path, distribution))
+
+
+def test_a_manager_that_is_not_there_yet_can_be_named(tmp_path: Path) -> None:
+    """An image may get its network manager after us."""
+    tree = make(tmp_path, "bare")
+
+    install(tree, Request(REQUEST.program, extras=("networkmanager",)))
+
+    assert "etc/NetworkManager/dispatcher.d/90-ec2ident" in snapshot(tree)
+
+
+def test_files_are_what_their_readers_trust_whatever_the_umask(debian: Tree) -> None:
+    """networkd-dispatcher wants 0755 exactly, for directories too; NetworkManager nothing that others can write."""
+    mask = os.umask(0o077)
+    try:
+        install(debian, REQUEST)
+    finally:
+        os.umask(mask)
+    seen = snapshot(debian)
+
+    for state in ("routable", "configured", "off", "linger"):
+        assert ("directory", 0o755) == seen[f"etc/networkd-dispatcher/{state}.d"]
+        assert ("file", 0o755) == seen[f"etc/networkd-dispatcher/{state}.d/90-ec2ident"][:2]
+    for path in ("90-ec2ident", "pre-down.d/90-ec2ident"):
+        assert ("file", 0o755) == seen[f"etc/NetworkManager/dispatcher.d/{path}"][:2]
+    assert ("file", 0o644) == seen["etc/ec2ident/agent.toml"][:2]
+    for directory in ("if-up.d", "if-down.d", "if-post-down.d"):
+        # run-parts(8) passes over names with a dot.
+        assert ("file", 0o755) == seen[f"etc/network/{directory}/ec2ident"][:2]
+
+
+def test_suse_s_layout_is_the_published_recipe_s(tmp_path: Path) -> None:
+    """/etc/sysconfig/network/scripts/ifup.local.eth1, and a link to it in if-up.d and in if-down.d."""
+    tree = make(tmp_path, "sles")
+
+    plan = install(tree, REQUEST)
+    seen = snapshot(tree)
+    told = (
+        "wicked calls only the scripts that an interface names: in /etc/sysconfig/network/ifcfg-eth1 set POST_UP_SCRIPT"
+        ' and POST_DOWN_SCRIPT to "compat:suse:ifup.local.eth1"'
+    )
+
+    assert ("file", 0o755) == seen["etc/sysconfig/network/scripts/ifup.local.eth1"][:2]
+    for directory in ("if-up.d", "if-down.d"):
+        assert ("link", "../scripts/ifup.local.eth1") == seen[f"etc/sysconfig/network/{directory}/ifup.local.eth1"]
+    assert told in plan.notes
+
+
+def test_the_distribution_s_protocol_names_stay_in_force(tree: Tree) -> None:
+    """A file rt_protos or rt_tables in /etc would hide the one in /usr: only a line of our own in rt_protos.d."""
+    before = snapshot(tree)
+
+    install(tree, REQUEST)
+    new = set(snapshot(tree)) - set(before)
+
+    assert {"etc/iproute2/rt_protos", "etc/iproute2/rt_tables"}.isdisjoint(new)
+    lines = [line for line in read(tree, "etc/iproute2/rt_protos.d/ec2ident.conf").splitlines() if line[0] != "#"]
+    # pyroute2 splits each line into exactly two words, and fails for the whole node if there are more.
+    assert [["236", "ec2ident"]] == [line.split() for line in lines]
+
+
+def test_networkd_alone_is_told_who_repairs(tmp_path: Path) -> None:
+    """systemd-networkd has no hooks of its own; with networkd-dispatcher there is nothing to say."""
+
+    def told(*more: str) -> list[str]:
+        tree = make(tmp_path / str(len(more)), "al2023")
+        for path in more:
+            os.makedirs(inside(tree, path))
+        return [note for note in install(tree, REQUEST).notes if "networkd" in note]
+
+    assert 1 == len(told())
+    assert [] == told("etc/networkd-dispatcher")
+
+
+def test_a_directory_that_networkd_dispatcher_does_not_trust_is_named(debian: Tree) -> None:
+    """It skips what others can write, with nothing but a line in the journal; its mode is not ours to change."""
+    os.chmod(inside(debian, "etc/networkd-dispatcher/routable.d"), 0o775)
+
+    assert (
+        "/etc/networkd-dispatcher/routable.d: mode 0775: networkd-dispatcher runs nothing in it;"
+        " chmod 0755 /etc/networkd-dispatcher/routable.d"
+    ) in install(debian, REQUEST).notes
+
+
+def test_the_unit_escapes_with_the_tool_that_is_there(tmp_path: Path) -> None:
+    """udev takes an absolute path; before /usr was merged the tool was in /bin."""
+    tree = make(tmp_path, "al2023")
+    os.rename(inside(tree, "usr/bin"), inside(tree, "bin"))
+
+    install(tree, REQUEST)
+
+    assert 'PROGRAM="/bin/systemd-escape ' in read(tree, "etc/udev/rules.d/90-ec2ident.rules")
+
+
+@pytest.mark.parametrize("unit", ["ec2ident-agent.service", "ec2ident-agent-watch.service", "ec2ident-agent@.service"])
+def test_units_have_one_capability_and_a_read_only_system(debian: Tree, unit: str) -> None:
+    """Changing the network takes CAP_NET_ADMIN; /etc is written for table names alone, /run for the journal."""
+    install(debian, REQUEST)
+    lines = read(debian, f"etc/systemd/system/{unit}").splitlines()
+
+    assert {
+        "CapabilityBoundingSet=CAP_NET_ADMIN",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "RuntimeDirectory=ec2ident",
+        "RuntimeDirectoryPreserve=yes",
+        "ReadWritePaths=-/etc/iproute2/rt_tables.d",
+    } <= set(lines)
+    assert not any("@HARDENING@" in line or "@PROGRAM" in line for line in lines)
+
+
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    """Its own checker says nothing of them, for a program whose path has a space, a dollar and a percent sign."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    program = tmp_path / "my $HOME %n" / "ec2ident-agent"
+    program.parent.mkdir()
+    shutil.copy("/bin/true", program)
+    request = Request(str(program), config="/etc/a b/$x.toml", state="/run/else where")
+    tree = make(tmp_path / "root", "debian")
+    units = []
+    for name in ("ec2ident-agent.service", "ec2ident-agent-watch.service", "ec2ident-agent@.service"):
+        text = layout.render(name, request, tree).decode().replace(layout.HOOK, "/bin/true")
+        units.append(tmp_path / name.replace("@", "@eth1"))
+        units[-1].write_text(text)
+
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True, timeout=60
+    )
+
+    assert "" == "\n".join(line for line in done.stderr.splitlines() if "ec2ident" in line or str(tmp_path) in line)
+
+
+# ---- what is not ours
+
+
+def test_an_existing_configuration_is_neither_overwritten_nor_removed(tree: Tree) -> None:
+    """Nor is there anything to say about it: that is how it should be."""
+    write(tree, layout.CONFIG, "[interface.eth1]\n", 0o600)
+    before = snapshot(tree)
+
+    plan = install(tree, REQUEST)
+    assert [] == [note for note in plan.notes if layout.CONFIG in note]
+    uninstall(tree)
+
+    assert before == snapshot(tree)
+
+
+def test_a_sample_that_became_the_configuration_stays(debian: Tree) -> None:
+    """An upgrade leaves it alone without a word; an uninstall leaves it, and says so."""
+    install(debian, REQUEST)
+    write(debian, layout.CONFIG, "[interface.eth1]\n", 0o644)
+
+    assert [] == [note for note in install(debian, NEWER).notes if layout.CONFIG in note]
+    notes = uninstall(debian).notes
+
+    assert "[interface.eth1]\n" == read(debian, layout.CONFIG)
+    assert (f"{layout.CONFIG}: kept, changed since it was laid", f"{layout.HOME}: kept, not empty") == notes
+
+
+def test_an_administrator_s_ifup_local_is_kept_and_he_is_told_the_line_to_add(tmp_path: Path) -> None:
+    """There is one such file for the whole node."""
+    tree = make(tmp_path, "rhel7")
+    write(tree, "usr/sbin/ifup-local", "#!/bin/sh\nethtool -K $1 tso off\n")
+    before = snapshot(tree)
+
+    plan = install(tree, REQUEST)
+
+    assert not plan.refused
+    assert (
+        "/sbin/ifup-local: not ours, left alone; add the line  [ ! -x /etc/ec2ident/hook ] ||"
+        ' /etc/ec2ident/hook network-scripts "$1" up'
+    ) in plan.notes
+    assert "usr/sbin/ifdown-local" in snapshot(tree)
+    uninstall(tree)
+    assert before == snapshot(tree)
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory", "pipe"])
+def test_whatever_else_is_in_our_place_is_refused_and_survives(debian: Tree, kind: str) -> None:
+    """A link is not followed: what it points at is not ours either."""
+    path = inside(debian, "etc/network/if-up.d/ec2ident")
+    write(debian, "etc/passwd", "root:x:0:0\n")
+    if kind == "file":
+        write(debian, "etc/network/if-up.d/ec2ident", "#!/bin/sh\n")
+    elif kind == "directory":
+        os.mkdir(path)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        os.symlink("../../passwd" if kind == "link" else "/nowhere", path)
+
+    plan = install(debian, REQUEST)
+
+    assert plan.refused
+    assert "/etc/network/if-up.d/ec2ident: not ours, left alone; move it away and install again" in plan.notes
+    assert "root:x:0:0\n" == read(debian, "etc/passwd")
+    uninstall(debian)
+    assert os.path.lexists(path)
+
+
+def test_what_is_byte_equal_to_ours_and_was_there_before_is_not_ours(debian: Tree, tmp_path: Path) -> None:
+    """A distribution's package may have laid it; it stays when we go."""
+    other = make(tmp_path / "other", "debian")
+    install(other, REQUEST)
+    write(debian, layout.HOOK, read(other, layout.HOOK))
+    before = snapshot(debian)
+
+    assert not install(debian, REQUEST).refused
+    uninstall(debian)
+
+    assert before == snapshot(debian)
+
+
+def test_files_that_the_administrator_changed_are_kept_and_named(debian: Tree) -> None:
+    """Content or mode: an upgrade leaves them as they are. What has only another mode goes with the uninstall."""
+    changed, disabled = "/etc/network/if-up.d/ec2ident", "/etc/NetworkManager/dispatcher.d/90-ec2ident"
+    install(debian, REQUEST)
+    write(debian, changed, "#!/bin/sh\n# mine\n")
+    os.chmod(inside(debian, disabled), 0o644)
+
+    notes = install(debian, NEWER).notes
+    assert {f"{path}: kept, changed since it was laid" for path in (changed, disabled)} <= set(notes)
+    assert 0o644 == stat.S_IMODE(os.lstat(inside(debian, disabled)).st_mode)
+
+    assert (f"{changed}: kept, changed since it was laid",) == uninstall(debian).notes
+    assert "#!/bin/sh\n# mine\n" == read(debian, changed)
+    assert not os.path.exists(inside(debian, disabled))
+
+
+def test_a_directory_of_ours_with_somebody_s_file_in_it_stays(debian: Tree) -> None:
+    """It is not empty; so it is named."""
+    install(debian, REQUEST)
+    write(debian, "etc/networkd-dispatcher/off.d/mine", "")
+
+    assert ("/etc/networkd-dispatcher/off.d: kept, not empty",) == uninstall(debian).notes
+    assert "" == read(debian, "etc/networkd-dispatcher/off.d/mine")
+
+
+# ---- upgrades
+
+
+def test_an_upgrade_replaces_what_an_older_version_laid(debian: Tree, tmp_path: Path) -> None:
+    """Afterwards the tree is what a first install of the newer one makes, and still goes away without a trace."""
+    before = snapshot(debian)
+    fresh = make(tmp_path / "fresh", "debian")
+    install(fresh, NEWER)
+
+    install(debian, REQUEST)
+    install(debian, NEWER)
+
+    assert snapshot(fresh) == snapshot(debian)
+    assert () == install(debian, NEWER).steps
+    uninstall(debian)
+    assert before == snapshot(debian)
+
+
+def test_what_is_not_laid_any_more_is_taken_away_by_the_upgrade(debian: Tree, tmp_path: Path) -> None:
+    """An interface that left the configuration, a manager that left the node."""
+    install(debian, Request(REQUEST.program, interfaces=("eth1", "eth2"), extras=("sysconfig",)))
+    for name in ("eth1", "eth2"):
+        assert f"etc/sysconfig/network/scripts/ifup.local.{name}" in snapshot(debian)
+
+    install(debian, Request(REQUEST.program, interfaces=("eth2",), extras=("sysconfig",)))
+    assert "etc/sysconfig/network/scripts/ifup.local.eth1" not in snapshot(debian)
+    assert "etc/sysconfig/network/scripts/ifup.local.eth2" in snapshot(debian)
+
+    install(debian, REQUEST)
+    fresh = make(tmp_path / "fresh", "debian")
+    install(fresh, REQUEST)
+    assert snapshot(fresh) == snapshot(debian)
+
+
+def test_a_file_that_the_administrator_removed_is_laid_again(debian: Tree) -> None:
+    """Install means that it is there. To switch a hook off, take its x bit."""
+    install(debian, REQUEST)
+    os.unlink(inside(debian, "etc/network/if-up.d/ec2ident"))
+
+    assert ["install -m 0755 /dev/stdin /etc/network/if-up.d/ec2ident"] == [
+        str(step) for step in install(debian, REQUEST).steps if "manifest" not in str(step)
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"version": 1}', '{"version": 1, "entries": [{}]}', "\0" * 100]
+    + [
+        json.dumps({"version": 1, "entries": [{"path": path, "kind": kind, "mark": "", "mode": "0644", "before": ""}]})
+        for path, kind in (("/etc/../../etc/passwd", "file"), ("etc/passwd", "file"), ("/etc/passwd", "socket"))
+    ],
+)
+def test_a_damaged_manifest_is_refused(debian: Tree, content: str) -> None:
+    """Never taken for an empty one: what we laid would be somebody else's for ever."""
+    write(debian, installer.MANIFEST, content, 0o644)
+    before = snapshot(debian)
+
+    for act, _ in ACTS.values():
+        with pytest.raises(RefusedError, match=r"^/etc/ec2ident/manifest\.json: damaged; nothing was changed\."):
+            act(debian)
+    assert before == snapshot(debian)
+
+
+def test_a_newer_manifest_is_refused_with_both_versions(debian: Tree) -> None:
+    """A later program may mean something else by the same words."""
+    write(debian, installer.MANIFEST, '{"version": 2, "entries": []}', 0o644)
+
+    with pytest.raises(RefusedError, match="version 2, this program knows 1"):
+        uninstall(debian)
+
+
+# ---- the tree is never left
+
+
+@pytest.mark.parametrize("target", ["/outside", "../../../../outside", "../../../../../../../../../outside"])
+def test_links_inside_the_tree_never_lead_out_of_it(tmp_path: Path, target: str) -> None:
+    """An image's links mean the image: /outside is its own /outside, and .. ends at its root, as after chroot."""
+    (tmp_path / "outside").mkdir()
+    tree = make(tmp_path / "root", "bare")
+    os.makedirs(inside(tree, "etc/network"))
+    os.makedirs(inside(tree, "outside"))
+    os.symlink(target, inside(tree, "etc/network/if-up.d"))
+    before = snapshot(tree)
+
+    install(tree, REQUEST)
+
+    assert ["ec2ident"] == os.listdir(inside(tree, "outside"))
+    assert [] == os.listdir(tmp_path / "outside")
+    uninstall(tree)
+    assert before == snapshot(tree)
+
+
+def test_links_in_a_circle_are_an_error_and_not_a_loop(tmp_path: Path) -> None:
+    """As for the kernel: too many levels of symbolic links."""
+    tree = make(tmp_path, "bare")
+    os.symlink("iproute2", inside(tree, "etc/iproute2"))
+
+    with pytest.raises(AgentError, match=r"Too many levels of symbolic links.*do it again, or uninstall"):
+        install(tree, REQUEST)
+
+
+# ---- killed at every step
+
+
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.chmod", "open"}
+
+
+def killed_before(number: int, act: Callable[[], object]) -> bool:
+    """Run `act` in another process, with SIGKILL before its change of this number. Were there so many?"""
+    child = os.fork()
+    if child == 0:
+        left = number
+
+        def count(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal left
+            changing = event != "open" or int(str(arguments[2])) & (os.O_WRONLY | os.O_CREAT)
+            if event in CHANGES and changing:
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)  # Before each change: see the table of audit events in the documentation of Python.
+        try:
+            act()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return bool(status)
+
+
+def at_every_step(root: Path, act: Act, prepare: Act | None) -> list[Tree]:
+    """One tree for each step at which `act` can be killed."""
+    trees: list[Tree] = []
+    while True:
+        tree = make(root / str(len(trees)), "debian")
+        if prepare:
+            prepare(tree)
+        trees.append(tree)
+        if not killed_before(len(trees) - 1, lambda tree=tree: act(tree)):  # type: ignore[misc]
+            return trees
+
+
+def lay(tree: Tree) -> object:
+    return install(tree, REQUEST)
+
+
+#: What is killed, and what was done before it.
+ACTS: dict[str, tuple[Act, Act | None]] = {
+    "install": (lay, None),
+    "upgrade": (lambda tree: install(tree, NEWER), lay),
+    "uninstall": (lambda tree: uninstall(tree), lay),
+}
+
+
+@pytest.mark.parametrize("what", sorted(ACTS))
+def test_killed_at_any_step_an_uninstall_leaves_the_tree_as_it_was(tmp_path: Path, what: str) -> None:
+    """The manifest is written before anything is laid, and goes after everything has gone."""
+    before = snapshot(make(tmp_path / "before", "debian"))
+
+    trees = at_every_step(tmp_path, *ACTS[what])
+
+    assert len(trees) > 20
+    for tree in trees:
+        uninstall(tree)
+        assert before == snapshot(tree)
+
+
+@pytest.mark.parametrize("what", sorted(ACTS))
+def test_killed_at_any_step_an_install_completes_it(tmp_path: Path, what: str) -> None:
+    """And nothing is left of temporary names, and the next install finds nothing to do."""
+    fresh = make(tmp_path / "fresh", "debian")
+    install(fresh, NEWER)
+
+    for tree in at_every_step(tmp_path, *ACTS[what]):
+        install(tree, NEWER)
+        assert snapshot(fresh) == snapshot(tree)
+        assert () == install(tree, NEWER).steps
+
+
+@pytest.mark.full
+def test_killed_twice_an_uninstall_still_leaves_the_tree_as_it_was(tmp_path: Path) -> None:
+    """Install killed at any step, then the uninstall killed at any step."""
+    before = snapshot(make(tmp_path / "before", "alpine"))
+    first = 0
+    while True:
+        second = 0
+        while True:
+            tree = make(tmp_path / "root", "alpine")
+            more = killed_before(first, lambda tree=tree: lay(tree))  # type: ignore[misc]
+            again = killed_before(second, lambda tree=tree: uninstall(tree))  # type: ignore[misc]
+            uninstall(tree)
+            assert before == snapshot(tree)
+            shutil.rmtree(tree.root)
+            if not again:
+                break
+            second += 1
+        if not more:
+            return
+        first += 1
+
+
+# ---- the command line
+
+
+class Programs:
+    """Records what would be started on the node."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+
+    def __call__(self, command: Sequence[str]) -> None:
+        self.started.append(" ".join(command))
+
+
+def test_daemons_read_again_what_changed_and_only_then(debian: Tree) -> None:
+    """Nothing is started for a dry run, nor when there was nothing to do, nor for an image."""
+    run = Programs()
+    reload = ["systemctl daemon-reload", "udevadm control --reload"]
+
+    install(debian, REQUEST, dry_run=True, run=run)
+    assert [] == run.started
+    install(debian, REQUEST, run=run)
+    assert reload == run.started
+    install(debian, REQUEST, run=run)
+    assert reload == run.started
+    uninstall(debian, run=run)
+    assert [*reload, "systemctl stop ec2ident-agent-watch.service ec2ident-agent.service", *reload] == run.started
+
+
+def test_the_command_line_prints_what_it_does_and_tells_what_it_cannot(
+    debian: Tree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps on stdout, notes on stderr, exit code 0; and 4 where somebody else's file is in the way."""
+    line = ["install", "--root", debian.root, "--program", REQUEST.program]
+    expected = [str(step) for step in install(debian, REQUEST, dry_run=True).steps]
+
+    assert 0 == cli.main(line)
+    out, err = capsys.readouterr()
+    assert expected == out.splitlines()
+    assert f"ec2ident-agent: {REQUEST.program}: not there yet; until it is, the hooks do nothing\n" == err
+    assert 0 == cli.main(["uninstall", "--root", debian.root])
+
+    write(debian, "etc/network/if-up.d/ec2ident", "#!/bin/sh\n")
+    assert 4 == cli.main(line)
+
+
+def test_interfaces_come_from_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that it names; a profile named by its MAC has no name that could be laid."""
+    tree = make(tmp_path, "sles")
+    text = '[interface.eth2]\n[interface.ens7]\n[interface.service]\nmac = "06:00:00:00:00:01"\n'
+    write(tree, layout.CONFIG, text, 0o644)
+
+    cli.main(["install", "--root", tree.root, "--program", "/usr/bin/ec2ident-agent"])
+
+    names = sorted(os.listdir(inside(tree, "etc/sysconfig/network/if-up.d")))
+    assert ["ifup.local.ens7", "ifup.local.eth2"] == names
+    assert 2 == capsys.readouterr().err.count("wicked")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["install", "--root", "/nowhere/at/all", "--program", "/x"], 2, "/nowhere/at/all: not the root of a system"),
+        (["install", "--program", "x"], 2, "--program: 'x' is not an absolute path of printable characters"),
+        (["install", "--program", "/a\nb"], 2, "not an absolute path of printable characters"),
+        (["install", "--program", "/it's/x"], 2, "a unit cannot run a path with quotes or backslashes"),
+        (["install", "--program", "/x", "--config", "agent.toml"], 2, "--config: 'agent.toml' is not an absolute path"),
+        (["install", "--program", "/x", "--manager", "dhcpcd"], 2, "--manager dhcpcd: unknown; known are always, "),
+        (["install", "eth1", "--program", "/x"], 2, "install: takes no arguments: eth1"),
+        (["uninstall", "--program", "/x"], 2, "--program: no option of uninstall"),
+    ],
+)
+def test_wrong_words_get_one_clear_line(
+    words: list[str], code: int, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing was done."""
+    assert code == cli.main(words)
+    err = capsys.readouterr().err
+    assert text in err
+    assert 1 == err.count("\n")
+
+
+def test_one_install_at_a_time(debian: Tree) -> None:
+    """The second is told so, instead of waiting on the first or mixing with it."""
+    import fcntl
+
+    handle = os.open(inside(debian, "etc"), os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(RefusedError, match="another install or uninstall is running"):
+            install(debian, REQUEST)
+    finally:
+        os.close(handle)
+
+
+@pytest.mark.root
+def test_without_the_right_to_write_there_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """An ordinary user is told what he needs, and the tree is as it was."""
+    with TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        tree = make(Path(directory), "debian")
+        before = snapshot(tree)
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                os._exit(cli.main(["install", "--root", tree.root, "--program", REQUEST.program]))
+            finally:
+                os._exit(99)
+        _, status = os.waitpid(child, 0)
+
+        assert 4 == os.WEXITSTATUS(status)
+        assert "Permission denied (needs root)" in capfd.readouterr().err
+        assert before == snapshot(tree)
+
+
+def test_the_program_is_the_one_that_this_python_was_installed_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was called, else beside the interpreter, else on PATH; seen from inside the tree when it lies there."""
+    monkeypatch.setenv("PATH", "")
+    beside = tmp_path / "venv" / "bin" / "ec2ident-agent"
+    beside.parent.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="not beside this Python and not on PATH"):
+        find_program("-c", str(beside.with_name("python3")))
+    beside.write_text("#!/bin/sh\n")
+    beside.chmod(0o755)
+
+    assert str(beside) == find_program("-c", str(beside.with_name("python3")))
+    assert str(beside) == find_program(str(beside), "/usr/bin/python3")
+    assert "/venv/bin/ec2ident-agent" == find_program(str(beside), "/usr/bin/python3", str(tmp_path))
+    assert str(beside) == find_program(str(beside), "/usr/bin/python3", f"{tmp_path}/v")
