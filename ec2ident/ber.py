@@ -1,32 +1,29 @@
 """A reader for the little BER that AWS uses: tags of one octet, lengths parsed and never searched for.
 
-ITU-T X.690 8.1. AWS mixes definite and indefinite lengths in one object, so the reader is a cursor with a stack of open
-containers. It never recurses: how deep an object may nest is what its caller opens, and nothing else.
+ITU-T X.690 8.1. Only definite lengths are read, in the one form that DER knows; where AWS writes indefinite ones, the
+octets around the contents are always the same, and `expect` compares them. Nothing here recurses: how deep an object
+may nest is what its reader's owner reads, and nothing else.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from .errors import MalformedError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from datetime import datetime
-
-# X.680 8.6, with the constructed bit (0x20) where AWS sets it.
+# X.680 8.6, with the constructed bit (0x20) where it is set.
 INTEGER = 0x02
-BIT_STRING = 0x03
 OCTET_STRING = 0x04
 OID = 0x06
 UTC_TIME = 0x17
 GENERALIZED_TIME = 0x18
-CONSTRUCTED_OCTET_STRING = 0x24
 SEQUENCE = 0x30
 SET = 0x31
 CONTEXT_0 = 0xA0
 CONTEXT_1 = 0xA1
 
-_CONSTRUCTED = 0x20
-_INDEFINITE = 0x80
+#: Length octets from here on say how many length octets follow; alone it says that the length is indefinite.
+_LONG = 0x80
 #: Three length octets reach 16 MiB, far beyond anything that is read here.
 _LONGEST_LENGTH = 3
 
@@ -34,108 +31,71 @@ _LONGEST_LENGTH = 3
 class Reader:
     """A cursor over BER bytes. Each method raises MalformedError where the bytes are not what it was told to expect."""
 
-    __slots__ = ("_data", "_limit", "_outer", "at")
+    __slots__ = ("_at", "_data")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        #: The position of the next element.
-        self.at = 0
-        #: Where the innermost open container ends at the latest; one of indefinite length inherits it from around it.
-        self._limit = len(data)
-        #: For each open container, the limit around it, and whether its own length is indefinite.
-        self._outer: list[tuple[int, bool]] = []
-
-    def next_is(self, tag: int) -> bool:
-        """Whether the next element of the open container has this tag."""
-        return self.at < self._limit and self._data[self.at] == tag
+        self._at = 0
 
     def more(self) -> bool:
-        """Whether the open container holds another element."""
-        if self._outer and self._outer[-1][1]:
-            return self._data[self.at : self.at + 2] != b"\0\0"
-        return self.at < self._limit
+        """Whether anything is left."""
+        return self._at < len(self._data)
+
+    def next_is(self, tag: int) -> bool:
+        """Whether the next element has this tag."""
+        return self._at < len(self._data) and self._data[self._at] == tag
+
+    def expect(self, octets: bytes, what: str) -> None:
+        """The next octets are exactly these, which are `what`."""
+        if not self._data.startswith(octets, self._at):
+            found = self._data[self._at : self._at + len(octets)]
+            raise MalformedError(f"BER: {what} at {self._at} is {found.hex() or 'missing'} (expected {octets.hex()})")
+        self._at += len(octets)
 
     def read(self, tag: int, *, whole: bool = False) -> bytes:
         """The contents of the next element, or the `whole` of it; it has this tag and a definite length."""
-        data, at = self._data, self.at
+        data, at = self._data, self._at
         start = at + 2
-        if start > self._limit or data[at] != tag:
-            raise self._unexpected(tag)
-        end = start + data[at + 1]
-        if end >= start + _INDEFINITE:
-            start, end = self._long_form(at)
-        if end > self._limit:
-            raise MalformedError(f"BER: contents of {end - start} octets at {at} ({self._limit - start} are left)")
-        self.at = end
+        if start > len(data) or data[at] != tag:
+            found = f"0x{data[at]:02x}" if at < len(data) else "the end"
+            raise MalformedError(f"BER: tag 0x{tag:02x} expected at {at}, found {found}")
+        length = data[at + 1]
+        if length >= _LONG:
+            start, length = self._long_form(at)
+        end = start + length
+        if end > len(data):
+            raise MalformedError(f"BER: contents of {length} octets at {at} ({len(data) - start} are left)")
+        self._at = end
         return data[at if whole else start : end]
-
-    def open(self, tag: int, first: bytes = b"") -> None:
-        """Step into an element, past its `first` octets, which must be exactly these.
-
-        Its length is definite, or indefinite where the element is constructed.
-        """
-        at, limit = self.at, self._limit
-        start = at + 2
-        if start <= limit and self._data[at + 1] == _INDEFINITE and self._data[at] == tag and tag & _CONSTRUCTED:
-            self._outer.append((limit, True))
-        else:
-            size = len(self.read(tag))
-            self._limit = self.at
-            start = self.at - size
-            self._outer.append((limit, False))
-        if not self._data.startswith(first, start, self._limit):
-            found = self._data[start : min(start + len(first), self._limit)]
-            raise MalformedError(f"BER: {found.hex() or 'nothing'} at {start} (expected {first.hex()})")
-        self.at = start + len(first)
-
-    def close(self) -> None:
-        """Step out of the innermost open element, which must hold nothing more."""
-        at = self.at
-        outer, indefinite = self._outer.pop()
-        if indefinite:
-            if self._data[at : at + 2] != b"\0\0" or at + 2 > outer:
-                raise MalformedError(f"BER: end of contents expected at {at}, found {self._found()}")
-            self.at = at + 2
-        elif at != self._limit:
-            raise MalformedError(f"BER: {self._limit - at} octets too many at {at}")
-        self._limit = outer
 
     def finish(self) -> None:
         """There is nothing after the last element."""
-        if self.at != len(self._data):
-            raise MalformedError(f"BER: {len(self._data) - self.at} trailing octets at {self.at}")
+        if self._at != len(self._data):
+            raise MalformedError(f"BER: {len(self._data) - self._at} trailing octets at {self._at}")
 
     def _long_form(self, at: int) -> tuple[int, int]:
-        """Start and end of contents longer than 127 octets (X.690 8.1.3.5), in the one form that DER knows."""
-        octets = self._data[at + 1] - _INDEFINITE
-        if not octets:
-            raise MalformedError(f"BER: indefinite length at {at}, where only a definite one may be")
+        """Where contents of more than 127 octets start, and how many there are (X.690 8.1.3.5, 10.1)."""
+        octets = self._data[at + 1] - _LONG
         start = at + 2 + octets
         length = int.from_bytes(self._data[at + 2 : start], "big")
-        if octets > _LONGEST_LENGTH or start > self._limit or length < max(_INDEFINITE, 1 << 8 * (octets - 1)):
+        if not octets:
+            raise MalformedError(f"BER: indefinite length at {at}, where only a definite one may be")
+        if octets > _LONGEST_LENGTH or start > len(self._data) or length < max(_LONG, 1 << 8 * (octets - 1)):
             raise MalformedError(f"BER: length in {octets} octets at {at} (1 to {_LONGEST_LENGTH}, none superfluous)")
-        return start, start + length
-
-    def _unexpected(self, tag: int) -> MalformedError:
-        return MalformedError(f"BER: tag 0x{tag:02x} expected at {self.at}, found {self._found()}")
-
-    def _found(self) -> str:
-        return f"0x{self._data[self.at]:02x}" if self.at < self._limit else "the end"
+        return start, length
 
 
-def time(reader: Reader) -> datetime:
-    """UTCTime or GeneralizedTime in their DER form, always with seconds and Z (RFC 5652 11.3, RFC 5280 4.1.2.5)."""
-    from datetime import datetime, timezone
-
-    tag = GENERALIZED_TIME if reader.next_is(GENERALIZED_TIME) else UTC_TIME
-    text = reader.read(tag)
-    digits = text[:-1]
+def time(tag: int, octets: bytes) -> datetime:
+    """The contents of a UTCTime or GeneralizedTime, aware: in DER always with seconds and Z (RFC 5280 4.1.2.5)."""
+    text = octets.decode("latin-1")
     if tag == UTC_TIME:
-        digits = (b"20" if digits[:2] < b"50" else b"19") + digits
-    if len(digits) != 14 or not digits.isdigit() or text[-1:] != b"Z":
-        raise MalformedError(f"BER: time {text!r} (yymmddhhmmssZ or yyyymmddhhmmssZ)")
-    year, month, day, hour, minute, second = int(digits[:4]), *(int(digits[at : at + 2]) for at in range(4, 14, 2))
+        text = ("20" if text < "50" else "19") + text
+    digits = text[:14]
+    if len(text) != 15 or text[14] != "Z" or not (digits.isascii() and digits.isdigit()):
+        raise MalformedError(f"BER: time {octets[:32]!r} (expected yymmddhhmmssZ or yyyymmddhhmmssZ)")
     try:
-        return datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+        return datetime.fromisoformat(
+            f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:10]}:{text[10:12]}:{text[12:14]}+00:00"
+        )
     except ValueError as error:
-        raise MalformedError(f"BER: time {text!r} ({error})") from error
+        raise MalformedError(f"BER: time {octets!r} ({error})") from error

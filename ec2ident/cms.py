@@ -14,26 +14,30 @@ from .value import Value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
-    from typing import Callable, TypeVar
 
-    T = TypeVar("T")
+# The octets around the contents: SEQUENCEs and [0] of indefinite length, and what ends them. They are the same in every
+# object seen from 2016 to 2026.
+_START = bytes.fromhex("3080 06092a864886f70d010702 a080 3080 020101")  # ContentInfo: signedData; SignedData: version 1
+_CONTENT = bytes.fromhex("3080 06092a864886f70d010701 a080")  # EncapsulatedContentInfo: data
+_CHUNKS = bytes.fromhex("2480")  # OCTET STRING, constructed
+_END_OF_CONTENTS = bytes(2)
+_VERSION_1 = bytes.fromhex("020101")
 
-# As they stand in the object, tag and length included.
-_VERSION_1 = b"\x02\x01\x01"
-_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
-_DATA = bytes.fromhex("06092a864886f70d010701")
-
-# Types of attributes.
-_CONTENT_TYPE = bytes.fromhex("2a864886f70d010903")
-_MESSAGE_DIGEST = bytes.fromhex("2a864886f70d010904")
-_SIGNING_TIME = bytes.fromhex("2a864886f70d010905")
-_ALGORITHM_PROTECTION = bytes.fromhex("2a864886f70d010934")
+# Types of attributes, and the content type that is signed, as they stand: tag, length, value.
+_OID_OCTETS = 11
+#: A SET header of two octets, and up to 127 after it.
+_LONGEST_VALUE = 129
+_CONTENT_TYPE = bytes.fromhex("06092a864886f70d010903")
+_MESSAGE_DIGEST = bytes.fromhex("06092a864886f70d010904")
+_SIGNING_TIME = bytes.fromhex("06092a864886f70d010905")
+_ALGORITHM_PROTECTION = bytes.fromhex("06092a864886f70d010934")
 _NAMES = {
     _CONTENT_TYPE: "content type",
     _MESSAGE_DIGEST: "message digest",
     _SIGNING_TIME: "signing time",
     _ALGORITHM_PROTECTION: "algorithm protection",
 }
+_DATA = bytes.fromhex("2a864886f70d010701")
 
 
 class SignedData(Value):
@@ -48,120 +52,105 @@ class SignedData(Value):
     signed_attributes: bytes
     message_digest: bytes
     signing_time: datetime
-    #: CMSAlgorithmProtection (RFC 6211): the two algorithms once more, but signed. AWS has it since 2021.
-    algorithm_protection: tuple[bytes, bytes] | None
+    #: Contents of CMSAlgorithmProtection (RFC 6211), which names both algorithms again, signed. AWS has it since 2021.
+    algorithm_protection: bytes | None
     signature: bytes
 
 
 def parse(blob: bytes) -> SignedData:
     """The signed data in a ContentInfo. Raises MalformedError where it is anything but AWS's shape."""
     reader = Reader(blob)
-    reader.open(ber.SEQUENCE, _SIGNED_DATA)  # ContentInfo
-    reader.open(ber.CONTEXT_0)
-    reader.open(ber.SEQUENCE, _VERSION_1)  # SignedData
+    reader.expect(_START, "start of SignedData")
     digest_algorithms = reader.read(ber.SET)
-    content = _encapsulated(reader)
-    if reader.next_is(ber.CONTEXT_0) or reader.next_is(ber.CONTEXT_1):
-        raise MalformedError("CMS: certificates or CRLs are embedded (AWS embeds none, and none would be trusted)")
-    reader.open(ber.SET)
-    signed = _signer(reader, content)
-    if reader.more():
-        raise MalformedError("CMS: more than one signer (AWS signs once)")
-    for _ in ("signers", "SignedData", "[0]", "ContentInfo"):
-        reader.close()
+    reader.expect(_CONTENT, "start of the content")
+    content = _octets(reader)
+    reader.expect(_END_OF_CONTENTS * 2, "end of the content")
+    if not reader.next_is(ber.SET):
+        raise MalformedError("CMS: certificates, CRLs or nothing, where the signers are expected (AWS embeds none)")
+    signers = Reader(reader.read(ber.SET))
+    reader.expect(_END_OF_CONTENTS * 3, "end of SignedData")
     reader.finish()
+    signed = _signer(Reader(signers.read(ber.SEQUENCE)), content)
+    if signers.more():
+        raise MalformedError("CMS: more than one signer (AWS signs once)")
     if digest_algorithms != signed.digest_algorithm:
         raise MalformedError(
-            f"CMS: digest algorithms {digest_algorithms.hex()} (the signer's is {signed.digest_algorithm.hex()})"
+            f"CMS: digest algorithms {digest_algorithms[:64].hex()} (the signer's is {signed.digest_algorithm.hex()})"
         )
     return signed
 
 
-def _encapsulated(reader: Reader) -> bytes:
-    """EncapsulatedContentInfo: the document, in an OCTET STRING that is primitive or made of primitive ones."""
-    reader.open(ber.SEQUENCE, _DATA)
-    reader.open(ber.CONTEXT_0)
+def _octets(reader: Reader) -> bytes:
+    """An OCTET STRING, primitive, or constructed of primitive ones."""
     if reader.next_is(ber.OCTET_STRING):
-        content = reader.read(ber.OCTET_STRING)
-    else:
-        reader.open(ber.CONSTRUCTED_OCTET_STRING)
-        content = reader.read(ber.OCTET_STRING)
-        while reader.more():
-            content += reader.read(ber.OCTET_STRING)
-        reader.close()
-    reader.close()
-    reader.close()
+        return reader.read(ber.OCTET_STRING)
+    reader.expect(_CHUNKS, "document")
+    content = reader.read(ber.OCTET_STRING)
+    while reader.next_is(ber.OCTET_STRING):
+        content += reader.read(ber.OCTET_STRING)
+    reader.expect(_END_OF_CONTENTS, "end of the document")
     return content
 
 
 def _signer(reader: Reader, content: bytes) -> SignedData:
-    reader.open(ber.SEQUENCE, _VERSION_1)
+    reader.expect(_VERSION_1, "version of the signer")
     # Issuer and serial say which certificate the signer means. Nothing protects them, and the key is chosen by the
     # region in the signed text, so they are not looked at.
     reader.read(ber.SEQUENCE)
     digest_algorithm = reader.read(ber.SEQUENCE, whole=True)
     if not reader.next_is(ber.CONTEXT_0):
         raise MalformedError("CMS: no signed attributes (AWS always has them)")
-    signed_attributes = reader.read(ber.CONTEXT_0, whole=True)
+    # What is signed is the SET OF with its own tag, not the [0] that stands in the object (RFC 5652 5.4).
+    signed_attributes = b"\x31" + reader.read(ber.CONTEXT_0, whole=True)[1:]
     signature_algorithm = reader.read(ber.SEQUENCE, whole=True)
     signature = reader.read(ber.OCTET_STRING)
     if reader.more():
         raise MalformedError("CMS: unsigned attributes (AWS has none)")
-    reader.close()
 
     attributes = _attributes(signed_attributes)
-    if attributes.get(_CONTENT_TYPE) != _DATA:
-        raise MalformedError(f"CMS: signed content type is {attributes.get(_CONTENT_TYPE)!r} (expected {_DATA!r})")
-    protected = _ALGORITHM_PROTECTION in attributes
+    _, content_type = _one(attributes, _CONTENT_TYPE, ber.OID)
+    if content_type != _DATA:
+        raise MalformedError(f"CMS: signed content type is {content_type.hex()} (expected {_DATA.hex()}, data)")
+    protection = None
+    if _ALGORITHM_PROTECTION in attributes:
+        _, protection = _one(attributes, _ALGORITHM_PROTECTION, ber.SEQUENCE)
     return SignedData(
         content=content,
         digest_algorithm=digest_algorithm,
         signature_algorithm=signature_algorithm,
-        # Signed is the SET OF with its own tag, not the [0] that stands in the object (RFC 5652 5.4).
-        signed_attributes=b"\x31" + signed_attributes[1:],
-        message_digest=_one(attributes, _MESSAGE_DIGEST, _octets),
-        signing_time=_one(attributes, _SIGNING_TIME, ber.time),
-        algorithm_protection=_one(attributes, _ALGORITHM_PROTECTION, _protection) if protected else None,
+        signed_attributes=signed_attributes,
+        message_digest=_one(attributes, _MESSAGE_DIGEST, ber.OCTET_STRING)[1],
+        signing_time=ber.time(*_one(attributes, _SIGNING_TIME, ber.UTC_TIME, ber.GENERALIZED_TIME)),
+        algorithm_protection=protection,
         signature=signature,
     )
 
 
 def _attributes(encoded: bytes) -> dict[bytes, bytes]:
-    """Attribute type -> what its SET of values holds. In DER order, each type once (RFC 5652 5.3, 11)."""
-    reader = Reader(encoded)
-    reader.open(ber.CONTEXT_0)
-    found: dict[bytes, bytes] = {}
-    last = b""
+    """Type -> values of each attribute that is known here. All in DER order, each once (RFC 5652 5.3, X.690 11.6)."""
+    reader = Reader(Reader(encoded).read(ber.SET))
+    found = {}
+    last = (0, b"")
     while reader.more():
-        start = reader.at
-        reader.open(ber.SEQUENCE)
-        oid, value = reader.read(ber.OID), reader.read(ber.SET)
-        reader.close()
-        attribute = encoded[start : reader.at]
-        if oid in found or attribute < last:
+        attribute = reader.read(ber.SEQUENCE)
+        oid = attribute[:_OID_OCTETS]
+        place = (len(attribute), attribute)
+        if oid in found or place <= last:
             raise MalformedError(f"CMS: {_NAMES.get(oid, oid.hex())} is there twice, or out of order (DER sorts them)")
-        found[oid] = value
-        last = attribute
+        if oid in _NAMES:
+            found[oid] = attribute[_OID_OCTETS:]
+        last = place
     return found
 
 
-def _one(attributes: dict[bytes, bytes], oid: bytes, read: Callable[[Reader], T]) -> T:
-    """The one value of an attribute that must be there."""
-    if oid not in attributes:
-        raise MalformedError(f"CMS: no {_NAMES[oid]} among the signed attributes")
-    reader = Reader(attributes[oid])
-    value = read(reader)
-    reader.finish()
-    return value
+def _one(attributes: dict[bytes, bytes], oid: bytes, *tags: int) -> tuple[int, bytes]:
+    """Tag and contents of the one value of an attribute that must be there.
 
-
-def _octets(reader: Reader) -> bytes:
-    return reader.read(ber.OCTET_STRING)
-
-
-def _protection(reader: Reader) -> tuple[bytes, bytes]:
-    reader.open(ber.SEQUENCE)
-    digest, signature = reader.read(ber.SEQUENCE, whole=True), reader.read(ber.CONTEXT_1, whole=True)
-    reader.close()
-    # Here an implicit tag stands where the AlgorithmIdentifier has that of a SEQUENCE.
-    return digest, b"\x30" + signature[1:]
+    None is as long as 128 octets, so DER has one way to write them, and it is compared rather than parsed: a SET of one
+    element with one of these tags.
+    """
+    values = attributes.get(oid, b"")
+    tag, size = values[2] if len(values) > 3 else 0, len(values)
+    if tag not in tags or size > _LONGEST_VALUE or values[:4] != bytes((ber.SET, size - 2, tag, size - 4)):
+        raise MalformedError(f"CMS: {_NAMES[oid]} is {values[:32].hex() or 'missing'} (expected one value)")
+    return tag, values[4:]

@@ -29,21 +29,30 @@ def parse(raw: bytes) -> IdentityDocument:
     if len(raw) > LARGEST:
         raise MalformedError(f"document: {len(raw)} bytes (at most {LARGEST})")
     try:
-        fields = _decoder.decode(raw.decode("utf-8"))
+        fields = _decoder.decode(raw.decode())
         if not isinstance(fields, dict):
             raise MalformedError(f"document: a JSON {type(fields).__name__} (an object is expected)")
-        extra = tuple((name, _frozen(value)) for name, value in fields.items() if name not in _FIELDS)
+        known: dict[str, Any] = {}
+        extra = []
+        for name, value in fields.items():
+            if name in _FIELDS:
+                field, read = _FIELDS[name]
+                known[field] = read(name, value)
+            else:
+                extra.append((name, _frozen(value)))
     except MalformedError:
         raise
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"document: not JSON in UTF-8 ({error})") from error
-    known = {}
+    if len(known) < len(_FIELDS):
+        _check_complete(known)
+    return IdentityDocument(raw=raw, extra=tuple(extra), **known)
+
+
+def _check_complete(known: dict[str, Any]) -> None:
     for name, (field, read) in _FIELDS.items():
-        if name in fields:
-            known[field] = read(name, fields[name])
-        elif read not in _MAY_BE_ABSENT:
+        if field not in known and read not in (_optional, _codes):
             raise MalformedError(f"document: {name} is missing")
-    return IdentityDocument(raw=raw, extra=extra, **known)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,12 +101,12 @@ def _time(name: str, value: object) -> datetime:
     """`2021-03-31T05:44:30Z`, always with seconds and Z; no other spelling of ISO 8601."""
     text = _text(name, value)
     try:
-        moment = datetime.fromisoformat(text[:-1] + "+00:00")
+        # fromisoformat knows other spellings too, from Python 3.11 on.
+        if len(text) != len("2021-03-31T05:44:30Z") or text[4::3] != "--T::Z":
+            raise ValueError
+        return datetime.fromisoformat(text[:-1] + "+00:00")
     except ValueError:
-        moment = None
-    if moment is None or moment.isoformat()[:-6] + "Z" != text:
-        raise MalformedError(f"document: {name} is {_short(text)} (like 2021-03-31T05:44:30Z is expected)")
-    return moment
+        raise MalformedError(f"document: {name} is {_short(text)} (like 2021-03-31T05:44:30Z is expected)") from None
 
 
 def _address(name: str, value: object) -> IPv4Address | IPv6Address | None:
@@ -128,8 +137,6 @@ def _short(value: object) -> str:
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
-
-_MAY_BE_ABSENT = (_optional, _codes)
 
 #: The field in the document, the field of ours, and how to read it.
 _FIELDS: dict[str, tuple[str, Callable[[str, object], Any]]] = {

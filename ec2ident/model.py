@@ -154,5 +154,5 @@ class Identity(Value):
     def _proven(cls, **fields: object) -> Identity:
         """For `verify` alone, when every step of the proof is done."""
         identity = cls.__new__(cls)
-        identity.__dict__.update({name: fields[name] for name in cls._fields})
+        identity.__dict__.update(fields)
         return identity

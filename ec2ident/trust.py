@@ -9,7 +9,7 @@ the certificate only carries the key: what is trusted is the SubjectPublicKeyInf
 from __future__ import annotations
 
 from base64 import b64decode
-from hashlib import sha256
+from hashlib import sha1, sha256
 from pkgutil import get_data
 
 from . import ber
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 #: What AWS signs with each type of key: RSASSA-PKCS1-v1_5 with SHA-256, or DSA with SHA-1.
-_DIGESTS = {"RSA": "sha256", "DSA": "sha1"}
+_HASHES = {"RSA": sha256, "DSA": sha1}
 #: Keys of fewer bits are below today's limits (NIST SP 800-131A).
 _STRONG = 2048
 _LARGEST_CERTIFICATE = 16 * 1024
@@ -32,7 +32,7 @@ _LARGEST_CERTIFICATE = 16 * 1024
 class PublicKey:
     """A public key as AWS signs with it. Raises MalformedError where the bytes are no RSA or DSA key."""
 
-    __slots__ = ("bits", "sha256", "spki", "type", "verifies")
+    __slots__ = ("bits", "hash", "legacy", "sha256", "spki", "type", "verifies")
 
     def __init__(self, spki: bytes) -> None:
         #: SubjectPublicKeyInfo, DER.
@@ -46,15 +46,10 @@ class PublicKey:
         #: UnverifiableError where the installed OpenSSL refuses the algorithm, as some do DSA and SHA-1.
         self.verifies: Callable[[bytes, bytes], bool]
         self.type, self.bits, self.verifies = _open_key(spki)
-
-    @property
-    def digest(self) -> str:
-        """The hash that AWS signs with, by its hashlib name: the key's type decides, never the message."""
-        return _DIGESTS[self.type]
-
-    @property
-    def legacy(self) -> bool:
-        return self.bits < _STRONG
+        #: The hash that AWS signs with: the key's type decides, never the message.
+        self.hash = _HASHES[self.type]
+        #: Below today's limits.
+        self.legacy = self.bits < _STRONG
 
     def __str__(self) -> str:
         return f"{self.type}-{self.bits}"
@@ -238,19 +233,24 @@ def _read_certificate(der: bytes) -> tuple[datetime, datetime, bytes]:
 
     Loading it with cryptography would cost a third more of the start, for fields that nothing here may rely on.
     """
-    reader = ber.Reader(der)
-    reader.open(ber.SEQUENCE)
-    reader.open(ber.SEQUENCE)
+    outer = ber.Reader(der)
+    reader = ber.Reader(outer.read(ber.SEQUENCE))
+    outer.finish()
+    reader = ber.Reader(reader.read(ber.SEQUENCE))
     if reader.next_is(ber.CONTEXT_0):  # version; absent in version 1
-        reader.read(ber.CONTEXT_0, whole=True)
-    reader.read(ber.INTEGER, whole=True)  # serialNumber
-    reader.read(ber.SEQUENCE, whole=True)  # signature algorithm
-    reader.read(ber.SEQUENCE, whole=True)  # issuer
-    reader.open(ber.SEQUENCE)
-    not_before, not_after = ber.time(reader), ber.time(reader)
-    reader.close()
-    reader.read(ber.SEQUENCE, whole=True)  # subject
+        reader.read(ber.CONTEXT_0)
+    reader.read(ber.INTEGER)  # serialNumber
+    reader.read(ber.SEQUENCE)  # signature algorithm
+    reader.read(ber.SEQUENCE)  # issuer
+    validity = ber.Reader(reader.read(ber.SEQUENCE))
+    not_before, not_after = _time(validity), _time(validity)
+    reader.read(ber.SEQUENCE)  # subject
     return not_before, not_after, reader.read(ber.SEQUENCE, whole=True)
+
+
+def _time(reader: ber.Reader) -> datetime:
+    tag = ber.GENERALIZED_TIME if reader.next_is(ber.GENERALIZED_TIME) else ber.UTC_TIME
+    return ber.time(tag, reader.read(tag))
 
 
 def _check_key_fits(key: PublicKey, kind: Kind) -> None:

@@ -20,7 +20,6 @@ docs/attestation.md). A copied document verifies for ever.
 
 from __future__ import annotations
 
-import hashlib
 from base64 import b64decode
 
 from . import cms
@@ -162,16 +161,17 @@ def _check_algorithms(signed: SignedData, trusted: TrustedKey) -> None:
                 f"{' or '.join(sorted(identifier.hex() for identifier in allowed))})",
                 Reason.WRONG_ALGORITHM,
             )
-    used = signed.digest_algorithm, signed.signature_algorithm
+    # RFC 6211: the same identifiers, the signature's with the tag [1] in place of its own.
+    used = signed.digest_algorithm + b"\xa1" + signed.signature_algorithm[1:]
     if signed.algorithm_protection not in (None, used):
         raise VerificationError(
-            f"algorithm protection: signed for {_hex(signed.algorithm_protection)} (used are {_hex(used)})",
+            f"algorithm protection: {(signed.algorithm_protection or b'').hex()} is signed ({used.hex()} is used)",
             Reason.WRONG_ALGORITHM,
         )
 
 
 def _check_digest(signed: SignedData, trusted: TrustedKey) -> None:
-    digest = hashlib.new(trusted.key.digest, signed.content).digest()
+    digest = trusted.key.hash(signed.content).digest()
     if signed.message_digest != digest:
         raise VerificationError(
             f"digest: signed is {signed.message_digest[:64].hex()} (the document has {digest.hex()})",
@@ -224,7 +224,3 @@ def _as_bytes(what: str, value: str | bytes) -> bytes:
 def _first_difference(one: bytes, other: bytes) -> int:
     pairs = zip(one, other)
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-
-
-def _hex(algorithms: tuple[bytes, bytes] | None) -> str:
-    return " and ".join(algorithm[:32].hex() for algorithm in algorithms or ())
