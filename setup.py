@@ -35,7 +35,7 @@ setup(
     extras_require={
         "dev": [
             # What ec2ident/endpoints.py is made from and tested against; `scripts/check-partitions --write` moves both.
-            "botocore==1.44.5",
+            "botocore==1.44.5; python_version >= '3.10'",
             "hypothesis",
             "mypy",
             "pytest",
