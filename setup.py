@@ -33,10 +33,16 @@ setup(
         "tomli>=2.0; python_version < '3.11'",
     ],
     extras_require={
+        # For its credential chain alone; moving a service never loads a service model.
+        "failover": ["botocore>=1.31"],
         "dev": [
             # What ec2ident/endpoints.py is made from and tested against; `scripts/check-partitions --write` moves both.
             "botocore==1.44.5; python_version >= '3.10'",
+            "flask",
+            "flask-cors",
             "hypothesis",
+            # The state behind the fake of the AWS API in tests/failover/fake.
+            "moto>=5.2.1,<6; python_version >= '3.10'",
             "mypy",
             "pytest",
             "pytest-timeout",
@@ -51,6 +57,7 @@ setup(
         "console_scripts": [
             "ec2ident = ec2ident.cli:main",
             "ec2ident-agent = ec2ident_agent.cli:main",
+            "ec2ident-failover = ec2ident_agent.failover.cli:main",
         ],
     },
     classifiers=[

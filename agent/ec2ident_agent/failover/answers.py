@@ -1,4 +1,4 @@
-"""The answers of the API, from XML to values: the one place that knows their fields. Pure, strict, hostile input assumed.
+"""The answers of the API, from XML to values: the one place that knows their fields. Pure and strict.
 
 Sources: EC2 API Reference 2016-11-15, Route 53 API Reference 2013-04-01, STS API Reference 2011-06-15. A field that is
 absent where it must be there, or an id, an address or a number that is none, raises MalformedError.
@@ -16,10 +16,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TARGETS = (
-    "gatewayId natGatewayId transitGatewayId vpcPeeringConnectionId egressOnlyInternetGatewayId carrierGatewayId "
-    "localGatewayId coreNetworkArn odbNetworkArn"
-).split()
+_TARGETS = [
+    "gatewayId",
+    "natGatewayId",
+    "transitGatewayId",
+    "vpcPeeringConnectionId",
+    "egressOnlyInternetGatewayId",
+    "carrierGatewayId",
+    "localGatewayId",
+    "coreNetworkArn",
+    "odbNetworkArn",
+]
 
 SHAPES = {
     "table": r"rtb-[0-9a-f]{8,17}",

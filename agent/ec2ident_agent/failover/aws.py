@@ -17,7 +17,16 @@ from ec2ident.value import Value
 
 from . import answers, calls
 from .deadline import bounded
-from .errors import ApiError, CredentialsError, Kind, MalformedError, OutOfTimeError, UnknownError, UsageError
+from .errors import (
+    ApiError,
+    CredentialsError,
+    FailoverError,
+    Kind,
+    MalformedError,
+    OutOfTimeError,
+    UnknownError,
+    UsageError,
+)
 from .model import Credentials
 from .xml import parse
 
@@ -39,7 +48,11 @@ LIMIT = 8 << 20
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
 
 #: Variables that name an endpoint for one service, and for all ("Service-specific endpoints" in the SDKs guide).
-ENDPOINT_VARIABLES = {"ec2": "AWS_ENDPOINT_URL_EC2", "route53": "AWS_ENDPOINT_URL_ROUTE_53", "sts": "AWS_ENDPOINT_URL_STS"}
+ENDPOINT_VARIABLES = {
+    "ec2": "AWS_ENDPOINT_URL_EC2",
+    "route53": "AWS_ENDPOINT_URL_ROUTE_53",
+    "sts": "AWS_ENDPOINT_URL_STS",
+}
 
 
 class Access(Value):
@@ -107,13 +120,13 @@ class Api:
                     continue
                 if error.kind is not Kind.RETRY:
                     raise
-                last: FailoverErrors = error
+                last: FailoverError = error
             except _PassingError as error:
                 last = error
             self._back_off(pauses, call, last)
             pauses += 1
 
-    def _back_off(self, pauses: int, call: Call, last: FailoverErrors) -> None:
+    def _back_off(self, pauses: int, call: Call, last: FailoverError) -> None:
         pause = self._random() * min(LONGEST_PAUSE, FIRST_PAUSE * 2**pauses)
         self.log(f"{call.name}: {last}; trying again in {pause:.2f} s")
         self.deadline.pause(pause, f"{call.name}: {last}")
@@ -270,7 +283,9 @@ class Api:
             self._credentials.clear()
 
     def _assume(self) -> Credentials:
-        found: Credentials = self.call(calls.assume_role(self.access.role_arn, "ec2ident-failover", self.access.external_id))
+        found: Credentials = self.call(
+            calls.assume_role(self.access.role_arn, "ec2ident-failover", self.access.external_id)
+        )
         return found
 
     def _chain(self) -> Credentials:
@@ -279,14 +294,12 @@ class Api:
             # First in the chain anyway, and then there is no need to import anything.
             return Credentials(key, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
         try:
-            return bounded(lambda: botocore_chain(self.access.profile, self.deadline.left), self.deadline.left, "credentials")
+            return bounded(
+                lambda: botocore_chain(self.access.profile, self.deadline.left), self.deadline.left, "credentials"
+            )
         except OutOfTimeError as error:
             raise CredentialsError(f"{error}; is the metadata service reachable?") from None
 
-
-FailoverErrors = (ApiError, _PassingError)
-if TYPE_CHECKING:
-    FailoverErrors = ApiError | _PassingError  # type: ignore[misc, assignment]
 
 _CONTENT = {
     "ec2": "application/x-www-form-urlencoded; charset=utf-8",
@@ -326,9 +339,9 @@ def check_endpoint(url: str) -> str:
 def botocore_chain(profile: str, seconds: float) -> Credentials:
     """The credential chain of the AWS SDKs. Raises CredentialsError with what to do."""
     try:
-        import botocore.config
-        import botocore.exceptions
-        import botocore.session
+        import botocore.config  # type: ignore[import-untyped]
+        import botocore.exceptions  # type: ignore[import-untyped]
+        import botocore.session  # type: ignore[import-untyped]
     except ImportError:
         raise CredentialsError(
             "credentials: none in the environment, and botocore is not installed; pip install 'ec2ident[failover]'"
@@ -338,7 +351,9 @@ def botocore_chain(profile: str, seconds: float) -> Credentials:
     session.set_config_variable("metadata_service_num_attempts", 2)
     # A profile may name a role, for which botocore calls STS by itself.
     session.set_default_client_config(
-        botocore.config.Config(connect_timeout=min(2, seconds), read_timeout=min(5, seconds), retries={"max_attempts": 1})
+        botocore.config.Config(
+            connect_timeout=min(2, seconds), read_timeout=min(5, seconds), retries={"max_attempts": 1}
+        )
     )
     try:
         found = session.get_credentials()

@@ -1,4 +1,4 @@
-"""The calls of the API, built by hand: what goes over the wire, which ARNs it needs, and the command that does the same.
+"""The calls of the API, built by hand: the wire form, the ARNs they need, and the command that does the same.
 
 Pure. `str(call)` is what a person could type: the dry run, the log line and the golden test are one text.
 """
@@ -124,9 +124,13 @@ def describe_vpc_attribute(vpc: str, attribute: str) -> Call:
 
 def _destination(destination: str) -> tuple[str, str]:
     six = ":" in destination
-    return ("DestinationIpv6CidrBlock", "--destination-ipv6-cidr-block") if six else (
-        "DestinationCidrBlock",
-        "--destination-cidr-block",
+    return (
+        ("DestinationIpv6CidrBlock", "--destination-ipv6-cidr-block")
+        if six
+        else (
+            "DestinationCidrBlock",
+            "--destination-cidr-block",
+        )
     )
 
 

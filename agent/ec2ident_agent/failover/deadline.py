@@ -1,7 +1,7 @@
 """One deadline over a whole action, and the way to leave whatever would outlast it.
 
 A socket's time-out bounds one read, not an answer that drips, nor the look-up of a name. So what may hang runs in a
-thread of its own, which is left behind when the time is over; being a daemon it does not hold up the end of the process.
+thread of its own, which is left behind when the time is over; being a daemon it does not hold up the process's end.
 """
 
 from __future__ import annotations

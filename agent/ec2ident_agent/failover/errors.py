@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ..errors import AgentError
+from ec2ident_agent.errors import AgentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ KINDS = {
         "InvalidParameterValue.InUse"
     ),
     Kind.LOOK: "InvalidAttachmentID.NotFound RouteAlreadyExists InvalidRoute.NotFound DryRunOperation",
-    Kind.DENIED: (
-        "UnauthorizedOperation AccessDenied AccessDeniedException OptInRequired Blocked PendingVerification"
-    ),
+    Kind.DENIED: ("UnauthorizedOperation AccessDenied AccessDeniedException OptInRequired Blocked PendingVerification"),
     Kind.CREDENTIALS: (
         "AuthFailure ExpiredToken ExpiredTokenException RequestExpired InvalidClientTokenId SignatureDoesNotMatch "
         "IncompleteSignature InvalidSecurity.RequestHasExpired MissingAuthenticationToken UnrecognizedClientException"

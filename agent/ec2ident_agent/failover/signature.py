@@ -1,4 +1,4 @@
-"""Signature Version 4 of a request: "Signing AWS API requests" in the IAM User Guide. Pure; held against botocore's by a test."""
+"""Signature Version 4 of a request: "Signing AWS API requests" in the IAM User Guide. Pure."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import gate, names
 from .iam import Resource
-from .request import Refusal, Request
+from .request import RefusalError, Request
 
 
 def partition(region: str) -> str:
@@ -58,7 +58,7 @@ def _ec2(request: Request, backend: Any) -> list[Resource]:
     if action == "DetachNetworkInterface":
         try:
             eni = gate.by_attachment(backend, form.get("AttachmentId", ""))
-        except Refusal:
+        except RefusalError:
             return [("instance/*", {}), ("network-interface/*", {})]
         return [_instance(eni.instance.id), _interface(eni.id, backend)]
     if action in ("ModifyNetworkInterfaceAttribute", "AssignPrivateIpAddresses", "DeleteNetworkInterface"):
@@ -70,7 +70,7 @@ def _ec2(request: Request, backend: Any) -> list[Resource]:
     if action in ("ModifyVpcAttribute", "DescribeVpcAttribute"):
         return [(f"vpc/{form.get('VpcId', '')}", {})]
     if action == "CreateNetworkInterface":
-        groups = [(f"security-group/{group}", {}) for group in request.numbered("SecurityGroupId")]
+        groups: list[Resource] = [(f"security-group/{group}", {}) for group in request.numbered("SecurityGroupId")]
         return [(f"subnet/{form.get('SubnetId', '')}", {}), ("network-interface/*", {}), *groups]
     if action == "CreateTags":
         keys = {"ec2:CreateAction": [form["ec2:CreateAction"]]} if "ec2:CreateAction" in form else {}
@@ -94,7 +94,9 @@ def _route53(request: Request) -> list[Resource]:
             (
                 f"{stem}hostedzone/{request.id}",
                 {
-                    f"{prefix}NormalizedRecordNames": [_octal(names.text(c, "ResourceRecordSet/Name")) for c in changes],
+                    f"{prefix}NormalizedRecordNames": [
+                        _octal(names.text(c, "ResourceRecordSet/Name")) for c in changes
+                    ],
                     f"{prefix}RecordTypes": [names.text(c, "ResourceRecordSet/Type") for c in changes],
                     f"{prefix}Actions": [names.text(c, "Action") for c in changes],
                 },

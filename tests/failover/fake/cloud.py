@@ -7,6 +7,7 @@ What a call is refused for stands in `gate.py`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from moto.ec2.models import ec2_backends
@@ -78,7 +79,7 @@ def settle_all() -> None:
 
 
 def eni_filter(eni: Any, name: str, method: str | None = None) -> Any:
-    special = {
+    special: dict[str, Callable[[], Any]] = {
         "addresses.private-ip-address": lambda: [item["PrivateIpAddress"] for item in eni.private_ip_addresses],
         "ipv6-addresses.ipv6-address": lambda: list(eni.ipv6_addresses),
         "mac-address": lambda: eni.mac_address,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .request import Refusal, Request
+from .request import RefusalError, Request
 
 
 @dataclass
@@ -42,9 +42,9 @@ class Fault:
             and all(values.get(name) == value for name, value in self.match.items())
         )
 
-    def refusal(self) -> Refusal:
+    def refusal(self) -> RefusalError:
         assert self.code is not None
-        return Refusal(self.code, self.message, self.status)
+        return RefusalError(self.code, self.message, self.status)
 
 
 def pick(faults: list[Fault], request: Request) -> Fault | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
+from moto.ec2.models import ec2_backends
+
 from . import cloud
-from .request import Refusal, Request
+from .request import RefusalError, Request
 
 DESTINATIONS = ("DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId")
 TARGETS = (
@@ -35,15 +37,15 @@ NOT_RUNNING = ("pending", "stopping", "shutting-down", "terminated")
 
 
 def backend_of(request: Request, account: str = cloud.ACCOUNT) -> Any:
-    return cloud.ec2_backends[account][request.region]
+    return ec2_backends[account][request.region]
 
 
 def dry_run(request: Request) -> None:
     if request.form.get("DryRun") != "true":
         return
     if request.action in NO_DRY_RUN:
-        raise Refusal("UnknownParameter", "The parameter DryRun is not recognized")
-    raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+        raise RefusalError("UnknownParameter", "The parameter DryRun is not recognized")
+    raise RefusalError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
 
 
 def malformed(request: Request) -> None:
@@ -59,13 +61,13 @@ def malformed(request: Request) -> None:
     for name, code in names.items():
         for value in [*request.numbered(name), *([request.form[name]] if name in request.form else [])]:
             if not re.fullmatch(rf"{PREFIXES[name]}-[0-9a-f]{{8,17}}", value):
-                raise Refusal(code, f'Invalid id: "{value}"')
+                raise RefusalError(code, f'Invalid id: "{value}"')
 
 
 def interface(backend: Any, eni_id: str) -> Any:
     eni = backend.enis.get(eni_id)
     if not eni:
-        raise Refusal("InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{eni_id}' does not exist")
+        raise RefusalError("InvalidNetworkInterfaceID.NotFound", f"The networkInterface ID '{eni_id}' does not exist")
     return eni
 
 
@@ -74,14 +76,14 @@ def instance_of(backend: Any, instance_id: str) -> Any:
         for instance in reservation.instances:
             if instance.id == instance_id:
                 return instance
-    raise Refusal("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
+    raise RefusalError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
 
 
 def by_attachment(backend: Any, attachment_id: str) -> Any:
     for eni in backend.enis.values():
         if eni.attachment_id == attachment_id:
             return eni
-    raise Refusal("InvalidAttachmentID.NotFound", f"The attachment ID '{attachment_id}' does not exist")
+    raise RefusalError("InvalidAttachmentID.NotFound", f"The attachment ID '{attachment_id}' does not exist")
 
 
 def route(request: Request, backend: Any) -> None:
@@ -89,25 +91,29 @@ def route(request: Request, backend: Any) -> None:
     form = request.form
     table = backend.route_tables.get(form.get("RouteTableId", ""))
     if not table:
-        raise Refusal("InvalidRouteTableID.NotFound", f"The routeTable ID '{form.get('RouteTableId')}' does not exist")
+        raise RefusalError(
+            "InvalidRouteTableID.NotFound", f"The routeTable ID '{form.get('RouteTableId')}' does not exist"
+        )
     given = [form[name] for name in DESTINATIONS if name in form]
     targets = [name for name in TARGETS if name in form]
     if len(given) != 1 or len(targets) != 1:
-        raise Refusal("InvalidParameterCombination", "exactly one destination and exactly one target must be given")
+        raise RefusalError(
+            "InvalidParameterCombination", "exactly one destination and exactly one target must be given"
+        )
     destination = given[0]
     if "DestinationPrefixListId" not in form:
         _destination(destination, table, backend)
     there = any(destination in _destinations_of(known) for known in table.routes)
     if request.action == "CreateRoute" and there:
-        raise Refusal("RouteAlreadyExists", f"The route identified by {destination} already exists.")
+        raise RefusalError("RouteAlreadyExists", f"The route identified by {destination} already exists.")
     if request.action == "ReplaceRoute" and not there:
         text = f"There is no route defined for '{destination}' in the route table. Use CreateRoute instead."
-        raise Refusal("InvalidParameterValue", text)
+        raise RefusalError("InvalidParameterValue", text)
     if "InstanceId" in form:
         instance = instance_of(backend, form["InstanceId"])
         if len(instance.nics) != 1:
             text = f"There are multiple interfaces attached to instance '{instance.id}'."
-            raise Refusal("InvalidInstanceID", f"{text} Please specify an interface ID for the operation instead.")
+            raise RefusalError("InvalidInstanceID", f"{text} Please specify an interface ID for the operation instead.")
         form["NetworkInterfaceId"] = cloud.nic0(instance).id
         del form["InstanceId"]
     if "NetworkInterfaceId" in form:
@@ -122,7 +128,7 @@ def _destination(text: str, table: Any, backend: Any) -> None:
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:
-        raise Refusal("InvalidParameterValue", f"Value ({text}) is not a valid CIDR block: {error}") from error
+        raise RefusalError("InvalidParameterValue", f"Value ({text}) is not a valid CIDR block: {error}") from error
     inside = [
         ipaddress.ip_network(cidr)
         for known in table.routes
@@ -137,7 +143,9 @@ def _destination(text: str, table: Any, backend: Any) -> None:
         for block in (subnet.cidr_block, *(a["ipv6CidrBlock"] for a in subnet.ipv6_cidr_block_associations.values()))
     ]
     if text not in subnets:
-        raise Refusal("InvalidParameterValue", f"The destination CIDR block {text} is inside the VPC and is no subnet")
+        raise RefusalError(
+            "InvalidParameterValue", f"The destination CIDR block {text} is inside the VPC and is no subnet"
+        )
 
 
 def attach(request: Request, backend: Any) -> None:
@@ -145,19 +153,21 @@ def attach(request: Request, backend: Any) -> None:
     eni = interface(backend, form["NetworkInterfaceId"])
     instance = instance_of(backend, form["InstanceId"])
     if instance._state.name in NOT_RUNNING:
-        text = f"The instance '{instance.id}' is not in a state from which it can be attached to: {instance._state.name}"
-        raise Refusal("IncorrectState", text)
+        text = (
+            f"The instance '{instance.id}' is not in a state from which it can be attached to: {instance._state.name}"
+        )
+        raise RefusalError("IncorrectState", text)
     if eni.attachment_id:
-        raise Refusal("InvalidNetworkInterface.InUse", f"Interface: [{eni.id}] in use.")
+        raise RefusalError("InvalidNetworkInterface.InUse", f"Interface: [{eni.id}] in use.")
     if eni.availability_zone != instance.placement["AvailabilityZone"]:
         text = "You may not attach a network interface to an instance if they are not in the same availability zone"
-        raise Refusal("InvalidParameterCombination", text)
+        raise RefusalError("InvalidParameterCombination", text)
     index = form.get("DeviceIndex", "")
     if index in {str(taken) for taken in instance.nics}:
         text = f"Instance '{instance.id}' already has an interface attached at device index '{index}'."
-        raise Refusal("InvalidParameterValue", text)
+        raise RefusalError("InvalidParameterValue", text)
     if len(instance.nics) >= LIMITS.get(instance.instance_type, 3):
-        raise Refusal("AttachmentLimitExceeded", f"Interface count {len(instance.nics) + 1} exceeds the limit")
+        raise RefusalError("AttachmentLimitExceeded", f"Interface count {len(instance.nics) + 1} exceeds the limit")
 
 
 #: Interfaces for each instance type (EC2 User Guide); three for those not named.
@@ -168,7 +178,7 @@ def detach(request: Request, backend: Any, seconds: float) -> None:
     eni = by_attachment(backend, request.form["AttachmentId"])
     if str(eni.device_index) == "0":
         text = f"The network interface at device index 0 cannot be detached from instance '{eni.instance.id}'"
-        raise Refusal("OperationNotPermitted", text)
+        raise RefusalError("OperationNotPermitted", text)
     if getattr(eni, "fake_phase", None) != "detaching" or request.form.get("Force") == "true":
         cloud.begin(eni, "detaching", 0 if request.form.get("Force") == "true" else seconds)
 
@@ -178,13 +188,13 @@ def modify_instance(request: Request, backend: Any) -> None:
     instance = instance_of(backend, request.form["InstanceId"])
     if checked and len(instance.nics) > 1:
         text = f"There are multiple interfaces attached to instance '{instance.id}'."
-        raise Refusal("InvalidInstanceID", f"{text} Please specify an interface ID for the operation instead.")
+        raise RefusalError("InvalidInstanceID", f"{text} Please specify an interface ID for the operation instead.")
 
 
 def delete_interface(request: Request, backend: Any) -> None:
     eni = interface(backend, request.form["NetworkInterfaceId"])
     if eni.attachment_id:
-        raise Refusal("InvalidNetworkInterface.InUse", f"Interface: [{eni.id}] in use.")
+        raise RefusalError("InvalidNetworkInterface.InUse", f"Interface: [{eni.id}] in use.")
 
 
 def assign(request: Request, backend: Any) -> None:
@@ -193,20 +203,22 @@ def assign(request: Request, backend: Any) -> None:
     mine = interface(backend, request.form["NetworkInterfaceId"])
     for address in wanted:
         if ipaddress.ip_address(address) not in ipaddress.ip_network(mine.subnet.cidr_block):
-            raise Refusal("InvalidParameterValue", f"Address does not fall within the subnet's address range: {address}")
+            raise RefusalError(
+                "InvalidParameterValue", f"Address does not fall within the subnet's address range: {address}"
+            )
         for eni in backend.enis.values():
             held = [item for item in eni.private_ip_addresses if item["PrivateIpAddress"] == address]
             if not held or eni is mine:
                 continue
             if request.form.get("AllowReassignment") != "true" or held[0].get("Primary"):
-                raise Refusal("Resource.AlreadyAssigned", f"The address {address} is already assigned to {eni.id}")
+                raise RefusalError("Resource.AlreadyAssigned", f"The address {address} is already assigned to {eni.id}")
             eni.private_ip_addresses.remove(held[0])
 
 
 def assign_ipv6(request: Request, backend: Any) -> None:
     eni = interface(backend, request.form["NetworkInterfaceId"])
     if not eni.subnet.ipv6_cidr_block_associations:
-        raise Refusal("InvalidParameterValue", f"The subnet {eni.subnet.id} has no IPv6 CIDR block")
+        raise RefusalError("InvalidParameterValue", f"The subnet {eni.subnet.id} has no IPv6 CIDR block")
 
 
 def create_interface(request: Request, backend: Any) -> None:
@@ -214,10 +226,12 @@ def create_interface(request: Request, backend: Any) -> None:
     address = request.form.get("PrivateIpAddress")
     subnet = backend.get_subnet(request.form.get("SubnetId"))
     if address and ipaddress.ip_address(address) not in ipaddress.ip_network(subnet.cidr_block):
-        raise Refusal("InvalidParameterValue", f"Address does not fall within the subnet's address range: {address}")
+        raise RefusalError(
+            "InvalidParameterValue", f"Address does not fall within the subnet's address range: {address}"
+        )
     for eni in backend.enis.values():
         if address and address in [item["PrivateIpAddress"] for item in eni.private_ip_addresses]:
-            raise Refusal("InvalidIPAddress.InUse", f"Address {address} is in use.")
+            raise RefusalError("InvalidIPAddress.InUse", f"Address {address} is in use.")
 
 
 CHECKS = {
@@ -233,7 +247,7 @@ CHECKS = {
 
 
 def check(request: Request, account: str) -> None:
-    """Raises Refusal where the real service would refuse, moto would not."""
+    """Raises RefusalError where the real service would refuse, moto would not."""
     if request.service != "ec2":
         return
     malformed(request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Policy = Mapping[str, Any]
@@ -25,7 +25,7 @@ def like(pattern: str, value: str) -> bool:
     return bool(re.fullmatch(fnmatch.translate(pattern.replace("[", "[[]")), value))
 
 
-OPERATORS = {
+OPERATORS: dict[str, Callable[[str, str], bool]] = {
     "StringEquals": lambda wanted, value: value == wanted,
     "StringLike": like,
     "ArnEquals": like,

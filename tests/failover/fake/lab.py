@@ -1,4 +1,4 @@
-"""What is laid out at the start: three instances in two zones, two route tables, an interface to move, a private zone."""
+"""What is laid out at the start: instances in two zones, route tables, an interface to move, a private zone."""
 
 from __future__ import annotations
 
@@ -95,16 +95,22 @@ def lay(send: Send, region: str) -> Lab:
     )
     ec2("CreateTags", **{"ResourceId.1": service, "Tag.1.Key": "Service", "Tag.1.Value": "web"})
     tables = [_table(ec2, vpc, subnet, nodes[1][1]) for subnet in (subnets[0], subnets[2])]
-    for node, eni in nodes:
+    for _, eni in nodes:
         ec2("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=eni, **{"SourceDestCheck.Value": "false"})
     return Lab(
         region,
         DEFAULT_ACCOUNT_ID,
         vpc,
         "10.0.0.0/16",
-        *subnets,
-        *(node for node, _ in nodes),
-        *(eni for _, eni in nodes),
+        subnets[0],
+        subnets[1],
+        subnets[2],
+        nodes[0][0],
+        nodes[1][0],
+        nodes[2][0],
+        nodes[0][1],
+        nodes[1][1],
+        nodes[2][1],
         service,
         "10.0.1.5",
         (tables[0], tables[1]),
@@ -130,5 +136,6 @@ def _zone(send: Send, vpc: str, region: str) -> str:
     )
     status, answer = send("route53", "POST", "/2013-04-01/hostedzone", {}, body.encode())
     found = re.search(r"<Id>/hostedzone/(.*?)</Id>", answer.decode())
-    assert status == 201 and found, answer
+    assert status == 201, answer
+    assert found, answer
     return found[1]

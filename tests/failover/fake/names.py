@@ -1,4 +1,4 @@
-"""Route 53 where moto is too kind: change ids of their own that are PENDING for a while, and values that are checked."""
+"""Route 53 where moto is too kind: change ids that are PENDING for a while, and values that are checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
 
-from .request import Refusal, Request
+from .request import RefusalError, Request
 
 INFO = re.compile(rb"<ChangeInfo>.*?</ChangeInfo>", re.DOTALL)
 
@@ -30,7 +30,7 @@ class Changes:
 
     def info(self, change: str) -> bytes:
         if change not in self.known:
-            raise Refusal("NoSuchChange", f"A change with id {change} does not exist", 404)
+            raise RefusalError("NoSuchChange", f"A change with id {change} does not exist", 404)
         due, comment = self.known[change]
         status = "INSYNC" if time.monotonic() >= due else "PENDING"
         said = f"<Comment>{comment}</Comment>" if comment else ""
@@ -57,17 +57,17 @@ def changes_of(request: Request) -> list[ElementTree.Element]:
 
 
 def check(request: Request, zone: Any) -> None:
-    """Raises Refusal for what ChangeResourceRecordSets does not take."""
+    """Raises RefusalError for what ChangeResourceRecordSets does not take."""
     for change in changes_of(request):
         record = change.find("ResourceRecordSet")
         if record is None:
-            raise Refusal("InvalidInput", "Change without a ResourceRecordSet")
+            raise RefusalError("InvalidInput", "Change without a ResourceRecordSet")
         action, name, kind = text(change, "Action"), normal(text(record, "Name")), text(record, "Type")
         values = [text(value, "Value") for value in record.iter("ResourceRecord")]
         _ordered(record)
         if not (name == normal(zone.name) or name.endswith("." + normal(zone.name))):
             said = f"RRSet with DNS name {name}. is not permitted in zone {zone.name}"
-            raise Refusal("InvalidChangeBatch", f"[{said}]")
+            raise RefusalError("InvalidChangeBatch", f"[{said}]")
         for value in values:
             _value(kind, value)
         stored = [r for r in zone.rrsets if normal(r.name) == name and r.type_ == kind]
@@ -78,7 +78,7 @@ def _ordered(record: ElementTree.Element) -> None:
     order = ["Name", "Type", "SetIdentifier", "Weight", "TTL", "ResourceRecords"]
     found = [child.tag for child in record if child.tag in order]
     if found != sorted(found, key=order.index):
-        raise Refusal("InvalidInput", "Invalid XML ; cvc-complex-type.2.4.a: Invalid content was found")
+        raise RefusalError("InvalidInput", "Invalid XML ; cvc-complex-type.2.4.a: Invalid content was found")
 
 
 def _value(kind: str, value: str) -> None:
@@ -86,17 +86,19 @@ def _value(kind: str, value: str) -> None:
     try:
         family and family(value)
     except ValueError as error:
-        raise Refusal("InvalidChangeBatch", f"[Invalid Resource Record: '{error}' in {kind} record]") from error
+        raise RefusalError("InvalidChangeBatch", f"[Invalid Resource Record: '{error}' in {kind} record]") from error
 
 
 def _against(stored: list[Any], action: str, name: str, kind: str, identifier: str, values: list[str]) -> None:
     same = [r for r in stored if (r.set_identifier or "") == identifier]
     if action == "CREATE" and same:
         said = f"Tried to create resource record set [name='{name}.', type='{kind}'] but it already exists"
-        raise Refusal("InvalidChangeBatch", f"[{said}]")
+        raise RefusalError("InvalidChangeBatch", f"[{said}]")
     if action == "DELETE" and not (same and sorted(same[0].records) == sorted(values)):
-        said = f"Tried to delete resource record set [name='{name}.', type='{kind}'] but the values provided do not match"
-        raise Refusal("InvalidChangeBatch", f"[{said} the current values]")
+        said = (
+            f"Tried to delete resource record set [name='{name}.', type='{kind}'] but the values provided do not match"
+        )
+        raise RefusalError("InvalidChangeBatch", f"[{said} the current values]")
     if action != "DELETE" and any(bool(r.set_identifier) != bool(identifier) for r in stored):
         said = f"RRSet with DNS name {name}., type {kind} cannot be created as other RRSets exist with the same name"
-        raise Refusal("InvalidChangeBatch", f"[{said} and type.]")
+        raise RefusalError("InvalidChangeBatch", f"[{said} and type.]")

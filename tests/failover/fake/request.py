@@ -26,7 +26,7 @@ ROUTE53 = (
 SCOPE = re.compile(r"Credential=(?P<key>[^/]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """The answer is an error: code, message and HTTP status as AWS gives them."""
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
@@ -58,7 +58,7 @@ class Request:
         try:
             return ElementTree.fromstring(text)
         except ElementTree.ParseError as error:
-            raise Refusal("InvalidInput", f"Invalid XML: {error}") from error
+            raise RefusalError("InvalidInput", f"Invalid XML: {error}") from error
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -68,10 +68,10 @@ class Request:
 
 
 def read(environ: dict[str, Any], body: bytes) -> Request:
-    """Raises Refusal for what is no signed AWS call."""
+    """Raises RefusalError for what is no signed AWS call."""
     scope = SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     if not scope:
-        raise Refusal("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
+        raise RefusalError("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
     common: dict[str, Any] = {**scope.groupdict(), "source": environ["REMOTE_ADDR"], "body": body}
     if scope["service"] != "route53":
         form = dict(parse_qsl(body.decode(), keep_blank_values=True))
@@ -81,10 +81,10 @@ def read(environ: dict[str, Any], body: bytes) -> Request:
         match = re.fullmatch(path, environ["PATH_INFO"])
         if match and method == environ["REQUEST_METHOD"]:
             return Request(action=action, form=query, id=match.groupdict().get("id") or "", **common)
-    raise Refusal("UnknownOperationException", f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}", 404)
+    raise RefusalError("UnknownOperationException", f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}", 404)
 
 
-def error_body(service: str, refusal: Refusal) -> bytes:
+def error_body(service: str, refusal: RefusalError) -> bytes:
     """The three error forms: EC2's, STS's and Route 53's."""
     from xml.sax.saxutils import escape
 

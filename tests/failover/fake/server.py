@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -15,16 +16,17 @@ from http.client import responses
 from pathlib import Path
 from typing import Any
 
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.ec2.models import ec2_backends
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from . import arns, cloud, faults, gate, iam, lab, names
-from .request import Refusal, Request, error_body, read
+from .request import RefusalError, Request, error_body, read
 
 EC2_DONE = '<{0}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>fake</requestId><return>true</return></{0}Response>'
 
 
-class Cut(Exception):
+class CutError(Exception):
     """The connection ends here."""
 
 
@@ -42,7 +44,9 @@ class Handler(WSGIRequestHandler):
 class Fake:
     """The service. `url`, `lab`, and what a test wants to go wrong; a context manager, or `serve_forever`."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, region: str = "us-east-1", journal: Path | None = None):
+    def __init__(
+        self, host: str = "127.0.0.1", port: int = 0, *, region: str = "us-east-1", journal: Path | None = None
+    ):
         self.moto = DomainDispatcherApplication(create_backend_app)
         self.region = region
         self.account = cloud.ACCOUNT
@@ -91,7 +95,9 @@ class Fake:
         """Give a caller (a source address, an access key, or a role's ARN) policies; without any, all is allowed."""
         self.policies[who] = list(documents)
 
-    def settings(self, *, attach: float | None = None, detach: float | None = None, insync: float | None = None) -> None:
+    def settings(
+        self, *, attach: float | None = None, detach: float | None = None, insync: float | None = None
+    ) -> None:
         """Seconds that an attach, a detach and a record's propagation take."""
         self.attach_seconds = self.attach_seconds if attach is None else attach
         self.detach_seconds = self.detach_seconds if detach is None else detach
@@ -105,7 +111,7 @@ class Fake:
 
     @property
     def backend(self) -> Any:
-        return cloud.ec2_backends[self.account][self.region]
+        return ec2_backends[self.account][self.region]
 
     def ask(self, action: str, **form: str) -> bytes:
         """A call of the test's own, past journal, faults and IAM."""
@@ -121,7 +127,7 @@ class Fake:
         began = time.time()
         try:
             request = read(environ, body)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             return _reply(start_response, refusal.status, error_body("ec2", refusal))
         fault = faults.pick(self.faults, request)
         status, answer = self._answer(request, environ, fault)
@@ -145,7 +151,7 @@ class Fake:
             if fault and fault.code:
                 raise fault.refusal()
             return found
-        except Refusal as refusal:
+        except RefusalError as refusal:
             return refusal.status, error_body(request.service, refusal)
 
     def _do(self, request: Request, environ: dict[str, Any]) -> tuple[int, bytes]:
@@ -176,17 +182,17 @@ class Fake:
             if refused is not None:
                 code = "UnauthorizedOperation" if request.service == "ec2" else "AccessDenied"
                 text = f"You are not authorized to perform this operation. User is not authorized to perform: {action}"
-                raise Refusal(code, f"{text} on resource: {refused}" if request.service != "ec2" else text, 403)
+                raise RefusalError(code, f"{text} on resource: {refused}" if request.service != "ec2" else text, 403)
 
     def backend_in(self, region: str) -> Any:
-        return cloud.ec2_backends[self.account][region if region in cloud.ec2_backends[self.account].regions else self.region]
+        return ec2_backends[self.account][region if region in ec2_backends[self.account].regions else self.region]
 
     def _zone(self, zone: str) -> Any:
         from moto.route53.models import route53_backends
 
         backend = route53_backends[self.account][arns.partition(self.region)]
         if zone not in backend.zones:
-            raise Refusal("NoSuchHostedZone", f"No hosted zone found with ID: {zone}", 404)
+            raise RefusalError("NoSuchHostedZone", f"No hosted zone found with ID: {zone}", 404)
         return backend.zones[zone]
 
     def _detach(self, request: Request) -> tuple[int, bytes]:
@@ -195,7 +201,10 @@ class Fake:
 
     def _get_change(self, request: Request) -> tuple[int, bytes]:
         info = self.changes.info(request.id)
-        return 200, b'<GetChangeResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/">%s</GetChangeResponse>' % info
+        return (
+            200,
+            b'<GetChangeResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/">%s</GetChangeResponse>' % info,
+        )
 
     def _test_answer(self, request: Request) -> tuple[int, bytes]:
         zone = self._zone(request.form.get("hostedzoneid", ""))
@@ -218,7 +227,7 @@ class Fake:
             comment = request.xml().findtext("ChangeBatch/Comment") if request.action.startswith("Change") else ""
             answer = names.rewrite(answer, self.changes.info(self.changes.begin(comment or "")))
         if request.action == "AssumeRole" and request.form.get("RoleArn") in self.policies:
-            key = names.re.search(rb"<AccessKeyId>(.*?)</AccessKeyId>", answer)
+            key = re.search(rb"<AccessKeyId>(.*?)</AccessKeyId>", answer)
             if key:
                 self.policies[key[1].decode()] = self.policies[request.form["RoleArn"]]
         return answer
@@ -238,7 +247,9 @@ class Fake:
         chunks, status, _ = run_wsgi_app(app, environ)
         return int(status.split()[0]), b"".join(chunks)
 
-    def _direct(self, service: str, method: str, path: str, form: dict[str, str], body: bytes = b"") -> tuple[int, bytes]:
+    def _direct(
+        self, service: str, method: str, path: str, form: dict[str, str], body: bytes = b""
+    ) -> tuple[int, bytes]:
         from urllib.parse import urlencode
 
         from werkzeug.test import EnvironBuilder
@@ -249,7 +260,6 @@ class Fake:
             method=method,
             data=data,
             content_type="text/xml" if body else "application/x-www-form-urlencoded",
-            query_string=form if body else None,
             headers={
                 "Authorization": f"AWS4-HMAC-SHA256 Credential=SEED/20260101/{self.region}/{service}/aws4_request, x"
             },
@@ -259,7 +269,7 @@ class Fake:
         return self._run(environ)
 
     def _note(self, request: Request, environ: dict[str, Any], began: float, status: int, answer: bytes) -> None:
-        code = names.re.search(rb"<Code>(.*?)</Code>", answer) if status >= 300 else None
+        code = re.search(rb"<Code>(.*?)</Code>", answer) if status >= 300 else None
         entry = {
             "time": began,
             "source": request.source,
@@ -269,8 +279,7 @@ class Fake:
             "action": request.action,
             "parameters": request.parameters,
             "resources": [
-                [arn, {name: list(values) for name, values in keys.items()}]
-                for arn, keys in self._resources(request)
+                [arn, {name: list(values) for name, values in keys.items()}] for arn, keys in self._resources(request)
             ],
             "status": status,
             "code": code[1].decode() if code else "",
@@ -286,7 +295,7 @@ class Fake:
     def _resources(self, request: Request) -> list[iam.Resource]:
         try:
             return arns.resources(request, self.account, self.backend_in(request.region))
-        except (Refusal, KeyError):
+        except (RefusalError, KeyError):
             return []
 
     # Control, over HTTP
@@ -321,7 +330,7 @@ def _odd(start_response: Any, fault: faults.Fault, answer: bytes, stopping: thre
         yield from faults.giant(fault.giant)
     elif fault.cut:
         yield answer[: len(answer) // 2]
-        raise Cut
+        raise CutError
     else:
         for byte in answer:
             if stopping.wait(fault.drip):

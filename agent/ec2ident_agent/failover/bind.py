@@ -1,0 +1,108 @@
+"""A BIND forwarder for resolvers outside the VPC: private zones are answered by the VPC's own resolver. Pure.
+
+The VPC's resolver (the VPC's base address plus two, or 169.254.169.253) answers only inside the VPC, so on-premises
+resolvers forward to this BIND, and it forwards on. BIND validates DNSSEC by default and finds no chain of trust for a
+private zone, which it then answers with SERVFAIL; `validate-except` names those zones and keeps validation elsewhere.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+
+from .answers import name as normal
+from .errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Forwarder(Value):
+    """`clients` must contain the on-premises resolvers themselves: it is they who ask."""
+
+    clients: tuple[str, ...]
+    zones: tuple[str, ...]
+    #: The VPC's resolver; ADDRESS or ADDRESS#PORT.
+    forwarders: tuple[str, ...]
+    listen: tuple[str, ...] = ("127.0.0.1",)
+    port: int = 53
+    directory: str = "/var/cache/bind"
+    log: str = "/var/log/named/queries.log"
+    pid: str = "/run/named/named.pid"
+
+
+def check(wanted: Forwarder) -> Forwarder:
+    """The same in normal spelling: names without final dot, networks without host bits. Raises UsageError."""
+    import ipaddress
+
+    from .dns import server_of
+    from .resolver import question
+
+    for what, values in (("client", wanted.clients), ("zone", wanted.zones), ("forwarder", wanted.forwarders)):
+        if not values:
+            raise UsageError(f"bind: no {what} is given")
+    try:
+        clients = tuple(str(ipaddress.ip_network(each)) for each in wanted.clients)
+        listen = tuple(str(ipaddress.ip_address(each)) for each in wanted.listen)
+    except ValueError as error:
+        raise UsageError(f"bind: {error}") from None
+    for zone in wanted.zones:
+        question(zone, "A", 0)
+        if not all(c.isalnum() or c in "-_." for c in zone):
+            raise UsageError(f"zone: {zone!r} is no domain name")
+    for path in (wanted.directory, wanted.log, wanted.pid):
+        if not path.startswith("/") or not path.isprintable() or '"' in path or "\\" in path:
+            raise UsageError(f"bind: {path!r} is no absolute path")
+    zones = tuple(dict.fromkeys(map(normal, wanted.zones)))
+    servers = tuple(server_of(each) for each in wanted.forwarders)
+    return Forwarder(clients, zones, servers, listen, wanted.port, wanted.directory, wanted.log, wanted.pid)
+
+
+def configuration(wanted: Forwarder) -> str:
+    """A whole named.conf. Raises UsageError."""
+    wanted = check(wanted)
+    four = [each for each in wanted.listen if ":" not in each] or ["none"]
+    six = [each for each in wanted.listen if ":" in each] or ["none"]
+    forwarders = _list(each.replace("#", " port ") for each in wanted.forwarders)  # type: ignore[arg-type]
+    names = _list(f'"{zone}"' for zone in wanted.zones)  # type: ignore[arg-type]
+    zones = "".join(
+        f'\nzone "{zone}" IN {{\n    type forward;\n    forward only;\n    forwarders {forwarders};\n}};\n'
+        for zone in wanted.zones
+    )
+    return f"""\
+// Written by ec2ident-failover bind. Forwards private zones to the resolver of the VPC.
+
+acl goodclients {_list([*wanted.clients, "localhost"])};
+
+options {{
+    directory "{wanted.directory}";
+    pid-file "{wanted.pid}";
+    listen-on port {wanted.port} {_list(four)};
+    listen-on-v6 port {wanted.port} {_list(six)};
+    version "none";
+    recursion yes;
+    allow-query {{ goodclients; }};
+    allow-query-cache {{ goodclients; }};
+    allow-recursion {{ goodclients; }};
+    forwarders {forwarders};
+    forward only;
+    dnssec-validation auto;
+    // A private zone has no chain of trust; without these it is answered with SERVFAIL.
+    validate-except {names};
+}};
+
+logging {{
+    channel queries {{
+        file "{wanted.log}" versions 3 size 10m;
+        severity info;
+        print-time yes;
+        print-category yes;
+    }};
+    category queries {{ queries; }};
+    category client {{ queries; }};
+}};
+{zones}"""
+
+
+def _list(items: Sequence[str]) -> str:
+    return f"{{ {' '.join(f'{each};' for each in items)} }}"

@@ -1,0 +1,511 @@
+"""ec2ident-failover: move a service to this node.
+
+Result on stdout, log on stderr. Exit codes: 0 done or in order · 1 otherwise than wanted · 2 usage · 3 could not tell ·
+4 failed or refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from ec2ident.value import Value, as_dict, replace
+from ec2ident_agent.errors import AgentError
+
+from . import dns, eni, node, route, settings
+from .aws import Access, Api
+from .deadline import Deadline
+from .errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from .local import Local
+    from .settings import Service, Settings
+
+#: Seconds for one action; a detach and a record's propagation take their time.
+DEADLINE, LONG_DEADLINE = 20.0, 120.0
+
+FLAGS = ("region", "profile", "role_arn", "external_id", "endpoint", "ca_bundle", "instance", "deadline", "account")
+
+
+def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] = os.environ, root: str = "/") -> int:
+    """Run one command; returns its exit code."""
+    options = parser().parse_args(argv)
+    try:
+        code: int = options.run(Command(options, environ, root))
+        return code
+    except AgentError as error:
+        _log(f"ec2ident-failover: {error}")
+        return error.exit
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 4
+    except KeyboardInterrupt:
+        _log("ec2ident-failover: interrupted; run it again to go on")
+        return 4
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+class Command:
+    """One command: its settings, its deadline, its API."""
+
+    def __init__(self, options: argparse.Namespace, environ: Mapping[str, str], root: str) -> None:
+        self.options, self.environ, self.root = options, environ, root
+        path = options.config or settings.path_from(environ)
+        self.settings = self._flagged(settings.load(path, required=options.config is not None))
+        self.deadline = Deadline(self.settings.deadline or (LONG_DEADLINE if options.slow else DEADLINE))
+        self._region = ""
+
+    def _flagged(self, found: Settings) -> Settings:
+        """Flags override the file, and are read as strictly."""
+        given = {name: getattr(self.options, name, None) for name in FLAGS}
+        given = {name: value for name, value in given.items() if value is not None}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
+        strict = settings.parse("\n".join(lines).encode())
+        return replace(found, **{name: getattr(strict, name) for name in given})
+
+    @property
+    def metadata(self) -> Any:
+        return node.metadata_service(self.environ, self.deadline)
+
+    @property
+    def region(self) -> str:
+        self._region = self._region or node.region_of(self.settings.region, self.environ, self.metadata)
+        return self._region
+
+    @property
+    def instance(self) -> str:
+        return node.instance_of(self.settings.instance, self.root, self.metadata)
+
+    def api(self) -> Api:
+        found = self.settings
+        access = Access(
+            self.region,
+            found.profile,
+            found.role_arn,
+            found.external_id,
+            found.endpoint,
+            found.ca_bundle,
+            found.attempt,
+        )
+        return Api(access, self.deadline, environ=self.environ, log=_log)
+
+    def local(self) -> Local:
+        from .local import Local
+
+        named = {"--state-dir": self.options.state_dir, "--config": self.options.agent_config}
+        words = [word for name, value in named.items() if value for word in (name, value)]
+        return Local(_log, words)
+
+    def service(self) -> Service:
+        return self.settings.service(self.options.service)
+
+    def say(self, values: Iterable[Any], lines: Iterable[object]) -> None:
+        """The result: one JSON array, or lines for a person."""
+        if self.options.json:
+            print(json.dumps([_plain(each) for each in values], indent=2))
+        else:
+            for line in lines:
+                print(line)
+        sys.stdout.flush()
+
+    def plans(self, calls: Iterable[object]) -> int:
+        """Print what would be done. 1 when there is something, as `ec2ident-agent plan` does."""
+        lines = [str(call) for call in calls]
+        self.say(lines, lines)
+        return int(bool(lines))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Value):
+        return {name: _plain(each) for name, each in as_dict(value).items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Exception) else value
+
+
+# route
+
+
+def _route_parts(command: Command) -> tuple[route.Select, tuple[str, ...], str, bool]:
+    """Tables, destinations, interface, and whether to look after the check: by flags, else of the service."""
+    options = command.options
+    if options.service:
+        service = command.service()
+        if not service.route:
+            raise UsageError(f"service.{service.name}: has no route")
+        part = service.route
+        return part.select, service.overlay, options.eni or part.eni, part.check and not options.keep_check
+    select = route.check_select(route.Select(tuple(options.table), options.tag, options.vpc))
+    if not options.overlay:
+        raise UsageError("route: name a service, or give --overlay")
+    eni_id = eni.check_find(eni.Find(id=options.eni)).id if options.eni else ""
+    return select, tuple(map(settings.overlay, options.overlay)), eni_id, not options.keep_check
+
+
+def _route_sight(command: Command, api: Api) -> tuple[route.Sight, tuple[str, ...], bool]:
+    select, destinations, eni_id, check = _route_parts(command)
+    instance = "" if eni_id else command.instance
+    return route.look(api, select, destinations, eni=eni_id, instance=instance), destinations, check
+
+
+def _results(command: Command, result: route.Result) -> int:
+    for warning in result.warnings:
+        _log(f"warning: {warning}")
+    command.say(result.outcomes, result.outcomes)
+    if result.check_switched_off:
+        _log(f"{result.eni}: source/destination check switched off")
+    return result.exit
+
+
+def route_ensure(command: Command) -> int:
+    api = command.api()
+    sight, destinations, check = _route_sight(command, api)
+    for warning in route.warnings(sight, destinations):
+        _log(f"warning: {warning}")
+    moves = route.decide(sight, destinations, expect=command.options.expect)
+    if command.options.plan:
+        return command.plans(route.plan(sight, moves, check=check))
+    return _results(command, route.ensure(api, sight, moves, check=check))
+
+
+def route_show(command: Command) -> int:
+    sight, destinations, _ = _route_sight(command, command.api())
+    return _results(command, route.show(sight, destinations))
+
+
+def route_delete(command: Command) -> int:
+    select, destinations, _, _ = _route_parts(command)
+    api = command.api()
+    if command.options.plan:
+        moves = route.removals(route.describe(api, select), destinations)
+        return command.plans(call for call in (move.call() for move in moves) if call)
+    return _results(command, route.delete(api, select, destinations, expect=command.options.expect))
+
+
+# eni
+
+
+def _eni_find(command: Command) -> eni.Find:
+    options = command.options
+    if options.service:
+        service = command.service()
+        if not service.eni:
+            raise UsageError(f"service.{service.name}: has no eni")
+        return service.eni.find
+    return eni.check_find(eni.Find(options.id, options.tag, options.address))
+
+
+def eni_create(command: Command) -> int:
+    import uuid
+
+    options = command.options
+    made = eni.create(
+        command.api(), options.subnet, options.address, options.group, options.description, str(uuid.uuid4())
+    )
+    command.say([made], [_eni_line(made)])
+    return 0
+
+
+def _eni_line(found: Any) -> str:
+    held = found.attachment
+    where = f"{held.status} to {held.instance or 'a service of AWS'} index {held.index}" if held else found.status
+    check = f"source/destination check {'on' if found.check else 'off'}"
+    return f"{found.id} {','.join((*found.addresses, *found.ipv6))} {found.mac} {found.zone} {where}, {check}"
+
+
+def eni_show(command: Command) -> int:
+    found = eni.find(command.api(), _eni_find(command))
+    command.say([found], [_eni_line(found)])
+    return 0 if eni.here(found, command.instance) else 1
+
+
+def eni_move(command: Command) -> int:
+    options, api = command.options, command.api()
+    part = command.service().eni if options.service else None
+    index = options.index if options.index is not None else part.index if part else None
+    grace = options.grace if options.grace is not None else part.grace if part else 30.0
+    target = command.instance
+    moving, there = eni.look(api, _eni_find(command), target)
+    eni.check(moving, there, expect=options.expect, index=index)
+    if options.plan:
+        return command.plans(eni.plan(moving, there, index=index, force=options.force))
+    was_here = eni.here(moving, target)
+    moved = eni.move(api, moving, there, index=index, expect=options.expect, grace=grace, force=options.force)
+    command.say([moved], [_eni_line(moved)])
+    if was_here:
+        _log(f"{moved.id}: is here already")
+    if not options.no_local and _is_this_node(command, target):
+        from .takeover import settle
+
+        settle(command.local(), moved, command.deadline, _log)
+    return 0
+
+
+def _is_this_node(command: Command, target: str) -> bool:
+    """Only a target that was given can be another node; this one is then known by its board tag alone."""
+    return not command.options.instance or node.board_tag(command.root) == target
+
+
+# dns
+
+
+def _dns_part(command: Command) -> tuple[str, tuple[Any, ...], str, bool]:
+    """Zone, record sets, resolver, and whether to wait."""
+    options = command.options
+    if options.service:
+        service = command.service()
+        if not service.dns:
+            raise UsageError(f"service.{service.name}: has no dns")
+        part = service.dns
+        values = tuple(options.value) or part.values or service.overlay
+        ttl = part.ttl if options.ttl is None else options.ttl
+        resolver = options.resolver or part.resolver
+        return part.zone, dns.wanted(part.name, values or _own(command), ttl), resolver, part.wait
+    if not (options.zone and options.name):
+        raise UsageError("dns: name a service, or give --zone and --name")
+    values = tuple(options.value) or _own(command)
+    ttl = 10 if options.ttl is None else options.ttl
+    return dns.zone_id(options.zone), dns.wanted(options.name, values, ttl), options.resolver, True
+
+
+def _own(command: Command) -> tuple[str, ...]:
+    return route.carrier(command.api(), "", command.instance).addresses[:1]
+
+
+def dns_show(command: Command) -> int:
+    zone, records, resolver, _ = _dns_part(command)
+    found = dns.look(command.api(), zone, records)
+    command.say(found, found)
+    return max(int(any(found)), _confirm(command, resolver, records))
+
+
+def dns_ensure(command: Command) -> int:
+    zone, records, resolver, wait = _dns_part(command)
+    api = command.api()
+    found = dns.look(api, zone, records)
+    if command.options.plan:
+        return command.plans(dns.plan(zone, found))
+    change = dns.upsert(api, zone, found)
+    command.say(found, [f"{'upserted' if each else 'right'}: {each.wanted}" for each in found])
+    if change:
+        _log(f"change {change.id}: {change.status}")
+        if wait and not command.options.no_wait:
+            _log(f"change {change.id}: {dns.wait(api, change).status}")
+    return _confirm(command, resolver, records)
+
+
+def _confirm(command: Command, resolver: str, records: Sequence[Any]) -> int:
+    if not resolver:
+        return 0
+    import random
+
+    number = random.SystemRandom()
+    seen = dns.confirm(command.api(), dns.server_of(resolver), records, lambda: number.randrange(65536))
+    for each in seen:
+        _log(f"resolver {resolver}: {each}")
+    return int(any(seen))
+
+
+def dns_zone(command: Command) -> int:
+    import uuid
+
+    options = command.options
+    zone, said = dns.zone(command.api(), options.name, options.vpc, command.region, f"ec2ident-{uuid.uuid4()}")
+    command.say([{"zone": zone, "done": list(said)}], [*said, zone])
+    return 0
+
+
+# policy, bind, takeover
+
+
+def policy(command: Command) -> int:
+    from . import calls
+    from .policy import assume, document
+
+    found = command.settings
+    if command.options.node_role:
+        if not found.role_arn:
+            raise UsageError("policy: --node-role is for a configured role_arn")
+        print(json.dumps(assume(found.role_arn, found.external_id), indent=2))
+        return 0
+    account = found.account or (found.role_arn.split(":")[4] if found.role_arn else "")
+    account = account or command.api().call(calls.caller_identity())
+    print(json.dumps(document(found, command.region, account), indent=2))
+    return 0
+
+
+def bind(command: Command) -> int:
+    from .bind import Forwarder, configuration
+
+    options = command.options
+    zones = options.zone or [each.dns.name.partition(".")[2] for each in command.settings.services if each.dns]
+    wanted = Forwarder(tuple(options.client), tuple(zones), tuple(options.forwarder), tuple(options.listen))
+    sys.stdout.write(configuration(replace(wanted, port=options.port, directory=options.directory, log=options.log)))
+    return 0
+
+
+def takeover(command: Command) -> int:
+    from .takeover import Takeover
+
+    options = command.options
+    target = command.instance
+    here = command.local() if not options.no_local and _is_this_node(command, target) else None
+    run = Takeover(command.api(), command.service(), target, here, _log)
+    decision = run.decide(expect=options.expect, force=options.force)
+    if options.plan:
+        return command.plans(run.plan(decision))
+    code = run.run(decision)
+    _log(f"{options.service}: {'is here' if not code else f'exit {code}: run it again to go on'}")
+    return code
+
+
+# The command line
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="ec2ident-failover", description=__doc__, allow_abbrev=False)
+    top.add_argument("--version", action=_Version)
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+    _route_parser(verbs)
+    _eni_parser(verbs)
+    _dns_parser(verbs)
+    found = _verb(verbs, "policy", policy, "the least that IAM must allow for this configuration")
+    found.add_argument("--account", help="default: as configured, else of the credentials")
+    found.add_argument("--node-role", action="store_true", help="instead: what the nodes need to assume role_arn")
+    _bind_parser(verbs)
+    found = _verb(verbs, "takeover", takeover, "move a whole service here, in the right order", slow=True)
+    found.add_argument("service")
+    _acting(found)
+    found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
+    found.add_argument("--no-local", action="store_true", help="leave this node's addresses and interfaces alone")
+    return top
+
+
+class _Version(argparse.Action):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, help="show the version", **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"ec2ident-failover {version('ec2ident')}")
+        parser.exit()
+
+
+def _verb(verbs: Any, name: str, run: Any, text: str, *, slow: bool = False) -> argparse.ArgumentParser:
+    found: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+    found.set_defaults(run=run, slow=slow, expect="", plan=False, service="")
+    shared = found.add_argument_group("everywhere")
+    shared.add_argument("--config", metavar="FILE", help=f"default {settings.PATH}")
+    shared.add_argument("--region", help="default: AWS_REGION, then the metadata service")
+    shared.add_argument("--instance", metavar="ID", help="the node to move to; default: this one")
+    shared.add_argument("--profile", help="of the shared AWS configuration")
+    shared.add_argument("--role-arn", metavar="ARN", help="assume this role, in another account perhaps")
+    shared.add_argument("--external-id", metavar="ID")
+    shared.add_argument("--endpoint", metavar="URL", help="instead of the regional ones, for all services")
+    shared.add_argument("--ca-bundle", metavar="FILE")
+    shared.add_argument("--deadline", type=float, metavar="SECONDS", help="for the whole action")
+    shared.add_argument("--state-dir", metavar="DIR", help="of ec2ident-agent")
+    shared.add_argument("--agent-config", metavar="FILE", help="of ec2ident-agent")
+    shared.add_argument("--json", action="store_true")
+    return found
+
+
+def _acting(found: argparse.ArgumentParser) -> None:
+    found.add_argument(
+        "--plan", action="store_true", help="print what would be done, and do nothing; exit 1 if there is something"
+    )
+    found.add_argument(
+        "--expect", default="", metavar="OWNER", help="take only from this instance or interface (or: nobody)"
+    )
+
+
+def _route_parser(verbs: Any) -> None:
+    group = verbs.add_parser("route", help="an overlay route in its route tables").add_subparsers(
+        metavar="VERB", required=True
+    )
+    texts = {
+        "ensure": (route_ensure, "create where missing, replace where other, skip where right"),
+        "show": (route_show, "where it points; exit 1 when that is not here"),
+        "delete": (route_delete, "take it out of the tables"),
+    }
+    for name, (run, text) in texts.items():
+        found = _verb(group, name, run, text)
+        found.add_argument("service", nargs="?", default="", help="of the configuration; or give it all by options")
+        found.add_argument("--overlay", action="append", default=[], metavar="CIDR")
+        found.add_argument("--table", action="append", default=[], metavar="ID")
+        found.add_argument("--tag", default="", metavar="KEY=VALUE", help="all route tables with this tag")
+        found.add_argument("--vpc", default="", metavar="ID", help="all route tables of this VPC")
+        found.add_argument("--eni", default="", metavar="ID", help="default: the first interface of the node")
+        found.add_argument("--keep-check", action="store_true", help="leave the source/destination check alone")
+        if name != "show":
+            _acting(found)
+
+
+def _eni_parser(verbs: Any) -> None:
+    group = verbs.add_parser("eni", help="an interface that moves").add_subparsers(metavar="VERB", required=True)
+    found = _verb(group, "create", eni_create, "make one, or find the one that has the address already")
+    found.add_argument("--subnet", required=True, metavar="ID")
+    found.add_argument("--address", default="")
+    found.add_argument("--group", action="append", default=[], metavar="ID", help="security group")
+    found.add_argument("--description", default="")
+    for name, run, text in (
+        ("show", eni_show, "where it is; exit 1 when that is not here"),
+        ("move", eni_move, "attach it here"),
+    ):
+        found = _verb(group, name, run, text, slow=True)
+        found.add_argument("service", nargs="?", default="", help="of the configuration; or one of:")
+        found.add_argument("--id", default="")
+        found.add_argument("--tag", default="", metavar="KEY=VALUE")
+        found.add_argument("--address", default="", help="exactly this one")
+    _acting(found)
+    found.add_argument("--index", type=int, help="device index; default: the first free one")
+    found.add_argument("--grace", type=float, metavar="SECONDS", help="before a hanging detach is forced; default 30")
+    found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
+    found.add_argument("--no-local", action="store_true", help="do not wait for the interface and lay its profile")
+
+
+def _dns_parser(verbs: Any) -> None:
+    group = verbs.add_parser("dns", help="a name in a private hosted zone").add_subparsers(
+        metavar="VERB", required=True
+    )
+    for name, run, text in (
+        ("show", dns_show, "compare; exit 1 when it says otherwise"),
+        ("ensure", dns_ensure, "UPSERT what differs, and wait until every name server has it"),
+    ):
+        found = _verb(group, name, run, text, slow=True)
+        found.add_argument("service", nargs="?", default="", help="of the configuration; or give it all by options")
+        found.add_argument("--zone", default="", metavar="ID")
+        found.add_argument("--name", default="")
+        found.add_argument("--value", action="append", default=[], metavar="ADDRESS", help="default: of this node")
+        found.add_argument("--ttl", type=int)
+        found.add_argument("--resolver", default="", metavar="ADDRESS[#PORT]", help="ask it to confirm")
+    _acting(found)
+    found.add_argument("--no-wait", action="store_true")
+    found = _verb(group, "zone", dns_zone, "a private zone for a VPC: create, associate, switch the VPC's DNS on")
+    found.add_argument("--name", required=True)
+    found.add_argument("--vpc", required=True, metavar="ID")
+
+
+def _bind_parser(verbs: Any) -> None:
+    found = _verb(verbs, "bind", bind, "named.conf of a forwarder for resolvers outside the VPC")
+    found.add_argument("--client", action="append", default=[], metavar="CIDR", help="who may ask")
+    found.add_argument("--zone", action="append", default=[], help="default: those of the configured records")
+    found.add_argument("--forwarder", action="append", default=[], metavar="ADDRESS[#PORT]", help="the VPC's resolver")
+    found.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
+    found.add_argument("--port", type=int, default=53)
+    found.add_argument("--directory", default="/var/cache/bind")
+    found.add_argument("--log", default="/var/log/named/queries.log")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

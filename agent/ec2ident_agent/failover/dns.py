@@ -1,0 +1,195 @@
+"""A name in a private hosted zone: compare, UPSERT, wait until every name server has it, ask a resolver to confirm."""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+
+from . import calls
+from .answers import is_a
+from .answers import name as normal
+from .deadline import all_of
+from .errors import FailoverError, OutOfTimeError, UnknownError, UsageError
+from .model import Records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .aws import Api
+    from .calls import Call
+    from .model import Change, Zone
+
+#: Seconds between two looks at a change. It takes some 20 to 60 seconds, and the account has few calls a second.
+LOOK_EVERY = 2.0
+
+
+class Difference(Value):
+    """What a name should say, and what it says: of one type."""
+
+    wanted: Records
+    found: Records | None
+
+    def __bool__(self) -> bool:
+        """Is there anything to change?"""
+        return self.found is None or (self.found.ttl, sorted(self.found.values)) != (
+            self.wanted.ttl,
+            sorted(self.wanted.values),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.wanted.name} {self.wanted.type}: {_says(self.found)} (wanted {_says(self.wanted)})"
+
+
+def _says(records: Records | None) -> str:
+    return f"{' '.join(sorted(records.values))} ttl {records.ttl}" if records else "no record"
+
+
+def wanted(name: str, values: Sequence[str], ttl: int) -> tuple[Records, ...]:
+    """The record sets, an A for the IPv4 addresses and an AAAA for the IPv6 ones. Raises UsageError."""
+    import ipaddress
+
+    try:
+        addresses = [ipaddress.ip_address(value.partition("/")[0]) for value in values]
+    except ValueError as error:
+        raise UsageError(f"record {name}: {error}") from None
+    if not addresses:
+        raise UsageError(f"record {name}: no address for it")
+    if not 0 <= ttl <= 2**31 - 1:
+        raise UsageError(f"record {name}: ttl {ttl} is not from 0 to 2147483647")
+    every = {"A": 4, "AAAA": 6}
+    split = {kind: tuple(str(a) for a in addresses if a.version == version) for kind, version in every.items()}
+    return tuple(Records(normal(name), kind, ttl, found) for kind, found in split.items() if found)
+
+
+def check_zone(zone: Zone, name: str, *, vpc: str = "") -> None:
+    """Raises UsageError for a zone that is not ours: public, without the name, or of another VPC. Pure."""
+    if not zone.private:
+        raise UsageError(f"zone: {zone.id} ({zone.name}) is public: a private address would be shown to the world")
+    if not (normal(name) == zone.name or normal(name).endswith(f".{zone.name}")):
+        raise UsageError(f"zone: {zone.id} is {zone.name} (the record is {normal(name)})")
+    if vpc and vpc not in {each for each, _ in zone.vpcs}:
+        said = ", ".join(each for each, _ in zone.vpcs) or "none"
+        raise UsageError(f"zone: {zone.id} is associated with {said} (not with {vpc})")
+
+
+def zone_id(text: str) -> str:
+    """`Z…` or `/hostedzone/Z…`. Raises UsageError."""
+    found = text.replace("/hostedzone/", "")
+    if not is_a("zone", found):
+        raise UsageError(f"zone: {text!r} is no id of a hosted zone (Z…)")
+    return found
+
+
+def compare(api: Api, zone: str, records: Sequence[Records]) -> tuple[Difference, ...]:
+    """What the zone says of each wanted record set. The list starts at the next one where there is none."""
+
+    def one(each: Records) -> Difference:
+        listed: tuple[Records, ...] = api.call(calls.list_records(zone, each.name, each.type))
+        same = [found for found in listed if (found.name, found.type) == (each.name, each.type)]
+        special = [found for found in same if found.identifier]
+        if special:
+            raise UsageError(
+                f"record {each.name} {each.type}: has routing policies ({special[0].identifier}); not ours to replace"
+            )
+        return Difference(each, same[0] if same else None)
+
+    return tuple(all_of([lambda each=each: one(each) for each in records]))  # type: ignore[misc]
+
+
+def look(api: Api, zone: str, records: Sequence[Records], *, vpc: str = "") -> tuple[Difference, ...]:
+    """The zone is checked and the records are compared, at the same time."""
+    works: list[Callable[[], object]] = [
+        lambda: check_zone(api.call(calls.get_zone(zone)), records[0].name, vpc=vpc),
+        lambda: compare(api, zone, records),
+    ]
+    found: tuple[Difference, ...] = all_of(works)[1]  # type: ignore[assignment]
+    return found
+
+
+def plan(zone: str, differences: Sequence[Difference]) -> tuple[Call, ...]:
+    """One batch for all that differs. Pure."""
+    changes = [difference.wanted for difference in differences if difference]
+    return (calls.change_records(zone, "UPSERT", changes),) if changes else ()
+
+
+def upsert(api: Api, zone: str, differences: Sequence[Difference]) -> Change | None:
+    """Write what differs. None where nothing does; not yet INSYNC as a rule."""
+    found: Change | None = None
+    for call in plan(zone, differences):
+        found = api.call(call)
+    return found
+
+
+def wait(api: Api, change: Change, *, every: float = LOOK_EVERY) -> Change:
+    """Until every name server has it. Raises OutOfTimeError with the change's id: the change itself goes on."""
+    while change.status != "INSYNC":
+        try:
+            api.deadline.pause(every, f"change {change.id}: still {change.status}")
+        except OutOfTimeError as error:
+            raise OutOfTimeError(f"{error}; it goes on: aws route53 get-change --id {change.id}") from None
+        change = api.call(calls.get_change(change.id))
+    return change
+
+
+def confirm(api: Api, server: str, records: Sequence[Records], number: Callable[[], int]) -> tuple[Difference, ...]:
+    """What a resolver says, until it says what is wanted or the deadline comes: a cache keeps the old for its TTL."""
+    from .resolver import ask
+
+    while True:
+        found = []
+        for each in records:
+            code, answers = ask(server, each.name, each.type, api.deadline, number())
+            if code not in ("NOERROR", "NXDOMAIN"):
+                raise UnknownError(f"resolver {server}: {code} for {each.name} {each.type}")
+            # The resolver counts the TTL down, so it is not compared.
+            values = tuple(address for address, _ in answers)
+            found.append(Difference(each, Records(each.name, each.type, each.ttl, values) if values else None))
+        if not any(found) or api.deadline.left < LOOK_EVERY:
+            return tuple(found)
+        api.deadline.pause(LOOK_EVERY / 2, f"resolver {server}")
+
+
+def zone(api: Api, name: str, vpc: str, region: str, token: str) -> tuple[str, tuple[str, ...]]:
+    """A private zone of this name for the VPC, which has both DNS attributes on. Returns its id, and what was done.
+
+    What is right already is left alone. Raises UsageError where the name is several private zones.
+    """
+    if not is_a("vpc", vpc):
+        raise UsageError(f"VPC: {vpc!r} is no id of a VPC (vpc-…)")
+    said = [f"{vpc}: {attribute} switched on" for attribute in _attributes(api, vpc)]
+    listed: tuple[Zone, ...] = api.call(calls.zones_by_name(normal(name)))
+    mine = [each for each in listed if each.name == normal(name) and each.private]
+    if len(mine) > 1:
+        raise UsageError(f"zone: {normal(name)} is {len(mine)} private zones: {', '.join(each.id for each in mine)}")
+    if not mine:
+        made: Zone = api.call(calls.create_zone(normal(name), vpc, region, token))
+        return made.id, (*said, f"{made.id}: created, associated with {vpc}")
+    found: Zone = api.call(calls.get_zone(mine[0].id))
+    if vpc in {each for each, _ in found.vpcs}:
+        return found.id, tuple(said)
+    api.call(calls.associate_zone(found.id, vpc, region))
+    return found.id, (*said, f"{found.id}: associated with {vpc}")
+
+
+def _attributes(api: Api, vpc: str) -> list[str]:
+    names = ("enableDnsSupport", "enableDnsHostnames")
+    on = all_of([lambda each=each: api.call(calls.describe_vpc_attribute(vpc, each)) for each in names])  # type: ignore[misc]
+    changed = [name for name, value in zip(names, on) if not value]
+    # enableDnsHostnames needs enableDnsSupport, so one after the other.
+    for each in changed:
+        api.call(calls.modify_vpc(vpc, each))
+    return changed
+
+
+def server_of(text: str) -> str:
+    """`ADDRESS[#PORT]` of a resolver. Raises UsageError."""
+    from .answers import address
+
+    host, mark, port = text.partition("#")
+    try:
+        good = address(host)
+    except FailoverError as error:
+        raise UsageError(f"resolver: {error}") from None
+    if mark and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise UsageError(f"resolver: {text!r} is not ADDRESS[#PORT]")
+    return f"{good}#{port}" if port else good

@@ -1,0 +1,175 @@
+"""The least that IAM must allow for what is configured: exact ARNs, record names, tags. Pure.
+
+Actions, resources and condition keys: Service Authorization Reference for EC2, Route 53 and STS. Route 53 wants names
+in lower case without the final dot, other characters in octal, and types and actions in capitals ("Using IAM policy
+conditions for fine-grained access control", Route 53 Developer Guide).
+"""
+
+from __future__ import annotations
+
+from .errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from .settings import DnsPart, RoutePart, Service, Settings
+
+    Statement = Mapping[str, Any]
+
+
+class _Arns:
+    def __init__(self, partition: str, region: str, account: str) -> None:
+        self.partition, self.region, self.account = partition, region, account
+
+    def ec2(self, kind: str, ids: Iterable[str]) -> list[str]:
+        stem = f"arn:{self.partition}:ec2:{self.region}:{self.account}:{kind}"
+        return sorted({f"{stem}/{each}" for each in ids})
+
+    def route53(self, tail: str) -> str:
+        return f"arn:{self.partition}:route53:::{tail}"
+
+
+def document(settings: Settings, region: str, account: str) -> dict[str, Any]:
+    """The policy for every node of the cluster. Raises UsageError for what must be configured first."""
+    from ec2ident.partitions import Partition
+
+    arns = _Arns(Partition.of(region).name, region, account)
+    statements: list[Statement] = []
+    services = settings.services
+    if not services:
+        raise UsageError("policy: no [service.…] is configured")
+    looks = _looks(services)
+    if looks:
+        statements.append(_allow("Look", sorted(looks), ["*"], {"StringEquals": {"ec2:Region": region}}))
+    statements += _routes(services, arns)
+    statements += _checks(services, settings.interfaces, arns)
+    statements += _interfaces(services, settings.instances, arns)
+    statements += _names(services, arns)
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def trust(account: str, partition: str, node_role: str) -> dict[str, Any]:
+    """Who may assume the role of another account: its trust policy."""
+    principal = {"AWS": f"arn:{partition}:iam::{account}:role/{node_role}"}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}],
+    }
+
+
+def assume(role_arn: str, external_id: str = "") -> dict[str, Any]:
+    """What a node's own role needs to assume the one in the configuration."""
+    condition = {"StringEquals": {"sts:ExternalId": external_id}} if external_id else None
+    return {"Version": "2012-10-17", "Statement": [_allow("Assume", ["sts:AssumeRole"], [role_arn], condition)]}
+
+
+def _allow(sid: str, actions: Sequence[str], resources: Sequence[str], condition: Any = None) -> Statement:
+    found: dict[str, Any] = {"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": list(resources)}
+    return {**found, "Condition": condition} if condition else found
+
+
+def _looks(services: Sequence[Service]) -> set[str]:
+    """Describe calls know no resources."""
+    found = set()
+    for each in services:
+        if each.route:
+            found |= {"ec2:DescribeRouteTables", "ec2:DescribeNetworkInterfaces"}
+        if each.eni:
+            found |= {"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces"}
+        if each.dns and not (each.dns.values or each.overlay):
+            found.add("ec2:DescribeNetworkInterfaces")
+    return found
+
+
+def _routes(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
+    parts = {each.route for each in services if each.route}
+    for number, part in enumerate(sorted(parts, key=lambda each: str(each.select))):
+        yield _route(part, f"Routes{number or ''}", arns)
+
+
+def _route(part: RoutePart, sid: str, arns: _Arns) -> Statement:
+    actions = ["ec2:CreateRoute", "ec2:ReplaceRoute"]
+    select = part.select
+    if select.tables:
+        return _allow(sid, actions, arns.ec2("route-table", select.tables))
+    if select.tag:
+        key, _, value = select.tag.partition("=")
+        condition = {"StringEquals": {f"aws:ResourceTag/{key}": value}}
+    else:
+        condition = {"ArnEquals": {"ec2:Vpc": arns.ec2("vpc", [select.vpc])[0]}}
+    return _allow(sid, actions, arns.ec2("route-table", ["*"]), condition)
+
+
+def _checks(services: Sequence[Service], interfaces: Sequence[str], arns: _Arns) -> Iterable[Statement]:
+    """Switching the source/destination check off, and nothing else of the interface."""
+    parts = [each.route for each in services if each.route and each.route.check]
+    ids = {part.eni for part in parts if part.eni}
+    if any(not part.eni for part in parts):
+        if not interfaces:
+            raise UsageError(
+                'policy: interfaces = ["eni-…"] is missing: the first interfaces of the nodes, whose'
+                ' source/destination check is switched off (or write source_dest_check = "leave")'
+            )
+        ids |= {*interfaces}
+    if ids:
+        condition = {"StringEquals": {"ec2:Attribute": "SourceDestCheck"}}
+        yield _allow("Check", ["ec2:ModifyNetworkInterfaceAttribute"], arns.ec2("network-interface", ids), condition)
+
+
+def _interfaces(services: Sequence[Service], instances: Sequence[str], arns: _Arns) -> Iterable[Statement]:
+    finds = [each.eni.find for each in services if each.eni]
+    if not finds:
+        return
+    if not instances:
+        raise UsageError('policy: instances = ["i-…"] is missing: the nodes that an interface moves between')
+    actions = ["ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface"]
+    yield _allow("MoveInstances", actions, arns.ec2("instance", instances))
+    ids = [find.id for find in finds if find.id]
+    if ids:
+        yield _allow("MoveInterfaces", actions, arns.ec2("network-interface", ids))
+    for number, tag in enumerate(sorted({find.tag for find in finds if find.tag})):
+        key, _, value = tag.partition("=")
+        condition = {"StringEquals": {f"aws:ResourceTag/{key}": value}}
+        yield _allow(f"MoveTagged{number or ''}", actions, arns.ec2("network-interface", ["*"]), condition)
+    if any(find.address for find in finds):
+        raise UsageError("policy: IAM knows no addresses; name the interface by id or tag in [service.….eni]")
+
+
+def _names(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
+    parts = [each.dns for each in services if each.dns]
+    if not parts:
+        return
+    zones = sorted({part.zone for part in parts})
+    paths = [arns.route53(f"hostedzone/{zone}") for zone in zones]
+    yield _allow("LookAtZone", ["route53:GetHostedZone", "route53:ListResourceRecordSets"], paths)
+    for number, zone in enumerate(zones):
+        names = sorted({normalized(part.name) for part in parts if part.zone == zone})
+        kinds = sorted({kind for each in services if each.dns and each.dns.zone == zone for kind in _kinds(each)})
+        prefix = "route53:ChangeResourceRecordSets"
+        condition = {
+            "ForAllValues:StringEquals": {
+                f"{prefix}NormalizedRecordNames": names,
+                f"{prefix}RecordTypes": kinds,
+                f"{prefix}Actions": ["UPSERT"],
+            }
+        }
+        sid = f"ChangeRecords{number or ''}"
+        yield _allow(sid, ["route53:ChangeResourceRecordSets"], [arns.route53(f"hostedzone/{zone}")], condition)
+    if any(part.wait for part in parts):
+        # The id of a change is not known beforehand.
+        yield _allow("WaitForChange", ["route53:GetChange"], [arns.route53("change/*")])
+
+
+def _kinds(service: Service) -> set[str]:
+    part: DnsPart | None = service.dns
+    values = (part.values if part else ()) or service.overlay
+    return {"AAAA" if ":" in value else "A" for value in values} or {"A"}
+
+
+def normalized(name: str) -> str:
+    """A record's name as the condition key has it."""
+    from .answers import name as normal
+
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else f"\\{ord(c):03o}" for c in normal(name))

@@ -1,0 +1,94 @@
+"""Ask one DNS server one question over UDP, to see what clients see: RFC 1035, with a bounded, strict reader."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from .answers import name as normal
+from .errors import MalformedError, UnknownError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .deadline import Deadline
+
+TYPES = {"A": 1, "AAAA": 28}
+
+#: RFC 1035, 4.1.1 and RFC 6895.
+CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
+
+
+def question(name: str, kind: str, number: int) -> bytes:
+    """A query packet. Raises UsageError for a name that cannot be one."""
+    labels = name.rstrip(".").split(".")
+    try:
+        packed = b"".join(bytes([len(label)]) + label.encode("ascii") for label in labels)
+    except UnicodeEncodeError:
+        raise UsageError(f"name: {name!r} is not ASCII; write it as xn--…") from None
+    if any(not 0 < len(label) < 64 for label in labels) or len(packed) > 253:
+        raise UsageError(f"name: {name!r} is no domain name")
+    return struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + packed + b"\0" + struct.pack(">2H", TYPES[kind], 1)
+
+
+def read(packet: bytes, asked: bytes, kind: str) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """The response code, and each address with its TTL. Raises MalformedError.
+
+    Names are passed over: the server followed every CNAME for us, and we asked it for one name.
+    """
+    try:
+        number, flags, questions, count = struct.unpack_from(">4H", packet)
+        if number != struct.unpack_from(">H", asked)[0] or not flags & 0x8000 or questions != 1:
+            raise MalformedError("DNS: an answer to another question")
+        if packet[12 : len(asked)].lower() != asked[12:].lower():
+            raise MalformedError("DNS: an answer to another question")
+        found, offset = [], len(asked)
+        for _ in range(count):
+            offset = _skip(packet, offset)
+            rtype, rclass, ttl, length = struct.unpack_from(">2HIH", packet, offset)
+            data = packet[offset + 10 : offset + 10 + length]
+            offset += 10 + length
+            if (rtype, rclass) == (TYPES[kind], 1):
+                found.append((_address(data, kind), ttl))
+    except (struct.error, IndexError):
+        raise MalformedError("DNS: the answer breaks off") from None
+    return CODES.get(flags & 15, str(flags & 15)), tuple(found)
+
+
+def _address(data: bytes, kind: str) -> str:
+    family, size = (socket.AF_INET, 4) if kind == "A" else (socket.AF_INET6, 16)
+    if len(data) != size:
+        raise MalformedError(f"DNS: an address of {len(data)} bytes (expected {size})")
+    return socket.inet_ntop(family, data)
+
+
+def _skip(packet: bytes, offset: int) -> int:
+    """The offset after a name; a compressed one ends with its pointer."""
+    while True:
+        length = packet[offset]
+        if length >= 0xC0:
+            return offset + 2
+        offset += 1 + length
+        if not length:
+            return offset
+
+
+def ask(server: str, name: str, kind: str, deadline: Deadline, number: int) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """What a server, `ADDRESS[#PORT]`, answers. Raises UnknownError without an answer before the deadline."""
+    address, _, port = server.partition("#")
+    packet = question(name, kind, number)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            # A connected socket takes no packets from others.
+            sock.connect((address, int(port or 53)))
+            for _ in range(3):
+                sock.send(packet)
+                sock.settimeout(max(0.01, min(1.0, deadline.left)))
+                try:
+                    return read(sock.recv(4096), packet, kind)
+                except (socket.timeout, MalformedError):
+                    if not deadline.left:
+                        break
+    except (OSError, ValueError) as error:
+        raise UnknownError(f"resolver {server}: {error}") from None
+    raise UnknownError(f"resolver {server}: no answer for {normal(name)} {kind}")

@@ -1,0 +1,389 @@
+"""An overlay route in all of its route tables, to one interface: look once, decide, write in parallel, look again.
+
+`decide` is pure. EC2 has no compare-and-swap: `expect` is checked on what one Describe showed, and the second Describe
+tells who has it in the end.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value, replace
+
+from . import calls
+from .answers import is_a
+from .deadline import all_of, together
+from .errors import ApiError, FailoverError, RefusedError, UnknownError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .aws import Api
+    from .calls import Call
+    from .model import Interface, Route, Table
+
+#: In `expect`: there must be no route at all.
+NOBODY = "nobody"
+
+
+class Select(Value):
+    """Which route tables: by id, by a tag `KEY=VALUE`, or all of a VPC."""
+
+    tables: tuple[str, ...] = ()
+    tag: str = ""
+    vpc: str = ""
+
+    def filters(self) -> Mapping[str, Sequence[str]]:
+        """As DescribeRouteTables takes them."""
+        key, _, value = self.tag.partition("=")
+        every = {"route-table-id": self.tables, f"tag:{key}": (value,) if key else (), "vpc-id": (self.vpc,)}
+        return {name: values for name, values in every.items() if any(values)}
+
+    def __str__(self) -> str:
+        return ", ".join(self.tables) or (f"tag {self.tag}" if self.tag else self.vpc)
+
+
+class Move(Value):
+    """What is to do in one table: create, replace, keep, or delete; `before` is the route as it was."""
+
+    table: Table
+    destination: str
+    verb: str
+    eni: str = ""
+    before: Route | None = None
+
+    def call(self) -> Call | None:
+        table, owner = self.table.id, self.table.owner
+        if self.verb == "create":
+            return calls.create_route(table, owner, self.destination, self.eni)
+        if self.verb == "replace":
+            return calls.replace_route(table, owner, self.destination, self.eni)
+        return calls.delete_route(table, owner, self.destination) if self.verb == "delete" else None
+
+
+class Outcome(Value):
+    """How it ended in one table. `verb` is created, replaced, right, deleted, absent, other, missing or failed."""
+
+    table: str
+    destination: str
+    verb: str
+    before: str = ""
+    now: str = ""
+    error: FailoverError | None = None
+
+    def __str__(self) -> str:
+        was = f", was {self.before}" if self.before and self.before != self.now else ""
+        tail = f": {self.error}" if self.error else f" -> {self.now}{was}" if self.now else was
+        return f"{self.table} {self.destination} {self.verb}{tail}"
+
+
+class Result(Value):
+    """How a whole verb ended."""
+
+    outcomes: tuple[Outcome, ...]
+    warnings: tuple[str, ...] = ()
+    eni: str = ""
+    #: Was the source/destination check of the interface on, and is it off now?
+    check_switched_off: bool = False
+
+    @property
+    def changed(self) -> tuple[Outcome, ...]:
+        return tuple(each for each in self.outcomes if each.verb in ("created", "replaced", "deleted"))
+
+    @property
+    def failed(self) -> tuple[Outcome, ...]:
+        return tuple(each for each in self.outcomes if each.error)
+
+    @property
+    def exit(self) -> int:
+        """0, 1 for a show that found otherwise, or the gravest of the errors."""
+        errors = [each.error.exit for each in self.outcomes if each.error]
+        return max(errors, default=int(any(each.verb in ("other", "absent") for each in self.outcomes)))
+
+
+class Sight(Value):
+    """What one look showed: the tables, the interface, and the ids that are not there."""
+
+    tables: tuple[Table, ...]
+    interface: Interface
+    missing: tuple[str, ...] = ()
+    #: Other tables of the same VPCs that hold the route too.
+    others: tuple[str, ...] = ()
+
+
+# Looking
+
+
+def look(
+    api: Api, select: Select, destinations: Sequence[str], *, eni: str = "", instance: str = "", others: bool = True
+) -> Sight:
+    """The tables and the interface that is to carry the traffic, at the same time.
+
+    `eni`, or else the first interface of `instance`. Raises UsageError for what is not there, and all that a call may.
+    """
+    works: list[Callable[[], object]] = [
+        lambda: describe(api, select),
+        lambda: carrier(api, eni, instance),
+    ]
+    if others and select.tables:
+        works += [lambda each=each: holders(api, each) for each in destinations]  # type: ignore[misc]
+    found: list[object] = all_of(works)
+    tables: tuple[Table, ...] = found[0]  # type: ignore[assignment]
+    missing = tuple(each for each in select.tables if each not in {table.id for table in tables})
+    if not tables and not missing:
+        raise UsageError(f"route tables: none found by {select} in {api.access.region}")
+    vpcs = {table.vpc for table in tables}
+    extra = {
+        f"{table.id}: also holds {destination} -> {route.holder}"
+        for destination, holding in zip(destinations, found[2:])
+        for table in holding  # type: ignore[attr-defined]
+        for route in [table.route(destination)]
+        if route and table.vpc in vpcs and table.id not in select.tables
+    }
+    return Sight(tables, found[1], missing, tuple(sorted(extra)))  # type: ignore[arg-type]
+
+
+def describe(api: Api, select: Select) -> tuple[Table, ...]:
+    """One look at the tables, sorted by id."""
+    found: tuple[Table, ...] = api.pages(lambda token: calls.describe_tables(select.filters(), token))
+    if select.tables:
+        found = tuple(table for table in found if table.id in select.tables)
+    return tuple(sorted(found, key=lambda table: table.id))
+
+
+def holders(api: Api, destination: str) -> tuple[Table, ...]:
+    """Every table of the region that holds a route to this destination."""
+    name = "route.destination-ipv6-cidr-block" if ":" in destination else "route.destination-cidr-block"
+    return api.pages(lambda token: calls.describe_tables({name: [destination]}, token))
+
+
+def carrier(api: Api, eni: str, instance: str) -> Interface:
+    """The interface `eni`, or the first one of `instance`."""
+    if not (eni or instance):
+        raise UsageError("target: neither an interface nor an instance is given")
+    if eni:
+        filters = {"network-interface-id": [eni]}
+    else:
+        filters = {"attachment.instance-id": [instance], "attachment.device-index": ["0"]}
+    found: tuple[Interface, ...] = api.pages(lambda token: calls.describe_interfaces(filters, token))
+    # A machine with several network cards has an index 0 on each; the first card's is the primary interface.
+    fits = [each for each in found if each.id == eni or (each.attachment and each.attachment.card == 0)]
+    if len(fits) != 1:
+        raise UsageError(
+            f"target: {len(fits)} interfaces are {eni or f'the first of {instance}'} in {api.access.region}"
+        )
+    return fits[0]
+
+
+# Deciding
+
+
+def decide(sight: Sight, destinations: Sequence[str], *, expect: str = "") -> tuple[Move, ...]:
+    """What to do in each table. Raises RefusedError for all when one table belongs to neither `expect` nor us. Pure."""
+    eni = sight.interface.id
+    moves = tuple(_move(table, each, eni) for table in sight.tables for each in destinations)
+    strangers = [
+        move for move in moves if expect and move.before and move.verb == "replace" and not _is(move.before, expect)
+    ]
+    if strangers:
+        said = ", ".join(
+            f"{move.table.id} {move.destination} -> {move.before.holder}" for move in strangers if move.before
+        )
+        raise RefusedError(f"owner: {said} (expected {expect}); nothing was changed")
+    return moves
+
+
+def _move(table: Table, destination: str, eni: str) -> Move:
+    before = table.route(destination)
+    if before is None:
+        return Move(table, destination, "create", eni)
+    right = before.eni == eni and before.state == "active"
+    # A route to our own interface that is a black hole would stay one: writing it again changes nothing.
+    return Move(table, destination, "keep" if right or before.eni == eni else "replace", eni, before)
+
+
+def _is(route: Route, owner: str) -> bool:
+    return owner != NOBODY and owner in (route.eni, route.instance)
+
+
+def warnings(sight: Sight, destinations: Sequence[str]) -> tuple[str, ...]:
+    """What is not wrong enough to stop, but will not work. Pure."""
+    import ipaddress
+
+    found = list(sight.others)
+    eni = sight.interface
+    if not eni.holder:
+        found.append(f"{eni.id}: is attached to no instance: the route is a black hole")
+    for table in sight.tables:
+        for text in destinations:
+            route, wanted = table.route(text), ipaddress.ip_network(text)
+            if route and route.state == "blackhole":
+                found.append(f"{table.id}: {text} -> {route.holder} is a black hole")
+            for local in map(ipaddress.ip_network, table.local):
+                if wanted.version == local.version and wanted.subnet_of(local):  # type: ignore[arg-type]
+                    found.append(f"{table.id}: {text} lies inside the VPC's {local}: not an overlay address")
+    if any(table.vpc != eni.vpc for table in sight.tables):
+        found.append(f"{eni.id}: is in {eni.vpc}, not in the VPC of every table")
+    return tuple(dict.fromkeys(found))
+
+
+def plan(sight: Sight, moves: Sequence[Move], *, check: bool = True) -> tuple[Call, ...]:
+    """The calls that are to be made, in order. Pure."""
+    found = [call for call in (move.call() for move in moves) if call]
+    if check and sight.interface.check:
+        found.insert(0, calls.source_dest_check(sight.interface.id, sight.interface.owner, False))
+    return tuple(found)
+
+
+# Doing
+
+
+def ensure(api: Api, sight: Sight, moves: Sequence[Move], *, check: bool = True) -> Result:
+    """Write in parallel, then read back. Every table is attempted; the result says how each ended.
+
+    With `check` the source/destination check of the interface is switched off where it is on: it would drop all
+    traffic to an address that is not the interface's own.
+    """
+    eni = sight.interface
+    switch = check and eni.check
+    works: list[Callable[[], object]] = [lambda move=move: _write(api, move) for move in moves if move.verb != "keep"]  # type: ignore[misc]
+    if switch:
+        works.append(lambda: api.call(calls.source_dest_check(eni.id, eni.owner, False)))
+    ended = together(works)
+    errors = dict(zip([move for move in moves if move.verb != "keep"], ended))
+    outcomes = [_outcome(move, errors.get(move)) for move in moves]
+    if any(each.verb in ("created", "replaced") for each in outcomes):
+        outcomes = _verify(api, moves, outcomes)
+    outcomes += [_missing(table, api.access.region) for table in sight.missing]
+    if switch and isinstance(ended[-1], BaseException):
+        outcomes.append(Outcome(eni.id, "source/destination check", "failed", "on", "on", _translate(ended[-1])))
+    off = switch and not isinstance(ended[-1], BaseException)
+    return Result(tuple(outcomes), (), eni.id, off)
+
+
+def _write(api: Api, move: Move) -> str:
+    """One table. Where somebody was quicker, create becomes replace and replace create, once each."""
+    try:
+        api.call(move.call())  # type: ignore[arg-type]
+    except ApiError as error:
+        if move.verb == "create" and error.code == "RouteAlreadyExists":
+            api.call(calls.replace_route(move.table.id, move.table.owner, move.destination, move.eni))
+            return "replaced"
+        if move.verb == "replace" and error.code == "InvalidParameterValue" and "no route defined" in error.message:
+            api.call(calls.create_route(move.table.id, move.table.owner, move.destination, move.eni))
+            return "created"
+        if move.verb == "delete" and error.code == "InvalidRoute.NotFound":
+            return "absent"
+        raise
+    return {"create": "created", "replace": "replaced", "delete": "deleted"}[move.verb]
+
+
+def _outcome(move: Move, ended: object) -> Outcome:
+    before = move.before.holder if move.before else ""
+    if move.verb == "keep":
+        return Outcome(move.table.id, move.destination, "right", before, move.eni)
+    if isinstance(ended, BaseException):
+        return Outcome(move.table.id, move.destination, "failed", before, before, _translate(ended))
+    return Outcome(move.table.id, move.destination, str(ended), before, "" if move.verb == "delete" else move.eni)
+
+
+def _translate(error: BaseException) -> FailoverError:
+    if isinstance(error, FailoverError):
+        return error
+    raise error
+
+
+def _missing(table: str, region: str) -> Outcome:
+    error = UsageError(f"no such route table in {region} (is it in another region or account?)")
+    return Outcome(table, "", "missing", error=error)
+
+
+def _verify(api: Api, moves: Sequence[Move], outcomes: list[Outcome]) -> list[Outcome]:
+    """Read back. EC2 is eventually consistent, so what is not there yet is looked at again for a moment."""
+    select = Select(tables=tuple(sorted({move.table.id for move in moves})))
+    for wait in (0.2, 0.4, 0.8, 1.6, 0.0):
+        try:
+            seen = {table.id: table for table in describe(api, select)}
+            checked = [_checked(outcome, move, seen) for outcome, move in zip(outcomes, moves)]
+            if not wait or not any(a.error and not b.error for a, b in zip(checked, outcomes)):
+                return checked
+            api.deadline.pause(wait, "reading back")
+        except FailoverError as error:
+            return [_unverified(each, error) for each in outcomes]
+    return outcomes
+
+
+def _unverified(outcome: Outcome, error: FailoverError) -> Outcome:
+    if outcome.verb not in ("created", "replaced"):
+        return outcome
+    return replace(outcome, error=UnknownError(f"written, but could not be read back: {error}"))
+
+
+def _checked(outcome: Outcome, move: Move, seen: Mapping[str, Table]) -> Outcome:
+    if outcome.error:
+        return outcome
+    table = seen.get(move.table.id)
+    now = table.route(move.destination) if table else None
+    if now and now.eni == move.eni:
+        return outcome
+    holder = now.holder if now else "nothing"
+    said = f"written, but reading back shows {holder} (expected {move.eni}): another mover was later"
+    return replace(outcome, verb="failed", now=holder, error=RefusedError(said))
+
+
+def removals(tables: Sequence[Table], destinations: Sequence[str]) -> tuple[Move, ...]:
+    """What delete has to do in each table. Pure."""
+    return tuple(
+        Move(table, each, "delete" if table.route(each) else "keep", "", table.route(each))
+        for table in tables
+        for each in destinations
+    )
+
+
+def delete(api: Api, select: Select, destinations: Sequence[str], *, expect: str = "") -> Result:
+    """Take the route out of every table. With `expect`, only from that owner."""
+    tables = describe(api, select)
+    moves = removals(tables, destinations)
+    strangers = [m for m in moves if expect and m.before and not _is(m.before, expect)]
+    if strangers:
+        said = ", ".join(f"{move.table.id} -> {move.before.holder}" for move in strangers if move.before)
+        raise RefusedError(f"owner: {said} (expected {expect}); nothing was changed")
+    doing = [move for move in moves if move.verb == "delete"]
+    ended = together([lambda move=move: _write(api, move) for move in doing])  # type: ignore[misc]
+    errors = dict(zip(doing, ended))
+    outcomes = [
+        _outcome(move, errors[move]) if move in errors else Outcome(move.table.id, move.destination, "gone already")
+        for move in moves
+    ]
+    missing = [each for each in select.tables if each not in {table.id for table in tables}]
+    return Result((*outcomes, *(_missing(each, api.access.region) for each in missing)))
+
+
+def show(sight: Sight, destinations: Sequence[str]) -> Result:
+    """Where the route points in each table, and whether that is the interface. Pure."""
+    outcomes = []
+    for table in sight.tables:
+        for each in destinations:
+            route = table.route(each)
+            verb = "absent" if route is None else "right" if route.eni == sight.interface.id else "other"
+            verb = "other" if verb == "right" and route and route.state != "active" else verb
+            outcomes.append(Outcome(table.id, each, verb, "", f"{route.holder} ({route.state})" if route else ""))
+    said = list(warnings(sight, destinations))
+    if sight.interface.check:
+        said.append(f"{sight.interface.id}: source/destination check is on: it drops what is not for its own addresses")
+    missing = tuple(_missing(table, "this region") for table in sight.missing)
+    return Result((*outcomes, *missing), tuple(said), sight.interface.id)
+
+
+def check_select(select: Select) -> Select:
+    """Raises UsageError unless exactly one way to find tables is given, with ids that can be ids."""
+    given = [bool(select.tables), bool(select.tag), bool(select.vpc)]
+    if sum(given) != 1:
+        raise UsageError("route tables: give either ids, or a tag KEY=VALUE, or a VPC")
+    for table in select.tables:
+        if not is_a("table", table):
+            raise UsageError(f"route tables: {table!r} is no id of a route table (rtb-…)")
+    if select.tag and ("=" not in select.tag or select.tag.startswith("=")):
+        raise UsageError(f"route tables: tag {select.tag!r} is not KEY=VALUE")
+    if select.vpc and not is_a("vpc", select.vpc):
+        raise UsageError(f"route tables: {select.vpc!r} is no id of a VPC (vpc-…)")
+    return select

@@ -1,0 +1,215 @@
+"""One verb for a whole service: interface, overlay address, route, name, in the order that leaves no half of it alone.
+
+Everything is looked at and decided before anything is touched, so that a refusal costs nothing. Then:
+
+1. the interface moves, as everything else may need it, and the agent lays its profile;
+2. the overlay address is held here: traffic must not arrive before somebody answers;
+3. the route moves, in all tables at once;
+4. the name moves, which takes longest.
+
+If no table could be moved the address is let go of again, so that two nodes never answer for it; what cannot be undone
+without a second outage (an interface, some of the tables) stays, and the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+from ec2ident_agent.errors import AgentError, ConfigError
+
+from . import dns, eni, route
+from .errors import RefusedError, UnknownError
+from .model import Instance, Interface
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .aws import Api
+    from .local import Local
+    from .settings import Service
+
+    Say = Callable[[str], object]
+
+
+class Decision(Value):
+    """What is to be done, decided from one look. A part that the service has not is None."""
+
+    service: Service
+    instance: str
+    interface: tuple[Interface, Instance] | None = None
+    route: tuple[route.Sight, tuple[route.Move, ...]] | None = None
+    names: tuple[dns.Difference, ...] | None = None
+    address: str = ""
+    force: bool = False
+
+
+class Takeover:
+    """One service to one node. `here` is the local side, None where the target is another node than this."""
+
+    def __init__(self, api: Api, service: Service, instance: str, here: Local | None, say: Say) -> None:
+        self.api, self.service, self.instance, self.here, self.say = api, service, instance, here, say
+
+    # 0. Look and decide
+
+    def decide(self, *, expect: str = "", force: bool = False) -> Decision:
+        """Looks only. Raises what speaks against the move, before anything is touched."""
+        service = self.service
+        found = Decision(
+            service,
+            self.instance,
+            self._interface(expect) if service.eni else None,
+            self._route(expect) if service.route else None,
+            force=force,
+        )
+        return self._with_names(found) if service.dns else found
+
+    def _interface(self, expect: str) -> tuple[Interface, Instance]:
+        part = self.service.eni
+        assert part
+        found = eni.look(self.api, part.find, self.instance)
+        eni.check(*found, expect=expect if expect.startswith("i-") else "", index=part.index)
+        return found
+
+    def _route(self, expect: str) -> tuple[route.Sight, tuple[route.Move, ...]]:
+        part, overlay = self.service.route, self.service.overlay
+        assert part
+        sight = route.look(self.api, part.select, overlay, eni=part.eni, instance=self.instance, others=False)
+        for warning in route.warnings(sight, overlay):
+            self.say(f"warning: {warning}")
+        return sight, route.decide(sight, overlay, expect=expect)
+
+    def _with_names(self, found: Decision) -> Decision:
+        from ec2ident.value import replace
+
+        part = self.service.dns
+        assert part
+        values = part.values or self.service.overlay or self._own_address(found)
+        wanted = dns.wanted(part.name, values, part.ttl)
+        return replace(found, names=dns.look(self.api, part.zone, wanted))
+
+    def _own_address(self, found: Decision) -> tuple[str, ...]:
+        carrier = found.interface[0] if found.interface else route.carrier(self.api, "", self.instance)
+        return carrier.addresses[:1]
+
+    # The plan, printed
+
+    def plan(self, found: Decision) -> tuple[str, ...]:
+        """Every call and every `ip` line, in order."""
+        lines: list[str] = []
+        if found.interface:
+            part = self.service.eni
+            assert part
+            lines += map(str, eni.plan(*found.interface, index=part.index, force=found.force))
+            if found.interface[0].holder != self.instance:
+                lines.append(f"# wait for {found.interface[0].mac}, then: ec2ident-agent apply")
+        lines += map(str, self._address_steps())
+        if found.route:
+            assert self.service.route
+            lines += map(str, route.plan(*found.route, check=self.service.route.check))
+        if found.names is not None and self.service.dns:
+            lines += map(str, dns.plan(self.service.dns.zone, found.names))
+        return tuple(lines)
+
+    def _address_steps(self) -> Sequence[object]:
+        if not self.here:
+            return ()
+        service = self.service
+        return [step for each in service.overlay for step in self.here.plan(each, service.device, service.label)]
+
+    # Do
+
+    def run(self, found: Decision) -> int:
+        """In the order of the module's first lines. Returns the exit code; raises what ended it."""
+        self._move_interface(found)
+        held = self._hold()
+        code = self._move_route(found, held)
+        return max(code, self._move_names(found))
+
+    def _move_interface(self, found: Decision) -> None:
+        """1."""
+        if not found.interface:
+            return
+        part, (moving, target) = self.service.eni, found.interface
+        assert part
+        if eni.here(moving, self.instance):
+            self.say(f"{moving.id}: is here already")
+        else:
+            moving = eni.move(self.api, moving, target, index=part.index, grace=part.grace, force=found.force)
+            self.say(f"{moving.id}: attached to {self.instance}")
+        if self.here:
+            settle(self.here, moving, self.api.deadline, self.say)
+
+    def _hold(self) -> list[str]:
+        """2. Returns the addresses that were not here before."""
+        held: list[str] = []
+        for each in self.service.overlay if self.here else ():
+            assert self.here
+            try:
+                if self.here.hold(each, self.service.device, self.service.label):
+                    held.append(each)
+                    self.say(f"{each}: held here")
+            except AgentError:
+                self._let_go(held)
+                raise
+        return held
+
+    def _let_go(self, held: Sequence[str]) -> None:
+        for each in held:
+            assert self.here
+            self.here.release(each)
+            self.say(f"{each}: let go of again")
+
+    def _move_route(self, found: Decision, held: Sequence[str]) -> int:
+        """3."""
+        if not found.route:
+            return 0
+        assert self.service.route
+        result = route.ensure(self.api, *found.route, check=self.service.route.check)
+        for outcome in result.outcomes:
+            self.say(str(outcome))
+        if result.check_switched_off:
+            self.say(f"{result.eni}: source/destination check switched off")
+        points_here = any(each.verb in ("created", "replaced", "right") for each in result.outcomes)
+        # A call without an answer may have been done: then somebody should answer here.
+        unsure = any(isinstance(each.error, UnknownError) for each in result.outcomes)
+        if result.failed and not points_here and not unsure:
+            self._let_go(held)
+            raise RefusedError("route: moved in no table; the address is not held here either")
+        if result.failed:
+            self.say(f"route: {len(result.failed)} of {len(result.outcomes)} not moved; run it again to go on")
+        return result.exit
+
+    def _move_names(self, found: Decision) -> int:
+        """4."""
+        part = self.service.dns
+        if not part or found.names is None:
+            return 0
+        change = dns.upsert(self.api, part.zone, found.names)
+        for difference in found.names:
+            self.say(f"{'upserted' if difference else 'right'}: {difference.wanted}")
+        if change:
+            self.say(f"change {change.id}: {change.status}")
+            if part.wait:
+                self.say(f"change {change.id}: {dns.wait(self.api, change).status}")
+        return _confirmed(self.api, part.resolver, found.names, self.say) if part.resolver else 0
+
+
+def _confirmed(api: Api, resolver: str, names: Sequence[dns.Difference], say: Say) -> int:
+    import random
+
+    number = random.SystemRandom()
+    seen = dns.confirm(api, resolver, [each.wanted for each in names], lambda: number.randrange(65536))
+    for each in seen:
+        say(f"resolver {resolver}: {each}")
+    return int(any(seen))
+
+
+def settle(here: Local, moving: Interface, deadline: object, say: Say) -> None:
+    """Wait for the interface to show up, and let the agent lay its profile. Without one configured, say so."""
+    device = here.device(moving.mac, deadline)  # type: ignore[arg-type]
+    try:
+        code = here.apply(device)
+    except ConfigError as error:
+        say(f"warning: {device}: no profile laid: {error}")
+        return
+    say(f"{device}: {moving.id}, profile laid" if not code else f"warning: {device}: ec2ident-agent apply: exit {code}")
