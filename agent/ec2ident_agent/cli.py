@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .journal import State
     from .kernel import Kernel
     from .names import NamedKernel
-    from .profile import Facts, Overlay, Profile
+    from .profile import Facts, Overlay, Profile, Section
 
     #: What a provider knows of a device; the kernel's own knowledge is the default.
     FactsOf = Callable[[str, Observed], Facts]
@@ -130,7 +130,7 @@ def read(arguments: Sequence[str]) -> Options:
             continue
         if not equals:
             value = next(left, "")
-        if not value:
+        if not value or value.startswith("--"):
             raise ConfigError(f"{name}: needs a value; see ec2ident-agent --help")
         values[name] = [*values.get(name, []), value] if name in LISTS else _value(name, value)
     verb = words[0] if words else ""
@@ -327,7 +327,7 @@ class Run:
         """What the command line describes; it is held until reverted, since no configuration would repeat it."""
         from .config import section
         from .engine import Wish
-        from .profile import find_device, kernel_facts, overlay_items, profile_items, resolve
+        from .profile import find_device, overlay_items, profile_items
 
         names = self.options.arguments
         if len(names) > 1 or (flags and not names):
@@ -339,7 +339,7 @@ class Run:
             each = section(name, flags)
             link = find_device(each, observed)
             self.device(link.name if link else name, observed)
-            profiles.append(resolve(each, (self.facts_of or kernel_facts)(name, observed)))
+            profiles.append(self.profile(each, link.name if link else name, observed))
             wishes.append(Wish(name, profile_items(profiles[0]), COMMAND))
         if self.options.get("--overlay"):
             overlay = self.which(self.options.get("--overlay"), None, adding=True)
@@ -350,7 +350,7 @@ class Run:
     def configured(self, config: Config, observed: Observed, state: State) -> list[Wish]:
         """What the configuration asks for. What is unknown stays as it is, and is said."""
         from .engine import Wish, held
-        from .profile import find_device, kernel_facts, overlay_items, profile_items, resolve
+        from .profile import find_device, overlay_items, profile_items
 
         wishes: list[Wish] = []
         profiles: list[Profile] = []
@@ -361,7 +361,7 @@ class Run:
                 wishes.append(Wish(section.name, ()))
                 continue
             try:
-                profile = resolve(section, (self.facts_of or kernel_facts)(link.name, observed))
+                profile = self.profile(section, link.name, observed)
             except UnknownError as wrong:
                 self.unknown.append(str(wrong))
                 kept = tuple(record.item for record in state.records if record.owner == section.name)
@@ -377,12 +377,17 @@ class Run:
 
     def profiles(self, config: Config, observed: Observed) -> list[Profile]:
         """The profiles of the interfaces that are there; needed for the rules of an overlay routed to one of them."""
-        from .profile import find_device, kernel_facts, resolve
+        from .profile import find_device
 
         links = ((section, find_device(section, observed)) for section in config.sections)
-        return [
-            resolve(section, (self.facts_of or kernel_facts)(link.name, observed)) for section, link in links if link
-        ]
+        return [self.profile(section, link.name, observed) for section, link in links if link]
+
+    def profile(self, section: Section, device: str, observed: Observed) -> Profile:
+        """One interface's profile; facts are asked for only where the section leaves something open."""
+        from .profile import Facts, complete, kernel_facts, resolve
+
+        facts = Facts(device) if complete(section) else (self.facts_of or kernel_facts)(device, observed)
+        return resolve(section, facts)
 
     def which(self, text: str, config: Config | None, *, adding: bool) -> Overlay:
         """The overlay that an address means: with the flags, else as configured. A deletion needs the address alone."""

@@ -213,7 +213,11 @@ def _do(steps: Sequence[Step], kernel: Kernel, log: Log) -> None:
         chunk = steps[start : start + CHUNK]
         for step in chunk:
             log(f"[#] {step}")
-        failures = [failure for failure in kernel.do(chunk) if not failure.gone]
+        try:
+            failures = [failure for failure in kernel.do(chunk) if not failure.gone]
+        except KernelError as broken:
+            broken.clean = False  # How far it came nobody knows, so the journal goes on to name all of it.
+            raise
         failed = {failure.step for failure in failures}
         done += [step for step in chunk if step not in failed]
         if failures:

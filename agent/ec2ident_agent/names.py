@@ -32,8 +32,8 @@ class NamedKernel:
 
     def __init__(self, kernel: Kernel, directory: str = DIRECTORY, system: Sequence[str] = SYSTEM) -> None:
         self.kernel = kernel
-        self.directory = directory
-        self.path = os.path.join(directory, NAMES_FILE)
+        self.directory = os.path.abspath(directory)
+        self.path = os.path.join(self.directory, NAMES_FILE)
         self.system = system
 
     def writable(self) -> bool:

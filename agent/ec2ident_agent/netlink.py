@@ -11,7 +11,7 @@ import os
 from .errors import KernelError
 from .items import OURS, Address, Route, Rule
 from .kernel import Failure
-from .rtnl import ERROR, Channel, failure, observe
+from .rtnl import ERROR, Channel, failure, links, observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class NetlinkKernel:
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         """Attempt every step, in order, and return those that failed. Raises KernelError when the socket fails."""
-        from .rtnl import links
-
+        _load()
         indexes = {link.name: link.index for link in links(self.channel)}
         self.channel.enlarge()
         failures: list[Failure] = []
@@ -92,6 +91,17 @@ class NetlinkKernel:
             words = os.strerror(failed.errno) if failed.errno else str(failed)
             raise KernelError(f"netlink: no answer to {next(iter(asked.values()))}: {words}") from failed
         return failures
+
+
+def _load() -> tuple[Any, Any, Any]:
+    """pyroute2's classes for a rule, a route and an address. Raises KernelError where it is not installed."""
+    try:
+        from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
+        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
+        from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
+    except ImportError as missing:
+        raise KernelError(f"pyroute2 is needed to change anything, and cannot be imported: {missing}") from missing
+    return fibmsg, rtmsg, ifaddrmsg
 
 
 def encode(step: Step, indexes: dict[str, int], sequence: int) -> bytes:
@@ -128,8 +138,6 @@ def _fill(message: Any, fields: dict[str, int], attributes: Sequence[tuple[str, 
 
 
 def _rule(item: Rule) -> Any:
-    from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
-
     source, source_length = _split(item.source) if item.source else (None, 0)
     destination, destination_length = _split(item.destination) if item.destination else (None, 0)
     fields = {
@@ -147,12 +155,10 @@ def _rule(item: Rule) -> Any:
         ("FRA_SUPPRESS_PREFIXLEN", item.suppress if item.suppress >= 0 else None),
         ("FRA_PROTOCOL", OURS),
     )
-    return _fill(fibmsg(), fields, attributes)
+    return _fill(_load()[0](), fields, attributes)
 
 
 def _route(item: Route, index: int, verb: str) -> Any:
-    from pyroute2.netlink.rtnl.rtmsg import rtmsg  # type: ignore[import-untyped]
-
     destination, length = _split(item.destination)
     scope = UNIVERSE if item.gateway or ":" in item.destination else LINK_SCOPE
     fields = {
@@ -170,12 +176,10 @@ def _route(item: Route, index: int, verb: str) -> Any:
         ("RTA_GATEWAY", item.gateway or None),
         ("RTA_PRIORITY", item.metric or None),
     )
-    return _fill(rtmsg(), fields, attributes)
+    return _fill(_load()[1](), fields, attributes)
 
 
 def _address(item: Address, index: int, verb: str) -> Any:
-    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]
-
     address, length = _split(item.address)
     six = ":" in address
     fields = {"family": _family(address), "prefixlen": length, "index": index, "flags": 0, "scope": UNIVERSE}
@@ -187,4 +191,4 @@ def _address(item: Address, index: int, verb: str) -> Any:
         ("IFA_FLAGS", NODAD if six and verb == "add" else None),
         ("IFA_PROTO", OURS if verb == "add" else None),
     )
-    return _fill(ifaddrmsg(), fields, attributes)
+    return _fill(_load()[2](), fields, attributes)

@@ -183,7 +183,8 @@ def text(family: int, value: bytes, length: int | None = None) -> str:
 #: What a rule may also select by, or do: attribute to the word that `ip rule` shows. Any of them makes it another rule.
 RULE_EXTRAS = {
     3: "iif", 4: "goto", 10: "fwmark", 11: "realms", 12: "tun_id", 13: "suppress_ifgroup", 16: "fwmask", 17: "oif",
-    19: "l3mdev", 20: "uidrange", 22: "ipproto", 23: "sport", 24: "dport",
+    19: "l3mdev", 20: "uidrange", 22: "ipproto", 23: "sport", 24: "dport", 25: "dscp", 26: "flowlabel",
+    27: "flowlabel_mask", 28: "sport_mask", 29: "dport_mask", 30: "dscp_mask",
 }  # fmt: skip
 #: What says nothing about which rule it is: padding, and the neutral value of suppress_ifgroup.
 RULE_KNOWN = {0, 1, 2, 6, 14, 15, 18, 21}

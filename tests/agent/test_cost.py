@@ -1,0 +1,88 @@
+"""What a look may load: the way of a hook, a monitor and a status that find nothing to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent import config
+
+from .conftest import Agent, ip, snapshot
+
+#: Each of them takes longer than the whole look, or is a part of something that does.
+HEAVY = {
+    "argparse", "asyncio", "collections", "cryptography", "dataclasses", "enum", "functools", "ipaddress", "json",
+    "logging", "pathlib", "psutil", "pyroute2", "re", "requests", "socket", "ssl", "subprocess", "tempfile",
+    "threading", "tomli", "tomllib", "typing", "urllib",
+}  # fmt: skip
+
+
+def loaded(code: str) -> set[str]:
+    """What a fresh interpreter without site has loaded after this."""
+    top = Path(__file__).parents[2]
+    path = [str(top), str(top / "agent")]
+    code = f"import sys\nsys.path[:0] = {path}\n{code}\nprint('modules', *sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def warm(agent: Agent) -> None:
+    """The configuration was read before, some time ago."""
+    agent.state.mkdir(exist_ok=True)
+    cache = str(agent.state / "config")
+    config.load(str(agent.config), required=True, uids={os.geteuid()}, cache=cache, now=4e9)
+
+
+def heavy_in(verb: str, agent: Agent, code: int = 0) -> set[str]:
+    argv = agent.argv(*verb.split())
+    return HEAVY & loaded(f"from ec2ident_agent.cli import main\nassert main({argv!r}) == {code}")
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("verb", ["status", "plan", "apply", "apply eth1", "overlay add 192.168.10.10"])
+def test_with_nothing_to_do_nothing_heavy_is_loaded(agent: Agent, verb: str) -> None:
+    """Neither pyroute2 nor TOML nor any of the standard library's larger parts."""
+    agent("apply")
+    agent("overlay", "add", "192.168.10.10")
+    warm(agent)
+
+    allowed = {"ipaddress", "functools", "collections"} if verb.startswith("overlay") else set()
+    assert set() == heavy_in(verb, agent) - allowed
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+def test_drift_is_seen_without_pyroute2(agent: Agent) -> None:
+    """Looking never needs it, whatever is found; changing does."""
+    agent("apply")
+    warm(agent)
+    ip("route flush table 100")
+
+    assert "pyroute2" not in heavy_in("status", agent, 1)
+    assert "pyroute2" not in heavy_in("plan", agent, 1)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+def test_without_pyroute2_one_line_says_so(agent: Agent) -> None:
+    """A broken installation can still look, and takes nothing for done."""
+    warm(agent)
+    before = snapshot()
+
+    heavy_in("apply", agent, 4)
+
+    assert before == snapshot()
+    assert 0 == agent("revert", "--all")
+
+
+def test_importing_the_agent_loads_nothing() -> None:
+    """The package is a name until something of it is used."""
+    assert set() == HEAVY & loaded("import ec2ident_agent")

@@ -1,0 +1,214 @@
+"""Status, apply and revert on the kernel in memory: what only a strict fake can be made to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent import engine
+from ec2ident_agent.engine import Wish
+from ec2ident_agent.errors import ConfigError, KernelError, RefusedError
+from ec2ident_agent.fake import FakeKernel
+from ec2ident_agent.items import OURS, Address, Link, Route, Rule, Seen, Step
+from ec2ident_agent.journal import COMMAND, Journal, State
+from ec2ident_agent.kernel import Failure
+
+SUBNET, OUT, RULE = (
+    Route("10.0.1.0/24", "eth1", 100),
+    Route("0.0.0.0/0", "eth1", 100, "10.0.1.1"),
+    Rule("10.0.1.0/24", 100, 100),
+)
+ETH1 = Wish("eth1", (SUBNET, OUT, RULE))
+OVERLAY = Wish("overlay 192.168.10.10/32", (Address("eth0", "192.168.10.10/32", "eth0:1"),), COMMAND)
+
+
+class Refusing(FakeKernel):
+    """Refuses the steps that `when` picks, as a kernel under memory pressure would."""
+
+    refuse: tuple[str, ...] = ()
+
+    def do(self, steps: Sequence[Step]) -> list[Failure]:
+        failures = []
+        for step in steps:
+            refused = Failure(step, 12, "Cannot allocate memory")
+            failures += [refused] if str(step) in self.refuse else super().do([step])
+        return failures
+
+
+@pytest.fixture
+def kernel() -> Refusing:
+    return Refusing("eth0", "eth1")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(str(tmp_path))
+
+
+def apply(kernel: FakeKernel, journal: Journal, *wishes: Wish, everything: bool = True) -> list[str]:
+    said: list[str] = []
+    engine.apply(wishes, kernel, journal, said.append, everything=everything)
+    return said
+
+
+def test_what_is_logged_is_what_was_done(kernel: Refusing, journal: Journal) -> None:
+    """Each line the command that one could have typed."""
+    assert [f"[#] {Step('add', item)}" for item in ETH1.items] == apply(kernel, journal, ETH1)
+    assert [] == apply(kernel, journal, ETH1)
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_whichever_step_fails_all_are_undone(kernel: Refusing, journal: Journal, failing: int) -> None:
+    """Rollback to what was there before this call; the first error in the kernel's words."""
+    steps = [str(step) for step in engine.status([ETH1, OVERLAY], kernel.observe(), State()).difference.steps]
+    before = set(kernel.seen)
+    kernel.refuse = (steps[failing],)
+
+    with pytest.raises(KernelError, match=rf"^{steps[failing]}: Cannot allocate memory$"):
+        apply(kernel, journal, ETH1, OVERLAY)
+
+    assert before == set(kernel.seen)
+    assert State() == journal.read()
+    kernel.refuse = ()
+    apply(kernel, journal, ETH1, OVERLAY)
+    assert engine.status([ETH1, OVERLAY], kernel.observe(), journal.read()).in_order
+
+
+def test_what_could_not_be_undone_stays_in_the_journal(kernel: Refusing, journal: Journal) -> None:
+    """And is named; the next revert tries again."""
+    kernel.refuse = (str(Step("add", RULE)), str(Step("del", SUBNET)))
+
+    with pytest.raises(KernelError, match=r"and could not undo: ip route del 10\.0\.1\.0/24"):
+        apply(kernel, journal, ETH1)
+
+    assert SUBNET in {record.item for record in journal.read().records}
+    kernel.refuse = ()
+    engine.revert(None, kernel, journal, lambda _: None)
+    assert OURS not in {seen.protocol for seen in kernel.seen}
+
+
+def test_revert_goes_on_past_failures_and_names_all_of_them(kernel: Refusing, journal: Journal) -> None:
+    """What is left is in the journal, and only that."""
+    apply(kernel, journal, ETH1, OVERLAY)
+    kernel.refuse = (str(Step("del", RULE)), str(Step("del", SUBNET)))
+
+    with pytest.raises(KernelError, match=r"ip rule del .*; ip route del 10\.0\.1\.0/24"):
+        engine.revert(None, kernel, journal, lambda _: None)
+
+    assert {RULE, SUBNET} == {record.item for record in journal.read().records}
+    assert {RULE, SUBNET} == {seen.item for seen in kernel.seen if seen.protocol == OURS}
+    kernel.refuse = ()
+    engine.revert(None, kernel, journal, lambda _: None)
+    assert State() == journal.read()
+
+
+def test_revert_of_one_leaves_the_others(kernel: Refusing, journal: Journal) -> None:
+    """An owner is an interface or an overlay."""
+    apply(kernel, journal, ETH1, OVERLAY)
+
+    engine.revert(["eth1"], kernel, journal, lambda _: None)
+
+    assert set(OVERLAY.items) == {seen.item for seen in kernel.seen if seen.protocol == OURS}
+    assert {OVERLAY.owner} == {record.owner for record in journal.read().records}
+
+
+def test_what_a_command_asked_for_is_held(kernel: Refusing, journal: Journal) -> None:
+    """An apply of the configuration leaves it, repairs it, and forgets it only when it is reverted."""
+    apply(kernel, journal, OVERLAY, everything=False)
+    apply(kernel, journal, ETH1)
+    kernel.seen = [seen for seen in kernel.seen if seen.item not in OVERLAY.items]
+
+    assert OVERLAY.items == engine.status([ETH1], kernel.observe(), journal.read()).difference.missing
+    apply(kernel, journal, ETH1)
+    assert set(OVERLAY.items) <= {seen.item for seen in kernel.seen}
+
+
+def test_a_kernel_that_accepts_and_does_not_keep_is_found_out(kernel: Refusing, journal: Journal) -> None:
+    """Another manager was quicker, or an attribute was dropped: read back, not believed."""
+
+    class Forgetful(FakeKernel):
+        def do(self, steps: Sequence[Step]) -> list[Failure]:
+            failures = super().do(steps)
+            self.seen = [seen for seen in self.seen if seen.item != RULE]
+            return failures
+
+    with pytest.raises(KernelError, match="reading back shows otherwise: still to do: ip rule add from"):
+        apply(Forgetful("eth0", "eth1"), journal, ETH1)
+
+
+@pytest.mark.parametrize("tags", [True, False])
+def test_with_and_without_tags_it_is_the_same(journal: Journal, tags: bool) -> None:
+    """A kernel that keeps no protocol of rules and addresses: the journal says what is ours."""
+    kernel = FakeKernel("eth0", "eth1", tags=tags)
+    kernel.add(Seen(Rule("10.0.1.0/24", 100, 99), 3))
+    before = set(kernel.seen)
+    apply(kernel, journal, ETH1, OVERLAY)
+
+    assert [] == apply(kernel, journal, ETH1, OVERLAY)
+    engine.revert(None, kernel, journal, lambda _: None)
+    assert before == set(kernel.seen)
+
+
+def test_a_rule_like_ours_on_a_kernel_without_tags_is_a_conflict(journal: Journal) -> None:
+    """There the two would be one and the same."""
+    kernel = FakeKernel("eth0", "eth1", tags=False)
+    kernel.add(Seen(RULE, 3))
+
+    with pytest.raises(RefusedError, match="somebody else's is there"):
+        apply(kernel, journal, ETH1)
+
+
+def test_one_table_has_one_owner(kernel: Refusing, journal: Journal) -> None:
+    """Two default routes in one table would overwrite each other, whoever asked for them."""
+    other = Wish("eth0", (Route("10.0.0.0/24", "eth0", 100),), COMMAND)
+    with pytest.raises(ConfigError, match="table 100 is claimed by eth1 and by eth0"):
+        apply(kernel, journal, ETH1, other)
+
+    apply(kernel, journal, ETH1)
+    with pytest.raises(ConfigError, match="table 100 is claimed by eth1 and by eth0"):
+        apply(kernel, journal, other, everything=False)
+
+
+def test_a_link_that_is_down_waits(kernel: Refusing, journal: Journal) -> None:
+    """The kernel takes no route through it: neither an error, nor in order; the rest is laid."""
+    kernel.link_down("eth1")
+
+    report = engine.apply([ETH1, OVERLAY], kernel, journal, lambda _: None)
+
+    assert (ETH1.items, False) == (report.waiting, report.in_order)
+    assert set(OVERLAY.items) == {seen.item for seen in kernel.seen if seen.protocol == OURS}
+    kernel.link_up("eth1")
+    apply(kernel, journal, ETH1, OVERLAY)
+    assert engine.status([ETH1, OVERLAY], kernel.observe(), journal.read()).in_order
+
+
+def test_a_link_that_is_gone_leaves_nothing(kernel: Refusing, journal: Journal) -> None:
+    """Its rule leaks, and is taken off by the next apply; what a command asked for comes back with the link."""
+    held = Wish("eth1", ETH1.items, COMMAND)
+    apply(kernel, journal, held, everything=False)
+    kernel.unplug("eth1")
+    assert RULE in {seen.item for seen in kernel.seen}
+
+    apply(kernel, journal)
+    assert OURS not in {seen.protocol for seen in kernel.seen}
+    kernel.plug("eth1")
+    apply(kernel, journal)
+    assert set(ETH1.items) == {seen.item for seen in kernel.seen if seen.protocol == OURS}
+
+
+def test_a_link_is_known_by_its_index(kernel: Refusing, journal: Journal) -> None:
+    """After a rename what hangs on it is still ours, under its new name, also where no tag says so."""
+    kernel = Refusing("eth0", "eth1", tags=False)
+    apply(kernel, journal, OVERLAY, everything=False)
+    kernel.links = [Link(each.index, each.name.replace("eth0", "ens5"), each.mac) for each in kernel.links]
+    kernel.seen = [
+        Seen(Address("ens5", "192.168.10.10/32", "ens5:1"), None) if seen.item in OVERLAY.items else seen
+        for seen in kernel.seen
+    ]
+
+    engine.revert(None, kernel, journal, lambda _: None)
+
+    assert "ens5" not in {getattr(seen.item, "device", None) for seen in kernel.seen}
+    assert State() == journal.read()
