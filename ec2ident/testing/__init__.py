@@ -3,7 +3,9 @@
     from ec2ident.testing import MetadataService
 
     with MetadataService() as imds:
-        assert ec2ident.detect(imds=imds.endpoint, ...)
+        imds.behave("hop-limit")
+        ...  # point a client at imds.endpoint, and see what it does
+        assert imds.requests[0].path == "/latest/api/token"
 
 See docs/testing.md. Importing costs nothing: each public name is loaded from its module when it is first used.
 """

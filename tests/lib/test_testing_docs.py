@@ -1,0 +1,57 @@
+"""The examples of docs/testing.md run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ec2ident.testing import BEHAVIOURS
+from ec2ident.testing.control import VERBS
+
+pytest_plugins = ["pytester"]
+
+TOP = Path(__file__).parent.parent.parent
+PAGE = (TOP / "docs" / "testing.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PROGRAMS = [example for example in EXAMPLES if not example.startswith("# ")]
+
+
+@pytest.mark.parametrize("number", range(len(PROGRAMS)))
+def test_an_example_runs(number: int, tmp_path: Path) -> None:
+    """Each block is a program of its own, in a fresh interpreter; it says nothing and ends with 0."""
+    file = tmp_path / "example.py"
+    file.write_text(PROGRAMS[number], encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(TOP), "NO_PROXY": "127.0.0.1"}
+
+    done = subprocess.run([sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=60)
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_the_fixture_example_runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conftest and a test, as printed."""
+    pytest.importorskip("botocore", reason="needs botocore")
+    monkeypatch.setenv("PYTHONPATH", str(TOP))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    files = [example for example in EXAMPLES if example.startswith("# ")]
+    for example in files:
+        (pytester.path / example.splitlines()[0][2:]).write_text(example, encoding="utf-8")
+
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+
+def test_the_page_names_every_behaviour_and_every_verb() -> None:
+    """And none that does not exist."""
+    table = re.search(r"^\| name \|.*?(?=\n\n)", PAGE, re.MULTILINE | re.DOTALL)
+    assert table
+    named = {name for row in table[0].splitlines() for name in re.findall(r"`([a-z0-9.-]+)`", row.split("|")[1])}
+    verbs = re.search(r"^Verbs: (.*?)\. In Python", PAGE, re.MULTILINE | re.DOTALL)
+    assert verbs
+
+    assert set(BEHAVIOURS) == named
+    assert set(VERBS) == set(re.findall(r"`([a-z-]+)`", verbs[1]))
