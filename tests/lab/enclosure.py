@@ -28,10 +28,12 @@ mount --make-rprivate /
 mount -t proc proc /proc
 mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/lock /run/network /run/changes
+cd /run/changes
 for top in etc usr var; do
-    mkdir /run/changes/$top /run/changes/$top.work
-    mount -t overlay -o "lowerdir=$1/$top:/$top,upperdir=/run/changes/$top,workdir=/run/changes/$top.work" overlay /$top
+    mkdir $top $top.work
+    mount -t overlay -o "lowerdir=${1:+$1/$top:}/$top,upperdir=$PWD/$top,workdir=$PWD/$top.work" overlay /$top
 done
+cd /
 # With a /sys that cannot be written, daemons do not wait for udev, which would never come.
 mount -o remount,ro,bind /sys
 echo "$outside"
@@ -47,9 +49,12 @@ ENVIRONMENT = {
 
 
 class Enclosure:
-    """Private files and processes inside a network namespace, while the `with` block lasts."""
+    """Private files and processes inside a network namespace, while the `with` block lasts.
 
-    def __init__(self, namespace: Namespace, tree: Path) -> None:
+    `tree` is laid over this machine's files.
+    """
+
+    def __init__(self, namespace: Namespace, tree: Path | None = None) -> None:
         self.namespace = namespace
         self._tree = tree
         self._init: subprocess.Popen[str] | None = None
@@ -57,20 +62,8 @@ class Enclosure:
         self._started: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Enclosure:
-        command = [
-            "unshare",
-            "--mount",
-            "--pid",
-            "--uts",
-            "--ipc",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-c",
-            _INIT,
-            "sh",
-            str(self._tree),
-        ]
+        alone = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "sh", "-c"]
+        command = [*alone, _INIT, "sh", str(self._tree or "")]
         self._init = self.namespace.start(
             *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
         )

@@ -28,6 +28,15 @@ def tree(*names: str) -> Path:
     """
     if not shutil.which("apt-get"):
         raise Unavailable(f"{', '.join(names)}: needs a Debian machine with apt-get")
+    try:
+        return _made(names)
+    except Unavailable:
+        # A fresh machine has no package lists, and old lists name versions that the archive has no more.
+        _apt("update")
+        return _made(names)
+
+
+def _made(names: tuple[str, ...]) -> Path:
     wanted = _wanted(names)
     key = hashlib.sha256(" ".join(wanted).encode()).hexdigest()[:12]
     ready = _cache() / f"{names[0]}-{key}"
@@ -40,9 +49,9 @@ def tree(*names: str) -> Path:
 
 
 def _wanted(names: tuple[str, ...]) -> list[str]:
-    """What to fetch. To ask apt takes a second, so its answer is kept until the machine's packages change."""
-    status = Path("/var/lib/dpkg/status").stat()
-    question = f"{' '.join(names)} {status.st_mtime_ns} {status.st_size}"
+    """What to fetch. To ask apt takes a second: its answer is kept until its lists or the machine's packages change."""
+    changed = [Path("/var/lib", each).stat().st_mtime_ns for each in ("dpkg/status", "apt/lists")]
+    question = " ".join(map(str, [*names, *changed]))
     kept = _cache() / f"{names[0]}.plan"
     asked, _, answer = kept.read_text().partition("\n") if kept.exists() else ("", "", "")
     if asked != question:
@@ -68,12 +77,8 @@ def _cache() -> Path:
 
 
 def _missing(names: tuple[str, ...]) -> list[str]:
-    """`name=version` of all that an installation would bring. A fresh machine has no package lists: then get them."""
-    try:
-        planned = _apt("--simulate", "--no-install-recommends", "install", *names)
-    except Unavailable:
-        _apt("update")
-        planned = _apt("--simulate", "--no-install-recommends", "install", *names)
+    """`name=version` of all that an installation would bring."""
+    planned = _apt("--simulate", "--no-install-recommends", "install", *names)
     return sorted("=".join(found) for found in re.findall(r"^Inst (\S+) (?:\[\S+\] )?\((\S+)", planned, re.MULTILINE))
 
 

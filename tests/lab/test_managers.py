@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.enclosure import wait_until
-from tests.lab.managers import MANAGERS, Ifupdown, Manager
+from tests.lab.managers import MANAGERS, Ifupdown, Manager, NetworkScripts, Wicked
 from tests.lab.packages import Unavailable
 from tests.lab.vpc import Vpc
 
@@ -69,11 +69,13 @@ COSTS: dict[tuple[str, str, str], set[str]] = {
     ("ifupdown", "ifdown_ifup", "eth0"): set(),
     ("ifupdown", "ifdown_ifup", "eth1"): {"table"},
     ("ifupdown-static", "ifdown_ifup", "eth0"): {"overlay"},
+    ("wicked", "ifdown_ifup", "eth1"): {"table"},
+    ("network-scripts", "ifdown_ifup", "eth0"): {"overlay"},
 }
 
 #: Appends who was called, and for what, in the words of whichever manager calls.
 LOG = """#!/bin/sh
-echo "${IFACE:-$1} ${STATE:-${PHASE:-$2}}${ADDRFAM:+ $ADDRFAM}" >>/run/calls
+echo "${IFACE:-$1} ${STATE:-${PHASE:-${2:-${0##*/}}}}${ADDRFAM:+ $ADDRFAM}${4:+ $4}" >>/run/calls
 """
 
 #: Every place from which a manager calls hooks.
@@ -84,6 +86,7 @@ HOOKS = {
     ],
     "networkmanager": [f"/etc/NetworkManager/dispatcher.d{sub}" for sub in ("", "/pre-up.d", "/pre-down.d")],
     "ifupdown": [f"/etc/network/if-{phase}.d" for phase in ("pre-up", "up", "down", "post-down")],
+    "wicked": ["/etc/sysconfig/network/scripts"],
 }
 
 #: (manager, event): the calls for eth1 that tell it from other events, in this order, others between them.
@@ -100,6 +103,8 @@ CALLS = {
     ("networkmanager", "detach"): ["down"],
     ("ifupdown", "ifdown_ifup"): ["pre-down inet", "post-down inet6", "pre-up inet", "post-up inet", "post-up inet6"],
     ("ifupdown", "link_flap"): [],
+    ("wicked", "ifdown_ifup"): ["eth1 pre-down", "eth1 post-down", "eth1 pre-up", "eth1 post-up"],
+    ("network-scripts", "ifdown_ifup"): ["ifdown-pre-local", "ifdown-local", "ifup-local"],
 }
 
 
@@ -110,6 +115,12 @@ def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
         with Vpc(bare=True) as vpc, made(request.param, vpc) as manager:
             for directory in HOOKS.get(request.param, []):
                 manager.hook(directory, "50-log", LOG)
+            if isinstance(manager, NetworkScripts):
+                for name in ("ifup-local", "ifdown-pre-local", "ifdown-local"):
+                    manager.hook(manager.hooks, name, LOG)
+            if isinstance(manager, Wicked):
+                phases = ("PRE_UP", "POST_UP", "PRE_DOWN", "POST_DOWN")
+                manager.ifcfg("eth1", **{f"{phase}_SCRIPT": "compat:suse:50-log" for phase in phases})
             manager.attach("eth1")
             yield manager
     except Unavailable as why:

@@ -14,11 +14,14 @@ from .ifupdown import Ifupdown
 from .manager import Manager
 from .networkd import Networkd
 from .networkmanager import NetworkManager
+from .standins import NetworkScripts, Wicked
 
 MANAGERS: dict[str, type[Manager]] = {
     "networkd": Networkd,
     "networkmanager": NetworkManager,
     "ifupdown": Ifupdown,
+    "wicked": Wicked,
+    "network-scripts": NetworkScripts,
 }
 
-__all__ = ["MANAGERS", "Ifupdown", "Manager", "NetworkManager", "Networkd"]
+__all__ = ["MANAGERS", "Ifupdown", "Manager", "NetworkManager", "NetworkScripts", "Networkd", "Wicked"]

@@ -6,10 +6,9 @@ The kernel itself takes the default route of IPv6 from router advertisements.
 from __future__ import annotations
 
 from tests.lab.dhcp import HOSTS
-from tests.lab.enclosure import wait_until
 from tests.lab.vpc import Vpc
 
-from .manager import Manager
+from .manager import WithoutDaemon
 
 _INTERFACES = """auto lo
 iface lo inet loopback
@@ -34,8 +33,8 @@ iface {name} inet6 static
 """
 
 
-class Ifupdown(Manager):
-    """Does what it is told and keeps nothing: `up` calls ifup, as udev and the init script do."""
+class Ifupdown(WithoutDaemon):
+    """`up` and `down` call ifup and ifdown, as udev and the init script do."""
 
     packages = ("ifupdown", "isc-dhcp-client")
     hooks = "/etc/network"
@@ -65,20 +64,5 @@ class Ifupdown(Manager):
         self.wait_configured(name)
 
     def down(self, name: str) -> None:
-        """Take an interface down, as the administrator does."""
-        self.machine.read("ifdown", name)
-
-    def ifdown_ifup(self, name: str) -> None:
-        """Down and up again."""
-        self.down(name)
-        self.up(name)
-
-    def detach(self, name: str) -> None:
-        """Take an interface away. udev then calls ifdown, which finds no device."""
-        super().detach(name)
+        """Take an interface down; what of it cannot be done without a device is passed over."""
         self.machine.run("ifdown", "--force", name)
-
-    def link_flap(self, name: str) -> None:
-        """Take a link down and up: nobody notices, so IPv6 addresses and IPv4 routes stay away."""
-        self.flap(name)
-        wait_until(lambda: "state UP" in self.vpc.node.read("ip", "link", "show", name), f"{name} has a carrier")

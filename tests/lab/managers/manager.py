@@ -34,7 +34,7 @@ class Manager:
     def __init__(self, vpc: Vpc, *, renew_after: int = 1800) -> None:
         self.vpc = vpc
         self.dhcp = Dhcp(vpc, renew_after=renew_after)
-        self.machine = Enclosure(vpc.node, tree(*self.packages))
+        self.machine = Enclosure(vpc.node, tree(*self.packages) if self.packages else None)
         self._inside = ExitStack()
 
     def __enter__(self) -> Self:
@@ -123,6 +123,34 @@ class Manager:
             if now != last:
                 last, since = now, time.monotonic()
         return last
+
+
+class WithoutDaemon(Manager):
+    """A manager that does what it is told and keeps nothing running that would look after an interface."""
+
+    events: ClassVar[tuple[str, ...]] = ("ifdown_ifup", "link_flap")
+
+    def begin(self) -> None:
+        """Nothing runs."""
+
+    def down(self, name: str) -> None:
+        """Take an interface down, as the administrator does."""
+        raise NotImplementedError
+
+    def ifdown_ifup(self, name: str) -> None:
+        """Down and up again."""
+        self.down(name)
+        self.up(name)
+
+    def detach(self, name: str) -> None:
+        """Take an interface away. udev then has it taken down, without a device to take down."""
+        super().detach(name)
+        self.down(name)
+
+    def link_flap(self, name: str) -> None:
+        """Take a link down and up: nobody notices, so IPv6 addresses and IPv4 routes stay away."""
+        self.flap(name)
+        wait_until(lambda: "state UP" in self.vpc.node.read("ip", "link", "show", name), f"{name} has a carrier")
 
 
 #: A bus without rules: who may own and send what is not what these tests are about.
