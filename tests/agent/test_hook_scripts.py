@@ -203,7 +203,7 @@ def test_ifupdown_calls_once_for_an_interface_and_not_for_each_family(node: Node
         subprocess.run([str(ifup)], check=True, timeout=30)
 
     assert ["ifupdown eth1 if-up.d"] * 2 == node.calls
-    assert ["eth1"] == os.listdir(node.state / "ifupdown")
+    assert ["eth1:if-up.d"] == os.listdir(node.state / "ifupdown")
 
 
 @pytest.mark.parametrize("action", ["up", "down", "pre-down", "reapply", "dhcp4-change", "dhcp6-change"])
