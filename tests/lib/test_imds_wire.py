@@ -13,11 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ec2ident.errors import ImdsError
-from ec2ident.exchange import LARGEST_BODY
+from ec2ident.exchange import LARGEST_BODY, Wire, exchange
 from ec2ident.imds import Imds
 from ec2ident.model import Reason
+from ec2ident.reach import NoAnswerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -240,6 +243,43 @@ def test_a_chunked_answer_is_an_answer() -> None:
     chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     with Server(at_the_item(lambda _: [chunked])) as server:
         assert "abc" == ask(server, timeout=5.0)
+
+
+#: Pieces of which nearly every answer is made, and every way to break one.
+FRAGMENTS = [
+    *(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.0 404 Not Found\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/9.9 -1 \r\n"),
+    *(b"Content-Length: 5\r\n", b"Content-Length: -5\r\n", b"Content-Length: 5, 5\r\n", b"Content-Length: \xb2\r\n"),
+    *(b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Content-Encoding: gzip\r\n"),
+    *(b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Server: \xff\r\n", b"Location: //\r\n", b": \r\n"),
+    *(
+        b" folded\r\n",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\0",
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+        b"hello",
+        b"ffffffffffffffffff\r\n",
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=20), max_size=12).map(b"".join))
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nhello")
+def test_whatever_comes_is_an_answer_or_a_failure_with_a_reason(data: bytes) -> None:
+    """No other exception ever leaves the exchange, whichever library would have raised it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(data)
+        theirs.shutdown(socket.SHUT_WR)
+        try:
+            answer = exchange(Wire(ours.detach(), time.monotonic() + 20), "GET", "http://127.0.0.1/", {})
+            outcome: object = len(answer.body) <= len(data)
+        except NoAnswerError as failure:
+            outcome = failure.reason
+
+    assert outcome in (True, Reason.MALFORMED)
 
 
 # What is sent, and where
