@@ -12,7 +12,7 @@ import sys
 from ec2ident.value import Value
 
 from .errors import AgentError, ConfigError, JournalError, UnknownError
-from .journal import COMMAND, STATE_DIRECTORY, Journal
+from .journal import COMMAND, LEAVING, STATE_DIRECTORY, Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -364,7 +364,9 @@ class Run:
                 profile = self.profile(section, link.name, observed)
             except UnknownError as wrong:
                 self.unknown.append(str(wrong))
-                kept = tuple(record.item for record in state.records if record.owner == section.name)
+                kept = tuple(
+                    record.item for record in state.records if record.owner == section.name and record.origin != LEAVING
+                )
                 wishes.append(Wish(section.name, kept))
                 continue
             profiles.append(profile)

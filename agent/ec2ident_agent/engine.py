@@ -13,7 +13,7 @@ from ec2ident.value import Value, replace
 
 from .errors import ConfigError, KernelError, RefusedError
 from .items import Address, Difference, Route, Step, TableName, diff, owner_test, shadow
-from .journal import COMMAND, CONFIG, Record, State
+from .journal import COMMAND, CONFIG, LEAVING, Record, State
 from .kernel import Failure
 
 TYPE_CHECKING = False
@@ -88,7 +88,7 @@ def apply(wishes: Sequence[Wish], kernel: Kernel, journal: Journal, log: Log, *,
         raise RefusedError("; ".join(map(str, report.difference.conflicts)))
     after = _owning(report, before, observed, everything)
     if report.difference.steps:
-        journal.write(State(tuple(dict.fromkeys((*after.records, *before.records)))))
+        journal.write(_between(before, after))
         try:
             _do(report.difference.steps, kernel, log)
         except KernelError as failed:
@@ -206,6 +206,16 @@ def _owning(report: Report, before: State, observed: Observed, everything: bool)
     return State(tuple(dict.fromkeys((*others, *mine))))
 
 
+def _between(before: State, after: State) -> State:
+    """What the journal says while the steps are done: all that may be there, but wished is only what is to come.
+
+    After a crash the next apply then goes on to where this one was going.
+    """
+    coming = {record.item for record in after.records}
+    leaving = (replace(record, origin=LEAVING) for record in before.records if record.item not in coming)
+    return State((*after.records, *leaving))
+
+
 def _do(steps: Sequence[Step], kernel: Kernel, log: Log) -> None:
     """All of the steps, or none. Raises KernelError with the first failure, and with what could not be undone."""
     done: list[Step] = []
@@ -239,4 +249,6 @@ def _verify(wishes: Sequence[Wish], kernel: Kernel, after: State, everything: bo
     left = status(wishes, kernel.observe(), after, everything=everything).difference
     if left:
         what = "; ".join(map(str, (*left.conflicts, *left.steps)))
-        raise KernelError(f"done, but reading back shows otherwise: still to do: {what}")
+        error = KernelError(f"done, but reading back shows otherwise: still to do: {what}")
+        error.clean = False
+        raise error

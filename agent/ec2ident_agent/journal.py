@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 STATE_DIRECTORY = "/run/ec2ident"
 KIND, VERSION = "ec2ident-journal", 1
 
-#: Who asked: the configuration, whose word counts at each apply, or a command, which holds until reverted.
-CONFIG, COMMAND = "config", "command"
+#: Who asked: the configuration, whose word counts at each apply, or a command, which holds until reverted. LEAVING is
+#: what nobody asks for any more: ours as long as it may still be there.
+CONFIG, COMMAND, LEAVING = "config", "command", "leaving"
 
 _KINDS: dict[str, Any] = {"name": TableName, "address": Address, "route": Route, "rule": Rule}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
@@ -141,7 +142,7 @@ def _decode(fields: records.Fields) -> Record:
     try:
         owner, origin, index, kind, *values = fields
         names = _KINDS[kind]._fields
-        if len(values) != len(names) or origin not in (CONFIG, COMMAND):
+        if len(values) != len(names) or origin not in (CONFIG, COMMAND, LEAVING):
             raise ValueError
         pairs = zip(names, values)
         item = _KINDS[kind](**{name: int(value) if name in _NUMBERS else value for name, value in pairs})

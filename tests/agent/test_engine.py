@@ -89,6 +89,29 @@ def test_what_could_not_be_undone_stays_in_the_journal(kernel: Refusing, journal
     assert OURS not in {seen.protocol for seen in kernel.seen}
 
 
+def test_after_a_crash_the_next_apply_goes_on(kernel: Refusing, journal: Journal) -> None:
+    """What a command had asked for before is still ours, but no longer wished: two routers would contradict."""
+    old = Wish("eth1", (SUBNET, OUT, RULE), COMMAND)
+    new = Wish("eth1", (SUBNET, Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), RULE), COMMAND)
+    apply(kernel, journal, old, everything=False)
+
+    class Crash(Exception):  # noqa: N818  no error of ours
+        pass
+
+    class Crashing(FakeKernel):
+        def do(self, steps: Sequence[Step]) -> list[Failure]:
+            raise Crash
+
+    crashing = Crashing("eth0", "eth1")
+    crashing.seen = kernel.seen
+    with pytest.raises(Crash):
+        apply(crashing, journal, new, everything=False)
+
+    apply(kernel, journal)
+    assert set(new.items) == {seen.item for seen in kernel.seen if seen.protocol == OURS}
+    assert [] == apply(kernel, journal)
+
+
 def test_revert_goes_on_past_failures_and_names_all_of_them(kernel: Refusing, journal: Journal) -> None:
     """What is left is in the journal, and only that."""
     apply(kernel, journal, ETH1, OVERLAY)

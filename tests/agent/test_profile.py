@@ -1,0 +1,171 @@
+"""From sections and facts to profiles, and from profiles to items."""
+
+from __future__ import annotations
+
+import pytest
+
+from ec2ident_agent.errors import ConfigError, UnknownError
+from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen, TableName
+from ec2ident_agent.profile import (
+    Facts,
+    Overlay,
+    Profile,
+    Section,
+    complete,
+    default_table,
+    find_device,
+    free_label,
+    kernel_facts,
+    overlay_items,
+    profile_items,
+    resolve,
+)
+
+SEED = Section("eth1", subnets=("10.0.1.0/24",), routers=("10.0.1.1",), table=100, table_name="MYHA", priority=100)
+KNOWN = Facts(
+    "eth1",
+    subnets=("10.0.1.0/24", "2600:1f14::/64"),
+    routers=("fe80::1",),
+    addresses=("10.0.1.10/32", "2600:1f14::10/128", "10.0.1.208/28"),
+    vpc=("10.0.0.0/16", "2600:1f14::/56"),
+    table=23601,
+)
+
+
+def test_the_published_recipe() -> None:
+    """Table, link, way out, rule."""
+    assert (
+        TableName(100, "MYHA"),
+        Route("10.0.1.0/24", "eth1", 100),
+        Route("0.0.0.0/0", "eth1", 100, "10.0.1.1"),
+        Rule("10.0.1.0/24", 100, 100),
+    ) == profile_items(resolve(SEED, Facts("eth1")))
+
+
+def test_all_of_it_from_facts() -> None:
+    """Both families; IPv4's router is the first address of the subnet, IPv6's the one that advertises itself."""
+    assert (
+        Route("10.0.1.0/24", "eth1", 23601),
+        Route("2600:1f14::/64", "eth1", 23601, metric=1024),
+        Route("::/0", "eth1", 23601, "fe80::1", 1024),
+        Route("0.0.0.0/0", "eth1", 23601, "10.0.1.1"),
+        Rule("10.0.1.0/24", 23601, 100),
+        Rule("2600:1f14::/64", 23601, 100),
+    ) == profile_items(resolve(Section("eth1"), KNOWN))
+
+
+def test_split_from_facts() -> None:
+    """Addresses and delegated prefixes of the interface are the sources, each with the VPC's ranges of its family."""
+    items = profile_items(resolve(Section("eth1", scheme="split"), KNOWN))
+
+    assert [
+        "from 10.0.1.10/32 to 10.0.0.0/16 table 23601 priority 23600",
+        "from 10.0.1.10/32 table 254 suppress_prefixlength 0 priority 23601",
+        "from 10.0.1.10/32 table 23601 priority 23602",
+        "from 2600:1f14::10/128 to 2600:1f14::/56 table 23601 priority 23600",
+        "from 2600:1f14::10/128 table 254 suppress_prefixlength 0 priority 23601",
+        "from 2600:1f14::10/128 table 23601 priority 23602",
+        "from 10.0.1.208/28 to 10.0.0.0/16 table 23601 priority 23600",
+        "from 10.0.1.208/28 table 254 suppress_prefixlength 0 priority 23601",
+        "from 10.0.1.208/28 table 23601 priority 23602",
+    ] == [str(item) for item in items if isinstance(item, Rule)]
+
+
+def test_two_interfaces_in_one_subnet_differ_in_table_and_source() -> None:
+    """Rules by address, since the subnet is the same."""
+    second = Facts("eth2", KNOWN.subnets, KNOWN.routers, ("10.0.1.20/32",), KNOWN.vpc, 23602)
+    one = profile_items(resolve(Section("eth1", scheme="split"), KNOWN))
+    two = profile_items(resolve(Section("eth2", scheme="split"), second))
+
+    assert set() == {item.identity for item in one} & {item.identity for item in two}
+
+
+@pytest.mark.parametrize(
+    ("section", "facts", "missing"),
+    [
+        (Section("eth1"), Facts("eth1"), "subnet"),
+        (Section("eth1", subnets=("10.0.1.0/24",)), Facts("eth1"), "table"),
+        (Section("eth1", scheme="split", table=5), Facts("eth1", ("10.0.1.0/24",)), "vpc"),
+        (Section("eth1", subnets=("2600::/64",), table=5), Facts("eth1", routers=("10.0.1.1",)), "router"),
+    ],
+)
+def test_what_nobody_knows_is_unknown(section: Section, facts: Facts, missing: str) -> None:
+    """Not guessed, and not left out: the text says what to write."""
+    with pytest.raises(UnknownError, match=rf"eth1: {missing} unknown: .*; write {missing} = … in \[interface\.eth1\]"):
+        resolve(section, facts)
+
+
+@pytest.mark.parametrize("router", ["10.0.2.1", "2600:1f15::1"])
+def test_a_router_off_the_link_is_a_contradiction(router: str) -> None:
+    """Both values are in the text."""
+    with pytest.raises(ConfigError, match=f"router {router} is not in its subnet"):
+        resolve(Section("eth1", routers=(router,), table=5), KNOWN)
+
+
+def test_a_section_that_says_all_needs_no_facts() -> None:
+    """Then none are asked for."""
+    assert complete(SEED)
+    assert not complete(Section("eth1", subnets=("10.0.1.0/24",), table=100))
+    assert not complete(Section("eth1", "", SEED.subnets, SEED.routers, 100, scheme="split"))
+
+
+@pytest.mark.parametrize(("card", "number", "table"), [(0, 0, 23600), (0, 1, 23601), (1, 1, 23701), (3, 14, 23914)])
+def test_a_table_by_card_and_device_number(card: int, number: int, table: int) -> None:
+    """The same whatever else is attached: a device number is unique on its network card only."""
+    assert table == default_table(card, number)
+
+
+def observed(*seen: Seen) -> Observed:
+    links = (Link(1, "lo"), Link(2, "eth0", "06:00:00:00:00:00"), Link(3, "ens6", "06:00:00:00:00:01"))
+    return Observed(links, seen)
+
+
+def test_a_device_is_found_by_mac_whatever_its_name() -> None:
+    """A rename, another slot: the MAC is what the metadata service knows it by."""
+    assert "ens6" == getattr(find_device(Section("second", "06:00:00:00:00:01"), observed()), "name", None)
+    assert find_device(Section("ens6", "06:00:00:00:00:99"), observed()) is None
+    assert "eth0" == getattr(find_device(Section("eth0"), observed()), "name", None)
+
+
+def test_what_the_kernel_knows_of_an_interface() -> None:
+    """The subnets of its own addresses, no /32, nothing of its neighbour; None where it knows nothing."""
+    there = observed(
+        Seen(Address("ens6", "10.0.1.10/24"), None),
+        Seen(Address("ens6", "10.0.1.11/24"), None),
+        Seen(Address("ens6", "192.168.10.10/32"), 236),
+        Seen(Address("ens6", "2600::1/128"), None),
+        Seen(Address("eth0", "10.0.0.10/24"), None),
+        Seen(Route("::/0", "ens6", 254, "fe80::1", 1024), 9),
+        Seen(Route("0.0.0.0/0", "ens6", 100, "10.0.1.7"), 236),
+    )
+
+    assert Facts("ens6", ("10.0.1.0/24",), ("fe80::1",)) == kernel_facts("ens6", there)
+    assert Facts("lo") == kernel_facts("lo", there)
+
+
+def test_an_overlay_routed_to_an_eni_needs_its_own_rule() -> None:
+    """As many as the scheme has; none where it is routed to an interface without a profile."""
+    seed = resolve(SEED, Facts("eth1"))
+    split = resolve(Section("eth1", scheme="split"), KNOWN)
+    overlay = Overlay("192.168.10.10/32", "eth0", "eth0:1", via="eth1")
+
+    def rules(overlay: Overlay, profile: Profile) -> list[str]:
+        return [str(item) for item in overlay_items(overlay, [profile], observed()) if isinstance(item, Rule)]
+
+    assert ["from 192.168.10.10/32 table 100 priority 100"] == rules(overlay, seed)
+    assert 3 == len(rules(overlay, split))
+    assert 1 == len(rules(Overlay("192.168.10.10/32", "eth1"), seed))
+    assert [] == rules(Overlay("192.168.10.10/32", "eth0"), seed)
+
+
+def test_a_label_is_kept_or_the_next_free_one() -> None:
+    """Never DEVICE:0, which dhclient flushes; none for IPv6."""
+    overlay = Overlay("192.168.10.10/32", "eth0")
+    mine = Seen(Address("eth0", "192.168.10.10/32", "eth0:7"), 236)
+    taken = [Seen(Address("eth0", f"10.9.9.{n}/32", f"eth0:{n}"), None) for n in (1, 2, 4)]
+    elsewhere = Seen(Address("ens6", "192.168.10.10/32", "ens6:5"), None)
+
+    assert "eth0:7" == free_label(overlay, observed(*taken, mine))
+    assert "eth0:3" == free_label(overlay, observed(*taken, elsewhere))
+    assert "eth0:1" == free_label(overlay, observed())
+    assert "" == free_label(Overlay("fd00::1/128", "eth0"), observed())
