@@ -1,0 +1,193 @@
+"""A random walk on a real kernel: profiles change, others come and go beside us, the kernel refuses at random.
+
+After every step either the desired state is there or nothing has changed, and whatever is somebody else's is untouched.
+The seed is printed with a failure; `WALK_SEED` repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent import engine
+from ec2ident_agent.engine import Wish
+from ec2ident_agent.errors import ConfigError, KernelError, RefusedError
+from ec2ident_agent.items import OURS, Observed, Step, TableName
+from ec2ident_agent.journal import COMMAND, CONFIG, Journal
+from ec2ident_agent.kernel import Failure
+from ec2ident_agent.names import NamedKernel
+from ec2ident_agent.netlink import NetlinkKernel
+from ec2ident_agent.profile import Facts, Overlay, Section, overlay_items, profile_items, resolve
+
+from .conftest import ip, snapshot
+
+TABLES = (100, 101, 1000)
+DEVICES = {"eth0": ("10.0.0.0/24", "fd00::/64"), "eth1": ("10.0.1.0/24", "fd00:0:0:1::/64")}
+OVERLAYS = ("192.168.10.10/32", "192.168.10.11/32", "fd00:5::1/128")
+
+
+class Flaky:
+    """The real kernel, and at random one that refuses a step, or loses one after it said yes."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.real = NetlinkKernel()
+        self.chance = chance
+        self.rate = 0.0
+
+    def observe(self) -> Observed:
+        return self.real.observe()
+
+    def do(self, steps: Sequence[Step]) -> list[Failure]:
+        failures = []
+        for step in steps:
+            if self.chance.random() < self.rate:
+                failures.append(Failure(step, 12, "Cannot allocate memory"))
+            else:
+                failures += self.real.do([step])
+        return failures
+
+    def close(self) -> None:
+        self.real.close()
+
+
+class Walk:
+    """One node, its wishes, and the others on it."""
+
+    def __init__(self, seed: int, directory: Path) -> None:
+        self.chance = random.Random(seed)
+        self.flaky = Flaky(self.chance)
+        names = directory / "names"
+        names.mkdir()
+        self.kernel = NamedKernel(self.flaky, str(names), ())
+        self.journal = Journal(str(directory / "state"))
+        os.mkdir(directory / "state")
+        self.others: list[str] = []
+
+    def profile(self, device: str, table: int) -> Wish:
+        choose = self.chance.choice
+        four, six = DEVICES[device]
+        both = self.chance.random() < 0.5
+        router = str(four).replace("0/24", choose(("1", "1", "254")))
+        section = Section(
+            device,
+            subnets=(four, six) if both else (four,),
+            routers=(router, "fe80::1") if both else (router,),
+            table=table,
+            table_name=choose(("", f"T{table}")),
+            priority=choose((100, 200, 23600)),
+            scheme=choose(("seed", "split")),
+            vpc=("10.0.0.0/16", "fd00::/56"),
+        )
+        return Wish(device, profile_items(resolve(section, Facts(device))), choose((CONFIG, COMMAND)))
+
+    def wishes(self) -> list[Wish]:
+        sample = self.chance.sample
+        tables = sample(TABLES, 2)
+        found = [self.profile(device, table) for device, table in zip(DEVICES, tables) if self.chance.random() < 0.7]
+        there = self.kernel.observe()
+        for address in OVERLAYS:
+            if self.chance.random() < 0.5:
+                overlay = Overlay(address, self.chance.choice(tuple(DEVICES)))
+                found.append(Wish(overlay.owner, overlay_items(overlay, (), there)))
+        return found
+
+    def other(self) -> None:
+        """Somebody else comes, or goes. Each kind has its own protocol: a removal without one takes the first match."""
+        choose, number = self.chance.choice, self.chance.randrange(4)
+        table = choose((*TABLES, 254, 77))
+        subnet, _ = DEVICES[choose(tuple(DEVICES))]
+        come = choose(
+            (
+                f"rule add from {subnet} table {table} priority {choose((100, 200))} protocol 201",
+                f"rule add from {subnet} table {table} priority 100 fwmark {number + 1} protocol 202",
+                f"rule add from {subnet} to 10.{number}.0.0/16 table {table} priority 100 protocol 203",
+                f"-6 rule add from fd00::/64 table {table} priority 100 protocol {choose((201, 4))}",
+                f"route add 10.7{number}.0.0/16 dev eth1 table {choose((254, 77))}",
+                f"route add blackhole 10.8{number}.0.0/16 table {choose(TABLES)}",
+                f"address add 192.168.10.1{number}/32 dev eth1",
+                f"address add 192.168.10.10/2{number} dev eth0",
+            )
+        )
+        if self.others and self.chance.random() < 0.6:
+            gone = self.others.pop(self.chance.randrange(len(self.others)))
+            ip(gone.replace(" add ", " del "))
+        elif subprocess.run(["ip", *come.split()], capture_output=True, check=False, timeout=30).returncode == 0:
+            self.others.append(come)
+
+    def drift(self) -> None:
+        """Somebody takes away what is ours."""
+        ours = [seen.item for seen in self.flaky.observe().seen if seen.protocol == OURS and not seen.extra]
+        if ours:
+            self.flaky.real.do([Step("del", self.chance.choice(ours))])
+
+    def step(self) -> str:
+        """One change; what became of it."""
+        what = self.chance.random()
+        if what < 0.25:
+            self.other()
+            return "other"
+        if what < 0.35:
+            self.drift()
+            return "drift"
+        if what < 0.45:
+            engine.revert(None, self.kernel, self.journal, lambda _: None)
+            self.nothing_of_ours()
+            return "reverted"
+        return self.change()
+
+    def change(self) -> str:
+        wishes = self.wishes()
+        before, files, theirs = snapshot(), self.kernel.names(), self.theirs()
+        self.flaky.rate = self.chance.choice((0, 0, 0.1))
+        try:
+            engine.apply(wishes, self.kernel, self.journal, lambda _: None)
+        except (ConfigError, RefusedError):
+            assert (before, files) == (snapshot(), self.kernel.names())
+            return "refused"
+        except KernelError as failed:
+            if failed.clean:
+                assert sorted(before.splitlines()) == sorted(snapshot().splitlines())
+            return "rolled back" if failed.clean else "stuck"
+        finally:
+            self.flaky.rate = 0
+            assert theirs == self.theirs()
+        report = engine.status(wishes, self.kernel.observe(), self.journal.read())
+        assert report.in_order, report.difference
+        return "applied"
+
+    def theirs(self) -> list[str]:
+        there = self.kernel.observe()
+        return sorted(str(seen) for seen in there.seen if seen.protocol != OURS or seen.extra)
+
+    def nothing_of_ours(self) -> None:
+        assert [] == [seen for seen in self.kernel.observe().seen if seen.protocol == OURS]
+        assert () == self.journal.read().records
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("steps", [150, pytest.param(1000, marks=pytest.mark.full)])
+def test_a_random_walk_ends_where_it_began(tmp_path: Path, steps: int) -> None:
+    """Always the desired state or a clean rollback; others' objects as they left them."""
+    seed = int(os.environ.get("WALK_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"WALK_SEED={seed}")
+    before = snapshot()
+    walk = Walk(seed, tmp_path)
+    try:
+        met = [walk.step() for _ in range(steps)]
+        while walk.others:
+            ip(walk.others.pop().replace(" add ", " del "))
+        engine.revert(None, walk.kernel, walk.journal, lambda _: None)
+        walk.nothing_of_ours()
+    finally:
+        walk.kernel.close()
+
+    assert before == snapshot()
+    assert {"other", "drift", "reverted", "applied", "refused", "rolled back"} <= set(met)
+    assert not any(isinstance(seen.item, TableName) for seen in walk.kernel.names())
