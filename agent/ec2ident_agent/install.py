@@ -122,7 +122,9 @@ def _interfaces(tree: Tree, path: str, log: Say) -> tuple[str, ...]:
     except AgentError as wrong:
         log(f"ec2ident-agent: {wrong}")
         return INTERFACES
-    return tuple(section.name for section in config.sections if not section.mac) or INTERFACES
+    named = [section.name for section in config.sections if not section.mac]
+    held = [overlay.device for overlay in config.overlays if overlay.device]
+    return tuple(dict.fromkeys([*named, *held])) or INTERFACES
 
 
 def install(tree: Tree, request: Request, *, dry_run: bool = False, run: Run | None = None) -> Plan:

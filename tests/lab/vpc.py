@@ -54,7 +54,8 @@ class Vpc:
         self.enis: dict[str, Eni] = {}
         #: The metadata service, once `serve_metadata` was called.
         self.metadata: MetadataService | None = None
-        self._attached: dict[str, Eni] = {}
+        #: The interfaces that the node has now.
+        self.attached: dict[str, Eni] = {}
         self._inside = ExitStack()
 
     def __enter__(self) -> Vpc:
@@ -88,7 +89,7 @@ class Vpc:
         """
         eni = self.enis.get(name) or self._create(name, subnet)
         self.router.plug(eni, self.node, name)
-        self._attached[name] = eni
+        self.attached[name] = eni
         if self.metadata:
             self.metadata.attach(eni.described(), **late)
         if configured if configured is not None else not self.bare:
@@ -97,7 +98,7 @@ class Vpc:
 
     def detach(self, name: str) -> None:
         """Take an interface away from the running node, as a detach (or a forced one) does."""
-        eni = self._attached.pop(name)
+        eni = self.attached.pop(name)
         self.router.unplug(eni)
         if self.metadata:
             self.metadata.detach(eni.mac)
@@ -131,7 +132,7 @@ class Vpc:
         from ec2ident.testing.server import listeners
         from ec2ident.value import replace
 
-        described = tuple(eni.described() for eni in self._attached.values())
+        described = tuple(eni.described() for eni in self.attached.values())
         with self.router.entered():
             sockets = listeners(METADATA, 80)
         service = MetadataService(replace(instance or Instance(), interfaces=described), listeners=sockets)
