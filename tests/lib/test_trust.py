@@ -1,0 +1,226 @@
+"""The keys to trust: what is shipped is what AWS published, and a user's own never leaks into it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ec2ident import trust
+from ec2ident.errors import MalformedError, UnverifiableError
+from ec2ident.model import Kind
+from ec2ident.trust import TrustStore
+from ec2ident.value import replace
+from ec2ident.verification import verify
+
+from . import forge
+
+TOP = Path(__file__).parents[2]
+
+#: AWS publishes no certificate for these, as of August 2026.
+WITHOUT_PKCS7 = {"ap-east-2", "ap-southeast-6", "eusc-de-east-1"}
+
+
+def test_the_shipped_certificates_are_those_of_their_table() -> None:
+    """The script recomputes every hash, key type and date with another reader than ours."""
+    done = subprocess.run([sys.executable, TOP / "scripts" / "check-certificates"], capture_output=True, text=True)
+
+    assert (0, "", "certificates: 114 rows, 39 regions, 77 keys, 0 differences\n") == (
+        done.returncode,
+        done.stderr,
+        done.stdout,
+    )
+
+
+def test_the_script_sees_one_changed_digit(tmp_path: Path) -> None:
+    """A row with another pin, a file with other bytes, a file that no row names."""
+    for file in (TOP / "ec2ident" / "certificates").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    index = tmp_path / "index.tsv"
+    index.write_text(index.read_text().replace("\t86accf61", "\t86accf62"))
+    (tmp_path / "0000000000000000.pem").write_text((tmp_path / "215bab209298aaf8.pem").read_text())
+    script = TOP / "scripts" / "check-certificates"
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True)
+
+    assert 1 == done.returncode
+    assert "aws af-south-1 rsa2048: spki_sha256 86accf62" in done.stderr
+    assert "0000000000000000.pem: in no row" in done.stderr
+    assert done.stdout.endswith(" 3 differences\n")
+
+
+def test_every_region_has_its_keys() -> None:
+    """39 regions, three kinds, and three cells for which AWS publishes nothing."""
+    store = TrustStore.bundled()
+    regions = store.regions("rsa2048")
+
+    assert 39 == len(regions)
+    assert regions == store.regions(Kind.SIGNATURE)
+    assert WITHOUT_PKCS7 == set(regions) - set(store.regions("pkcs7"))
+    for kind in Kind:
+        for region in store.regions(kind):
+            found = store.key_for(region, kind)
+            assert (region, kind) == (found.region, found.kind)
+            assert found.sources
+            assert region in found.shared_by
+
+
+def test_key_types_are_what_the_kinds_promise() -> None:
+    """rsa2048: RSA-2048, the region's own. signature: RSA-1024. pkcs7: DSA-1024, in China RSA-2048."""
+    store = TrustStore.bundled()
+    types = {
+        kind: {str(store.key_for(region, kind).key) for region in store.regions(kind) if not region.startswith("cn-")}
+        for kind in ("rsa2048", "signature", "pkcs7")
+    }
+
+    assert {"rsa2048": {"RSA-2048"}, "signature": {"RSA-1024"}, "pkcs7": {"DSA-1024"}} == types
+    assert "RSA-2048" == str(store.key_for("cn-north-1", "pkcs7").key)
+    assert {1} == {len(store.key_for(region, "rsa2048").shared_by) for region in store.regions("rsa2048")}
+    assert 17 == len(store.key_for("us-east-1", "signature").shared_by)
+    assert 19 == len(store.key_for("us-gov-west-1", "pkcs7").shared_by)
+
+
+def test_no_key_serves_two_kinds() -> None:
+    """Otherwise a signature of one kind could pass for another."""
+    store = TrustStore.bundled()
+    keys = {kind: {store.key_for(region, kind).key for region in store.regions(kind)} for kind in Kind}
+
+    assert not keys[Kind.RSA2048] & keys[Kind.PKCS7]
+    assert not keys[Kind.RSA2048] & keys[Kind.SIGNATURE]
+    assert not keys[Kind.PKCS7] & keys[Kind.SIGNATURE]
+    assert 77 == sum(map(len, keys.values()))
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("eu-west-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-east-1", "aws-us-gov"),
+        ("eusc-de-east-1", "aws-eusc"),
+    ],
+)
+def test_a_key_knows_its_partition(region: str, partition: str) -> None:
+    """From the table, not from the look of the name."""
+    assert partition == TrustStore.bundled().key_for(region, "rsa2048").partition
+
+
+def test_a_key_is_parsed_once() -> None:
+    """And one that regions share is one object."""
+    store = TrustStore.bundled()
+
+    assert store is TrustStore.bundled()
+    assert store.key_for("us-east-1", "signature") is store.key_for("us-east-1", Kind.SIGNATURE)
+    assert store.key_for("us-east-1", "signature").key is store.key_for("us-west-2", "signature").key
+
+
+@pytest.mark.parametrize(
+    ("region", "kind"),
+    [
+        *((region, "pkcs7") for region in sorted(WITHOUT_PKCS7)),
+        ("us-iso-east-1", "rsa2048"),
+        ("us-isob-east-1", "signature"),
+        ("me-west-1", "rsa2048"),
+        ("us-east-1 ", "rsa2048"),
+        ("US-EAST-1", "rsa2048"),
+        ("", "pkcs7"),
+    ],
+)
+def test_no_certificate_is_cannot_tell(region: str, kind: str) -> None:
+    """Neither yes nor no, and the message says what to do."""
+    with pytest.raises(UnverifiableError, match=f"{region}: no certificate for {kind} .*with_certificate"):
+        TrustStore.bundled().key_for(region, kind)
+
+
+def test_an_empty_store_trusts_nothing() -> None:
+    """There is no fallback to what is bundled."""
+    with pytest.raises(UnverifiableError, match="us-east-1: no certificate"):
+        TrustStore().key_for("us-east-1", "rsa2048")
+
+
+def test_adding_a_certificate_makes_a_new_store() -> None:
+    """The old one, and other stores made from it, never see it."""
+    base = TrustStore()
+    one = base.with_certificate(
+        forge.OURS.certificate("rsa2048"), region="us-iso-east-1", kind="rsa2048", partition="x"
+    )
+    two = base.with_certificate(
+        forge.OURS.certificate("rsa2048"), region="us-iso-west-1", kind="rsa2048", partition="x"
+    )
+
+    assert (("us-iso-east-1",), ("us-iso-west-1",), ()) == tuple(s.regions("rsa2048") for s in (one, two, base))
+    assert "us-iso-east-1" not in TrustStore.bundled().regions("rsa2048")
+
+
+def test_a_users_certificate_takes_the_place_of_the_bundled_one_in_one_cell() -> None:
+    """The same region's other kinds, and the same kind elsewhere, stay as they were."""
+    bundled = TrustStore.bundled()
+    store = bundled.with_certificate(forge.OURS.certificate("rsa2048"), region="eu-west-1", kind="rsa2048")
+
+    assert bundled.key_for("eu-west-1", "rsa2048").key != store.key_for("eu-west-1", "rsa2048").key
+    assert "aws" == store.key_for("eu-west-1", "rsa2048").partition
+    assert bundled.key_for("eu-west-1", "pkcs7") == store.key_for("eu-west-1", "pkcs7")
+    assert bundled.key_for("eu-west-2", "rsa2048") == store.key_for("eu-west-2", "rsa2048")
+    assert bundled.regions("rsa2048") == store.regions("rsa2048")
+
+
+def test_a_region_nobody_knows_needs_its_partition() -> None:
+    """A guess from the name could be wrong."""
+    with pytest.raises(ValueError, match="partition: unknown for region 'us-iso-east-1'"):
+        TrustStore.bundled().with_certificate(forge.OURS.certificate("rsa2048"), region="us-iso-east-1", kind="rsa2048")
+
+
+def test_documents_of_a_region_nobody_knows_verify_with_the_users_certificate() -> None:
+    """The ISO partitions publish their certificates only inside."""
+    document = forge.document("us-iso-east-1")
+    store = TrustStore.bundled().with_certificate(
+        forge.OURS.certificate("rsa2048").encode(), region="us-iso-east-1", kind=Kind.RSA2048, partition="aws-iso"
+    )
+    text = forge.OURS.sign(document, "rsa2048", forge.SIGNED_AT)
+
+    assert "aws-iso" == verify(text, kind="rsa2048", trust=store).partition
+    with pytest.raises(UnverifiableError, match="us-iso-east-1: no certificate for rsa2048"):
+        verify(text, kind="rsa2048")
+
+
+PEM = forge.OURS.certificate("signature")
+
+
+@pytest.mark.parametrize(
+    ("pem", "why"),
+    [
+        ("", "0 PEM blocks"),
+        (PEM + PEM, "2 PEM blocks"),
+        (PEM.replace("CERTIFICATE", "PUBLIC KEY"), "no complete"),
+        (PEM.replace("-----END CERTIFICATE-----", ""), "no complete|not base64"),
+        (PEM[:200] + "*" + PEM[200:], "not base64"),
+        (PEM[:100] + PEM[165:], "BER"),
+        ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", "BER"),
+        (PEM + 17000 * "x", "at most 16384"),
+    ],
+)
+def test_what_is_not_one_certificate_is_refused(pem: str, why: str) -> None:
+    """Not a bundle, not a bare key, not a damaged one."""
+    with pytest.raises(MalformedError, match=why):
+        TrustStore().with_certificate(pem, region="eu-west-1", kind="signature")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "kind"), [("signature", "rsa2048"), ("pkcs7", "rsa2048"), ("pkcs7", "signature")]
+)
+def test_a_key_that_aws_would_not_sign_this_kind_with_is_refused(certificate: str, kind: str) -> None:
+    """A weak key under the name of the strong kind would weaken what `legacy` promises."""
+    with pytest.raises(MalformedError, match=f"certificate: ...-1024 \\({kind} is signed with RSA"):
+        TrustStore().with_certificate(forge.OURS.certificate(certificate), region="eu-west-1", kind=kind)
+
+
+def test_a_file_whose_key_is_not_the_pinned_one_is_refused() -> None:
+    """The table's pin decides, not the file that lies beside it."""
+    row = trust._read_index()["us-east-1", "rsa2048"]
+    other = trust._read_index()["us-east-2", "rsa2048"]
+    store = TrustStore()
+    store._rows["us-east-1", "rsa2048"] = replace(row, file=other.file)
+
+    with pytest.raises(MalformedError, match=f"key {other.spki_sha256} \\(index.tsv pins {row.spki_sha256}"):
+        store.key_for("us-east-1", "rsa2048")

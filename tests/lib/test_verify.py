@@ -1,0 +1,465 @@
+"""The proof: what AWS signed verifies, to the byte; what it did not sign never does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tracemalloc
+from base64 import b64decode, b64encode
+from datetime import datetime, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ec2ident
+from ec2ident.errors import MalformedError, UnverifiableError, VerificationError
+from ec2ident.model import Identity, Kind, Reason
+from ec2ident.testing.signing import NULL, OID_DIGEST, OID_SHA256_WITH_RSA, Authority, tlv, wire
+from ec2ident.trust import TrustStore
+from ec2ident.value import replace
+from ec2ident.verification import verify
+
+from . import forge, vectors
+
+
+def given_document(folder: str, kind: str) -> bytes | None:
+    return vectors.document(folder) if kind == "signature" else None
+
+
+def check(folder: str, kind: str) -> Identity:
+    return verify(vectors.signature(folder, kind), kind=kind, document=given_document(folder, kind))
+
+
+# What AWS signed
+
+
+@pytest.mark.parametrize(("folder", "kind"), vectors.GENUINE)
+def test_every_genuine_document_verifies_to_the_byte(folder: str, kind: str) -> None:
+    """Documents of 2017 to 2026, three kinds, with the keys of today."""
+    identity = check(folder, kind)
+
+    assert vectors.document(folder) == identity.document.raw
+    assert Kind(kind) is identity.kind
+    assert (kind != "rsa2048") == identity.legacy
+    assert identity.document.region == identity.region
+    assert "aws" == identity.partition
+    assert (identity.signed_at is None) == (kind == "signature")
+
+
+@pytest.mark.parametrize(("folder", "kind"), vectors.WITH_CONTENT)
+def test_a_separate_document_is_compared_not_needed(folder: str, kind: str) -> None:
+    """As bytes or as text; the answer is the same."""
+    raw, text = vectors.document(folder), vectors.signature(folder, kind)
+
+    assert (
+        check(folder, kind) == verify(text, kind=kind, document=raw) == verify(text, kind=kind, document=raw.decode())
+    )
+
+
+def test_signing_time_may_be_long_after_pending_time() -> None:
+    """AWS signed this document again eight months after the instance started."""
+    identity = check("smallstep-us-west-1-2017", "pkcs7")
+
+    assert datetime(2018, 7, 30, 23, 31, 4, tzinfo=timezone.utc) == identity.signed_at
+    assert datetime(2017, 11, 21, 0, 25, 23, tzinfo=timezone.utc) == identity.document.pending_time
+
+
+def test_white_space_in_base64_does_not_matter() -> None:
+    """Published copies come on one line, in 64 columns, with spaces, with CRLF; as text or bytes; kind as a word."""
+    text = vectors.signature("teleport-us-west-2-2021", "rsa2048")
+    line = "".join(text.split())
+    wrapped = "\r\n".join(line[at : at + 64] for at in range(0, len(line), 64))
+    expected = verify(text, kind=Kind.RSA2048)
+
+    for form in (line, wrapped, f"\n\t {wrapped} \n", line.encode(), " ".join(line)):
+        assert expected == verify(form, kind="rsa2048")
+
+
+def test_what_is_weaker_than_it_looks_is_said() -> None:
+    """A strong key of one region: nothing to say. A shared weak one: two things."""
+    assert () == check("cloudinit-us-east-2-2018", "rsa2048").warnings
+    weak, shared = check("cloudinit-us-east-2-2018", "signature").warnings
+    assert weak.startswith("RSA-1024 is below today's strength limits")
+    assert shared == "the region rests on the document: 17 regions share this key"
+
+
+def test_a_certificate_that_ended_is_a_warning() -> None:
+    """The key is what is trusted; every renewal so far kept it."""
+    far = datetime(2049, 12, 31, tzinfo=timezone.utc)
+    (warning,) = verify(forge.OURS.sign(forge.document(), "rsa2048", far), kind="rsa2048", trust=forge.trust()).warnings
+
+    assert warning.startswith("signed on 2049-12-31, after the certificate of this key ended")
+
+
+def test_the_key_is_named() -> None:
+    """SHA-256 of the SubjectPublicKeyInfo: the same before and after a renewal."""
+    identity = check("taskcluster-us-west-2-2019", "signature")
+
+    assert "8a61ba393a4aa067e73b9b5e75851ea4345aa5e6dab02538e8c1acd435b1f93f" == identity.key_sha256
+
+
+@pytest.mark.parametrize(
+    ("region", "partition", "authority"),
+    [
+        ("af-south-1", "aws", forge.OURS),
+        ("ap-southeast-6", "aws", forge.OURS),
+        ("cn-north-1", "aws-cn", forge.CHINA),
+        ("us-gov-west-1", "aws-us-gov", forge.OURS),
+        ("eusc-de-east-1", "aws-eusc", forge.OURS),
+        ("us-iso-east-1", "aws-iso", forge.OURS),
+    ],
+)
+@pytest.mark.parametrize("kind", Kind)
+def test_regions_without_public_documents_verify_in_the_same_form(
+    region: str, partition: str, authority: Authority, kind: Kind
+) -> None:
+    """No document from China, GovCloud, the EU sovereign cloud or an opt-in region is public: these are ours."""
+    document = forge.document(region)
+    text = authority.sign(document, kind, forge.SIGNED_AT)
+    identity = verify(text, kind=kind, document=document, trust=forge.trust(region, authority, partition))
+
+    assert (document, region, partition) == (identity.document.raw, identity.region, identity.partition)
+    # China's pkcs7 key is RSA-2048, so that kind is no legacy there.
+    assert identity.legacy == (kind is Kind.SIGNATURE or (kind is Kind.PKCS7 and authority is not forge.CHINA))
+
+
+# What AWS did not sign
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind", "error", "why"),
+    [
+        ("ncbi-us-east-1-2019", "pkcs7", MalformedError, "BER: start of SignedData"),
+        ("metaphor-a-ap-southeast-2-2026", "signature", VerificationError, "not ap-southeast-2's signature"),
+        ("taskcluster-us-west-2-2019", "signature", VerificationError, "not us-west-2's signature"),
+    ],
+)
+def test_a_wrong_signature_is_refused(folder: str, kind: str, error: type[Exception], why: str) -> None:
+    """The peers' own negatives."""
+    with pytest.raises(error, match=why):
+        verify(
+            (vectors.REAL / folder / f"NEGATIVE-{kind}.b64").read_text(), kind=kind, document=vectors.document(folder)
+        )
+
+
+@pytest.mark.parametrize("kind", ["rsa2048", "signature"])
+def test_fields_removed_from_a_document_are_missed(kind: str) -> None:
+    """The plain document beside a genuine signature, shortened."""
+    folder = "metaphor-a-ap-southeast-2-2026"
+    with pytest.raises((MalformedError, VerificationError), match=r"accountId is missing|differs from byte 6 on"):
+        verify(vectors.signature(folder, kind), kind=kind, document=vectors.document(folder, "NEGATIVE-document.json"))
+
+
+def test_a_start_two_days_later_is_another_document() -> None:
+    """The near miss of a server that checks the age."""
+    folder = "taskcluster-us-west-2-2019"
+    with pytest.raises(VerificationError, match="not us-west-2's signature") as caught:
+        verify(
+            vectors.signature(folder, "signature"),
+            kind="signature",
+            document=vectors.document(folder, "NEGATIVE-document.json"),
+        )
+    assert Reason.WRONG_SIGNATURE is caught.value.reason
+
+
+@pytest.mark.parametrize("folder", sorted({folder for folder, kind in vectors.GENUINE if kind == "signature"}))
+def test_no_bit_of_a_document_can_change_under_the_kind_signature(folder: str) -> None:
+    """Every bit of the signed document flipped: never accepted, whatever the reason."""
+    raw, text = vectors.document(folder), vectors.signature(folder, "signature")
+    for at in range(len(raw)):
+        flipped = raw[:at] + bytes([raw[at] ^ (1 << at % 8)]) + raw[at + 1 :]
+        with pytest.raises((MalformedError, VerificationError, UnverifiableError)):
+            verify(text, kind="signature", document=flipped)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(vectors.GENUINE), st.integers(0, 10**6), st.integers(0, 7))
+def test_no_flipped_bit_in_the_signed_document_verifies(case: tuple[str, str], position: int, bit: int) -> None:
+    """Any genuine signature, any bit of its document, inside the object and beside it."""
+    folder, kind = case
+    raw = vectors.document(folder)
+    at = position % len(raw)
+    flipped = raw[:at] + bytes([raw[at] ^ (1 << bit)]) + raw[at + 1 :]
+    text: str | bytes = vectors.signature(folder, kind)
+    document: bytes | None = flipped
+    if kind != "signature":
+        with pytest.raises(VerificationError, match="differs from byte"):
+            verify(text, kind=kind, document=flipped)
+        text, document = b64encode(b64decode(text).replace(raw, flipped)), None
+    with pytest.raises((MalformedError, VerificationError, UnverifiableError)):
+        verify(text, kind=kind, document=document)
+
+
+@pytest.mark.parametrize(("remove", "add"), [(0, b"\n"), (1, b""), (1, b" }"), (475, b"")])
+def test_a_separate_document_must_be_equal_to_the_byte(remove: int, add: bytes) -> None:
+    """A final newline, added by an editor, is the usual way; the message counts both."""
+    folder = "teleport-us-west-2-2021"
+    raw = vectors.document(folder)
+    other = raw[: len(raw) - remove] + add
+
+    with pytest.raises(VerificationError, match=f"{len(other)} bytes, .*signed are {len(raw)} bytes") as caught:
+        verify(vectors.signature(folder, "rsa2048"), kind="rsa2048", document=other)
+    assert Reason.DOCUMENT_DIFFERS is caught.value.reason
+
+
+def test_a_changed_region_inside_the_object_is_a_wrong_digest() -> None:
+    """A document moved to another region, everything else left as it was."""
+    raw = vectors.document("teleport-us-west-2-2021")
+    blob = b64decode(vectors.signature("teleport-us-west-2-2021", "rsa2048"))
+    moved = blob.replace(raw, raw.replace(b'"us-west-2"', b'"us-west-1"'))
+    assert moved != blob
+
+    with pytest.raises(VerificationError, match=r"digest: signed is 087d9d26.* \(the document has ") as caught:
+        verify(b64encode(moved), kind="rsa2048")
+    assert Reason.WRONG_DIGEST is caught.value.reason
+
+
+def test_a_forged_digest_is_a_wrong_signature() -> None:
+    """The document and its signed digest changed together: then the signature does not cover the attributes."""
+    parts = forge.Parts()
+    blob = parts.blob()
+    content = parts.content.replace(b"m7g.large", b"m7g.metal")
+    other = forge.Parts(content=content)
+    forged = blob.replace(parts.content, content).replace(parts.message_digest, other.message_digest)
+
+    with pytest.raises(VerificationError, match="256 bytes that are not af-south-1's signature") as caught:
+        verify(b64encode(forged), kind="rsa2048", trust=forge.trust())
+    assert Reason.WRONG_SIGNATURE is caught.value.reason
+
+
+def test_another_authority_is_refused() -> None:
+    """All is right but the key."""
+    for kind in Kind:
+        text = forge.STRANGER.sign(forge.document(), kind, forge.SIGNED_AT)
+        with pytest.raises(VerificationError, match="not af-south-1's signature of this document") as caught:
+            verify(text, kind=kind, document=forge.document(), trust=forge.trust())
+        assert Reason.WRONG_SIGNATURE is caught.value.reason
+
+
+def test_a_throw_away_signature_is_nothing_to_the_bundled_keys() -> None:
+    """What tests sign never passes where AWS is asked for."""
+    for kind in Kind:
+        text = forge.OURS.sign(forge.document(), kind, forge.SIGNED_AT)
+        with pytest.raises(VerificationError, match="not af-south-1's signature"):
+            verify(text, kind=kind, document=forge.document())
+
+
+def test_another_regions_key_is_named() -> None:
+    """Both values stand in the message."""
+    store = forge.trust("eu-west-1").with_certificate(
+        forge.STRANGER.certificate("rsa2048"), region="us-east-1", kind="rsa2048"
+    )
+    text = forge.OURS.sign(forge.document("us-east-1"), "rsa2048", forge.SIGNED_AT)
+
+    with pytest.raises(
+        VerificationError, match="region: signed by eu-west-1's key \\(document says us-east-1\\)"
+    ) as caught:
+        verify(text, kind="rsa2048", trust=store)
+    assert Reason.WRONG_KEY is caught.value.reason
+
+
+@pytest.mark.parametrize(("kind", "other"), [("rsa2048", "pkcs7"), ("pkcs7", "rsa2048")])
+def test_the_blob_of_another_kind_is_refused(kind: str, other: str) -> None:
+    """The kind decides the key, and the key the algorithms."""
+    with pytest.raises(VerificationError, match=f"digest algorithm: .*us-east-2 signs {kind} with ") as caught:
+        verify(vectors.signature("cloudinit-us-east-2-2018", other), kind=kind)
+    assert Reason.WRONG_ALGORITHM is caught.value.reason
+
+
+@pytest.mark.parametrize("kind", ["rsa2048", "pkcs7"])
+def test_a_bare_signature_is_no_signed_object(kind: str) -> None:
+    """And an object is no bare signature."""
+    folder = "cloudinit-us-east-2-2018"
+    with pytest.raises(MalformedError, match="BER: start of SignedData"):
+        verify(vectors.signature(folder, "signature"), kind=kind)
+    with pytest.raises(VerificationError, match="not us-east-2's signature"):
+        verify(vectors.signature(folder, kind), kind="signature", document=vectors.document(folder))
+
+
+def test_the_key_decides_the_algorithms() -> None:
+    """An RSA key with SHA-1, or under DSA's name, is not how AWS signs."""
+    parts = forge.Parts()
+    parts.digest_algorithm = parts.outer_digest_algorithm = tlv(0x30, OID_DIGEST["sha1"], NULL)
+    with pytest.raises(VerificationError, match="digest algorithm: 300906052b0e03021a0500 ") as caught:
+        verify(parts.text(), kind="rsa2048", trust=forge.trust())
+    assert Reason.WRONG_ALGORITHM is caught.value.reason
+
+    parts = forge.Parts()
+    parts.signature_algorithm = tlv(0x30, bytes.fromhex("06072a8648ce380403"))
+    with pytest.raises(VerificationError, match="signature algorithm: 300906072a8648ce380403 "):
+        verify(parts.text(), kind="rsa2048", trust=forge.trust())
+
+
+def test_algorithms_that_are_signed_too_must_be_those_used() -> None:
+    """RFC 6211: otherwise they could be exchanged, as nothing else protects them."""
+    parts = forge.Parts()
+    parts.protected = (parts.digest_algorithm, tlv(0x30, bytes.fromhex("06092a864886f70d010101"), NULL))
+    with pytest.raises(VerificationError, match=r"algorithm protection: .* is signed \(.* is used\)") as caught:
+        verify(parts.text(), kind="rsa2048", trust=forge.trust())
+    assert Reason.WRONG_ALGORITHM is caught.value.reason
+
+
+def test_null_may_be_absent_from_the_signature_algorithm_too() -> None:
+    """AWS stopped writing it for digests in 2026."""
+    parts = forge.Parts()
+    parts.signature_algorithm = tlv(0x30, OID_SHA256_WITH_RSA)
+    parts.protected = (parts.digest_algorithm, parts.signature_algorithm)
+
+    assert parts.content == verify(parts.text(), kind="rsa2048", trust=forge.trust()).document.raw
+
+
+def test_a_well_signed_document_with_a_duplicate_name_is_refused() -> None:
+    """A signature makes nothing of it unambiguous."""
+    raw = forge.document().replace(b'"region"', b'"region" : "us-east-1",\n  "region"')
+    text = forge.OURS.sign(raw, "rsa2048", forge.SIGNED_AT)
+
+    with pytest.raises(MalformedError, match="'region' is there twice"):
+        verify(text, kind="rsa2048", trust=forge.trust())
+
+
+@pytest.mark.parametrize("region", ["ap-east-2", "ap-southeast-6", "eusc-de-east-1", "us-isof-south-1", "me-west-1"])
+def test_no_certificate_is_no_verdict(region: str) -> None:
+    """It is not the same as a wrong signature, and no subclass of it."""
+    text = forge.OURS.sign(forge.document(region), "pkcs7", forge.SIGNED_AT)
+
+    with pytest.raises(UnverifiableError, match=f"{region}: no certificate for pkcs7"):
+        verify(text, kind="pkcs7")
+    assert not issubclass(UnverifiableError, (VerificationError, MalformedError))
+
+
+# What is no signature at all
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("  \n ", "empty"),
+        (b"", "empty"),
+        ("====", "not base64|empty"),
+        ("MIAG*SqG", "not base64"),
+        ("MIAGC", "not base64"),
+        ("MIAGCSqG=MIAG", "not base64"),
+        ("-----BEGIN PKCS7-----\nMIAG\n-----END PKCS7-----", "not base64"),
+        ("MIAG\u00a0CSqG", "not base64"),
+        ("MIAG\ud800", "cannot be encoded|can be encoded"),
+        (b"\xff\xfe", "not base64"),
+        ("<html>", "not base64"),
+        ("A" * 16385, "16385 characters \\(at most 16384\\)"),
+        ("A" * 16384, "BER"),
+    ],
+)
+def test_what_is_not_strict_base64_is_refused(text: str | bytes, why: str) -> None:
+    """White space apart, nothing is skipped; giants are not decoded."""
+    with pytest.raises(MalformedError, match=why):
+        verify(text, kind="pkcs7")
+
+
+def test_truncated_base64_is_refused_at_every_length() -> None:
+    """A connection that broke off."""
+    text = vectors.signature("metaphor-b-ap-southeast-2-2026", "pkcs7")
+    for length in range(len(text.rstrip())):
+        with pytest.raises(MalformedError, match=r"BER|CMS|base64|empty"):
+            verify(text[:length], kind="pkcs7")
+
+
+def test_mistakes_of_the_caller_are_python_errors() -> None:
+    """An unknown kind, a missing document, a number where text belongs."""
+    with pytest.raises(ValueError, match="'rsa4096' is not a valid Kind"):
+        verify("MIAG", kind="rsa4096")
+    with pytest.raises(ValueError, match="document: needed for the kind signature"):
+        verify("MIAG", kind="signature")
+    with pytest.raises(TypeError, match="signature: int \\(str or bytes is expected\\)"):
+        verify(5, kind="pkcs7")  # type: ignore[arg-type]
+
+
+def test_a_giant_document_is_refused() -> None:
+    """Before anybody parses it."""
+    with pytest.raises(MalformedError, match="document: 17000 bytes"):
+        verify(vectors.signature("rspamd-b-us-east-1-2024", "signature"), kind="signature", document=b" " * 17000)
+
+
+# What comes back
+
+
+def test_only_verify_makes_an_identity() -> None:
+    """Who holds one knows that the proof was done: it cannot be made, changed or derived by hand."""
+    identity = check("teleport-us-west-2-2021", "rsa2048")
+
+    with pytest.raises(TypeError, match=r"what ec2ident\.verify returns"):
+        Identity()
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        replace(identity, region="us-east-1")
+    with pytest.raises(AttributeError, match="frozen"):
+        identity.region = "us-east-1"  # type: ignore[misc]
+    assert list(Identity._fields) == list(identity.__dict__)
+
+
+def test_two_blobs_of_one_document_are_one_identity() -> None:
+    """The blob is no name: octets that nothing signs can change under it."""
+    blob = b64decode(vectors.signature("teleport-us-west-2-2021", "rsa2048"))
+    other = blob.replace(b"Seattle", b"seattle")
+    assert other != blob
+
+    assert verify(wire(blob), kind="rsa2048") == verify(wire(other), kind="rsa2048")
+    assert 1 == len({verify(wire(blob), kind="rsa2048"), verify(wire(other), kind="rsa2048")})
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from ec2ident import verify",
+        "import ec2ident; verify = ec2ident.verify",
+        "import ec2ident.verification; from ec2ident import verify",
+        "from ec2ident import verify; import ec2ident.verification; import ec2ident; verify = ec2ident.verify",
+        "from ec2ident.verification import verify",
+    ],
+)
+def test_verify_is_the_function_whatever_was_imported_first(code: str) -> None:
+    """A module of the same name would take the function's place in the package once it is imported."""
+    assert "function ec2ident.verification" == run(f"{code}\nprint(type(verify).__name__, verify.__module__)")
+
+
+def test_importing_the_module_does_not_import_cryptography() -> None:
+    """It comes with the first key that is used."""
+    code = "import ec2ident.verification, ec2ident.policy, sys; print([n for n in sys.modules if n == 'cryptography'])"
+    assert "[]" == run(code)
+
+
+def test_verifying_again_and_again_keeps_nothing() -> None:
+    """Memory does not grow with documents verified or refused; scripts/bench measures a million."""
+    signed = vectors.signature("metaphor-a-ap-southeast-2-2026", "rsa2048")
+    forged = forge.STRANGER.sign(forge.document("us-east-1"), "rsa2048", forge.SIGNED_AT)
+
+    def some(count: int) -> None:
+        for _ in range(count):
+            verify(signed, kind="rsa2048")
+            with pytest.raises(VerificationError, match="not us-east-1's signature"):
+                verify(forged, kind="rsa2048")
+
+    some(20)
+    tracemalloc.start()
+    try:
+        some(20)
+        before = tracemalloc.get_traced_memory()[0]
+        some(300)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 16 * 1024 > grown
+
+
+def test_the_package_names_what_servers_need() -> None:
+    """Public names, loaded when first used."""
+    names = {"verify", "Identity", "IdentityDocument", "TrustStore", "Policy", "Kind", "Reason"}
+
+    assert names <= set(ec2ident.__all__)
+    assert ec2ident.TrustStore is TrustStore
