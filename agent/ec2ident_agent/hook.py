@@ -113,7 +113,7 @@ def owners(state: State, interface: str, index: int, *, gone: bool) -> tuple[str
 def main(argv: Sequence[str], run: Run, *, sysfs: str = "/sys/class/net", patience: int = PATIENCE) -> int:
     """Do what an event asks for, through `run`, which takes the command line of a verb and returns its exit code.
 
-    Returns that exit code; 0 when there is nothing to do, 2 for wrong arguments. Raises JournalError.
+    Returns that exit code; 0 when there is nothing to do or to do yet, 2 for wrong arguments. Raises JournalError.
     """
     options, words = _split(argv)
     if len(words) != 3 or words[0] not in EVENTS or not is_name(words[1]):
@@ -134,9 +134,11 @@ def main(argv: Sequence[str], run: Run, *, sysfs: str = "/sys/class/net", patien
         verb = [REVERT, *going]
     _limit(patience)
     try:
-        return run([*verb, *options])
+        code = run([*verb, *options])
     finally:
         _limit(0)
+    # 1: something waits for its link, which is nothing to report: that link's own event will come.
+    return 0 if code == 1 else code
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -169,7 +171,8 @@ def is_name(interface: str) -> bool:
 
 def _limit(seconds: int) -> None:
     """End this process after some seconds, as SIGKILL would: the engine is safe against that at every step."""
-    import signal
+    # The C module: importing signal also imports enum, which takes as long as a look at the kernel.
+    from _signal import SIG_DFL, SIGALRM, alarm, signal  # type: ignore[import-not-found]
 
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds)
+    signal(SIGALRM, SIG_DFL)
+    alarm(seconds)
