@@ -31,19 +31,20 @@ _LONGEST_LENGTH = 3
 class Reader:
     """A cursor over BER bytes. Each method raises MalformedError where the bytes are not what it was told to expect."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ("_at", "_data", "_end")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+        self._end = len(data)
 
     def more(self) -> bool:
         """Whether anything is left."""
-        return self._at < len(self._data)
+        return self._at < self._end
 
     def next_is(self, tag: int) -> bool:
         """Whether the next element has this tag."""
-        return self._at < len(self._data) and self._data[self._at] == tag
+        return self._at < self._end and self._data[self._at] == tag
 
     def expect(self, octets: bytes, what: str) -> None:
         """The next octets are exactly these, which are `what`."""
@@ -56,32 +57,34 @@ class Reader:
         """The contents of the next element, or the `whole` of it; it has this tag and a definite length."""
         data, at = self._data, self._at
         start = at + 2
-        if start > len(data) or data[at] != tag:
-            found = f"0x{data[at]:02x}" if at < len(data) else "the end"
+        if start > self._end or data[at] != tag:
+            found = f"0x{data[at]:02x}" if at < self._end else "the end"
             raise MalformedError(f"BER: tag 0x{tag:02x} expected at {at}, found {found}")
         length = data[at + 1]
         if length >= _LONG:
             start, length = self._long_form(at)
         end = start + length
-        if end > len(data):
-            raise MalformedError(f"BER: contents of {length} octets at {at} ({len(data) - start} are left)")
+        if end > self._end:
+            raise MalformedError(f"BER: contents of {length} octets at {at} ({self._end - start} are left)")
         self._at = end
         return data[at if whole else start : end]
 
     def finish(self) -> None:
         """There is nothing after the last element."""
-        if self._at != len(self._data):
-            raise MalformedError(f"BER: {len(self._data) - self._at} trailing octets at {self._at}")
+        if self._at != self._end:
+            raise MalformedError(f"BER: {self._end - self._at} trailing octets at {self._at}")
 
     def _long_form(self, at: int) -> tuple[int, int]:
         """Where contents of more than 127 octets start, and how many there are (X.690 8.1.3.5, 10.1)."""
         octets = self._data[at + 1] - _LONG
-        start = at + 2 + octets
-        length = int.from_bytes(self._data[at + 2 : start], "big")
+        first, start = at + 2, at + 2 + octets
         if not octets:
             raise MalformedError(f"BER: indefinite length at {at}, where only a definite one may be")
-        if octets > _LONGEST_LENGTH or start > len(self._data) or length < max(_LONG, 1 << 8 * (octets - 1)):
+        if octets > _LONGEST_LENGTH or start > self._end or not self._data[first]:
             raise MalformedError(f"BER: length in {octets} octets at {at} (1 to {_LONGEST_LENGTH}, none superfluous)")
+        length = int.from_bytes(self._data[first:start], "big")
+        if length < _LONG:
+            raise MalformedError(f"BER: length {length} in a superfluous octet at {at}")
         return start, length
 
 
