@@ -24,7 +24,8 @@ class Forwarder(Value):
     zones: tuple[str, ...]
     #: The VPC's resolver; ADDRESS or ADDRESS#PORT.
     forwarders: tuple[str, ...]
-    listen: tuple[str, ...] = ("127.0.0.1",)
+    #: Addresses of this machine; every one where none is given. The ACL decides who is answered.
+    listen: tuple[str, ...] = ()
     port: int = 53
     directory: str = "/var/cache/bind"
     log: str = "/var/log/named/queries.log"
@@ -61,8 +62,9 @@ def check(wanted: Forwarder) -> Forwarder:
 def configuration(wanted: Forwarder) -> str:
     """A whole named.conf. Raises UsageError."""
     wanted = check(wanted)
-    four = [each for each in wanted.listen if ":" not in each] or ["none"]
-    six = [each for each in wanted.listen if ":" in each] or ["none"]
+    everywhere = "none" if wanted.listen else "any"
+    four = [each for each in wanted.listen if ":" not in each] or [everywhere]
+    six = [each for each in wanted.listen if ":" in each] or [everywhere]
     forwarders = _list(each.replace("#", " port ") for each in wanted.forwarders)  # type: ignore[arg-type]
     names = _list(f'"{zone}"' for zone in wanted.zones)  # type: ignore[arg-type]
     zones = "".join(

@@ -114,7 +114,7 @@ def _checks(services: Sequence[Service], interfaces: Sequence[str], arns: _Arns)
             )
         ids |= {*interfaces}
     if ids:
-        condition = {"StringEquals": {"ec2:Attribute": "SourceDestCheck"}}
+        condition = {"StringEquals": {"ec2:Attribute/SourceDestCheck": "false"}}
         yield _allow("Check", ["ec2:ModifyNetworkInterfaceAttribute"], arns.ec2("network-interface", ids), condition)
 
 

@@ -71,7 +71,7 @@ class Outcome(Value):
     error: FailoverError | None = None
 
     def __str__(self) -> str:
-        was = f", was {self.before}" if self.before and self.before != self.now else ""
+        was = f", was {self.before}" if self.before and self.verb != "right" else ""
         tail = f": {self.error}" if self.error else f" -> {self.now}{was}" if self.now else was
         return f"{self.table} {self.destination} {self.verb}{tail}"
 

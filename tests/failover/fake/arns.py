@@ -21,17 +21,18 @@ def resources(request: Request, account: str, backend: Any) -> list[Resource]:
     if request.service == "sts":
         return [(request.form.get("RoleArn", "*"), _present("sts:ExternalId", request.form.get("ExternalId")))]
     stem = f"arn:{partition(request.region)}:ec2:{request.region}:{account}:"
-    return [(stem + tail if tail else "*", keys) for tail, keys in _ec2(request, backend)]
+    return [(stem + tail if tail else "*", keys) for tail, keys in _ec2(request, backend, account)]
 
 
 def _present(name: str, value: str | None) -> dict[str, list[str]]:
     return {name: [value]} if value else {}
 
 
-def _table(request: Request, backend: Any) -> Resource:
+def _table(request: Request, backend: Any, account: str) -> Resource:
     table_id = request.form.get("RouteTableId", "")
     table = backend.route_tables.get(table_id)
-    return f"route-table/{table_id}", {"ec2:RouteTableID": [table_id], **_tags(table)}
+    vpc = f"arn:{partition(request.region)}:ec2:{request.region}:{account}:vpc/{table.vpc_id}" if table else None
+    return f"route-table/{table_id}", {"ec2:RouteTableID": [table_id], **_present("ec2:Vpc", vpc), **_tags(table)}
 
 
 def _tags(thing: Any) -> dict[str, list[str]]:
@@ -45,14 +46,23 @@ def _interface(eni_id: str, backend: Any) -> Resource:
     return f"network-interface/{eni_id}", keys
 
 
+def _attributes(form: dict[str, str]) -> dict[str, list[str]]:
+    """`ec2:Attribute` names what is set, and `ec2:Attribute/NAME` its value."""
+    given = {name.removesuffix(".Value"): value for name, value in form.items() if name.endswith(".Value")}
+    return {
+        **_present("ec2:Attribute", next(iter(given), None)),
+        **{f"ec2:Attribute/{n}": [v] for n, v in given.items()},
+    }
+
+
 def _instance(instance_id: str) -> Resource:
     return f"instance/{instance_id}", {"ec2:InstanceID": [instance_id]}
 
 
-def _ec2(request: Request, backend: Any) -> list[Resource]:
+def _ec2(request: Request, backend: Any, account: str) -> list[Resource]:
     form, action = request.form, request.action
     if action in ("CreateRoute", "ReplaceRoute", "DeleteRoute"):
-        return [_table(request, backend)]
+        return [_table(request, backend, account)]
     if action == "AttachNetworkInterface":
         return [_instance(form.get("InstanceId", "")), _interface(form.get("NetworkInterfaceId", ""), backend)]
     if action == "DetachNetworkInterface":
@@ -63,8 +73,7 @@ def _ec2(request: Request, backend: Any) -> list[Resource]:
         return [_instance(eni.instance.id), _interface(eni.id, backend)]
     if action in ("ModifyNetworkInterfaceAttribute", "AssignPrivateIpAddresses", "DeleteNetworkInterface"):
         tail, keys = _interface(form.get("NetworkInterfaceId", ""), backend)
-        attribute = "SourceDestCheck" if "SourceDestCheck.Value" in form else "Description"
-        return [(tail, {**keys, **({"ec2:Attribute": [attribute]} if action.startswith("Modify") else {})})]
+        return [(tail, {**keys, **_attributes(form)})]
     if action == "ModifyInstanceAttribute":
         return [_instance(form.get("InstanceId", ""))]
     if action in ("ModifyVpcAttribute", "DescribeVpcAttribute"):

@@ -159,7 +159,7 @@ def attach(request: Request, backend: Any) -> None:
         raise RefusalError("IncorrectState", text)
     if eni.attachment_id:
         raise RefusalError("InvalidNetworkInterface.InUse", f"Interface: [{eni.id}] in use.")
-    if eni.availability_zone != instance.placement["AvailabilityZone"]:
+    if eni.availability_zone != instance._placement.zone:
         text = "You may not attach a network interface to an instance if they are not in the same availability zone"
         raise RefusalError("InvalidParameterCombination", text)
     index = form.get("DeviceIndex", "")

@@ -70,7 +70,7 @@ def check(request: Request, zone: Any) -> None:
             raise RefusalError("InvalidChangeBatch", f"[{said}]")
         for value in values:
             _value(kind, value)
-        stored = [r for r in zone.rrsets if normal(r.name) == name and r.type_ == kind]
+        stored = [r for r in zone.rrsets if normal(r.name) == name and r.type == kind]
         _against(stored, action, name, kind, text(record, "SetIdentifier"), values)
 
 

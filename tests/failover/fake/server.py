@@ -11,6 +11,7 @@ import json
 import re
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from http.client import responses
 from pathlib import Path
@@ -80,6 +81,8 @@ class Fake:
         self.changes = names.Changes()
         self.attach_seconds = self.detach_seconds = 0.0
         self.journal: list[dict[str, Any]] = []
+        #: Errors of the fake itself: a test with one of them proves nothing.
+        self.crashes: list[str] = []
         self.lab = lab.lay(self._direct, self.region)
         self.journal.clear()
 
@@ -153,6 +156,9 @@ class Fake:
             return found
         except RefusalError as refusal:
             return refusal.status, error_body(request.service, refusal)
+        except Exception:
+            self.crashes.append(f"{request.action}: {traceback.format_exc()}")
+            return 500, b"the fake itself is broken"
 
     def _do(self, request: Request, environ: dict[str, Any]) -> tuple[int, bytes]:
         cloud.settle_all()
@@ -209,7 +215,7 @@ class Fake:
     def _test_answer(self, request: Request) -> tuple[int, bytes]:
         zone = self._zone(request.form.get("hostedzoneid", ""))
         wanted = names.normal(request.form.get("recordname", "")), request.form.get("recordtype", "A")
-        found = [r for r in zone.rrsets if (names.normal(r.name), r.type_) == wanted]
+        found = [r for r in zone.rrsets if (names.normal(r.name), r.type) == wanted]
         values = "".join(f"<RecordDataEntry>{v}</RecordDataEntry>" for r in found for v in r.records)
         return 200, (
             '<TestDNSAnswerResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Nameserver>fake</Nameserver>'

@@ -1,0 +1,101 @@
+"""What failover's tests share: one fake of the API for all of them, laid out anew for each, and ways to speak with it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from ec2ident_agent.failover.aws import Access, Api
+from ec2ident_agent.failover.deadline import Deadline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+    from .fake import Fake
+
+#: Keys that no service takes, and no way to a real metadata service.
+ENVIRONMENT = {
+    "AWS_ACCESS_KEY_ID": "AKIDTEST",
+    "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Fake]:
+    pytest.importorskip("moto", "5.2", reason="the fake needs moto 5.2, which needs Python 3.10")
+    # moto would read some megabytes of machine images that nobody here launches from.
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
+        file.write("[]")
+    os.environ.setdefault("MOTO_AMIS_PATH", file.name)
+    from .fake import Fake
+
+    with Fake() as found:
+        yield found
+    Path(file.name).unlink()
+
+
+@pytest.fixture
+def aws(_server: Fake) -> Iterator[Fake]:
+    """The fake, laid out anew. A test in which the fake itself broke proves nothing, so it fails."""
+    _server.reset()
+    yield _server
+    assert [] == _server.crashes
+
+
+@pytest.fixture
+def make_api(aws: Fake) -> Callable[..., Api]:
+    """An Api on the fake; `log` collects what it said."""
+
+    def make(seconds: float = 10.0, environ: Mapping[str, str] = ENVIRONMENT, log: Any = None, **access: Any) -> Api:
+        given = {"region": aws.region, "endpoint": aws.url, **access}
+        return Api(Access(**given), Deadline(seconds), environ=environ, log=log or (lambda line: None))
+
+    return make
+
+
+@pytest.fixture
+def api(make_api: Callable[..., Api]) -> Api:
+    return make_api()
+
+
+def configuration(aws: Fake, tail: str = "", *, top: str = "") -> str:
+    """A whole failover.toml for the fake's laboratory."""
+    lab = aws.lab
+    return f"""
+region = "{lab.region}"
+endpoint = "{aws.url}"
+account = "{lab.account}"
+instances = ["{lab.node1}", "{lab.node2}"]
+interfaces = ["{lab.eni1}", "{lab.eni2}"]
+deadline = 10
+{top}
+[service.db]
+overlay = ["192.168.10.5/32"]
+device = "eth0"
+[service.db.route]
+tables = ["{lab.tables[0]}", "{lab.tables[1]}"]
+{tail}
+"""
+
+
+@pytest.fixture
+def run(aws: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run the command line: returns exit code, output lines, and the log as one text."""
+    from ec2ident_agent.failover.cli import main
+
+    path = tmp_path / "failover.toml"
+
+    def call(*arguments: str, config: str | None = None, instance: str = "") -> tuple[int, list[str], str]:
+        path.write_text(configuration(aws) if config is None else config)
+        path.chmod(0o600)
+        words = [*arguments, "--config", str(path), "--instance", instance or aws.lab.node1]
+        code = main(words, environ=ENVIRONMENT, root="/nonexistent")
+        said = capsys.readouterr()
+        return code, said.out.splitlines(), said.err
+
+    return call
