@@ -12,7 +12,7 @@ from __future__ import annotations
 from ec2ident.value import Value, replace
 
 from .errors import ConfigError, KernelError, RefusedError
-from .items import Address, Difference, Route, Step, TableName, diff, owner_test, shadow
+from .items import Address, Difference, Route, Step, TableName, diff, owner_test, shadows
 from .journal import COMMAND, CONFIG, LEAVING, Record, State
 from .kernel import Failure
 
@@ -107,14 +107,17 @@ def revert(owners: Iterable[str] | None, kernel: Kernel, journal: Journal, log: 
     Goes on past failures and names all of them in one KernelError; the journal keeps what is left.
     """
     state, observed = journal.read(), kernel.observe()
-    steps, failures = removals(owners, observed, state), []
-    for step in steps:
-        other = shadow(step.item, observed)
-        if other:
-            failures.append(Failure(step, 17, f"the kernel would take away another rule first: {other}"))
-        else:
-            log(f"[#] {step}")
-            failures += [failure for failure in kernel.do([step]) if not failure.gone]
+    steps = removals(owners, observed, state)
+    shadowed = shadows((step.item for step in steps), observed)
+    failures = [
+        Failure(step, 17, f"the kernel would take away another rule first: {shadowed[step.item]}")
+        for step in steps
+        if step.item in shadowed
+    ]
+    safe = [step for step in steps if step.item not in shadowed]
+    for step in safe:
+        log(f"[#] {step}")
+    failures += [failure for failure in kernel.do(safe) if not failure.gone]
     left = {failure.step.item.identity for failure in failures}
     stay = [record for record in state.records if not (owners is None or record.owner in owners)]
     stay += [

@@ -86,7 +86,7 @@ class FakeKernel:
     def _one(self, step: Step) -> tuple[int, str] | None:
         if not self.root:
             return EPERM, "Operation not permitted"
-        refused = self._refused(step.item) if step.verb == "add" else None
+        refused = self._no_device(step.item) or (self._refused(step.item) if step.verb == "add" else None)
         if refused:
             return refused
         tag = OURS if self.tags or isinstance(step.item, Route) else None
@@ -108,14 +108,17 @@ class FakeKernel:
             return found.protocol == OURS and found.item == item
         return True
 
+    def _no_device(self, item: Item) -> tuple[int, str] | None:
+        name = getattr(item, "device", None)
+        known = name is None or any(link.name == name for link in self.links)
+        return None if known else (ENODEV, f"no such device {name}")
+
     def _refused(self, item: Item) -> tuple[int, str] | None:
         if isinstance(item, Rule):
             return None
         six = family(_prefix(item)) == 6
         assert isinstance(item, (Address, Route)), f"not for a kernel: {item}"
-        link = next((link for link in self.links if link.name == item.device), None)
-        if link is None:
-            return ENODEV, f"no such device {item.device}"
+        link = next(link for link in self.links if link.name == item.device)
         if isinstance(item, Address):
             return (ERANGE, "Attribute failed policy validation") if len(item.label) > 15 else None
         if not link.up:

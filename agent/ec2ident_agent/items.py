@@ -171,7 +171,8 @@ class Seen(Value):
     def identity(self) -> Identity:
         if isinstance(self.item, Rule):
             return (*self.item.identity, *self.extra, self.protocol)
-        return (*self.item.identity, *(word for word in self.extra if word.startswith("tos ")))
+        tos = [word for word in self.extra if word.startswith("tos ")] if self.extra else ()
+        return (*self.item.identity, *tos) if tos else self.item.identity
 
     def __str__(self) -> str:
         proto = f" proto {self.protocol}" if self.protocol is not None and not isinstance(self.item, TableName) else ""
@@ -265,7 +266,7 @@ def diff(
     successor (another gateway, another label) goes directly before it.
     """
     there = {seen.identity: seen for seen in observed.seen}
-    wanted = sorted(dict.fromkeys(desired), key=lambda item: item.rank)
+    wanted = sorted({item.identity: item for item in desired}.values(), key=lambda item: item.rank)
     present, missing, steps, conflicts, unnamed = [], [], [], _strangers(wanted, observed, ours), []
     kept = set()
     for item in wanted:
@@ -284,7 +285,7 @@ def diff(
             steps += [Step("del", found.item), Step("add", item)]
         elif not any(conflict.seen == found for conflict in conflicts):
             conflicts.append(Conflict(item, found))
-    extra = [seen for seen in observed.seen if seen.identity not in kept and ours(seen) and retire(seen)]
+    extra = [seen for identity, seen in there.items() if identity not in kept and ours(seen) and retire(seen)]
     extra.sort(key=lambda seen: -seen.item.rank)
     leftover = [seen.item for seen in extra]
     steps += [Step("del", item) for item in leftover]
@@ -315,22 +316,26 @@ def _strangers(wanted: Sequence[Item], observed: Observed, ours: Callable[[Seen]
     return found
 
 
-def shadow(item: Item, observed: Observed) -> Seen | None:
-    """The rule that a removal of `item` would hit instead of it, if there is one.
+def shadows(items: Iterable[Item], observed: Observed) -> dict[Item, Seen]:
+    """For each rule whose removal would hit another rule in its place, that other one.
 
     A removal is a pattern: a selector that it does not name matches anything (fib_nl_delrule), and the first match
     goes. So a rule like ours with one selector more, standing earlier, would die in its place.
     """
-    if not isinstance(item, Rule):
-        return None
+    alike: dict[Identity, list[Seen]] = {}
     for seen in observed.seen:
-        other = seen.item
-        if (
-            isinstance(other, Rule)
-            and seen.protocol in (OURS, None)
-            and (other.table, other.priority, other.source) == (item.table, item.priority, item.source)
-            and item.destination in ("", other.destination)
-            and item.suppress in (-1, other.suppress)
-        ):
-            return None if other == item and not seen.extra else seen
-    return None
+        if isinstance(seen.item, Rule) and seen.protocol in (OURS, None):
+            alike.setdefault((seen.item.table, seen.item.priority, seen.item.source), []).append(seen)
+    found: dict[Item, Seen] = {}
+    for item in items:
+        if isinstance(item, Rule):
+            matches = (seen for seen in alike.get((item.table, item.priority, item.source), ()) if _matches(item, seen))
+            first = next(matches, None)
+            if first is not None and (first.item != item or first.extra):
+                found[item] = first
+    return found
+
+
+def _matches(item: Rule, seen: Seen) -> bool:
+    assert isinstance(seen.item, Rule)
+    return item.destination in ("", seen.item.destination) and item.suppress in (-1, seen.item.suppress)

@@ -89,22 +89,22 @@ class Channel:
     def send(self, message: bytes) -> None:
         self._socket.sendto(message, (0, 0))
 
-    def messages(self) -> Iterator[tuple[int, int, int, memoryview]]:
+    def messages(self) -> Iterator[tuple[int, int, int, bytes]]:
         """One datagram's messages: type, flags, sequence number, payload. Raises UnknownError when it is no netlink."""
         data, _, flags, _ = self._socket.recvmsg(BUFFER)
         if flags & MSG_TRUNC:
             raise UnknownError("netlink: an answer larger than the buffer")
-        view, offset = memoryview(data), 0
+        offset = 0
         while offset + 16 <= len(data):
             length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
             if length < 16 or offset + length > len(data):
                 break
-            yield kind, flags, sequence, view[offset + 16 : offset + length]
+            yield kind, flags, sequence, data[offset + 16 : offset + length]
             offset += (length + 3) & ~3
         if offset < len(data):
             raise UnknownError("netlink: an answer that ends in the middle of a message")
 
-    def dump(self, request: int, header: bytes) -> list[memoryview]:
+    def dump(self, request: int, header: bytes) -> list[bytes]:
         """The payloads of a whole dump that nothing changed under. Raises UnknownError with the kernel's words."""
         for _ in range(ATTEMPTS):
             try:
@@ -117,10 +117,10 @@ class Channel:
                 return answer
         raise UnknownError(f"netlink: the tables changed during each of {ATTEMPTS} dumps; try again")
 
-    def _dump_once(self, request: int, header: bytes) -> list[memoryview] | None:
+    def _dump_once(self, request: int, header: bytes) -> list[bytes] | None:
         sequence = self.number()
         self.send(HEADER.pack(16 + len(header), request, REQUEST | DUMP, sequence, 0) + header)
-        payloads: list[memoryview] = []
+        payloads: list[bytes] = []
         whole = True
         while True:
             for kind, flags, answered, payload in self.messages():
@@ -139,7 +139,7 @@ class Channel:
                 payloads.append(payload)
 
 
-def failure(kind: int, flags: int, payload: memoryview) -> tuple[int, str]:
+def failure(kind: int, flags: int, payload: bytes) -> tuple[int, str]:
     """The positive error number in an acknowledgement or at a dump's end, and the kernel's own words for it."""
     number = -INT.unpack_from(payload)[0] if len(payload) >= 4 else 0
     skip = 4
@@ -148,20 +148,21 @@ def failure(kind: int, flags: int, payload: memoryview) -> tuple[int, str]:
         echoed = UINT.unpack_from(payload, 4)[0] if len(payload) >= 20 else 16
         skip += 16 if flags & CAPPED else (echoed + 3) & ~3
     text = attributes(payload, skip).get(1, b"") if flags & TEXT_FOLLOWS else b""
-    words = bytes(text).split(b"\0")[0].decode("ascii", "replace")
+    words = text.split(b"\0")[0].decode("ascii", "replace")
     return number, words or os.strerror(number)
 
 
-def attributes(payload: memoryview, offset: int) -> Attributes:
+def attributes(payload: bytes, offset: int) -> Attributes:
     """Attribute type to value; of a type given twice the last one. Raises UnknownError when one does not fit."""
     found: Attributes = {}
-    end = len(payload)
+    end, unpack = len(payload), ATTRIBUTE.unpack_from
     while offset + 4 <= end:
-        length, kind = ATTRIBUTE.unpack_from(payload, offset)
-        if length < 4 or offset + length > end:
+        length, kind = unpack(payload, offset)
+        after = offset + length
+        if length < 4 or after > end:
             raise UnknownError("netlink: an attribute longer than its message")
-        found[kind & 0x3FFF] = bytes(payload[offset + 4 : offset + length])
-        offset += (length + 3) & ~3
+        found[kind & 0x3FFF] = payload[offset + 4 : after]
+        offset = (after + 3) & ~3
     return found
 
 
@@ -191,7 +192,7 @@ RULE_KNOWN = {0, 1, 2, 6, 14, 15, 18, 21}
 NOTHING = 0xFFFFFFFF
 
 
-def rule(payload: memoryview, _: dict[int, str]) -> Seen | None:
+def rule(payload: bytes, _: dict[int, str]) -> Seen | None:
     family, to_length, from_length, tos, table, _r1, _r2, action, flags = RULE_HEADER.unpack_from(payload)
     if family not in (AF_INET, AF_INET6):
         return None  # multicast routing has rules of its own
@@ -213,11 +214,12 @@ def rule(payload: memoryview, _: dict[int, str]) -> Seen | None:
         extra.append(f"action {action}")
     if flags & 2:
         extra.append("not")
-    extra += [
-        f"{RULE_EXTRAS.get(kind, f'attribute {kind}')} {value.hex()}"
-        for kind, value in sorted(found.items())
-        if kind not in RULE_KNOWN and not (kind == 13 and number(value) == NOTHING)
-    ]
+    if not RULE_KNOWN.issuperset(found):
+        extra += [
+            f"{RULE_EXTRAS.get(kind, f'attribute {kind}')} {value.hex()}"
+            for kind, value in sorted(found.items())
+            if kind not in RULE_KNOWN and not (kind == 13 and number(value) == NOTHING)
+        ]
     return Seen(item, number(found[21]) if 21 in found else None, tuple(extra))
 
 
@@ -236,7 +238,7 @@ ROUTE_KNOWN = {0, 1, 4, 5, 6, 12, 15, 20, 23, 24, 25, 27, 28, 29}
 CLONED, ONLINK = 0x200, 4
 
 
-def route(payload: memoryview, names: dict[int, str], *, everything: bool = False) -> Seen | None:
+def route(payload: bytes, names: dict[int, str], *, everything: bool = False) -> Seen | None:
     """A route; unless `everything`, only one that matters to us: see `matters`."""
     family, length, _, tos, header_table, protocol, scope, kind, flags = ROUTE_HEADER.unpack_from(payload)
     if family not in (AF_INET, AF_INET6) or flags & CLONED:
@@ -281,7 +283,7 @@ def matters(table: int, protocol: int, length: int) -> bool:
 # -- addresses and links ----------------------------------------------------------------------------------------------
 
 
-def address(payload: memoryview, names: dict[int, str]) -> Seen | None:
+def address(payload: bytes, names: dict[int, str]) -> Seen | None:
     family, length, _, _, index = ADDRESS_HEADER.unpack_from(payload)
     if family not in (AF_INET, AF_INET6):
         return None
@@ -295,7 +297,7 @@ def address(payload: memoryview, names: dict[int, str]) -> Seen | None:
     return Seen(item, found[11][0] if 11 in found else None, extra)
 
 
-def link(payload: memoryview) -> Link:
+def link(payload: bytes) -> Link:
     _, _, _, index, flags, _ = LINK_HEADER.unpack_from(payload)
     found = attributes(payload, 16)
     name = found.get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
@@ -316,10 +318,10 @@ def observe(channel: Channel, *, everything: bool = False) -> Observed:
     found = links(channel)
     names = {each.index: each.name for each in found}
 
-    def any_route(payload: memoryview, names: dict[int, str]) -> Seen | None:
+    def any_route(payload: bytes, names: dict[int, str]) -> Seen | None:
         return route(payload, names, everything=everything)
 
-    dumps: tuple[tuple[int, bytes, Callable[[memoryview, dict[int, str]], Seen | None]], ...] = (
+    dumps: tuple[tuple[int, bytes, Callable[[bytes, dict[int, str]], Seen | None]], ...] = (
         (GET_RULE, bytes(12), rule),
         (GET_ROUTE, bytes(12), any_route),
         (GET_ADDRESS, bytes(8), address),

@@ -18,7 +18,7 @@ from ec2ident_agent.items import (
     TableName,
     diff,
     owner_test,
-    shadow,
+    shadows,
     word,
 )
 
@@ -193,9 +193,9 @@ def test_a_removal_that_would_hit_another_rule_first_is_known() -> None:
     """The kernel removes the first match, and a selector that is not named matches anything."""
     marked = Seen(RULE, OURS, ("fwmark 07000000",))
 
-    assert marked == shadow(RULE, observed(marked, Seen(RULE, OURS)))
-    assert shadow(RULE, observed(Seen(RULE, OURS), marked)) is None
-    assert shadow(RULE, observed(Seen(RULE, 3, ("fwmark 07000000",)), Seen(RULE, OURS))) is None
+    assert {RULE: marked} == shadows([RULE, OVERLAY], observed(marked, Seen(RULE, OURS)))
+    assert {} == shadows([RULE], observed(Seen(RULE, OURS), marked))
+    assert {} == shadows([RULE], observed(Seen(RULE, 3, ("fwmark 07000000",)), Seen(RULE, OURS)))
 
 
 def test_undoing_is_the_opposite() -> None:
