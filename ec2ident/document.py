@@ -29,7 +29,10 @@ def parse(raw: bytes) -> IdentityDocument:
     if len(raw) > LARGEST:
         raise MalformedError(f"document: {len(raw)} bytes (at most {LARGEST})")
     try:
-        fields = _decoder.decode(raw.decode())
+        text = raw.decode().strip(" \t\r\n")
+        fields, end = _decoder.raw_decode(text)
+        if end != len(text):
+            raise MalformedError(f"document: {len(text) - end} characters after the JSON object")
         if not isinstance(fields, dict):
             raise MalformedError(f"document: a JSON {type(fields).__name__} (an object is expected)")
         known: dict[str, Any] = {}

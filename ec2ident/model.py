@@ -35,6 +35,9 @@ class Kind(str, Enum):
     PKCS7 = "pkcs7"
     SIGNATURE = "signature"
 
+    # A kind equals its name, so it hashes as its name: in a dict either finds what the other put there.
+    __hash__ = str.__hash__
+
     def __str__(self) -> str:
         return self.value
 

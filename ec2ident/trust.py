@@ -116,8 +116,8 @@ class TrustStore:
         store = TrustStore()
         store._rows, store._keys = dict(self._rows), dict(self._keys)
         store._public_keys = self._public_keys
-        store._rows.pop((region, str(kind)), None)
-        store._keys[region, str(kind)] = TrustedKey(
+        store._rows.pop((region, kind), None)
+        store._keys[region, kind] = TrustedKey(
             partition=partition or _partition_of(region),
             region=region,
             kind=kind,
@@ -132,21 +132,20 @@ class TrustStore:
 
     def key_for(self, region: str, kind: Kind | str) -> TrustedKey:
         """The key for a region and kind. Raises UnverifiableError where none is known."""
-        cell = region, str(kind)
-        found = self._keys.get(cell)
+        found = self._keys.get((region, kind))
         if found is None:
-            row = self._rows.get(cell)
+            row = self._rows.get((region, kind))
             if row is None:
                 raise UnverifiableError(
                     f"{region}: no certificate for {kind} is known here; "
                     "add AWS's with TrustStore.with_certificate, or verify another kind"
                 )
-            found = self._keys[cell] = self._key_of(row)
+            found = self._keys[region, kind] = self._key_of(row)
         return found
 
     def regions(self, kind: Kind | str) -> tuple[str, ...]:
         """The regions that this store has a key of this kind for."""
-        return tuple(sorted(region for region, of in {**self._rows, **self._keys} if of == str(kind)))
+        return tuple(sorted(region for region, of in {**self._rows, **self._keys} if of == kind))
 
     def _key_of(self, row: _Row) -> TrustedKey:
         der = _certificate_of(_package_data(row.file))

@@ -151,16 +151,10 @@ def _signed_bytes(signed: SignedData | None, document: str | bytes | None) -> by
 
 def _check_algorithms(signed: SignedData, trusted: TrustedKey) -> None:
     digests, signatures = _ALGORITHMS[trusted.key.type]
-    for what, found, allowed in (
-        ("digest algorithm", signed.digest_algorithm, digests),
-        ("signature algorithm", signed.signature_algorithm, signatures),
-    ):
-        if found not in allowed:
-            raise VerificationError(
-                f"{what}: {found[:32].hex()} ({trusted.region} signs {trusted.kind} with {trusted.key}: "
-                f"{' or '.join(sorted(identifier.hex() for identifier in allowed))})",
-                Reason.WRONG_ALGORITHM,
-            )
+    if signed.digest_algorithm not in digests:
+        raise _wrong_algorithm("digest algorithm", signed.digest_algorithm, digests, trusted)
+    if signed.signature_algorithm not in signatures:
+        raise _wrong_algorithm("signature algorithm", signed.signature_algorithm, signatures, trusted)
     # RFC 6211: the same identifiers, the signature's with the tag [1] in place of its own.
     used = signed.digest_algorithm + b"\xa1" + signed.signature_algorithm[1:]
     if signed.algorithm_protection not in (None, used):
@@ -168,6 +162,14 @@ def _check_algorithms(signed: SignedData, trusted: TrustedKey) -> None:
             f"algorithm protection: {(signed.algorithm_protection or b'').hex()} is signed ({used.hex()} is used)",
             Reason.WRONG_ALGORITHM,
         )
+
+
+def _wrong_algorithm(what: str, found: bytes, allowed: set[bytes], trusted: TrustedKey) -> VerificationError:
+    return VerificationError(
+        f"{what}: {found[:32].hex()} ({trusted.region} signs {trusted.kind} with {trusted.key}: "
+        f"{' or '.join(sorted(identifier.hex() for identifier in allowed))})",
+        Reason.WRONG_ALGORITHM,
+    )
 
 
 def _check_digest(signed: SignedData, trusted: TrustedKey) -> None:
