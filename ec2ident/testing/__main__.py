@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import sys
@@ -51,18 +52,13 @@ def _serve(words: list[str]) -> int:
         service = _service(options)
     except ValueError as error:
         parser.error(str(error))
-    signal.signal(signal.SIGTERM, _interrupt)
-    listener = control.listen(options.control) if options.control else None
-    try:
-        with service:
-            _announce(service, options)
-            _work(service, listener)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        if listener is not None:
-            listener.close()
-            Path(options.control).unlink(missing_ok=True)
+    _hold_signals()
+    with contextlib.ExitStack() as stack:
+        if options.control:
+            stack.enter_context(control.Control(options.control, service))
+        stack.enter_context(service)
+        _announce(service, options)
+        _wait_for_signal()
     return 0
 
 
@@ -76,14 +72,18 @@ def _service(options: argparse.Namespace) -> MetadataService:
     return service
 
 
-def _work(service: MetadataService, listener: Any) -> None:
-    if listener is not None:
-        control.serve(listener, service)
-    threading.Event().wait()
+def _hold_signals() -> None:
+    """Keep what ends us until it is waited for: taken at any other moment, it could be lost in a system call."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def _wait_for_signal() -> None:
+    if hasattr(signal, "sigwait"):
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _announce(service: MetadataService, options: argparse.Namespace) -> None:

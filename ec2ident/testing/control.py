@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import stat
+import threading
 
 from ec2ident.value import as_dict
 
@@ -22,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from types import TracebackType
     from typing import Any
 
     from .service import MetadataService
@@ -92,8 +94,41 @@ VERBS: dict[str, Callable[..., Any]] = {
 }
 
 
-def listen(path: str | Path) -> socket.socket:
-    """A Unix socket that only this user may connect to. Raises OSError."""
+class Control:
+    """A Unix socket that only this user may connect to, obeyed by a thread while the context lasts. Raises OSError."""
+
+    def __init__(self, path: str | Path, service: MetadataService) -> None:
+        self.path = path
+        self._service = service
+
+    def __enter__(self) -> Control:
+        self._listener = _listener(self.path)
+        self._thread = threading.Thread(target=self._serve, name="ec2ident-testing-control", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread out of accept
+        self._thread.join(_PATIENCE)
+        self._listener.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    def _serve(self) -> None:
+        """Take orders, one connection after the other, until the listener is shut down."""
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, contextlib.suppress(OSError), connection.makefile("rwb") as stream:
+                connection.settimeout(_PATIENCE)
+                while line := stream.readline(_LONGEST_LINE):
+                    stream.write(_answer(self._service, line) + b"\n")
+                    stream.flush()
+
+
+def _listener(path: str | Path) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):  # of a service that was killed; what is no socket is not ours
             os.unlink(path)
@@ -108,17 +143,6 @@ def listen(path: str | Path) -> socket.socket:
         os.umask(before)
     listener.listen(16)
     return listener
-
-
-def serve(listener: socket.socket, service: MetadataService) -> None:
-    """Take orders, one connection after the other, until the process is told to end."""
-    while True:
-        connection, _ = listener.accept()
-        with connection, contextlib.suppress(OSError), connection.makefile("rwb") as stream:
-            connection.settimeout(_PATIENCE)
-            for line in iter(lambda: stream.readline(_LONGEST_LINE), b""):
-                stream.write(_answer(service, line) + b"\n")
-                stream.flush()
 
 
 def _answer(service: MetadataService, line: bytes) -> bytes:

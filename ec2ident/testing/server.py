@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import socket
 import struct
 import threading
@@ -79,6 +80,9 @@ class Server:
             self._thread.join()
 
     def _run(self) -> None:
+        # A signal that the kernel handed to this thread would not wake the main one, which alone acts on signals.
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGALRM})
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_until_complete(self._serve())

@@ -77,6 +77,17 @@ def test_a_process_announces_itself_and_ends_when_told(tmp_path: Path) -> None:
         assert ("us-west-2",) == store.regions(kind)
 
 
+def test_a_process_ends_also_in_the_middle_of_its_work(tmp_path: Path) -> None:
+    """A signal that comes while an order is obeyed is not lost."""
+    control = tmp_path / "control"
+    for _ in range(5):
+        with process("--control", str(control), "--quiet") as (_, service):
+            Remote(control).requests()
+            service.terminate()
+            assert 0 == service.wait(timeout=10)
+        assert not control.exists()
+
+
 def test_a_process_is_steered_through_its_control_socket(tmp_path: Path) -> None:
     """Behaviours, interfaces, tokens and requests, while it runs."""
     control = tmp_path / "control"
