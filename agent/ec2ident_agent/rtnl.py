@@ -250,7 +250,7 @@ def route(payload: bytes, names: dict[int, str], *, everything: bool = False) ->
     device = number(found.get(4, b""))
     item = Route(
         text(family, found[1], length) if 1 in found else DEFAULT[version],
-        names.get(device, f"if{device}") if device else "",
+        (names.get(device) or f"if{device}") if device else "",
         number(found[15]) if 15 in found else header_table,
         text(family, found[5]) if 5 in found else "",
         number(found.get(6, b"")),
@@ -291,7 +291,7 @@ def address(payload: bytes, names: dict[int, str]) -> Seen | None:
     # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL our own; IPv6 without a peer has the first only.
     own = found.get(2) or found[1]
     label = found.get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
-    device = names.get(index, f"if{index}")
+    device = names.get(index) or f"if{index}"
     extra = (f"peer {text(family, found[1])}",) if 1 in found and found[1] != own else ()
     item = Address(device, text(family, own, length), "" if label == device else label)
     return Seen(item, found[11][0] if 11 in found else None, extra)

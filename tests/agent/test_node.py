@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent import cli
+from ec2ident_agent.netlink import NetlinkKernel
 
 from .conftest import Agent, ip, plug, snapshot
 
@@ -463,3 +465,29 @@ def as_nobody(agent: Agent, *words: str) -> tuple[int, str]:
             os._exit(99)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status), log.read_text()
+
+
+@pytest.mark.parametrize("name", ["a'b$(x)", 'q";x', "ä", "e\udcff1", "-x", "eth0.100"])
+def test_an_odd_name_is_a_name(agent: Agent, name: str) -> None:
+    """The kernel takes nearly any bytes: laid, shown, and taken off as under any other name."""
+    ip("link add", "odd0", "type veth peer name", "odd1")
+    subprocess.run(["ip", "link", "set", "dev", "odd0", "name", name], check=True, timeout=30)
+    subprocess.run(["ip", "link", "set", "dev", name, "up"], check=True, timeout=30)
+    agent.write("")
+    before = rules_and_addresses()
+
+    assert 0 == agent("overlay", "add", "192.168.10.30", f"--device={name}", f"--label={name}:1")
+    assert 0 == agent("status")
+    assert 0 == agent("apply", "--overlay=192.168.10.31", f"--device={name}")
+    assert before != rules_and_addresses()
+
+    assert 0 == agent("revert", "--all")
+    assert before == rules_and_addresses()
+
+
+def rules_and_addresses() -> list[str]:
+    kernel = NetlinkKernel()
+    try:
+        return [str(seen) for seen in kernel.observe().seen if not str(seen).startswith("fe80")]
+    finally:
+        kernel.close()
