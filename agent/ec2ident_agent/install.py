@@ -16,6 +16,7 @@ import sys
 from ec2ident.value import Value
 
 from .errors import AgentError, ConfigError, RefusedError
+from .journal import Journal
 from .layout import CONFIG, HOME, INTERFACES, STATE, Request, advice, check, detect, wanted
 from .tree import Directory, File, Link, Tree, beside_name
 
@@ -110,6 +111,8 @@ def command(options: Options, say: Say, log: Say) -> int:
         say(str(step))
     for note in plan.notes:
         log(f"ec2ident-agent: {note}")
+    if options.verb == "uninstall" and run and os.path.exists(Journal(options.get("--state-dir", STATE)).path):
+        log("ec2ident-agent: what was applied is still there; ec2ident-agent revert --all takes it off")
     return RefusedError.exit if plan.refused else 0
 
 
