@@ -23,10 +23,10 @@ _CHUNKS = bytes.fromhex("2480")  # OCTET STRING, constructed
 _END_OF_CONTENTS = bytes(2)
 _VERSION_1 = bytes.fromhex("020101")
 
-# Types of attributes, and the content type that is signed, as they stand: tag, length, value.
+# Types of attributes, as they stand: tag, length, value.
 _OID_OCTETS = 11
-#: A SET header of two octets, and up to 127 after it.
-_LONGEST_VALUE = 129
+#: A SET with an empty element, and one with 127 octets after its header.
+_SHORTEST_VALUE, _LONGEST_VALUE = 4, 129
 _CONTENT_TYPE = bytes.fromhex("06092a864886f70d010903")
 _MESSAGE_DIGEST = bytes.fromhex("06092a864886f70d010904")
 _SIGNING_TIME = bytes.fromhex("06092a864886f70d010905")
@@ -37,7 +37,8 @@ _NAMES = {
     _SIGNING_TIME: "signing time",
     _ALGORITHM_PROTECTION: "algorithm protection",
 }
-_DATA = bytes.fromhex("2a864886f70d010701")
+#: What the content type must be: a SET of one, data.
+_ONLY_DATA = bytes.fromhex("310b 06092a864886f70d010701")
 
 
 class SignedData(Value):
@@ -108,22 +109,29 @@ def _signer(reader: Reader, content: bytes) -> SignedData:
         raise MalformedError("CMS: unsigned attributes (AWS has none)")
 
     attributes = _attributes(signed_attributes)
-    _, content_type = _one(attributes, _CONTENT_TYPE, ber.OID)
-    if content_type != _DATA:
-        raise MalformedError(f"CMS: signed content type is {content_type.hex()} (expected {_DATA.hex()}, data)")
+    content_type = attributes.get(_CONTENT_TYPE)
+    if content_type != _ONLY_DATA:
+        raise MalformedError(f"CMS: signed content type is {(content_type or b'').hex()} (expected {_ONLY_DATA.hex()})")
     protection = None
     if _ALGORITHM_PROTECTION in attributes:
-        _, protection = _one(attributes, _ALGORITHM_PROTECTION, ber.SEQUENCE)
+        protection = _one(attributes, _ALGORITHM_PROTECTION, ber.SEQUENCE)
     return SignedData(
         content=content,
         digest_algorithm=digest_algorithm,
         signature_algorithm=signature_algorithm,
         signed_attributes=signed_attributes,
-        message_digest=_one(attributes, _MESSAGE_DIGEST, ber.OCTET_STRING)[1],
-        signing_time=ber.time(*_one(attributes, _SIGNING_TIME, ber.UTC_TIME, ber.GENERALIZED_TIME)),
+        message_digest=_one(attributes, _MESSAGE_DIGEST, ber.OCTET_STRING),
+        signing_time=_signing_time(attributes),
         algorithm_protection=protection,
         signature=signature,
     )
+
+
+def _signing_time(attributes: dict[bytes, bytes]) -> datetime:
+    """UTCTime, which ends with 2049, or GeneralizedTime (RFC 5652 11.3)."""
+    later = attributes.get(_SIGNING_TIME, b"")[2:3] == bytes((ber.GENERALIZED_TIME,))
+    tag = ber.GENERALIZED_TIME if later else ber.UTC_TIME
+    return ber.time(tag, _one(attributes, _SIGNING_TIME, tag))
 
 
 def _attributes(encoded: bytes) -> dict[bytes, bytes]:
@@ -143,14 +151,14 @@ def _attributes(encoded: bytes) -> dict[bytes, bytes]:
     return found
 
 
-def _one(attributes: dict[bytes, bytes], oid: bytes, *tags: int) -> tuple[int, bytes]:
-    """Tag and contents of the one value of an attribute that must be there.
+def _one(attributes: dict[bytes, bytes], oid: bytes, tag: int) -> bytes:
+    """The contents of the one value of an attribute that must be there.
 
     None is as long as 128 octets, so DER has one way to write them, and it is compared rather than parsed: a SET of one
-    element with one of these tags.
+    element with this tag.
     """
     values = attributes.get(oid, b"")
-    tag, size = values[2] if len(values) > 3 else 0, len(values)
-    if tag not in tags or size > _LONGEST_VALUE or values[:4] != bytes((ber.SET, size - 2, tag, size - 4)):
+    size = len(values)
+    if not _SHORTEST_VALUE <= size <= _LONGEST_VALUE or values[:4] != bytes((ber.SET, size - 2, tag, size - 4)):
         raise MalformedError(f"CMS: {_NAMES[oid]} is {values[:32].hex() or 'missing'} (expected one value)")
-    return tag, values[4:]
+    return values[4:]

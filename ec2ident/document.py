@@ -7,7 +7,7 @@ refused: duplicate names, NaN, bytes that are not UTF-8. Fields that AWS may add
 from __future__ import annotations
 
 from datetime import datetime
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from json import JSONDecoder
 
 from .errors import MalformedError
@@ -15,7 +15,6 @@ from .model import IdentityDocument
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv6Address
     from typing import Any, Callable
 
 #: Real documents have 422 to 503 bytes.
@@ -116,12 +115,11 @@ def _address(name: str, value: object) -> IPv4Address | IPv6Address | None:
     """What EC2 writes for an instance without IPv4 is not published: null and an empty string both say none."""
     if value is None or value == "":
         return None
+    text = _text(name, value)
     try:
-        return ip_address(_text(name, value))
-    except MalformedError:
-        raise
+        return IPv6Address(text) if ":" in text else IPv4Address(text)
     except ValueError as error:
-        raise MalformedError(f"document: {name} is {_short(value)} (an IP address is expected)") from error
+        raise MalformedError(f"document: {name} is {_short(text)} (an IP address is expected)") from error
 
 
 def _optional(name: str, value: object) -> str | None:
