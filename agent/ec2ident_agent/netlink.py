@@ -182,12 +182,14 @@ def _route(item: Route, index: int, verb: str) -> Any:
 def _address(item: Address, index: int, verb: str) -> Any:
     address, length = _split(item.address)
     six = ":" in address
+    # As bytes: pyroute2 counts a text's characters and sends as many bytes.
+    label = item.label.encode("utf-8", "surrogateescape") if verb == "add" and not six else b""
     fields = {"family": _family(address), "prefixlen": length, "index": index, "flags": 0, "scope": UNIVERSE}
     attributes = (
         ("IFA_LOCAL", address),
         ("IFA_ADDRESS", address),
         # A rename of the device rewrites labels, so a removal names the address alone.
-        ("IFA_LABEL", item.label if item.label and not six and verb == "add" else None),
+        ("IFA_LABEL", label or None),
         ("IFA_FLAGS", NODAD if six and verb == "add" else None),
         ("IFA_PROTO", OURS if verb == "add" else None),
     )

@@ -203,11 +203,7 @@ def check_label(overlay: Overlay) -> None:
         raise ConfigError(f"{overlay.owner}: label {label!r}: an IPv6 address has no label")
     if len(label.encode("utf-8", "surrogateescape")) > 15:
         raise ConfigError(f"{overlay.owner}: label {label!r} is longer than 15 characters, the device's name included")
-    if (
-        not label.startswith(f"{device}:")
-        or label == f"{device}:"
-        or any(c.isspace() or not c.isprintable() for c in label)
-    ):
+    if not label.startswith(f"{device}:") or label == f"{device}:" or any(c.isspace() or c < " " for c in label):
         raise ConfigError(f"{overlay.owner}: label {label!r} does not begin with its device: {device}:NAME")
 
 
