@@ -33,9 +33,11 @@ class Dhcp:
         self._inside = ExitStack()
 
     def __enter__(self) -> Dhcp:
-        self._inside.enter_context(self._machine)
-        self._machine.start("dnsmasq", *self._options(), log="dnsmasq")
-        wait_until(lambda: "started" in self.log(), "dnsmasq runs")
+        with ExitStack() as until_it_runs:
+            until_it_runs.enter_context(self._machine)
+            self._machine.start("dnsmasq", *self._options(), log="dnsmasq")
+            wait_until(lambda: "started" in self.log(), "dnsmasq runs")
+            self._inside = until_it_runs.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .namespace import LabError, Namespace
 
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import IO, Any
+    from typing import Any
 
 #: The first process inside. It tells its number outside, mounts, says so, and lives as long as its standard input:
 #: when this Python ends, however it ends, the pipe closes, and the kernel ends everybody in the process namespace.
@@ -107,7 +107,7 @@ class Enclosure:
 
     def start(self, *argv: str, log: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a daemon inside, in the foreground, with all that it says in a file inside (`/run/NAME.log`)."""
-        with self._open(f"/run/{log}.log", "a") as output:
+        with self.path(f"/run/{log}.log").open("a", encoding="utf-8") as output:
             process = subprocess.Popen(
                 self.command(*argv),
                 env={**ENVIRONMENT, **(env or {})},
@@ -134,8 +134,32 @@ class Enclosure:
     # Files, by their path inside
 
     def path(self, inside: str) -> Path:
-        """Where this process finds a file of the inside, links that are absolute not followed."""
-        return Path(f"/proc/{self._pid}/root", inside.lstrip("/"))
+        """Where this process finds a file of the inside. Links are followed as inside, so they never lead out of it.
+
+        Raises LabError where links go round in a circle.
+        """
+        found, left = PurePosixPath("/"), list(reversed(PurePosixPath("/", inside).parts))
+        for _ in range(256):
+            if not left:
+                return self._outside(found)
+            part = left.pop()
+            if part == "/":
+                found = PurePosixPath("/")
+            elif part == "..":
+                found = found.parent
+            elif (link := self._outside(found / part)).is_symlink():
+                left += reversed(PurePosixPath(os.readlink(link)).parts)
+            else:
+                found /= part
+        raise LabError(f"{inside}: too many links")
+
+    def _outside(self, inside: PurePosixPath) -> Path:
+        return Path(f"/proc/{self._pid}/root{inside}")
+
+    def make_directories(self, *inside: str) -> None:
+        """Make directories inside, with those on the way; those that are there are left as they are."""
+        for each in inside:
+            self.path(each).mkdir(mode=0o755, parents=True, exist_ok=True)
 
     def write(self, inside: str, text: str, mode: int = 0o644) -> None:
         """Write a file inside; directories that lack are made."""
@@ -148,9 +172,6 @@ class Enclosure:
         """What a file inside holds; nothing while it is not there."""
         path = self.path(inside)
         return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-
-    def _open(self, inside: str, mode: str) -> IO[str]:
-        return self.path(inside).open(mode, encoding="utf-8")
 
 
 def _children(pid: int) -> list[int]:

@@ -138,10 +138,16 @@ class Namespace:
             os.close(home)
 
     def sysctl(self, settings: dict[str, object]) -> None:
-        """Set kernel parameters by their path under /proc/sys/net, in order: `sysctl({"ipv4/ip_forward": 1})`."""
+        """Set kernel parameters by their path under /proc/sys/net, in order: `sysctl({"ipv4/ip_forward": 1})`.
+
+        Raises LabError for one that this kernel does not have, which is IPv6 where it was switched off at boot.
+        """
         with self.entered():
             for path, value in settings.items():
-                Path("/proc/sys/net", path).write_text(f"{value}\n", encoding="ascii")
+                try:
+                    Path("/proc/sys/net", path).write_text(f"{value}\n", encoding="ascii")
+                except FileNotFoundError:
+                    raise LabError(f"{path}: this kernel has no such parameter") from None
 
     def snapshot(self) -> str:
         """Every rule, route and address of both families as text, for a byte-equal comparison.

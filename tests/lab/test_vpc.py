@@ -284,6 +284,15 @@ def test_the_metadata_addresses_are_reached_from_the_node(vpc: Vpc) -> None:
         assert all(ask(vpc.node, address) for address in METADATA)
 
 
+@pytest.mark.parametrize("subnet", [0, 1, 3])
+def test_a_neighbour_asks_from_inside(vpc: Vpc, subnet: int) -> None:
+    """The first interface answers machines in its own subnet and in others, over both families."""
+    neighbour, eth0 = vpc.neighbour(subnet), vpc.enis["eth0"]
+
+    assert neighbour.ask(eth0.address) == (subnet != 1)
+    assert neighbour.ask(eth0.address6)
+
+
 def from_metadata(vpc: Vpc, path: str) -> str:
     """What the service tells a plain HTTP client in the node, with a token as IMDSv2 wants it."""
     with vpc.node.entered():
@@ -379,6 +388,17 @@ def test_an_ordinary_user_has_it_too(everybodys: Path) -> None:
     done = as_nobody(everybodys)
 
     assert (done.stdout, done.stderr) == ("True False\n", "")
+
+
+def test_an_isolated_script_leaves_nothing_even_when_it_is_killed(everybodys: Path) -> None:
+    """As root too: the names of its namespaces are on a /run of its own."""
+    die = "    print(vpc.node.name, flush=True)\n    import os\n    os.kill(os.getpid(), 9)\n"
+    (everybodys / "try.py").write_text(_TRY + die, encoding="utf-8")
+    done = subprocess.run([sys.executable, "try.py"], cwd=everybodys, capture_output=True, text=True, timeout=60)
+
+    answers, name = done.stdout.splitlines()
+    assert (done.returncode, answers, done.stderr) == (-9, "True False", "")
+    assert not Namespace(name).path.exists()
 
 
 def test_a_machine_that_forbids_it_gets_one_clear_message(everybodys: Path) -> None:

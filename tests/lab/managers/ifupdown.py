@@ -52,9 +52,8 @@ class Ifupdown(WithoutDaemon):
             for number, eni in enumerate(self.dhcp.known[:: len(HOSTS)])
         ]
         self.machine.write("/etc/network/interfaces", _INTERFACES.format(stanzas="".join(stanzas)))
-        for phase in ("if-pre-up.d", "if-up.d", "if-down.d", "if-post-down.d"):
-            self.machine.path(f"/etc/network/{phase}").mkdir(parents=True, exist_ok=True)
-        self.machine.path("/var/lib/dhcp").mkdir(parents=True, exist_ok=True)
+        phases = ("pre-up", "up", "down", "post-down")
+        self.machine.make_directories("/var/lib/dhcp", *(f"/etc/network/if-{phase}.d" for phase in phases))
 
     def begin(self) -> None:
         self.machine.read("ifup", "lo")

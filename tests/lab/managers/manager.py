@@ -38,15 +38,13 @@ class Manager:
         self._inside = ExitStack()
 
     def __enter__(self) -> Self:
-        try:
-            self._inside.enter_context(self.dhcp)
-            self._inside.enter_context(self.machine)
+        with ExitStack() as until_it_runs:
+            until_it_runs.enter_context(self.dhcp)
+            until_it_runs.enter_context(self.machine)
             self.prepare()
             self.begin()
             self.up("eth0")
-        except BaseException:
-            self._inside.close()
-            raise
+            self._inside = until_it_runs.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
@@ -172,7 +170,7 @@ _BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuratio
 
 def start_bus(machine: Enclosure) -> None:
     """Start a D-Bus system bus inside, and wait until it listens."""
-    machine.path("/run/dbus").mkdir(exist_ok=True)
+    machine.make_directories("/run/dbus")
     machine.write("/run/dbus.conf", _BUS)
     machine.start("dbus-daemon", "--config-file=/run/dbus.conf", "--nofork", "--nopidfile", log="dbus")
     wait_until(lambda: machine.path("/run/dbus/system_bus_socket").exists(), "the system bus listens")

@@ -32,8 +32,7 @@ class Networkd(Manager):
     events = ("renew_lease", "reload", "reconfigure", "link_flap", "restart")
 
     def prepare(self) -> None:
-        for directory in _DIRECTORIES:
-            self.machine.path(f"/run/systemd/{directory}").mkdir(parents=True, exist_ok=True)
+        self.machine.make_directories(*(f"/run/systemd/{each}" for each in _DIRECTORIES))
         self._give_to_networkd()
         for number in range(5):
             text = _NETWORK.format(name=f"eth{number}", metric=512 + number)

@@ -52,11 +52,9 @@ class NetworkManager(Manager):
     events = ("renew_lease", "reapply", "modify", "connection_up", "link_flap", "restart")
 
     def prepare(self) -> None:
-        for directory in ("NetworkManager", "udev/data"):
-            self.machine.path(f"/run/{directory}").mkdir(parents=True, exist_ok=True)
+        self.machine.make_directories("/run/NetworkManager", "/run/udev/data", "/var/lib/NetworkManager")
         # The package's own dispatcher script runs what is in if-up.d and the like, and expects the directories.
-        for directory in ("var/lib/NetworkManager", *(f"etc/network/if-{each}.d" for each in _PHASES)):
-            self.machine.path(directory).mkdir(parents=True, exist_ok=True)
+        self.machine.make_directories(*(f"/etc/network/if-{each}.d" for each in _PHASES))
         self.machine.write("/etc/NetworkManager/NetworkManager.conf", _CONFIGURATION)
         for number in range(5):
             profile = _PROFILE.format(name=f"eth{number}", metric=512 + number)

@@ -50,8 +50,7 @@ class Wicked(WithoutDaemon):
     hooks = "/etc/sysconfig/network/scripts"
 
     def prepare(self) -> None:
-        for directory in (self.hooks, "/etc/wicked/scripts"):
-            self.machine.path(directory).mkdir(parents=True, exist_ok=True)
+        self.machine.make_directories(self.hooks, "/etc/wicked/scripts")
         self.machine.write("/usr/local/lib/dispatch", _DISPATCH, 0o755)
         for number in range(5):
             self.ifcfg(f"eth{number}")
