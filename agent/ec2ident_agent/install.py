@@ -1,8 +1,8 @@
 """Lay the hooks, units and names that a node needs, and take exactly those away again.
 
-A manifest says what is ours: it is written before anything is laid and removed
-after everything is gone, so that an uninstall is exact even after SIGKILL at any step. What is not in the manifest is
-not ours and stays, however much it looks like ours; what is in it and was changed since is the administrator's.
+A manifest says what is ours: it is written before anything is laid and removed after everything is gone, so that an
+uninstall is exact even after SIGKILL at any step. What is not in the manifest is not ours and stays, however much it
+looks like ours; what is in it and was changed since is the administrator's.
 
 The manifest lies in /etc beside what it describes, because images carry /etc and often not /var.
 """

@@ -51,6 +51,7 @@ class Manager(Value):
     unless: str = ""
 
 
+_DISPATCHER = "/etc/NetworkManager/dispatcher.d/90-ec2ident"
 _LOCAL = f'add the line  [ ! -x {HOOK} ] || {HOOK} network-scripts "$1" '
 _UNITS = "/etc/systemd/system"
 _WANTS = f"{_UNITS}/multi-user.target.wants"
@@ -82,7 +83,7 @@ ROWS: Mapping[str, Manager] = {
         ("/etc/NetworkManager", "/usr/lib/NetworkManager", "/usr/sbin/NetworkManager"),
         # Regular files of root that nobody else can write, or NetworkManager does not run them.
         (
-            Row("/etc/NetworkManager/dispatcher.d/90-ec2ident", "networkmanager"),
+            Row(_DISPATCHER, "networkmanager"),
             Row("/etc/NetworkManager/dispatcher.d/pre-down.d/90-ec2ident", "networkmanager"),
         ),
     ),
@@ -214,6 +215,7 @@ def render(source: str, request: Request, tree: Tree) -> bytes:
     escapes = [path for path in ROWS["udev"].marks if tree.exists(path)] or [ROWS["udev"].marks[0]]
     values = {
         "HOOK": HOOK,
+        "DISPATCHER": _DISPATCHER,
         "ESCAPE": escapes[0],
         "PROGRAM": shlex.quote(request.program),
         "CONFIG": shlex.quote(request.config),

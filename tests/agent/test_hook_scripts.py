@@ -187,6 +187,22 @@ def test_ifupdown_says_which_directory_called(node: Node) -> None:
     assert ["ifupdown eth1 if-up.d", "ifupdown eth1 if-down.d", "ifupdown eth1 if-post-down.d"] == node.calls
 
 
+def test_ifupdown_s_scripts_leave_networkmanager_s_events_to_its_own_hook(node: Node) -> None:
+    """Debian's NetworkManager runs if-up.d as well. Where our hook of its own is not laid, this is the only call."""
+    dispatcher = node.path / "90-ec2ident"
+    text = (node.path / "ifupdown").read_text().replace("/etc/NetworkManager/dispatcher.d/90-ec2ident", str(dispatcher))
+    node.lay("if-up.d/ec2ident", text)
+
+    node.run("if-up.d/ec2ident", IFACE="eth1", METHOD="NetworkManager", ADDRFAM="inet")
+    assert ["ifupdown eth1 if-up.d"] == node.calls
+
+    node.lay("90-ec2ident", "#!/bin/sh\n")
+    node.run("if-up.d/ec2ident", IFACE="eth1", METHOD="NetworkManager", ADDRFAM="inet")
+    assert ["ifupdown eth1 if-up.d"] == node.calls
+    node.run("if-up.d/ec2ident", IFACE="eth1", METHOD="static", ADDRFAM="inet")
+    assert ["ifupdown eth1 if-up.d"] * 2 == node.calls
+
+
 @pytest.mark.parametrize("comm", ["ifup", "ifdown"])
 def test_ifupdown_calls_once_for_an_interface_and_not_for_each_family(node: Node, comm: str) -> None:
     """Both families' calls come from one process; the next ifup is another one. Foreign interfaces leave no trace."""
