@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HOME = {
+    "detect": "detection",
+    "is_ec2": "detection",
+    "prove": "detection",
     "Ec2IdentError": "errors",
     "FirmwareError": "errors",
     "ImdsError": "errors",
@@ -24,6 +27,7 @@ _HOME = {
     "Kind": "model",
     "Level": "model",
     "Reason": "model",
+    "Verdict": "model",
     "Partition": "partitions",
     "Policy": "policy",
     "TrustStore": "trust",

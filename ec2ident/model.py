@@ -57,6 +57,7 @@ class Reason(str, Enum):
     ONE_HINT = "one-hint"
     OTHER_VENDOR = "other-vendor"
     OTHER_CLOUD = "other-cloud"
+    CONTRADICTION = "contradiction"
     SUSPECT = "suspect"
     NETWORK_DISABLED = "network-disabled"
 
@@ -82,6 +83,7 @@ class Reason(str, Enum):
     WRONG_KEY = "wrong-key"
     DOCUMENT_DIFFERS = "document-differs"
     WRONG_MACHINE = "wrong-machine"
+    NOT_BOUND = "not-bound"
     NOT_ALLOWED = "not-allowed"
     TOO_OLD = "too-old"
     UNVERIFIABLE = "unverifiable"
@@ -153,9 +155,93 @@ class Identity(Value):
     def __init__(self) -> None:
         raise TypeError("an Identity is what ec2ident.verify returns: it cannot be made by hand")
 
+    def to_dict(self) -> dict[str, object]:
+        """The identity as JSON has it: times in ISO 8601, the document's fields by their names here."""
+        document = self.document
+        return {
+            "kind": self.kind.value,
+            "legacy": self.legacy,
+            "region": self.region,
+            "partition": self.partition,
+            "signed_at": None if self.signed_at is None else self.signed_at.isoformat(),
+            "key_sha256": self.key_sha256,
+            "warnings": list(self.warnings),
+            "document": {
+                name: _plain(getattr(document, name)) for name in document._fields if name not in ("raw", "extra")
+            },
+        }
+
     @classmethod
     def _proven(cls, **fields: object) -> Identity:
         """For `verify` alone, when every step of the proof is done."""
         identity = cls.__new__(cls)
         identity.__dict__.update(fields)
         return identity
+
+
+def _plain(value: object) -> object:
+    """A field as JSON has it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return value if value is None or isinstance(value, str) else getattr(value, "isoformat", value.__str__)()
+
+
+class Verdict(Value):
+    """The answer to "is this machine EC2?", with all that led to it. True in an `if` only when the answer is yes."""
+
+    level: Level
+    reason: Reason
+    #: One sentence for a person: what was seen, and what that means.
+    because: str
+    #: The level that was asked for.
+    wanted: Level
+    #: Is a higher level neither shown nor ruled out? Then "no" would be more than anybody knows.
+    open: bool = False
+    facts: tuple[Fact, ...] = ()
+    #: What was proven, at PROOF and BOUND.
+    identity: Identity | None = None
+    #: Seconds that it took.
+    elapsed: float = 0.0
+
+    @property
+    def answer(self) -> str:
+        """`yes`, `no`, `unknown` (could not tell) or `suspect` (somebody lies)."""
+        if self.reason in (Reason.SUSPECT, Reason.WRONG_MACHINE):
+            return "suspect"
+        if self.level >= self.wanted:
+            return "yes"
+        return "unknown" if self.open else "no"
+
+    def __bool__(self) -> bool:
+        return self.answer == "yes"
+
+    def explain(self) -> str:
+        """The answer, the reason and every fact, for a person to read."""
+        width = max((len(fact.name) for fact in self.facts), default=0)
+        lines = [
+            f"{self.answer}: {self.because}",
+            f"level {self.level.name.lower()} ({self.wanted.name.lower()} was asked for), reason {self.reason}",
+        ]
+        for fact in self.facts:
+            value = repr(fact.value) if fact.value is not None else f"unknown: {fact.unknown}" if fact.unknown else "-"
+            lines.append(f"  {fact.name:{width}}  {value}" + (f"  [{fact.source}]" if fact.source else ""))
+        if self.identity is not None:
+            lines += [f"  note: {warning}" for warning in self.identity.warnings]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, object]:
+        """The verdict as JSON has it. Keys are only ever added; `schema` changes if one ever means something else."""
+        return {
+            "schema": 1,
+            "answer": self.answer,
+            "level": self.level.name.lower(),
+            "wanted": self.wanted.name.lower(),
+            "reason": self.reason.value,
+            "because": self.because,
+            "facts": [
+                {"name": fact.name, "value": fact.value, "source": fact.source, "unknown": fact.unknown}
+                for fact in self.facts
+            ],
+            "identity": None if self.identity is None else self.identity.to_dict(),
+            "elapsed": round(self.elapsed, 6),
+        }

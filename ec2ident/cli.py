@@ -1,0 +1,266 @@
+"""The command `ec2ident`: ask this machine, verify a document, save evidence, name endpoints.
+
+Results go to standard output, trouble to standard error. Exit codes: 0 yes, 1 no, 2 usage, 3 could not tell, 4 suspect.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .errors import Ec2IdentError, MalformedError, UnknownNameError, UnverifiableError, VerificationError
+from .model import Kind, Level
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from .model import Identity
+
+#: Seconds that the question may take where nobody says otherwise.
+TIMEOUT = 1.0
+
+YES, NO, USAGE, UNKNOWN, SUSPECT = range(5)
+_CODES = {"yes": YES, "no": NO, "unknown": UNKNOWN, "suspect": SUSPECT}
+
+_EPILOG = "exit codes: 0 yes, 1 no, 2 usage, 3 could not tell, 4 suspect"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code. Bad input is one line on standard error, never a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if not arguments:
+            # The plain question does not pay for importing argparse, a third of all that it would take.
+            return _show(Level.CLAIM, TIMEOUT)
+        options = _options(arguments)
+        code = int(options.run(options))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain about it at exit.
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNKNOWN
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        return _trouble(f"{error.filename or options.verb}: {error.strerror}", USAGE)
+    except Ec2IdentError as error:
+        return _trouble(str(error), UNKNOWN)
+    return code
+
+
+def show(options: argparse.Namespace) -> int:
+    """Is this machine EC2?"""
+    return _show(options.level, options.timeout, options.network, options.json, options.explain)
+
+
+def _show(level: Level, timeout: float, network: bool = True, json: bool = False, explain: bool = False) -> int:
+    from .detection import detect
+
+    verdict = detect(level, timeout, network=network)
+    if json:
+        _print_json(verdict.to_dict())
+    elif explain:
+        print(verdict.explain())
+    else:
+        print(f"{verdict.answer}: {verdict.because}")
+    return _CODES[verdict.answer]
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Did AWS sign this document?"""
+    from .saved import load
+    from .verification import verify as prove
+
+    saved = load(options.files, kind=options.kind, document=options.document)
+    if not saved.items:
+        return _trouble("verify: no signature among the files; give rsa2048, pkcs7, or signature and document", USAGE)
+    if Kind.SIGNATURE in saved.items and saved.document is None:
+        return _trouble("verify: the kind signature needs the document too; add its file, or --document FILE", USAGE)
+    worst, proven = YES, []
+    for kind in [kind for kind in Kind if kind in saved.items]:
+        try:
+            proven.append(prove(saved.items[kind], kind=kind, document=saved.document))
+        except VerificationError as error:
+            worst = NO
+            _trouble(f"{kind}: {error}", NO)
+        except (UnverifiableError, MalformedError) as error:
+            worst = worst or UNKNOWN
+            _trouble(f"{kind}: {error}", UNKNOWN)
+    if options.json:
+        _print_json([identity.to_dict() for identity in proven])
+    else:
+        for identity in proven:
+            _print_identity(identity)
+    return worst
+
+
+def evidence(options: argparse.Namespace) -> int:
+    """What to carry to another machine: the facts, and the identity items. No token, no credential."""
+    from .detection import detect
+    from .imds import Imds
+    from .saved import save
+
+    verdict = detect(Level.BOUND, options.timeout, network=options.network)
+    contents: dict[str, bytes] = {}
+    if options.network and verdict.level > Level.NONE:
+        imds = Imds(options.timeout)
+        for name in ("document", *(kind.value for kind in Kind)):
+            item = imds.identity_item(name)
+            if item is not None:
+                contents[name] = item
+    contents["evidence.json"] = _json(verdict.to_dict()).encode() + b"\n"
+    for path in save(options.save, contents):
+        print(path)
+    if "rsa2048" not in contents:
+        _trouble(f"without a signed document: {verdict.because}", UNKNOWN)
+        return UNKNOWN
+    return YES
+
+
+def region(options: argparse.Namespace) -> int:
+    """The partition of a region, and where its services listen."""
+    from .partitions import Partition
+
+    try:
+        partition = Partition.of(options.name)
+        services = options.service or ["ec2", "route53", "sts", "s3"]
+        endpoints = {service: partition.endpoint(service, options.name) for service in services}
+    except UnknownNameError as error:
+        return _trouble(str(error), USAGE)
+    if options.json:
+        _print_json(
+            {
+                "region": options.name,
+                "partition": partition.name,
+                "dns_suffix": partition.dns_suffix,
+                "known": options.name in partition.regions,
+                "endpoints": endpoints,
+            }
+        )
+        return YES
+    rows = {"region": options.name, "partition": partition.name, "DNS suffix": partition.dns_suffix, **endpoints}
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:{width}}  {value}")
+    if options.name not in partition.regions:
+        print(f"{options.name} is not a region known to this version; it has the form of one of {partition.name}")
+    return YES
+
+
+def _print_identity(identity: Identity) -> None:
+    document = identity.document
+    signed = f", signed {identity.signed_at:%Y-%m-%dT%H:%M:%SZ}" if identity.signed_at else ""
+    print(f"{identity.kind}: signed by AWS for {identity.region} ({identity.partition}){signed}")
+    print(
+        f"  instance {document.instance_id} ({document.instance_type}, {document.image_id}) of account "
+        f"{document.account_id}, started {document.pending_time:%Y-%m-%dT%H:%M:%SZ}"
+    )
+    for warning in identity.warnings:
+        print(f"  note: {warning}")
+
+
+def _print_json(value: object) -> None:
+    print(_json(value))
+
+
+def _json(value: object) -> str:
+    import json
+
+    return json.dumps(value, indent=2)
+
+
+def _trouble(text: str, code: int) -> int:
+    print(f"ec2ident: {text}", file=sys.stderr)
+    return code
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3600:
+        from argparse import ArgumentTypeError
+
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to 3600")
+    return seconds
+
+
+def _level(text: str) -> Level:
+    try:
+        level = Level[text.upper()]
+    except KeyError:
+        level = Level.NONE
+    if not level:
+        from argparse import ArgumentTypeError
+
+        raise ArgumentTypeError(f"{text!r} is none of {', '.join(one.name.lower() for one in Level if one)}")
+    return level
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    if arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version"):
+        arguments = ["show", *arguments]
+    return _parser().parse_args(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=_EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"ec2ident {_version()}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+
+    one = verbs.add_parser("show", help="is this machine EC2? (the default)", epilog=_EPILOG)
+    one.set_defaults(run=show)
+    one.add_argument(
+        "--level", type=_level, default=Level.CLAIM, help="how sure: hint, claim (default), document, proof, bound"
+    )
+    _add_time(one, TIMEOUT)
+    form = one.add_mutually_exclusive_group()
+    form.add_argument("--explain", action="store_true", help="with every fact")
+    form.add_argument("--json", action="store_true", help="for a program")
+
+    one = verbs.add_parser("verify", help="did AWS sign this document? (offline)", epilog=_EPILOG)
+    one.set_defaults(run=verify)
+    one.add_argument("files", nargs="+", metavar="FILE", help="files, a directory of them, or - for standard input")
+    one.add_argument(
+        "--kind", type=Kind, choices=list(Kind), help="what the files are, where neither name nor content tells"
+    )
+    one.add_argument("--document", metavar="FILE", help="the document that belongs to a signature")
+    one.add_argument("--json", action="store_true", help="for a program")
+
+    one = verbs.add_parser("evidence", help="save what another machine can verify", epilog=_EPILOG)
+    one.set_defaults(run=evidence)
+    one.add_argument("--save", metavar="DIR", required=True, help="the directory to write to")
+    _add_time(one, 3.0)
+
+    one = verbs.add_parser("region", help="a region's partition and endpoints", epilog=_EPILOG)
+    one.set_defaults(run=region)
+    one.add_argument("name", metavar="NAME", help="such as cn-north-1")
+    one.add_argument("service", nargs="*", metavar="SERVICE", help="such as ec2; several are fine")
+    one.add_argument("--json", action="store_true", help="for a program")
+    return parser
+
+
+def _add_time(parser: argparse.ArgumentParser, default: float) -> None:
+    parser.add_argument("--timeout", type=_seconds, default=default, metavar="S", help=f"seconds (default {default:g})")
+    parser.add_argument("--no-network", dest="network", action="store_false", help="ask nobody")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("ec2ident")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
