@@ -257,7 +257,8 @@ class MetadataService:
         """The identity items; signed once for each instance, as EC2's are once for each launch."""
         key = (instance, authority is self._stranger)
         if key not in self._signed:
-            self._signed = {**self._signed, key: identity.items(instance, authority)}
+            current = {known: items for known, items in self._signed.items() if known[0] == instance}
+            self._signed = {**current, key: identity.items(instance, authority)}
         return self._signed[key]
 
     def _remember(self, request: wire.Request, reply: Reply, now: float) -> None:

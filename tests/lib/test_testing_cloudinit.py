@@ -116,6 +116,8 @@ class CloudInit:
 
 @pytest.fixture(scope="module")
 def packages() -> Path:
+    if not Path("/usr/bin/python3").exists():
+        pytest.skip("needs Debian's python3, which Debian's cloud-init runs on")
     try:
         return tree("cloud-init")
     except Unavailable as error:
