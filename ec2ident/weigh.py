@@ -237,8 +237,10 @@ def _binding(
     return Level.BOUND, Reason.BOUND_TO_THIS_MACHINE, f"{because}, and it is about this machine: {agreed}"
 
 
-def _open(level: Level, reason: Reason, facts: Iterable[Fact]) -> bool:
+def _open(level: Level, reason: Reason, facts: tuple[Fact, ...]) -> bool:
+    refuted = any(one.name == SIGNATURE and one.value not in (None, VERIFIED) for one in facts)
+    if refuted or reason in (Reason.OTHER_VENDOR, Reason.OTHER_CLOUD):
+        return False
     # Where nobody could look at the firmware, silence of the network says nothing either.
-    settled = (Reason.OTHER_VENDOR, Reason.OTHER_CLOUD)
-    blind = reason not in settled and any(one.name == "firmware" and one.unknown for one in facts)
+    blind = any(one.name == "firmware" and one.unknown for one in facts)
     return level > Level.NONE or reason not in NO or blind

@@ -35,6 +35,7 @@ PURE = {
     "ec2ident/cms.py",
     "ec2ident/firmware.py",
     "ec2ident/weigh.py",
+    "ec2ident/binding.py",
     "ec2ident/partitions.py",
     "ec2ident/endpoints.py",
     "ec2ident/policy.py",

@@ -1,0 +1,283 @@
+"""From a machine's files and a metadata service to a verdict, with real sockets and really signed documents."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ec2ident
+from ec2ident import Imds, Level, Reason, detect, is_ec2, prove
+from ec2ident.errors import FirmwareError, ImdsError, VerificationError
+from ec2ident.host import Host
+from ec2ident.testing import Instance, Interface, MetadataService
+from ec2ident.value import replace
+
+from .machines import EC2, LOOK_ALIKES, MACHINES, NITRO, Machine, build
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+pytest_plugins = ["ec2ident.testing.pytest_plugin"]
+
+TOP = Path(__file__).parents[2]
+TAG = NITRO["board_asset_tag"]
+
+
+class Here(Host):
+    """A machine with these interfaces, of this architecture."""
+
+    def __init__(self, root: str, *addresses: str, mac: str = "06:00:00:00:00:00", machine: str = "x86_64") -> None:
+        super().__init__(root, environ={}, platform="linux")
+        self._addresses, self._mac, self._architecture = addresses, mac, machine
+
+    def interfaces(self) -> tuple[Collection[str] | None, Collection[str]]:
+        return self._addresses, (self._mac,)
+
+    def machine(self) -> str:
+        return self._architecture
+
+
+@pytest.fixture
+def service(metadata_service: MetadataService) -> MetadataService:
+    """A t3.micro with the board tag of the table's Nitro machine."""
+    metadata_service.instance = Instance(
+        instance_id=TAG, instance_type="t3.micro", interfaces=(Interface(private_ips=("10.0.0.10",)),)
+    )
+    return metadata_service
+
+
+def client(service: MetadataService, timeout: float = 2.0) -> Imds:
+    return Imds(timeout, endpoints=service.endpoint)
+
+
+@pytest.mark.parametrize("privileged", [True, False], ids=["root", "nobody"])
+@pytest.mark.parametrize("name", sorted(MACHINES))
+def test_every_machine_gets_its_verdict(name: str, privileged: bool, tmp_path: Path) -> None:
+    """From its files alone, for root and for everybody else."""
+    machine = MACHINES[name]
+    root = build(tmp_path, machine, privileged=privileged)
+
+    verdict = detect(Level.BOUND, network=False, host=Host(root, environ={}, platform="linux"))
+
+    level, reason = machine.root if privileged else machine.nobody
+    assert level == verdict.level, verdict.explain()
+    open_reasons = {Reason.FIRMWARE, Reason.ONE_HINT, Reason.NO_EVIDENCE}
+    assert (Reason.NETWORK_DISABLED if reason in open_reasons else reason) == verdict.reason
+    claim = detect(network=False, host=Host(root, environ={}, platform="linux"))
+    assert (level >= Level.CLAIM) == bool(claim)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name, one in LOOK_ALIKES.items() if one.nobody[1] is Reason.OTHER_VENDOR)
+)
+def test_nothing_is_asked_where_firmware_is_another_vendors(
+    name: str, tmp_path: Path, service: MetadataService
+) -> None:
+    """Not one request, though the service would answer, and verify."""
+    root = build(tmp_path, LOOK_ALIKES[name])
+
+    verdict = detect(Level.BOUND, root=root, imds=client(service), trust=service.trust)
+
+    assert ("no", Reason.OTHER_VENDOR) == (verdict.answer, verdict.reason)
+    assert () == tuple(service.requests)
+
+
+def test_a_claim_from_firmware_asks_nobody(tmp_path: Path, service: MetadataService) -> None:
+    """Two fields that agree are what was asked for."""
+    verdict = detect(root=build(tmp_path, EC2["nitro t3.micro, AL2023"]), imds=client(service))
+
+    assert ("yes", Level.CLAIM, ()) == (verdict.answer, verdict.level, tuple(service.requests))
+
+
+def test_a_proof_takes_two_requests(tmp_path: Path, service: MetadataService) -> None:
+    """The token, and the item that carries the document."""
+    root = build(tmp_path, EC2["xen pv"])
+
+    verdict = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+
+    assert verdict, verdict.explain()
+    assert verdict.identity is not None
+    assert TAG == verdict.identity.document.instance_id
+    paths = [request.path for request in service.requests]
+    assert ["/latest/api/token", "/latest/dynamic/instance-identity/rsa2048"] == paths
+
+
+def test_pkcs7_is_the_proof_where_rsa2048_is_missing(tmp_path: Path, service: MetadataService) -> None:
+    """As on very old services."""
+    service.behave("status", status=404, path="rsa2048")
+
+    verdict = detect(Level.PROOF, 3, root=build(tmp_path, EC2["xen pv"]), imds=client(service), trust=service.trust)
+
+    assert verdict.identity is not None, verdict.explain()
+    assert "pkcs7" == verdict.identity.kind
+
+
+def test_a_forged_signature_on_amazons_firmware_is_suspect(tmp_path: Path, service: MetadataService) -> None:
+    """Never a quiet yes, though the firmware alone would have been a claim."""
+    service.behave("foreign-signatures")
+    root = build(tmp_path, EC2["nitro t3.micro, AL2023"])
+
+    verdict = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+
+    assert ("suspect", Reason.SUSPECT, None) == (verdict.answer, verdict.reason, verdict.identity)
+
+
+@pytest.mark.parametrize("behaviour", ["foreign-signatures", "junk-signatures"])
+def test_an_imposter_without_firmware_is_no(behaviour: str, tmp_path: Path, service: MetadataService) -> None:
+    """It calls itself EC2ws and gives tokens: what it signs shows what it is, even where a claim was asked for."""
+    service.behave(behaviour)
+
+    verdict = detect(root=build(tmp_path, Machine({}, *[(Level.NONE, Reason.NO_EVIDENCE)] * 2)), imds=client(service))
+
+    assert ("no", Level.NONE) == (verdict.answer, verdict.level), verdict.explain()
+
+
+def test_a_document_of_this_machine_is_bound(tmp_path: Path, service: MetadataService) -> None:
+    """Board tag, product name, architecture, address and MAC agree."""
+    host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "127.0.0.1", "10.0.0.10")
+
+    verdict = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+
+    assert ("yes", Level.BOUND) == (verdict.answer, verdict.level), verdict.explain()
+    agreed = {one.name for one in verdict.facts if one.value == "agrees"}
+    checks = ("instance-id", "instance-type", "architecture", "address", "mac")
+    assert {f"binding-{check}" for check in checks} == agreed
+    assert verdict.identity == prove(3, host=host, imds=client(service), trust=service.trust)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"instance_id": TAG[:-1] + "8"}, {"instance_type": "t3.small"}, {"architecture": "arm64"}]
+)
+def test_a_document_of_another_machine_is_suspect(
+    changed: dict[str, str], tmp_path: Path, service: MetadataService
+) -> None:
+    """A copied document verifies for ever; one field away from ours it is another machine's."""
+    service.instance = replace(service.instance, **changed)
+    host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "10.0.0.10")
+
+    verdict = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+
+    assert ("suspect", Reason.WRONG_MACHINE) == (verdict.answer, verdict.reason), verdict.explain()
+    with pytest.raises(VerificationError, match="another machine's") as caught:
+        prove(3, host=host, imds=client(service), trust=service.trust)
+    assert caught.value.reason is Reason.WRONG_MACHINE
+
+
+def test_in_a_container_the_proof_stands_unbound(tmp_path: Path, service: MetadataService) -> None:
+    """Its interfaces are its own: that is no contradiction, and no binding either."""
+    host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "172.17.0.2")
+
+    verdict = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+
+    assert ("unknown", Level.PROOF, Reason.NOT_BOUND) == (verdict.answer, verdict.level, verdict.reason)
+    assert TAG == prove(3, bind=False, host=host, imds=client(service), trust=service.trust).document.instance_id
+    with pytest.raises(VerificationError, match="on no local interface"):
+        prove(3, host=host, imds=client(service), trust=service.trust)
+
+
+def test_why_there_is_no_proof_is_the_error(tmp_path: Path, service: MetadataService) -> None:
+    """Each cause has its class, and its reason."""
+    service.behave("disabled")
+    host = Here(build(tmp_path / "one", EC2["xen pv"]))
+    with pytest.raises(ImdsError, match="switched off") as caught:
+        prove(2, host=host, imds=client(service))
+    assert caught.value.reason is Reason.DISABLED
+    with pytest.raises(FirmwareError, match="Hetzner"):
+        prove(2, host=Here(build(tmp_path / "two", LOOK_ALIKES["hetzner"])), imds=client(service))
+
+
+def test_a_service_that_stays_silent_ends_with_the_deadline(tmp_path: Path, service: MetadataService) -> None:
+    """And nobody says no: the hop limit may be why."""
+    service.behave("silence")
+    began = time.monotonic()
+
+    verdict = detect(Level.PROOF, 0.3, root=build(tmp_path, EC2["xen pv"]), imds=client(service, 30.0))
+
+    assert ("unknown", Level.HINT, Reason.HOP_LIMIT) == (verdict.answer, verdict.level, verdict.reason)
+    assert time.monotonic() - began < 10  # not the client's own 30 s
+
+
+def test_nobody_can_look_where_there_is_no_sysfs(tmp_path: Path) -> None:
+    """An empty root is not a machine without firmware."""
+    verdict = detect(Level.CLAIM, network=False, root=str(tmp_path))
+
+    assert ("unknown", True) == (verdict.answer, any(one.name == "firmware" and one.unknown for one in verdict.facts))
+
+
+def test_is_ec2_never_raises() -> None:
+    """A mistake of the caller's is no yes either; `detect` tells."""
+    assert is_ec2(Level.NONE) is False
+    assert is_ec2(timeout=-1) is False
+    with pytest.raises(ValueError, match="NONE"):
+        detect(Level.NONE)
+    with pytest.raises(ValueError, match="timeout: -1"):
+        detect(timeout=-1)
+
+
+def test_a_verdict_as_json_has_its_documented_keys(tmp_path: Path, service: MetadataService) -> None:
+    """Stable, and made of JSON's own types."""
+    root = build(tmp_path, EC2["xen pv"])
+
+    verdict = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+
+    loaded = json.loads(json.dumps(verdict.to_dict()))
+    keys = ["schema", "answer", "level", "wanted", "reason", "because", "facts", "identity", "elapsed"]
+    assert keys == list(loaded)
+    assert TAG == loaded["identity"]["document"]["instance_id"]
+    assert all(["name", "value", "source", "unknown"] == list(one) for one in loaded["facts"])
+    assert verdict.because in verdict.explain()
+
+
+def test_hostile_firmware_cannot_speak_to_the_terminal(tmp_path: Path) -> None:
+    """Control characters are shown, not obeyed."""
+    root = build(tmp_path, Machine({"sys_vendor": "Evil\x1b[2J\x9b"}, *[(Level.NONE, Reason.OTHER_VENDOR)] * 2))
+
+    text = detect(network=False, root=root).explain()
+
+    assert r"Evil\x1b[2J" in text
+    assert not {"\x1b", "\x9b"} & set(text)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        "from ec2ident import detect",
+        "import ec2ident.detection; from ec2ident import detect",
+        "from ec2ident import detect; import ec2ident.detection",
+        "import ec2ident; ec2ident.is_ec2; from ec2ident import detect",
+    ],
+)
+def test_detect_is_the_function_in_every_order_of_imports(statements: str) -> None:
+    """Importing a module puts it into its package under its name, so the module has another one."""
+    code = f"{statements}; assert type(detect).__name__ == 'function'"
+
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(TOP)}, capture_output=True, text=True)
+
+    assert ("", 0) == (done.stderr, done.returncode)
+
+
+def test_yes_from_firmware_loads_little(tmp_path: Path) -> None:
+    """Nothing beyond the standard library, and of that nothing that costs."""
+    root = build(tmp_path, EC2["nitro t3.micro, AL2023"])
+    code = f"import sys, ec2ident; v = ec2ident.detect(root={root!r}); assert v; print(*sorted(sys.modules))"
+
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], env={"PYTHONPATH": str(TOP)}, capture_output=True, text=True
+    )
+
+    heavy = {"requests", "cryptography", "psutil", "re", "typing", "json", "socket", "subprocess", "dataclasses"}
+    assert "" == done.stderr
+    assert set() == heavy & set(done.stdout.split())
+
+
+def test_the_public_names_are_there() -> None:
+    """What README and the docs use."""
+    for name in ("is_ec2", "detect", "prove", "Verdict", "Imds", "Partition"):
+        assert name in ec2ident.__all__
+        assert getattr(ec2ident, name)
