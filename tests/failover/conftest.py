@@ -48,14 +48,18 @@ def aws(_server: Fake) -> Iterator[Fake]:
 
 
 @pytest.fixture
-def make_api(aws: Fake) -> Callable[..., Api]:
+def make_api(aws: Fake) -> Iterator[Callable[..., Api]]:
     """An Api on the fake; `log` collects what it said."""
+    made: list[Api] = []
 
     def make(seconds: float = 10.0, environ: Mapping[str, str] = ENVIRONMENT, log: Any = None, **access: Any) -> Api:
         given = {"region": aws.region, "endpoint": aws.url, **access}
-        return Api(Access(**given), Deadline(seconds), environ=environ, log=log or (lambda line: None))
+        made.append(Api(Access(**given), Deadline(seconds), environ=environ, log=log or (lambda line: None)))
+        return made[-1]
 
-    return make
+    yield make
+    for each in made:
+        each.close()
 
 
 @pytest.fixture

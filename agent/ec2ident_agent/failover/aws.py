@@ -100,6 +100,13 @@ class Api:
         self._credentials: dict[bool, Credentials] = {}
         self._idle: dict[str, list[HTTPConnection]] = {}
 
+    def close(self) -> None:
+        """Close the connections that are kept for the next call."""
+        with self._lock:
+            for connection in (each for idle in self._idle.values() for each in idle):
+                connection.close()
+            self._idle.clear()
+
     # Calling
 
     def call(self, call: Call) -> Any:
@@ -158,7 +165,7 @@ class Api:
             status, body = bounded(lambda: self._exchange(call, credentials, attempt), attempt, call.name)
         except OutOfTimeError as error:
             raise _PassingError(str(error)) from None
-        if status in (200, 201):
+        if status in (200, 201) and body:
             return self._read(call, body)
         raise self._error(call, status, body)
 
@@ -172,6 +179,8 @@ class Api:
             raise MalformedError(f"{call.name}: {error}") from None
 
     def _error(self, call: Call, status: int, body: bytes) -> Exception:
+        if status < 300:
+            return _PassingError(f"HTTP status {status} and nothing more")
         found = answers.error(body)
         if found:
             arns = call.arns(self.partition.name, self.access.region)
@@ -189,8 +198,10 @@ class Api:
         connection, fresh = self._connection(url, seconds)
         try:
             status, body = self._talk(connection, call, credentials, url)
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, MalformedError) as error:
             connection.close()
+            if isinstance(error, MalformedError):
+                raise
             if fresh:
                 raise _PassingError(f"{url}: {_reason(error)}") from None
             # The other side may close an idle connection at any time; that says nothing about it.
@@ -214,12 +225,12 @@ class Api:
         response = connection.getresponse()
         data = response.read(LIMIT + 1)
         if len(data) > LIMIT:
-            connection.close()
+            response.close()
             raise MalformedError(f"{call.name}: an answer longer than {LIMIT} bytes")
         if not response.isclosed():
             # Content-Length said more than there is to read: http.client says so only when asked for all.
             response.read()
-        if response.status >= 300 and response.will_close:
+        if response.will_close:
             connection.close()
         return response.status, data
 
@@ -347,7 +358,8 @@ def botocore_chain(profile: str, seconds: float) -> Credentials:
             "credentials: none in the environment, and botocore is not installed; pip install 'ec2ident[failover]'"
         ) from None
     session = botocore.session.Session(profile=profile or None)
-    session.set_config_variable("metadata_service_timeout", min(1.0, seconds))
+    # botocore takes whole seconds here; whoever calls this waits by the clock.
+    session.set_config_variable("metadata_service_timeout", 1)
     session.set_config_variable("metadata_service_num_attempts", 2)
     # A profile may name a role, for which botocore calls STS by itself.
     session.set_default_client_config(

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] = os.e
     """Run one command; returns its exit code."""
     options = parser().parse_args(argv)
     try:
-        code: int = options.run(Command(options, environ, root))
+        with Command(options, environ, root) as command:
+            code: int = options.run(command)
         return code
     except AgentError as error:
         _log(f"ec2ident-failover: {error}")
@@ -63,6 +64,14 @@ class Command:
         self.settings = self._flagged(settings.load(path, required=options.config is not None))
         self.deadline = Deadline(self.settings.deadline or (LONG_DEADLINE if options.slow else DEADLINE))
         self._region = ""
+        self._api: Api | None = None
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._api:
+            self._api.close()
 
     def _flagged(self, found: Settings) -> Settings:
         """Flags override the file, and are read as strictly."""
@@ -86,6 +95,11 @@ class Command:
         return node.instance_of(self.settings.instance, self.root, self.metadata)
 
     def api(self) -> Api:
+        if self._api is None:
+            self._api = self._make_api()
+        return self._api
+
+    def _make_api(self) -> Api:
         found = self.settings
         access = Access(
             self.region,

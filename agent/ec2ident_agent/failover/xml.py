@@ -93,7 +93,7 @@ def parse(data: bytes) -> Node:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         raise MalformedError(f"no XML: {error}") from None
-    except ValueError as error:
+    except (ValueError, LookupError) as error:
         # An encoding that expat does not know.
         raise MalformedError(f"no XML: {error}") from None
     return builder.root.children[0]

@@ -32,7 +32,7 @@ class CutError(Exception):
 
 
 class Handler(WSGIRequestHandler):
-    """Quiet, and it keeps connections open, as AWS does."""
+    """Quiet, and in the version of HTTP that AWS speaks. (werkzeug closes each connection all the same.)"""
 
     protocol_version = "HTTP/1.1"
     #: An answer's head and body are two packets; without this the kernel holds the second back for 40 ms.

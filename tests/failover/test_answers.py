@@ -1,0 +1,139 @@
+"""Answers are hostile: what is not exactly right is MalformedError, never a guess and never another exception."""
+
+from __future__ import annotations
+
+import pytest
+from ec2ident_agent.failover import answers
+from ec2ident_agent.failover.errors import MalformedError
+from ec2ident_agent.failover.model import Records, Route, Table
+from ec2ident_agent.failover.xml import DEPTH, parse
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROW = (
+    "<item><destinationCidrBlock>192.168.10.5/32</destinationCidrBlock><instanceId>i-0a1b2c3d</instanceId>"
+    "<instanceOwnerId>123456789012</instanceOwnerId><networkInterfaceId>eni-0a1b2c3d</networkInterfaceId>"
+    "<origin>CreateRoute</origin><state>blackhole</state></item>"
+)
+TABLES = (
+    '<DescribeRouteTablesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>x</requestId>'
+    "<routeTableSet><item><routeTableId>rtb-0a1b2c3d</routeTableId><vpcId>vpc-0a1b2c3d</vpcId>"
+    f"<ownerId>123456789012</ownerId><routeSet>{ROW}</routeSet><tagSet/></item></routeTableSet>"
+    "<nextToken>t</nextToken></DescribeRouteTablesResponse>"
+)
+
+
+def test_a_table_with_its_routes() -> None:
+    """All fields that we use, and the token of the next page."""
+    found, token = answers.tables(parse(TABLES.encode()))
+    route = Route("192.168.10.5/32", "eni-0a1b2c3d", "i-0a1b2c3d", "123456789012", "", "blackhole")
+
+    assert (Table("rtb-0a1b2c3d", "vpc-0a1b2c3d", "123456789012", (route,)),) == found
+    assert "t" == token
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("rtb-0a1b2c3d", "rtb-xyz", "routeTableId: 'rtb-xyz' is no table id"),
+        ("<routeTableId>rtb-0a1b2c3d</routeTableId>", "", "no routeTableId in the answer"),
+        ("vpc-0a1b2c3d", "vpc-0a1b2c3d; rm -rf", "is no vpc id"),
+        ("192.168.10.5/32", "192.168.10.5/24", "no CIDR block"),
+        ("192.168.10.5/32", "everywhere", "no CIDR block"),
+        ("eni-0a1b2c3d", "eni-0a1b2c3dg", "is no interface id"),
+        ("<state>blackhole</state>", "", "no state in the answer"),
+        ("<requestId>x</requestId>", "<routeTableSet/>", "2 times routeTableSet"),
+        ("123456789012</ownerId>", "12345678901２</ownerId>", "is no account id"),
+    ],
+)
+def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:
+    """One field away from right, each with its own words; a digit of another script is no digit."""
+    assert old in TABLES
+    with pytest.raises(MalformedError, match=said):
+        answers.tables(parse(TABLES.replace(old, new, 1).encode()))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"not xml",
+        b"<a>",
+        b"<a></b>",
+        b"<a/><b/>",
+        b'<?xml version="1.0" encoding="no-such-thing"?><a/>',
+        b"\xff\xfe\x00<",
+        b"<!DOCTYPE a><a/>",
+        b'<!DOCTYPE a [<!ENTITY x "xxxxxxxxxx">]><a>&x;</a>',
+        b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
+        b"<a>&undefined;</a>",
+        b"<a>" * (DEPTH + 1) + b"</a>" * (DEPTH + 1),
+    ],
+    ids=range(12),
+)
+def test_what_is_no_plain_xml_is_refused(data: bytes) -> None:
+    """No DTD, no entities, no depth without end, no encodings of its own."""
+    with pytest.raises(MalformedError, match="XML"):
+        parse(data)
+
+
+def test_a_bomb_of_entities_is_not_expanded() -> None:
+    """Ten levels of ten would be gigabytes; the DOCTYPE alone ends it."""
+    levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
+    with pytest.raises(MalformedError, match="DOCTYPE"):
+        parse(f'<!DOCTYPE a [<!ENTITY e0 "x">{levels}]><a>&e9;</a>'.encode())
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"<a>{text}</a>".encode()))
+def test_no_input_raises_anything_else(data: bytes) -> None:
+    """A value, or MalformedError."""
+    readers = (answers.tables, answers.interfaces, answers.instances, answers.change, answers.hosted_zone)
+    for read in readers:
+        try:
+            read(parse(data))
+        except MalformedError:
+            pass
+    answers.error(data)
+
+
+def test_an_interface_needs_no_attachment() -> None:
+    """Absent is absent, for an address of the other family too."""
+    item = (
+        "<networkInterfaceId>eni-0a1b2c3d</networkInterfaceId><status>available</status><subnetId>subnet-0a1b2c3d"
+        "</subnetId><vpcId>vpc-0a1b2c3d</vpcId><availabilityZone>eu-west-1a</availabilityZone>"
+        "<macAddress>06:00:00:00:00:01</macAddress><sourceDestCheck>true</sourceDestCheck><ipv6AddressesSet><item>"
+        "<ipv6Address>2001:DB8:0::1</ipv6Address></item></ipv6AddressesSet>"
+    )
+    data = f"<x><networkInterfaceSet><item>{item}</item></networkInterfaceSet></x>".encode()
+    ((eni,), _) = answers.interfaces(parse(data))
+
+    assert (None, "", (), ("2001:db8::1",), True) == (eni.attachment, eni.holder, eni.addresses, eni.ipv6, eni.check)
+
+
+def test_names_are_compared_in_one_spelling() -> None:
+    r"""Route 53 gives lower case, a final dot, and `*` as `\052`."""
+    assert "*.example.corp" == answers.name("\\052.Example.corp.")
+    data = (
+        b"<r><ResourceRecordSets><ResourceRecordSet><Name>\\052.example.corp.</Name><Type>A</Type><TTL>5</TTL>"
+        b"<ResourceRecords><ResourceRecord><Value>10.0.0.1</Value></ResourceRecord></ResourceRecords>"
+        b"</ResourceRecordSet></ResourceRecordSets></r>"
+    )
+    assert (Records("*.example.corp", "A", 5, ("10.0.0.1",)),) == answers.records(parse(data))
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"<Response><Errors><Error><Code>A</Code><Message>m</Message></Error></Errors></Response>", ("A", "m")),
+        (b"<ErrorResponse><Error><Type>Sender</Type><Code>B</Code></Error></ErrorResponse>", ("B", "")),
+        (
+            b"<InvalidChangeBatch><Messages><Message>x</Message><Message>y</Message></Messages></InvalidChangeBatch>",
+            ("InvalidChangeBatch", "x; y"),
+        ),
+        (b"<html><body>Bad gateway</body></html>", None),
+        (b"oops", None),
+    ],
+)
+def test_the_three_forms_of_an_error(data: bytes, expected: tuple[str, str] | None) -> None:
+    """EC2's, Route 53's and STS's, the list of a change batch; anything else is none."""
+    assert expected == answers.error(data)

@@ -1,0 +1,356 @@
+"""One deadline over everything, causes told apart, and secrets that stay where they are."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ec2ident_agent.failover import aws as module
+from ec2ident_agent.failover import calls
+from ec2ident_agent.failover.aws import Access, Api, check_endpoint
+from ec2ident_agent.failover.deadline import Deadline
+from ec2ident_agent.failover.errors import (
+    ApiError,
+    CredentialsError,
+    Kind,
+    MalformedError,
+    OutOfTimeError,
+    UsageError,
+    kind_of,
+)
+
+from . import hostile
+from .conftest import ENVIRONMENT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from typing import Any
+
+    from .fake import Fake
+
+#: What outlasts the deadline is left to its thread, with its socket; that is the design, and no leak of a test's.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+LOOK = calls.describe_tables({"vpc-id": ["vpc-00000000"]})
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n"
+
+
+@contextmanager
+def at(url: str, seconds: float = 1.0, log: Any = lambda line: None, **access: Any) -> Iterator[Api]:
+    api = Api(Access("us-east-1", endpoint=url, **access), Deadline(seconds), environ=ENVIRONMENT, log=log)
+    yield api
+    api.close()
+
+
+HANGS: dict[str, Callable[[], AbstractContextManager[str]]] = {
+    "connect": hostile.full,
+    "read": lambda: hostile.serving(hostile.silent),
+    "dripping status line": lambda: hostile.serving(hostile.dripping(b"HT")),
+    "dripping header": lambda: hostile.serving(hostile.dripping(HEAD + b"X-Slow: ")),
+    "dripping body": lambda: hostile.serving(hostile.dripping(HEAD + b"Content-Length: 9999\r\n\r\n<a>")),
+    "dripping body without end": lambda: hostile.serving(hostile.dripping(HEAD + b"\r\n<a>")),
+}
+
+
+@pytest.mark.parametrize("attempt", [5.0, 0.3], ids=["one attempt", "several"])
+@pytest.mark.parametrize("where", HANGS)
+def test_a_call_ends_with_its_deadline_wherever_it_hangs(where: str, attempt: float) -> None:
+    """At connect, at read, or dripping: a socket's own time-out would not end the last."""
+    with HANGS[where]() as url, at(url, 1.0, attempt=attempt) as api:
+        began = time.monotonic()
+        with pytest.raises(OutOfTimeError, match="ec2:DescribeRouteTables"):
+            api.call(LOOK)
+
+        # Twice the deadline is far from what the sockets alone would take, and a busy machine is no failure.
+        assert time.monotonic() - began < 2.0
+
+
+def test_a_name_that_does_not_resolve_in_time_ends_too() -> None:
+    """getaddrinfo knows no time-out; the deadline does."""
+    deadline = Deadline(0.2)
+    from ec2ident_agent.failover.deadline import bounded
+
+    with pytest.raises(OutOfTimeError, match=r"look-up: no answer within 0\.2 s"):
+        bounded(lambda: time.sleep(5), deadline.left, "look-up")
+
+
+PASSING = {
+    "refused": b"",
+    "no HTTP": b"SSH-2.0-OpenSSH\r\n",
+    "breaks off in the head": b"HTTP/1.1 200 OK\r\nContent-",
+    "breaks off in the body": HEAD + b"Content-Length: 100\r\n\r\n<a>",
+    "breaks off in a chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nff\r\n<a>",
+    "a proxy's page": b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\noops",
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_what_passes_is_tried_again_until_the_deadline(name: str) -> None:
+    """Each is no answer, and not a wrong one: could not tell."""
+    with hostile.serving(hostile.saying(PASSING[name])) as url, at(url, 0.7) as api:
+        with pytest.raises(OutOfTimeError) as caught:
+            api.call(LOOK)
+
+    assert 3 == caught.value.exit
+
+
+WRONG = {
+    "no XML": (HEAD + b"\r\nhello", "no XML"),
+    "another answer": (HEAD + b"\r\n<DescribeVpcsResponse/>", "expected DescribeRouteTablesResponse"),
+    "a DOCTYPE": (HEAD + b"\r\n<!DOCTYPE a><DescribeRouteTablesResponse/>", "DOCTYPE"),
+    "a redirect": (
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\nContent-Length: 0\r\n\r\n",
+        "HTTP status 302",
+    ),
+    "a page": (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\n<html>", "HTTP status 403"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_answer_that_makes_no_sense_is_malformed(name: str) -> None:
+    """Said at once, with the call; a redirect is not followed."""
+    data, said = WRONG[name]
+    with hostile.serving(hostile.saying(data)) as url, at(url, 5) as api:
+        with pytest.raises(MalformedError, match=f"ec2:DescribeRouteTables: .*{said}"):
+            api.call(LOOK)
+
+
+def test_a_giant_answer_is_not_read_to_its_end() -> None:
+    """8 MiB are enough for every table that there can be."""
+    with hostile.serving(hostile.flooding) as url, at(url, 10, attempt=10.0) as api:
+        with pytest.raises(MalformedError, match="an answer longer than 8388608 bytes"):
+            api.call(LOOK)
+
+
+def test_throttling_is_waited_out(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """RequestLimitExceeded three times, then the answer."""
+    aws.fault(action="DescribeRouteTables", code="RequestLimitExceeded", status=503, times=3)
+    said: list[str] = []
+
+    assert ((), "") == make_api(log=said.append).call(LOOK)
+    assert [503, 503, 503, 200] == [call["status"] for call in aws.calls()]
+    assert 3 == len([line for line in said if "trying again" in line])
+
+
+def test_the_back_off_grows_and_is_jittered() -> None:
+    """Full jitter under a doubling limit, up to three seconds."""
+    pauses: list[float] = []
+    deadline = Deadline(100, clock=lambda: 0.0, sleep=pauses.append)
+    api = Api(Access("us-east-1"), deadline, environ=ENVIRONMENT, jitter=lambda: 1.0)
+    for number in range(8):
+        api._back_off(number, LOOK, ApiError("ec2:X", "Throttling", "", 400))
+
+    assert [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0] == pauses
+
+
+def test_without_time_for_another_try_the_last_error_is_told(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """It could not be told, and here is why."""
+    aws.fault(code="RequestLimitExceeded", message="Request limit exceeded.", status=503)
+    with pytest.raises(OutOfTimeError, match=r"RequestLimitExceeded: Request limit exceeded\..*not within 0\.5 s"):
+        make_api(0.5).call(LOOK)
+
+
+def test_a_denied_call_names_the_action_and_the_arn(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """What to allow, ready to be copied."""
+    aws.policy("AKIDTEST", {"Statement": []})
+    call = calls.replace_route(aws.lab.tables[0], aws.lab.account, "192.168.10.5/32", aws.lab.eni1)
+    with pytest.raises(ApiError) as caught:
+        make_api().call(call)
+
+    arn = f"arn:aws:ec2:us-east-1:123456789012:route-table/{aws.lab.tables[0]}"
+    assert str(caught.value).endswith(f"; allow ec2:ReplaceRoute on {arn}")
+    assert (4, Kind.DENIED) == (caught.value.exit, caught.value.kind)
+    with pytest.raises(ApiError, match=r"; allow ec2:DescribeRouteTables on \*$"):
+        make_api().call(LOOK)
+
+
+def test_old_credentials_are_renewed_once(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """ExpiredToken once is nothing; twice is final, and could not tell."""
+    aws.fault(code="ExpiredToken", times=1)
+    make_api().call(LOOK)
+    aws.fault(code="ExpiredToken", times=2)
+    with pytest.raises(ApiError, match="ExpiredToken") as caught:
+        make_api().call(LOOK)
+
+    assert 3 == caught.value.exit
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("PriorRequestNotComplete", 400, Kind.RETRY),
+        ("NeverHeardOf", 503, Kind.RETRY),
+        ("NeverHeardOf", 429, Kind.RETRY),
+        ("NeverHeardOf", 400, Kind.CONFIGURATION),
+        ("NeverHeardOf", 403, Kind.DENIED),
+        ("InvalidNetworkInterface.InUse", 400, Kind.WAIT),
+        ("InvalidAttachmentID.NotFound", 400, Kind.LOOK),
+        ("AuthFailure", 401, Kind.CREDENTIALS),
+        ("RouteLimitExceeded", 400, Kind.QUOTA),
+        ("InvalidRouteTableID.NotFound", 400, Kind.CONFIGURATION),
+    ],
+)
+def test_each_code_has_its_meaning(code: str, status: int, kind: Kind) -> None:
+    """By name where we know it, else by status; what is unknown is final."""
+    assert kind is kind_of(code, status)
+
+
+def test_pages_are_put_together_and_end() -> None:
+    """A service whose pages never end is malformed, not a reason to hang."""
+    page = b"<DescribeRouteTablesResponse><routeTableSet/><nextToken>n</nextToken></DescribeRouteTablesResponse>"
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(page)
+    with hostile.serving(hostile.saying(head + page)) as url, at(url, 20) as api:
+        with pytest.raises(MalformedError, match="more than 100 pages"):
+            api.pages(lambda token: calls.describe_tables({}, token))
+
+
+# Credentials
+
+
+def test_the_environment_needs_no_botocore(make_api: Callable[..., Api], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its import costs more than the call."""
+    monkeypatch.setattr(module, "botocore_chain", lambda *_: pytest.fail("botocore was asked"))
+    make_api().call(LOOK)
+
+
+def test_a_session_token_is_sent(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """And signed with the rest; none of it is in the log."""
+    said: list[str] = []
+    environ = {**ENVIRONMENT, "AWS_ACCESS_KEY_ID": "ASIATEST", "AWS_SESSION_TOKEN": "the-token"}
+    aws.fault(code="Throttling", times=1)
+    make_api(environ=environ, log=said.append).call(LOOK)
+
+    assert "ASIATEST" == aws.calls()[-1]["key"]
+    assert said
+    assert not [line for line in said if "the-token" in line or "not-a-secret" in line]
+
+
+def test_a_profile_names_its_keys(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of the shared credentials file, even when the environment has keys too."""
+    pytest.importorskip("botocore")
+    (tmp_path / "credentials").write_text("[other]\naws_access_key_id=AKIDOTHER\naws_secret_access_key=x\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    make_api(profile="other").call(LOOK)
+
+    assert "AKIDOTHER" == aws.calls()[-1]["key"]
+    with pytest.raises(CredentialsError, match=r"credentials: The config profile \(missing\) could not be found"):
+        make_api(profile="missing").call(LOOK)
+
+
+def test_no_credentials_anywhere_is_said(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Could not tell, and what to do."""
+    pytest.importorskip("botocore")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with pytest.raises(CredentialsError, match="none found; give the instance a role") as caught:
+        make_api(environ={}).call(LOOK)
+
+    assert (3, []) == (caught.value.exit, aws.calls())
+
+
+def test_the_instance_role_signs(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By IMDSv2, from a metadata service on loopback."""
+    pytest.importorskip("botocore")
+    from ec2ident.testing import Instance, MetadataService
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with MetadataService(Instance(role="node")) as imds:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", str(imds.endpoint))
+        make_api(environ={}).call(LOOK)
+
+    assert aws.calls()[-1]["key"].startswith("ASIA")
+
+
+def test_a_metadata_service_that_hangs_does_not_outlast_the_deadline(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore's own limits are per read; ours is over all."""
+    pytest.importorskip("botocore")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    with hostile.serving(hostile.dripping(HEAD + b"X-Slow: ")) as url:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        with pytest.raises(CredentialsError, match="is the metadata service reachable"):
+            make_api(0.5, environ={}).call(LOOK)
+
+
+def test_a_role_of_another_account_is_assumed_once(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """One call to STS for all that follows, signed with the node's own keys; the rest with the role's."""
+    role = "arn:aws:iam::123456789012:role/network/failover"
+    aws.policy("AKIDTEST", {"Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": role}})
+    api = make_api(role_arn=role, external_id="x-1")
+    api.call(LOOK)
+    api.call(LOOK)
+
+    assert ["AssumeRole", "DescribeRouteTables", "DescribeRouteTables"] == [call["action"] for call in aws.calls()]
+    assert "x-1" == aws.calls()[0]["parameters"]["ExternalId"]
+    assert ("AKIDTEST", True) == (aws.calls()[0]["key"], aws.calls()[1]["key"] == aws.calls()[2]["key"] != "AKIDTEST")
+
+
+def test_a_role_that_may_not_be_assumed_is_named(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """The action and the role's ARN."""
+    role = "arn:aws:iam::210987654321:role/failover"
+    aws.policy("AKIDTEST", {"Statement": []})
+    with pytest.raises(ApiError, match=f"; allow sts:AssumeRole on {role}$"):
+        make_api(role_arn=role).call(LOOK)
+
+
+# Endpoints
+
+
+def test_an_endpoint_of_the_environment_is_honoured(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """For one service before that for all, and after the configured one."""
+    environ = {**ENVIRONMENT, "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ENDPOINT_URL_EC2": f"{aws.url}/"}
+    make_api(environ=environ, endpoint="").call(LOOK)
+
+    assert "DescribeRouteTables" == aws.calls()[-1]["action"]
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://host", "http://host/path", "host:80", "http://user@host", "http://host\r\nX: y"]
+)
+def test_an_endpoint_is_a_plain_url(url: str) -> None:
+    """No path, no user, no second line."""
+    with pytest.raises(UsageError, match="is not https://HOST"):
+        check_endpoint(url)
+
+
+def test_an_unknown_region_is_wrong_usage() -> None:
+    """Before any packet."""
+    with pytest.raises(UsageError, match="'mars-north-1' is like no region"):
+        Api(Access("mars-north-1"), Deadline(1), environ={})
+
+
+def test_a_connection_is_kept_and_its_end_is_no_failure() -> None:
+    """The next call goes over the same one; where that was closed meanwhile, over another, without a pause."""
+    page = b"<DescribeRouteTablesResponse><routeTableSet/></DescribeRouteTablesResponse>"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
+    said: list[str] = []
+    seen: list[int] = []
+    with hostile.serving(hostile.keeping(answer, 2, seen)) as url, at(url, 5, log=said.append) as api:
+        for _ in range(5):
+            api.call(LOOK)
+
+    assert ([1, 2, 1, 2, 1], []) == (seen, said)

@@ -1,0 +1,266 @@
+"""An interface that moves: found exactly, with patience, and with one owner in the end."""
+
+from __future__ import annotations
+
+import re
+import threading
+
+import pytest
+from ec2ident_agent.failover import calls, eni
+from ec2ident_agent.failover.eni import Find
+from ec2ident_agent.failover.errors import OutOfTimeError, RefusedError, UsageError
+
+from .conftest import configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ec2ident_agent.failover.aws import Api
+    from ec2ident_agent.failover.model import Interface
+
+    from .fake import Fake
+
+
+def move(api: Api, aws: Fake, node: str, **options: Any) -> Interface:
+    return eni.move(api, *eni.look(api, Find(id=aws.lab.service_eni), node), **options)
+
+
+def holder(aws: Fake) -> str:
+    found = aws.backend.enis[aws.lab.service_eni]
+    return found.instance.id if found.instance else ""
+
+
+def writes(aws: Fake) -> list[str]:
+    return [call["action"] for call in aws.calls() if not call["action"].startswith("Describe")]
+
+
+def test_a_free_interface_is_attached_at_the_first_free_index(aws: Fake, api: Api) -> None:
+    """Index 0 is taken by the primary interface."""
+    found = move(api, aws, aws.lab.node1)
+
+    assert found.attachment
+    assert (aws.lab.node1, 1, "attached") == (found.holder, found.attachment.index, found.attachment.status)
+
+
+def test_it_moves_from_one_instance_to_another(aws: Fake, api: Api) -> None:
+    """Detached, waited for, attached, waited for."""
+    move(api, aws, aws.lab.node1)
+    aws.settings(attach=0.3, detach=0.3)
+    move(api, aws, aws.lab.node2)
+
+    assert aws.lab.node2 == holder(aws)
+    assert ["AttachNetworkInterface", "DetachNetworkInterface", "AttachNetworkInterface"] == writes(aws)
+
+
+def test_already_here_is_nothing_to_do(aws: Fake, api: Api) -> None:
+    """Not even a detach, which would be an outage."""
+    move(api, aws, aws.lab.node1)
+    before = len(writes(aws))
+    move(api, aws, aws.lab.node1, expect="i-00000000")
+
+    assert before == len(writes(aws))
+
+
+def test_an_attach_that_is_under_way_here_is_waited_for(aws: Fake, api: Api) -> None:
+    """Somebody, perhaps a run before this, attached it already."""
+    aws.settings(attach=0.3)
+    api.call(calls.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
+    found = move(api, aws, aws.lab.node1)
+
+    assert found.attachment
+    assert ("attached", 1) == (found.attachment.status, len(aws.calls("AttachNetworkInterface")))
+
+
+def test_an_attach_whose_answer_is_lost_is_ours_all_the_same(aws: Fake, api: Api) -> None:
+    """Sent again it gives InUse, by ourselves."""
+    aws.fault(action="AttachNetworkInterface", code="InternalError", status=500, after=True, times=1)
+    move(api, aws, aws.lab.node1)
+
+    assert aws.lab.node1 == holder(aws)
+
+
+def test_a_hanging_detach_is_forced_only_after_the_grace(aws: Fake, api: Api) -> None:
+    """Once without force, and once with it."""
+    move(api, aws, aws.lab.node1)
+    aws.settings(detach=600)
+    move(api, aws, aws.lab.node2, grace=0.6)
+
+    forced = [call["parameters"].get("Force") for call in aws.calls("DetachNetworkInterface")]
+    assert ([None, "true"], aws.lab.node2) == (forced, holder(aws))
+
+
+def test_force_on_demand_is_at_once(aws: Fake, api: Api) -> None:
+    """The operator's word."""
+    move(api, aws, aws.lab.node1)
+    aws.settings(detach=600)
+    move(api, aws, aws.lab.node2, force=True)
+
+    assert ["true"] == [call["parameters"].get("Force") for call in aws.calls("DetachNetworkInterface")]
+
+
+def test_a_hanging_detach_ends_with_the_deadline_and_the_next_run_goes_on(
+    aws: Fake, make_api: Callable[..., Api]
+) -> None:
+    """Nothing is half done that a second run does not finish."""
+    move(make_api(), aws, aws.lab.node1)
+    aws.settings(detach=1.2)
+    with pytest.raises(OutOfTimeError, match=rf"detaching \({aws.lab.node1}\) .*run it again to go on from there"):
+        move(make_api(0.6), aws, aws.lab.node2)
+    move(make_api(), aws, aws.lab.node2)
+
+    assert aws.lab.node2 == holder(aws)
+
+
+def test_two_movers_end_with_one_owner_and_the_other_is_told(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """Both want it from a third; whoever attaches first has it."""
+    aws.settings(attach=0.2, detach=0.3)
+    ended: dict[str, object] = {}
+
+    def run(node: str) -> None:
+        try:
+            ended[node] = move(make_api(), aws, node).holder
+        except RefusedError as error:
+            ended[node] = error
+
+    nodes = (aws.lab.node1, aws.lab.node2)
+    threads = [threading.Thread(target=run, args=(node,)) for node in nodes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    winner = holder(aws)
+    (loser,) = {*nodes} - {winner}
+    assert winner == ended[winner]
+    assert "another mover was quicker: it is attach" in str(ended[loser])
+    assert f"to {winner} (wanted {loser}, was free)" in str(ended[loser])
+
+
+def test_a_mover_in_the_middle_of_our_detach_is_told_of(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """Node 1 had it, we want it for node 2, and node 3's neighbour takes it first."""
+    api = make_api()
+    third = aws.backend.enis[aws.lab.service_eni]
+    move(api, aws, aws.lab.node1)
+    seen = eni.look(api, Find(id=aws.lab.service_eni), aws.lab.node2)
+    # Between our look and our first call.
+    third.instance.detach_eni(third)
+    aws.backend.attach_network_interface(aws.lab.service_eni, aws.lab.node3, 1)
+    with pytest.raises(RefusedError, match=f"attached to {aws.lab.node3} .wanted {aws.lab.node2}, was {aws.lab.node1}"):
+        eni.move(api, *seen)
+
+    assert aws.lab.node3 == holder(aws)
+
+
+def test_an_index_that_is_taken_meanwhile_is_looked_for_anew(aws: Fake, api: Api) -> None:
+    """Unless it was asked for by number."""
+    seen = eni.look(api, Find(id=aws.lab.service_eni), aws.lab.node1)
+    other = api.call(calls.create_interface(aws.lab.subnet_a, "", [], "", "t"))
+    api.call(calls.attach(other.id, aws.lab.node1, 1, ""))
+    found = eni.move(api, *seen)
+
+    assert found.attachment
+    assert 2 == found.attachment.index
+
+
+def test_what_cannot_be_is_refused_before_anything_is_touched(aws: Fake, api: Api) -> None:
+    """Another zone, a primary interface, the wrong owner, a taken index, an instance that is going."""
+    move(api, aws, aws.lab.node1)
+    before = len(writes(aws))
+    service, lab = Find(id=aws.lab.service_eni), aws.lab
+
+    def tries(find: Find, node: str, **options: Any) -> None:
+        eni.move(api, *eni.look(api, find, node), **options)
+
+    with pytest.raises(UsageError, match=rf"is in us-east-1a \({lab.node3} is in us-east-1b\)"):
+        tries(service, lab.node3)
+    with pytest.raises(UsageError, match=f"is the primary interface of {lab.node2}"):
+        tries(Find(id=lab.eni2), lab.node1)
+    with pytest.raises(RefusedError, match=rf"is attached to {lab.node1} \(expected i-00000000\)"):
+        tries(service, lab.node2, expect="i-00000000")
+    with pytest.raises(RefusedError, match=f"device index: 0 of {lab.node2} is taken by {lab.eni2}"):
+        tries(service, lab.node2, index=0)
+    aws.power(lab.node2, "stopping")
+    with pytest.raises(RefusedError, match=f"{lab.node2}: is stopping"):
+        tries(service, lab.node2)
+    assert (before, lab.node1) == (len(writes(aws)), holder(aws))
+
+
+def test_it_is_found_by_id_tag_or_exact_address(aws: Fake, api: Api) -> None:
+    """10.0.1.5 is not 10.0.1.50."""
+    api.call(calls.create_interface(aws.lab.subnet_a2, "10.0.1.50", [], "", "t"))
+    for find in (Find(id=aws.lab.service_eni), Find(tag="Service=web"), Find(address="10.0.1.5")):
+        assert aws.lab.service_eni == eni.find(api, find).id
+
+
+def test_an_address_of_two_interfaces_is_refused_with_both(aws: Fake, api: Api) -> None:
+    """Two VPCs may use the same addresses."""
+    vpc = re.search(r"(?<=<vpcId>)vpc-[0-9a-f]+", aws.ask("CreateVpc", CidrBlock="10.0.0.0/16").decode())
+    assert vpc
+    subnet = re.search(
+        r"(?<=<subnetId>)subnet-[0-9a-f]+", aws.ask("CreateSubnet", VpcId=vpc[0], CidrBlock="10.0.1.0/24").decode()
+    )
+    assert subnet
+    other = aws.backend.create_network_interface(aws.backend.get_subnet(subnet[0]), "10.0.1.5")
+    with pytest.raises(UsageError, match="address 10.0.1.5 is 2 interfaces") as caught:
+        eni.find(api, Find(address="10.0.1.5"))
+
+    assert f"{other.id} in {vpc[0]}" in str(caught.value)
+
+
+def test_create_may_be_repeated(aws: Fake, run: Callable[..., Any]) -> None:
+    """The second time the interface that has the address is found."""
+    arguments = ("eni", "create", "--subnet", aws.lab.subnet_a2, "--address", "10.0.1.77", "--group", aws.lab.group)
+    first, second = run(*arguments), run(*arguments)
+
+    assert (0, 0) == (first[0], second[0])
+    assert first[1][0].split()[0] == second[1][0].split()[0]
+    assert 1 == len(aws.calls("CreateNetworkInterface"))
+
+
+def test_show_and_move_by_the_command_line(aws: Fake, run: Callable[..., Any]) -> None:
+    """Shown elsewhere (1), planned, moved, shown here (0)."""
+    config = configuration(aws, f'[service.db.eni]\nid = "{aws.lab.service_eni}"')
+    assert 1 == run("eni", "show", "db", config=config)[0]
+    code, lines, _ = run("eni", "move", "db", "--plan", config=config)
+    assert (1, []) == (code, writes(aws))
+    assert lines == [
+        f"aws ec2 attach-network-interface --network-interface-id {aws.lab.service_eni}"
+        f" --instance-id {aws.lab.node1} --device-index 1"
+    ]
+    assert 0 == run("eni", "move", "db", config=config)[0]
+    assert 0 == run("eni", "show", "db", config=config)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--id", "eni-xyz"), "is no id of an interface"),
+        (("--id", "eni-0a1b2c3d"), "no eni-0a1b2c3d in us-east-1 (is it in another region or account?)"),
+        (("--address", "10.0.1"), "no IP address"),
+        (("--address", "10.0.1.200"), "no address 10.0.1.200 in us-east-1"),
+        (("--tag", "Service=w*"), "without wildcards"),
+        ((), "give either an id"),
+    ],
+)
+def test_a_wrong_interface_is_wrong_usage(run: Callable[..., Any], arguments: tuple[str, ...], said: str) -> None:
+    """Exit 2, with what was looked for and where."""
+    code, _, log = run("eni", "move", *arguments)
+
+    assert 2 == code
+    assert said in log
+
+
+def test_a_denied_detach_names_both_arns(aws: Fake, make_api: Callable[..., Api], run: Callable[..., Any]) -> None:
+    """IAM asks about the instance and the interface."""
+    move(make_api(), aws, aws.lab.node2)
+    aws.fault(action="DetachNetworkInterface", code="UnauthorizedOperation", status=403)
+    code, _, log = run("eni", "move", "--id", aws.lab.service_eni)
+
+    stem = "arn:aws:ec2:us-east-1:123456789012"
+    assert 4 == code
+    assert (
+        f"allow ec2:DetachNetworkInterface on {stem}:instance/{aws.lab.node2},"
+        f" {stem}:network-interface/{aws.lab.service_eni}" in log
+    )

@@ -1,0 +1,286 @@
+"""An overlay route: created, replaced, or left alone, in every table; and told which."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ec2ident_agent.failover import calls, route
+from ec2ident_agent.failover.errors import RefusedError, UsageError
+from ec2ident_agent.failover.model import Interface, Route, Table
+from ec2ident_agent.failover.route import Select, Sight
+
+from .conftest import configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ec2ident_agent.failover.aws import Api
+
+    from .fake import Fake
+
+OVERLAY = "192.168.10.5/32"
+OVERLAY6 = "fd00:10::5/128"
+MINE, THEIRS = "eni-0000000a", "eni-0000000b"
+
+
+def interface(check: bool = False) -> Interface:
+    return Interface(MINE, "in-use", "a", "subnet-1", "vpc-1", "1", "06:00:00:00:00:01", check, ("10.0.0.1",))
+
+
+def sight(*routes: Route) -> Sight:
+    return Sight((Table("rtb-1", "vpc-1", "1", routes),), interface())
+
+
+def writes(aws: Fake) -> list[tuple[str, int]]:
+    return [(call["action"], call["status"]) for call in aws.calls() if not call["action"].startswith("Describe")]
+
+
+def holders(aws: Fake, api: Api, destination: str = OVERLAY) -> list[str]:
+    tables = route.describe(api, Select(aws.lab.tables))
+    found = [table.route(destination) for table in sorted(tables, key=lambda each: aws.lab.tables.index(each.id))]
+    return [each.eni if each else "" for each in found]
+
+
+@pytest.mark.parametrize(
+    ("before", "verb"),
+    [
+        (None, "create"),
+        (Route(OVERLAY, THEIRS), "replace"),
+        (Route(OVERLAY, MINE), "keep"),
+        (Route(OVERLAY, THEIRS, state="blackhole"), "replace"),
+        (Route("192.168.10.5/31", THEIRS), "create"),
+        (Route(OVERLAY, other="igw-1"), "replace"),
+    ],
+)
+def test_what_is_done_depends_on_what_is_there(before: Route | None, verb: str) -> None:
+    """Exactly this destination counts, and only our interface is right."""
+    (move,) = route.decide(sight(*([before] if before else [])), [OVERLAY])
+
+    assert verb == move.verb
+
+
+@pytest.mark.parametrize("expect", ["i-0000000b", THEIRS])
+def test_the_expected_owner_may_be_relieved(expect: str) -> None:
+    """Named by instance or by interface."""
+    (move,) = route.decide(sight(Route(OVERLAY, THEIRS, "i-0000000b")), [OVERLAY], expect=expect)
+
+    assert "replace" == move.verb
+
+
+@pytest.mark.parametrize("expect", ["i-0000000c", "i-0000000", route.NOBODY])
+def test_nobody_else_is(expect: str) -> None:
+    """Nor an id that merely begins alike. A missing route and our own are taken from no one."""
+    with pytest.raises(RefusedError, match=rf"rtb-1 .* -> i-0000000b \(expected {expect}\); nothing was changed"):
+        route.decide(sight(Route(OVERLAY, THEIRS, "i-0000000b")), [OVERLAY], expect=expect)
+    assert route.decide(sight(), [OVERLAY], expect=expect)
+    assert route.decide(sight(Route(OVERLAY, MINE)), [OVERLAY], expect=expect)
+
+
+def test_the_route_moves_in_all_tables_with_one_look_before_and_one_after(aws: Fake, run: Callable[..., Any]) -> None:
+    """And a second time nothing is written."""
+    code, lines, _ = run("route", "ensure", "db")
+
+    assert (0, 2) == (code, len(lines))
+    assert all(f"replaced -> {aws.lab.eni1}, was {aws.lab.node2}" in line for line in lines)
+    assert [("ReplaceRoute", 200)] * 2 == writes(aws)
+    looks = [call["parameters"].get("Filter.1.Name") for call in aws.calls("DescribeRouteTables")]
+    assert 2 == looks.count("route-table-id")
+    code, lines, _ = run("route", "ensure", "db")
+    assert (0, [("ReplaceRoute", 200)] * 2) == (code, writes(aws))
+    assert all(" right -> " in line for line in lines)
+
+
+def test_ipv6_is_moved_as_well_and_created_where_missing(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+    """Each destination in each table, by tag this time."""
+    arguments = ("--tag", "Service=web", "--overlay", OVERLAY, "--overlay", "fd00:10::5")
+    code, lines, _ = run("route", "ensure", *arguments)
+
+    assert (0, 4) == (code, len(lines))
+    assert [("CreateRoute", 200)] * 2 + [("ReplaceRoute", 200)] * 2 == sorted(writes(aws))
+    assert [aws.lab.eni1] * 2 == holders(aws, api) == holders(aws, api, OVERLAY6)
+
+
+def test_tables_are_found_by_vpc(aws: Fake, run: Callable[..., Any]) -> None:
+    """All of them, the main table too."""
+    code, lines, _ = run("route", "ensure", "--vpc", aws.lab.vpc, "--overlay", OVERLAY, "--eni", aws.lab.eni1)
+
+    assert (0, 3) == (code, len(lines))
+
+
+def test_a_plan_writes_nothing(aws: Fake, run: Callable[..., Any]) -> None:
+    """It prints the commands, and says by its exit code that there is something."""
+    aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
+    code, lines, _ = run("route", "ensure", "db", "--plan")
+
+    expected = [
+        f"aws ec2 modify-network-interface-attribute --network-interface-id {aws.lab.eni1} --no-source-dest-check"
+    ]
+    expected += [
+        f"aws ec2 replace-route --route-table-id {table} --destination-cidr-block {OVERLAY}"
+        f" --network-interface-id {aws.lab.eni1}"
+        for table in sorted(aws.lab.tables)
+    ]
+    assert (1, expected, []) == (code, lines, writes(aws))
+
+
+def test_the_check_is_switched_off_on_the_interface_that_carries_the_traffic(
+    aws: Fake, run: Callable[..., Any], api: Api
+) -> None:
+    """Shown first; not on another interface; left alone on demand."""
+    aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
+    assert f"{aws.lab.eni1}: source/destination check is on" in run("route", "show", "db")[2]
+    run("route", "ensure", "db", "--keep-check")
+    assert route.carrier(api, aws.lab.eni1, "").check
+
+    code, _, log = run("route", "ensure", "db")
+    assert (0, False) == (code, route.carrier(api, aws.lab.eni1, "").check)
+    assert f"{aws.lab.eni1}: source/destination check switched off" in log
+    assert [aws.lab.eni1] == [
+        c["parameters"]["NetworkInterfaceId"] for c in aws.calls("ModifyNetworkInterfaceAttribute")
+    ]
+
+
+def test_one_denied_table_does_not_keep_the_others(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+    """Which one moved and which not is said, with action and ARN; the next run finishes."""
+    first, second = aws.lab.tables
+    aws.fault(action="ReplaceRoute", match={"RouteTableId": second}, code="UnauthorizedOperation", status=403)
+    code, lines, _ = run("route", "ensure", "db")
+
+    assert (4, [aws.lab.eni1, aws.lab.eni2]) == (code, holders(aws, api))
+    failed = next(line for line in lines if line.startswith(second))
+    assert f"allow ec2:ReplaceRoute on arn:aws:ec2:us-east-1:123456789012:route-table/{second}" in failed
+    aws.faults.clear()
+    assert 0 == run("route", "ensure", "db")[0]
+    assert [aws.lab.eni1] * 2 == holders(aws, api)
+
+
+def test_a_table_of_another_region_is_named(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+    """The tables that exist are moved all the same."""
+    config = configuration(aws).replace(aws.lab.tables[1], "rtb-00000000")
+    code, lines, _ = run("route", "ensure", "db", config=config)
+
+    assert (2, aws.lab.eni1) == (code, holders(aws, api)[0])
+    assert "rtb-00000000" in lines[-1]
+    assert "no such route table in us-east-1 (is it in another region or account?)" in lines[-1]
+
+
+def test_somebody_quicker_turns_create_into_replace_and_back(aws: Fake, api: Api) -> None:
+    """What was seen by the first look need not be so any more."""
+    select = Select(aws.lab.tables)
+    seen = route.look(api, select, [OVERLAY], instance=aws.lab.node1)
+    aws.ask("DeleteRoute", RouteTableId=aws.lab.tables[0], DestinationCidrBlock=OVERLAY)
+    result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
+    assert ["created", "replaced"] == [each.verb for each in sorted(result.outcomes, key=lambda o: o.verb)]
+
+    for table in aws.lab.tables:
+        aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock=OVERLAY)
+    seen = route.look(api, select, [OVERLAY], instance=aws.lab.node1)
+    aws.ask(
+        "CreateRoute", RouteTableId=aws.lab.tables[0], DestinationCidrBlock=OVERLAY, NetworkInterfaceId=aws.lab.eni2
+    )
+    result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
+    assert (0, ["created", "replaced"]) == (result.exit, sorted(each.verb for each in result.outcomes))
+    assert [aws.lab.eni1] * 2 == holders(aws, api)
+
+
+def test_a_mover_that_was_later_is_told_of(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """A write that went well, and yet reading back shows another: that is no success."""
+    api = make_api(20)
+    seen = route.look(api, Select(aws.lab.tables[:1]), [OVERLAY], instance=aws.lab.node1)
+    # As if the other one's call came right after ours.
+    moves = route.decide(seen, [OVERLAY])
+    lost = [route.Outcome(aws.lab.tables[0], OVERLAY, "replaced", "", aws.lab.eni1)]
+    (outcome,) = route._verify(api, moves, lost)
+
+    assert f"reading back shows {aws.lab.node2} (expected {aws.lab.eni1})" in str(outcome.error)
+    assert 4 == route.Result((outcome,)).exit
+
+
+def test_a_write_whose_answer_is_lost_is_sent_again(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+    """Replace and Create may be: the second answer, or the reading back, tells."""
+    aws.fault(action="ReplaceRoute", code="InternalError", status=500, after=True, times=2)
+    assert 0 == run("route", "ensure", "db")[0]
+    assert [aws.lab.eni1] * 2 == holders(aws, api)
+    for table in aws.lab.tables:
+        api.call(calls.delete_route(table, "", OVERLAY))
+    aws.fault(action="CreateRoute", code="InternalError", status=500, after=True, times=2)
+    assert 0 == run("route", "ensure", "db")[0]
+    assert [aws.lab.eni1] * 2 == holders(aws, api)
+
+
+def test_warnings_are_given_and_nothing_else_is_stopped(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+    """A black hole, an address inside the VPC, other tables that hold the route."""
+    aws.power(aws.lab.node2, "stopped")
+    _, _, log = run("route", "show", "--table", aws.lab.tables[0], "--overlay", OVERLAY, "--overlay", "10.0.0.0/24")
+
+    assert f"{aws.lab.tables[0]}: {OVERLAY} -> {aws.lab.node2} is a black hole" in log
+    assert f"{aws.lab.tables[0]}: 10.0.0.0/24 lies inside the VPC's 10.0.0.0/16: not an overlay address" in log
+    assert f"{aws.lab.tables[1]}: also holds {OVERLAY} -> {aws.lab.node2}" in log
+
+
+def test_show_tells_here_from_elsewhere(aws: Fake, run: Callable[..., Any]) -> None:
+    """Exit 1 while it points elsewhere, 0 when here; as JSON too."""
+    code, lines, _ = run("route", "show", "db", "--json")
+    assert (1, ["other", "other"]) == (code, [each["verb"] for each in json.loads("\n".join(lines))])
+    assert 0 == run("route", "show", "db", instance=aws.lab.node2)[0]
+
+
+def test_delete_takes_it_out_only_from_the_expected(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+    """And it may be repeated."""
+    assert 4 == run("route", "delete", "db", "--expect", aws.lab.node1)[0]
+    assert [aws.lab.eni2] * 2 == holders(aws, api)
+    assert (1, 2) == (lambda found: (found[0], len(found[1])))(run("route", "delete", "db", "--plan"))
+    assert 0 == run("route", "delete", "db", "--expect", aws.lab.node2)[0]
+    assert ["", ""] == holders(aws, api)
+    assert 0 == run("route", "delete", "db")[0]
+
+
+@pytest.mark.parametrize("fault", [{"hang": True}, {"drip": 0.05}, {"code": "RequestLimitExceeded", "status": 503}])
+def test_every_action_ends_within_its_deadline(aws: Fake, run: Callable[..., Any], fault: dict[str, Any]) -> None:
+    """Could not tell: exit 3, and what it was."""
+    aws.fault(**fault)
+    for verb in ("show", "ensure", "delete"):
+        code, _, log = run("route", verb, "db", "--deadline", "0.6")
+        assert 3 == code
+        assert "ec2:Describe" in log
+
+
+def test_a_hang_between_look_and_write_says_which_is_not_known(aws: Fake, run: Callable[..., Any]) -> None:
+    """The other table moved; this one may have."""
+    aws.fault(action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[1]}, hang=True)
+    code, lines, _ = run("route", "ensure", "db", "--deadline", "1.5")
+
+    assert 3 == code
+    assert "failed: ec2:ReplaceRoute" in next(line for line in lines if line.startswith(aws.lab.tables[1]))
+    assert "replaced" in next(line for line in lines if line.startswith(aws.lab.tables[0]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--overlay", OVERLAY), "give either ids, or a tag"),
+        (("--overlay", OVERLAY, "--table", "rtb-1", "--vpc", "vpc-1"), "give either ids, or a tag"),
+        (("--overlay", OVERLAY, "--table", "eni-0a1b2c3d"), "is no id of a route table"),
+        (("--overlay", "192.168.10.5/24", "--table", "rtb-0a1b2c3d"), "has host bits set"),
+        (("--table", "rtb-0a1b2c3d"), "give --overlay"),
+        (("--overlay", OVERLAY, "--tag", "Service"), "is not KEY=VALUE"),
+        (("--overlay", OVERLAY, "--vpc", "rtb-0a1b2c3d"), "is no id of a VPC"),
+        (("--overlay", OVERLAY, "--tag", "Service=nothing"), "none found by tag Service=nothing in us-east-1"),
+        (("--overlay", OVERLAY, "--table", "rtb-0a1b2c3d", "--eni", "eni-0a1b2c3d"), "0 interfaces are eni-0a1b2c3d"),
+    ],
+)
+def test_wrong_arguments_are_wrong_usage(run: Callable[..., Any], arguments: tuple[str, ...], said: str) -> None:
+    """Exit 2, and what to write."""
+    code, _, log = run("route", "ensure", *arguments)
+
+    assert 2 == code
+    assert said in log
+
+
+def test_selecting_is_checked() -> None:
+    """By the library as by the command line."""
+    with pytest.raises(UsageError, match="give either"):
+        route.check_select(Select())
