@@ -9,6 +9,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .detection import detect, is_ec2, prove
+    from .errors import (
+        Ec2IdentError,
+        FirmwareError,
+        ImdsError,
+        MalformedError,
+        UnknownNameError,
+        UnverifiableError,
+        VerificationError,
+    )
+    from .imds import Imds
+    from .model import Fact, Identity, IdentityDocument, Kind, Level, Reason, Verdict
+    from .partitions import Partition
+    from .policy import Policy
+    from .trust import TrustStore
+    from .verification import verify
+
 _HOME = {
     "detect": "detection",
     "is_ec2": "detection",
@@ -34,7 +51,30 @@ _HOME = {
     "verify": "verification",
 }
 
-__all__ = sorted([*_HOME])
+__all__ = [
+    "Ec2IdentError",
+    "Fact",
+    "FirmwareError",
+    "Identity",
+    "IdentityDocument",
+    "Imds",
+    "ImdsError",
+    "Kind",
+    "Level",
+    "MalformedError",
+    "Partition",
+    "Policy",
+    "Reason",
+    "TrustStore",
+    "UnknownNameError",
+    "UnverifiableError",
+    "Verdict",
+    "VerificationError",
+    "detect",
+    "is_ec2",
+    "prove",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

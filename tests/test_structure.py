@@ -167,6 +167,24 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+def test_every_public_name_is_there_for_programs_and_for_type_checkers() -> None:
+    """The lazy table, `__all__` and what type checkers see are one list."""
+    import ec2ident
+
+    tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
+    checked = {
+        alias.name
+        for node in tree.body
+        if is_type_checking(node)
+        for found in ast.walk(node)
+        if isinstance(found, ast.ImportFrom) and found.level
+        for alias in found.names
+    }
+
+    assert sorted(checked) == sorted(ec2ident.__all__) == sorted(ec2ident._HOME)
+    assert [] == [name for name in ec2ident.__all__ if getattr(ec2ident, name) is None]
+
+
 @pytest.mark.parametrize("package", ["ec2ident", "ec2ident_agent"])
 def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
     """An import costs nothing: each public name is loaded when it is first used."""

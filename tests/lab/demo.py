@@ -73,10 +73,10 @@ def prove(story: Story, work: Path) -> None:
     document = forged / "document.json"
     document.write_bytes(document.read_bytes().replace(b"us-east-2", b"us-east-1", 1))
     done = run("ec2ident", "verify", str(forged))
-    refused = done.returncode == 1 and len(lines(done.stderr)) == 1
+    refused = done.returncode == 1 and not done.stdout
     story.step(refused, "the same document with one byte changed is refused:", *lines(done.stderr))
 
-    done = run("ec2ident", "--no-network", "--explain")
+    done = run("ec2ident", "--no-network")
     story.step(done.returncode in (0, 1, 3), "and this machine?", *lines(done.stdout))
 
 
