@@ -101,16 +101,11 @@ def evidence(options: argparse.Namespace) -> int:
     """What to carry to another machine: the facts, and the identity items. No token, no credential."""
     from .detection import detect
     from .imds import Imds
-    from .saved import save
+    from .saved import fetch, save
 
-    verdict = detect(Level.BOUND, options.timeout, network=options.network)
-    contents: dict[str, bytes] = {}
-    if options.network and verdict.level > Level.NONE:
-        imds = Imds(options.timeout)
-        for name in ("document", *(kind.value for kind in Kind)):
-            item = imds.identity_item(name)
-            if item is not None:
-                contents[name] = item
+    imds = Imds(options.timeout)
+    verdict = detect(Level.BOUND, options.timeout, network=options.network, imds=imds)
+    contents = fetch(imds, verdict)
     contents["evidence.json"] = _json(verdict.to_dict()).encode() + b"\n"
     for path in save(options.save, contents):
         print(path)

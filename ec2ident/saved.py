@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 
-from .errors import MalformedError
+from .errors import ImdsError, MalformedError
 from .model import Kind
 from .value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from .imds import Imds
+    from .model import Verdict
 
 #: The largest file that is read, in bytes; real ones have less than 1.6 KB.
 LARGEST = 65536
@@ -44,6 +47,21 @@ def load(paths: Iterable[str], *, kind: Kind | None = None, document: str | None
         if found.setdefault(what, content) is not content:
             raise MalformedError(f"{path}: a second {what}; verify one document at a time")
     return Saved(found.pop("document", None), {Kind(what): content for what, content in found.items()})
+
+
+def fetch(imds: Imds, verdict: Verdict) -> dict[str, bytes]:
+    """The items that the service has, by name, where the verdict saw a document. One that fails is left out."""
+    found: dict[str, bytes] = {}
+    if not any(fact.name == "identity-document" for fact in verdict.facts):
+        return found
+    for name in _NAMES:
+        try:
+            item = imds.identity_item(name)
+        except ImdsError:
+            continue
+        if item is not None:
+            found[name] = item
+    return found
 
 
 def save(directory: str, contents: Mapping[str, bytes]) -> list[str]:

@@ -1,0 +1,204 @@
+"""The command `ec2ident`: what it prints, and its exit codes, which scripts rely on."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ec2ident import Imds, Level, detect, verify
+from ec2ident.cli import main
+from ec2ident.model import Kind
+from ec2ident.saved import LARGEST, fetch, load, save
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ec2ident.testing import MetadataService
+
+pytest_plugins = ["ec2ident.testing.pytest_plugin"]
+
+TOP = Path(__file__).parents[2]
+REAL = TOP / "tests" / "vectors" / "real"
+ALL_KINDS = REAL / "cloudinit-us-east-2-2018"
+YES, NO, USAGE, UNKNOWN = range(4)
+
+
+def item(name: str) -> Path:
+    return next(path for path in ALL_KINDS.iterdir() if path.name.partition(".")[0] == name)
+
+
+@pytest.fixture
+def genuine(tmp_path: Path) -> Path:
+    """A copy of the genuine items, to be damaged."""
+    return Path(shutil.copytree(ALL_KINDS, tmp_path / "genuine"))
+
+
+def test_a_directory_of_genuine_items_is_proved(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every kind in it."""
+    code = main(["verify", str(ALL_KINDS)])
+
+    out = capsys.readouterr().out
+    assert YES == code
+    assert 3 == sum(out.count(f"{kind}: signed by AWS for us-east-2 (aws)") for kind in Kind)
+
+
+def test_one_byte_changed_is_no(genuine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a refused item, nothing on standard output."""
+    (document,) = genuine.glob("document*")
+    document.write_bytes(document.read_bytes().replace(b"us-east-2", b"us-east-1", 1))
+
+    code = main(["verify", str(genuine)])
+
+    captured = capsys.readouterr()
+    assert (NO, "") == (code, captured.out)
+    assert all(line.startswith("ec2ident: ") for line in captured.err.splitlines())
+
+
+@pytest.mark.parametrize("name", ["rsa2048", "pkcs7"])
+def test_content_tells_the_kind_where_the_name_does_not(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files are often called something.txt."""
+    path = tmp_path / "something.txt"
+    path.write_bytes(item(name).read_bytes())
+
+    code = main(["verify", "--json", str(path)])
+
+    assert (YES, [name]) == (code, [one["kind"] for one in json.loads(capsys.readouterr().out)])
+
+
+def test_a_signature_needs_its_document(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not carry it."""
+    signature, document = str(item("signature")), str(item("document"))
+
+    assert USAGE == main(["verify", signature])
+    assert "needs the document" in capsys.readouterr().err
+    assert [YES, YES] == [main(["verify", signature, document]), main(["verify", signature, "--document", document])]
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a pipe brings."""
+    stdin = io.TextIOWrapper(io.BytesIO(item("rsa2048").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", stdin)
+
+    assert YES == main(["verify", "-"])
+    assert capsys.readouterr().out.startswith("rsa2048: signed by AWS")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["verify", "/nonexistent"], USAGE, "No such file"),
+        (["region", "moon-1"], USAGE, "moon-1"),
+        (["region", "us-east-1", "no-such-service"], USAGE, "no-such-service"),
+        (["verify", str(TOP / "tests")], USAGE, "no file in it is named"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Never a traceback, and nothing on standard output."""
+    assert code == main(arguments)
+
+    captured = capsys.readouterr()
+    assert ("", 1) == (captured.out, len(captured.err.splitlines()))
+    assert says in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--level", "none"], ["--timeout", "0"], ["--timeout", "nan"], ["--json", "--explain"], ["what"], ["verify"]],
+)
+def test_wrong_arguments_are_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, as everywhere."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    assert USAGE == caught.value.code
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"AAAA", b"{" * 5000, b"=" * 100])
+def test_any_file_is_an_answer(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Empty, binary, nested without end: could not tell, or usage where it is no signature at all."""
+    path = tmp_path / "rsa2048"
+    path.write_bytes(content)
+
+    assert UNKNOWN == main(["verify", str(path)])
+    assert capsys.readouterr().err.startswith("ec2ident: rsa2048: ")
+
+
+def test_a_giant_file_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Items have less than 1600 bytes."""
+    (tmp_path / "rsa2048").write_bytes(b"A" * (LARGEST + 1))
+
+    assert UNKNOWN == main(["verify", str(tmp_path / "rsa2048")])
+    assert f"more than {LARGEST} bytes" in capsys.readouterr().err
+
+
+def test_region_says_where_its_services_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """China is another cloud."""
+    assert YES == main(["region", "cn-north-1", "ec2", "--json"])
+
+    assert {
+        "region": "cn-north-1",
+        "partition": "aws-cn",
+        "dns_suffix": "amazonaws.com.cn",
+        "known": True,
+        "endpoints": {"ec2": "https://ec2.cn-north-1.amazonaws.com.cn"},
+    } == json.loads(capsys.readouterr().out)
+
+
+def test_what_is_saved_overwrites_nothing(tmp_path: Path) -> None:
+    """Neither a file nor what a link points to; and it loads again."""
+    contents = {"rsa2048": item("rsa2048").read_bytes(), "document": item("document").read_bytes()}
+
+    save(str(tmp_path / "new"), contents)
+
+    loaded = load([str(tmp_path / "new")])
+    assert (contents["document"], contents["rsa2048"]) == (loaded.document, loaded.items[Kind.RSA2048])
+    with pytest.raises(FileExistsError, match="already there"):
+        save(str(tmp_path / "new"), contents)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links/rsa2048").symlink_to(tmp_path / "target")
+    with pytest.raises(FileExistsError, match="already there"):
+        save(str(tmp_path / "links"), contents)
+    assert not (tmp_path / "target").exists()
+
+
+def test_what_is_carried_away_verifies_elsewhere_and_holds_no_secret(
+    metadata_service: MetadataService, tmp_path: Path
+) -> None:
+    """All four items, byte for byte; no token among them."""
+    imds = Imds(2.0, endpoints=metadata_service.endpoint)
+    verdict = detect(Level.PROOF, 3, root=str(tmp_path), imds=imds, trust=metadata_service.trust)
+
+    found = fetch(imds, verdict)
+
+    assert ["document", "pkcs7", "rsa2048", "signature"] == sorted(found)
+    for kind in Kind:
+        assert verify(found[kind.value], kind=kind, document=found["document"], trust=metadata_service.trust)
+    assert {} == fetch(imds, detect(network=False, root=str(tmp_path)))
+
+
+@pytest.mark.parametrize("module", ["ec2ident", "ec2ident.cli"])
+def test_this_machine_without_a_network(module: str) -> None:
+    """As a program: JSON on standard output, nothing on standard error, and the code of the answer."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--no-network", "--json"], cwd=TOP, capture_output=True, text=True
+    )
+
+    verdict = json.loads(done.stdout)
+    assert {"yes": 0, "no": 1, "unknown": 3, "suspect": 4}[verdict["answer"]] == done.returncode
+    assert "" == done.stderr
+
+
+def test_the_plain_question_pays_for_no_argument_parser() -> None:
+    """What it loads stays near the cost of starting Python."""
+    code = "import sys, ec2ident.cli, ec2ident.detection; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=TOP, capture_output=True, text=True, check=True)
+
+    assert set() == {"argparse", "re", "json", "typing", "requests", "subprocess"} & set(done.stdout.split())

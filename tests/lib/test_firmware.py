@@ -1,0 +1,259 @@
+"""Firmware's words as each source prints them: captured outputs, and what must not pass for one."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ec2ident.errors import FirmwareError
+from ec2ident.firmware import (
+    amazon_xen,
+    clean,
+    decode_console,
+    ec2_uuid,
+    fact,
+    instance_id,
+    instance_type,
+    parse_columns,
+    parse_dmidecode,
+    parse_kenv,
+    parse_list,
+    parse_rsmb,
+    parse_smbios,
+)
+from ec2ident.model import Fact
+
+PLAIN = "EC2AE145-D1DC-13B2-94ED-012345ABCDEF"
+SWAPPED = "45E12AEC-DCD1-B213-94ED-012345ABCDEF"
+
+T4G = """\
+# dmidecode 3.3
+Getting SMBIOS data from sysfs.
+SMBIOS 2.7 present.
+
+Handle 0x0001, DMI type 1, 27 bytes
+System Information
+\tManufacturer: Amazon EC2
+\tProduct Name: t4g.large
+\tVersion: Not Specified
+\tSerial Number: ec24f7a0-034a-ac60-1c01-d03ed0ae0484
+\tUUID: ec24f7a0-034a-ac60-1c01-d03ed0ae0484
+\tWake-up Type: Power Switch
+\tSKU Number: Not Specified
+\tFamily: Not Specified
+
+Handle 0x0004, DMI type 4, 48 bytes
+Processor Information
+\tManufacturer: AWS
+\tVersion: AWS Graviton2
+"""
+
+
+def values(facts: tuple[Fact, ...]) -> dict[str, str | None]:
+    return {one.name: one.value for one in facts}
+
+
+@pytest.mark.parametrize("text", [PLAIN, PLAIN.lower(), SWAPPED, SWAPPED.lower(), PLAIN.replace("-", "")])
+def test_a_uuid_of_ec2s_shape(text: str) -> None:
+    """Both byte orders, both cases."""
+    assert ec2_uuid(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "ec2", "ec1ae145-d1dc-13b2-94ed-012345abcdef", "45e13aec-dcd1-b213-94ed-012345abcdef"),
+        *(PLAIN[:-1], PLAIN + "0", PLAIN[:-1] + "g", "ec2-ae145d1dc13b294ed012345abcdef00"),
+    ],
+)
+def test_nearly_a_uuid_of_ec2s_shape(text: str) -> None:
+    """One digit away, too short, too long, no hexadecimal."""
+    assert not ec2_uuid(text)
+
+
+@given(st.text())
+def test_any_text_is_a_uuid_or_not(text: str) -> None:
+    """Nothing raises."""
+    assert ec2_uuid(text) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "bad"),
+    [
+        (
+            instance_id,
+            ["i-0af01c01", "i-0af01c0123456789a"],
+            ["i-0af01c0", "i-0AF01C01", "j-0af01c01", "i-0af01c0123456789"],
+        ),
+        (
+            amazon_xen,
+            ["4.11.amazon", "4.2.amazon"],
+            ["4.11.0", "4.amazon", "4.11.amazon2", "x.2.amazon", "4.²4.amazon"],
+        ),
+        (instance_type, ["t3.micro", "r8g.metal-24xl", "u-6tb1.metal"], ["HVM domU", "T3.micro", "t3.", ".micro", ""]),
+    ],
+)
+def test_forms_of_names(form: object, good: list[str], bad: list[str]) -> None:
+    """What has the form, and what is one character away from it."""
+    assert callable(form)
+    assert [True] * len(good) == [form(text) for text in good]
+    assert [False] * len(bad) == [form(text) for text in bad]
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n", "\xff" * 8 + "\n", "....", "Not Specified", "To Be Filled By O.E.M.", "x" * 257]
+)
+def test_what_says_nothing_is_absent(text: str) -> None:
+    """Firmware writes many kinds of nothing."""
+    assert clean(text) is None
+
+
+@pytest.mark.parametrize("text", ["0" * 8 + "-0000-0000-0000-" + "0" * 12, "f" * 8 + "-ffff-ffff-ffff-" + "F" * 12])
+def test_a_uuid_of_all_zeros_or_ones_is_absent(text: str) -> None:
+    """DSP0134 7.2.1: not present, or not set; dom0 on EC2 has the first."""
+    assert Fact("hypervisor_uuid", None, "here") == fact("hypervisor_uuid", text, "here")
+
+
+def test_dmidecode_of_a_graviton_instance() -> None:
+    """Only the structures that we know: the processor's manufacturer is not the system's."""
+    uuid_ = "ec24f7a0-034a-ac60-1c01-d03ed0ae0484"
+
+    found = values(parse_dmidecode(T4G))
+
+    assert {
+        "sys_vendor": "Amazon EC2",
+        "product_name": "t4g.large",
+        "product_version": None,
+        "product_serial": uuid_,
+        "product_uuid": uuid_,
+    } == found
+
+
+@pytest.mark.parametrize(
+    "output", ["", "# dmidecode 3.3\n/dev/mem: Permission denied\n", "System Information\n\tUUID: x\n"]
+)
+def test_dmidecode_without_a_structure_is_an_error(output: str) -> None:
+    """It was not allowed to look: that is no absence."""
+    with pytest.raises(FirmwareError, match="needs root"):
+        parse_dmidecode(output)
+
+
+def structure(kind: int, formatted: bytes, *strings: bytes) -> bytes:
+    head = struct.pack("<BBH", kind, 4 + len(formatted), kind)
+    return head + formatted + b"".join(text + b"\0" for text in strings) + (b"\0" if strings else b"\0\0")
+
+
+RAW = uuid.UUID(PLAIN)
+TABLE = (
+    structure(0, bytes([1, 2, 0, 0, 3, 0]), b"Amazon EC2", b"1.0", b"10/16/2017")
+    + structure(1, bytes([1, 2, 0, 3]) + RAW.bytes_le, b"Amazon EC2", b"t3.micro", b"serial")
+    + structure(1, bytes([1, 1, 1, 1]) + bytes(16), b"second")
+    + structure(2, bytes([1, 0, 0, 0, 2]), b"Amazon EC2", b"i-0af01c0123456789a")
+    + structure(127, b"")
+)
+
+
+def test_the_windows_firmware_table() -> None:
+    """An 8-byte header, then the structures; of each type the first counts."""
+    found = values(parse_rsmb(bytes([0, 2, 7, 0]) + struct.pack("<I", len(TABLE)) + TABLE))
+
+    assert ("Amazon EC2", "t3.micro", "i-0af01c0123456789a") == (
+        found["sys_vendor"],
+        found["product_name"],
+        found["board_asset_tag"],
+    )
+    assert PLAIN.lower() == found["product_uuid"]
+    assert found["product_version"] is None
+
+
+@pytest.mark.parametrize(("version", "raw"), [((2, 4), RAW.bytes), ((2, 6), RAW.bytes_le), ((3, 0), RAW.bytes_le)])
+def test_the_byte_order_of_the_uuid_is_the_versions(version: tuple[int, int], raw: bytes) -> None:
+    """Little-endian fields from SMBIOS 2.6 on; what is read in the wrong order has the other shape of EC2's."""
+    table = structure(1, bytes([1, 0, 0, 0]) + raw, b"Xen")
+
+    assert PLAIN.lower() == values(parse_smbios(table, version, "table"))["product_uuid"]
+
+
+@pytest.mark.parametrize("size", range(0, len(TABLE), 7))
+def test_a_table_cut_off_is_an_error_or_less(size: int) -> None:
+    """Never another exception, and never a value that the whole does not have."""
+    try:
+        found = values(parse_smbios(TABLE[:size], (2, 7), "table"))
+    except FirmwareError:
+        return
+    assert found.items() <= values(parse_smbios(TABLE, (2, 7), "table")).items()
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_table_or_an_error(blob: bytes) -> None:
+    """The table comes from outside."""
+    for read in (parse_rsmb, lambda data: parse_smbios(data, (2, 7), "table")):
+        with contextlib.suppress(FirmwareError):
+            assert read(blob)
+
+
+WMIC_UUID = "UUID                                  \r\r\nEC20EBD7-8E03-06A8-645F-2D22E5A3BA4B  \r\r\n\r\r\n"
+ROW = "IdentifyingNumber                     Name      UUID                                  Vendor  Version\r\r\n"
+XEN_ROW = (
+    "ec2a355a-91cd-5fe8-bbfc-cc891d0bf9d6  HVM domU  5A352AEC-CD91-E85F-BBFC-CC891D0BF9D6  Xen     4.2.amazon  "
+    "\r\r\n\r\r\n"
+)
+
+
+@pytest.mark.parametrize("encode", [lambda text: text.encode(), lambda text: b"\xff\xfe" + text.encode("utf-16-le")])
+def test_wmic_as_a_program_and_as_a_file_sees_it(encode: object) -> None:
+    r"""One byte a character, or UTF-16 with its mark; lines end in \r\r\n."""
+    assert callable(encode)
+    output = decode_console(encode(WMIC_UUID))
+
+    assert {"product_uuid": "EC20EBD7-8E03-06A8-645F-2D22E5A3BA4B"} == values(parse_columns(output, "wmic"))
+
+
+def test_wmics_columns_hold_values_with_blanks() -> None:
+    """The header says where each begins."""
+    assert {
+        "product_serial": "ec2a355a-91cd-5fe8-bbfc-cc891d0bf9d6",
+        "product_name": "HVM domU",
+        "product_uuid": "5A352AEC-CD91-E85F-BBFC-CC891D0BF9D6",
+        "sys_vendor": "Xen",
+        "product_version": "4.2.amazon",
+    } == values(parse_columns(ROW + XEN_ROW, "wmic"))
+
+
+@pytest.mark.parametrize("output", ["", "UUID  \r\r\n\r\r\n", "Node - PC\r\r\nERROR:\r\r\n"])
+def test_wmic_with_a_header_only_or_an_error_is_no_absence(output: str) -> None:
+    """WMI may not be ready at boot: a "no" from that would be wrong."""
+    with pytest.raises(FirmwareError, match="wmic"):
+        parse_columns(output, "wmic")
+
+
+def test_half_a_utf16_character_is_an_error() -> None:
+    """Cut off output is not guessed at."""
+    with pytest.raises(FirmwareError, match="UTF-16"):
+        decode_console(b"\xff\xfeU")
+
+
+def test_powershells_list() -> None:
+    """Values may hold colons; a field without a value is absent."""
+    output = "\r\n\r\nIdentifyingNumber : a:b\r\nVendor            : Amazon EC2\r\nVersion           : \r\n\r\n"
+
+    assert {"product_serial": "a:b", "sys_vendor": "Amazon EC2", "product_version": None} == values(
+        parse_list(output, "CIM")
+    )
+    with pytest.raises(FirmwareError, match="no field"):
+        parse_list("Get-CimInstance : Access denied", "CIM")
+
+
+def test_kenv_of_freebsd() -> None:
+    """Values in quotation marks, among all else that the loader hands on."""
+    uuid_ = "ec2fb75c-7a36-7938-4efa-8e40b4ac634b"
+    output = f'acpi.oem="AMAZON"\nsmbios.system.maker="Amazon EC2"\nsmbios.system.uuid="{uuid_}"\n'
+
+    assert {"sys_vendor": "Amazon EC2", "product_uuid": uuid_} == values(parse_kenv(output))
+    with pytest.raises(FirmwareError, match="smbios"):
+        parse_kenv('hw.pci="1"\n')

@@ -1,0 +1,234 @@
+"""The readers of a machine, on files, captured outputs and programs that misbehave."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from ec2ident.detection import detect
+from ec2ident.errors import FirmwareError
+from ec2ident.host import DMI, LARGEST_OUTPUT, Host, run
+from ec2ident.model import Level, Reason
+
+from .machines import EC2, build
+from .test_firmware import ROW, TABLE, XEN_ROW
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Programs:
+    """Programs by the end of their name, and what they print; every other is not there."""
+
+    def __init__(self, **outputs: bytes) -> None:
+        self.outputs = outputs
+        self.started: list[str] = []
+
+    def __call__(self, argv: Sequence[str], seconds: float) -> bytes:
+        name = argv[0].rpartition("\\")[2].partition(".")[0]
+        self.started.append(name)
+        if name not in self.outputs:
+            raise FirmwareError(f"{argv[0]}: not there")
+        return self.outputs[name]
+
+
+def no_table() -> bytes:
+    raise FirmwareError("firmware table: access denied")
+
+
+def absent(_: str) -> None:
+    return None
+
+
+RSMB = bytes([0, 2, 7, 0]) + struct.pack("<I", len(TABLE)) + TABLE
+
+
+def test_value_absent_and_unknown_are_three_answers(tmp_path: Path) -> None:
+    """A file with a value, none, and one that cannot be read."""
+    root = build(tmp_path, EC2["nitro m5.large, SLES"])
+    (tmp_path / DMI / "bios_vendor").mkdir()
+
+    found = {one.name: one for one in Host(root).sysfs()}
+
+    assert ("Amazon EC2", None) == (found["sys_vendor"].value, found["sys_vendor"].unknown)
+    assert (None, None) == (found["board_vendor"].value, found["board_vendor"].unknown)
+    assert (None, "is a directory") == (found["bios_vendor"].value, found["bios_vendor"].unknown)
+
+
+@pytest.mark.parametrize("make", ["fifo", "giant"])
+def test_a_strange_file_neither_holds_nor_fills_us(make: str, tmp_path: Path) -> None:
+    """A FIFO without a writer has nothing; of a giant only a page is read, and that is no value."""
+    (tmp_path / DMI).mkdir(parents=True)
+    path = tmp_path / DMI / "sys_vendor"
+    if make == "fifo":
+        os.mkfifo(path)
+    else:
+        path.write_bytes(b"Amazon EC2" * 100_000)
+
+    assert None is next(one.value for one in Host(str(tmp_path)).sysfs() if one.name == "sys_vendor")
+
+
+@pytest.mark.parametrize(("vendor", "level"), [("0x1d0f", Level.HINT), ("0x1d0e", Level.NONE)])
+def test_amazons_devices_are_a_hint(vendor: str, level: Level, tmp_path: Path) -> None:
+    """One digit away they are somebody else's."""
+    for device, its in (("0000:00:00.0", "0x8086"), ("0000:00:05.0", vendor)):
+        (tmp_path / "sys/bus/pci/devices" / device).mkdir(parents=True)
+        (tmp_path / "sys/bus/pci/devices" / device / "vendor").write_text(f"{its}\n")
+
+    assert level == detect(network=False, host=Host(str(tmp_path), environ={}, platform="linux")).level
+
+
+def test_acpi_tables_name_their_maker(tmp_path: Path) -> None:
+    """Root may read them; six bytes at offset 10."""
+    (tmp_path / "sys/firmware/acpi/tables").mkdir(parents=True)
+    (tmp_path / "sys/firmware/acpi/tables/FACP").write_bytes(b"FACP\x14\x01\0\0\x03\x09AMAZONAMZNFACP\x01\0\0\0")
+
+    found = {one.name: one.value for one in Host(str(tmp_path)).kernel()}
+
+    assert {"acpi_oem": "AMAZON", "pci_vendor": None} == found
+
+
+def test_dmidecode_runs_only_for_root_and_where_the_kernel_shows_nothing(tmp_path: Path) -> None:
+    """It is slow, and says nothing that sysfs does not."""
+    programs = Programs(
+        dmidecode=b"Handle 0x0001\nSystem Information\n\tManufacturer: Amazon EC2\n\tProduct Name: t3.micro\n"
+    )
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/mem").touch()
+
+    def look(privileged: bool) -> Level:
+        host = Host(str(tmp_path), platform="linux", environ={}, privileged=privileged, run=programs)
+        return detect(network=False, host=host).level
+
+    assert (Level.NONE, []) == (look(False), programs.started)
+    assert (Level.CLAIM, ["dmidecode"]) == (look(True), programs.started)
+    (tmp_path / DMI).mkdir(parents=True)
+    assert (Level.NONE, ["dmidecode"]) == (look(True), programs.started)
+
+
+def windows(programs: Programs, table: bytes | None = None, registry: dict[str, str] | None = None) -> Host:
+    return Host(
+        platform="win32",
+        environ={},
+        run=programs,
+        firmware_table=no_table if table is None else lambda: table,
+        registry=absent if registry is None else registry.get,
+    )
+
+
+def test_the_windows_firmware_table_settles_it_alone() -> None:
+    """No program is started."""
+    programs = Programs()
+
+    assert (Level.CLAIM, []) == (detect(network=False, host=windows(programs, RSMB)).level, programs.started)
+
+
+def test_the_windows_registry_is_next() -> None:
+    """It has neither serial nor UUID, but the vendor and the type."""
+    programs = Programs()
+    registry = {"SystemManufacturer": "Amazon EC2", "SystemProductName": "t3a.small", "BIOSVendor": "Amazon EC2"}
+
+    verdict = detect(network=False, host=windows(programs, registry=registry))
+
+    assert (Level.CLAIM, Reason.FIRMWARE, []) == (verdict.level, verdict.reason, programs.started)
+
+
+def test_wmic_is_last_and_may_be_gone() -> None:
+    """Windows 11 24H2 has none; an old Windows has no other."""
+    old = Programs(WMIC=b"\xff\xfe" + (ROW + XEN_ROW).encode("utf-16-le"))
+    new = Programs(
+        powershell=b"Vendor  : Xen\r\nVersion : 4.2.amazon\r\nUUID : 5A352AEC-CD91-E85F-BBFC-CC891D0BF9D6\r\n"
+    )
+
+    assert Level.CLAIM == detect(network=False, host=windows(old)).level
+    assert ["powershell", "WMIC"] == old.started
+    assert Level.CLAIM == detect(network=False, host=windows(new)).level
+    assert ["powershell"] == new.started
+
+
+def test_windows_where_nothing_answers_is_unknown() -> None:
+    """WMI may not be ready at boot."""
+    verdict = detect(network=False, host=windows(Programs(powershell=b"", WMIC=b"UUID  \r\r\n\r\r\n")))
+
+    assert ("unknown", Level.NONE) == (verdict.answer, verdict.level)
+    assert any(one.name == "firmware" and one.unknown for one in verdict.facts)
+
+
+def test_programs_on_windows_are_named_by_their_whole_path() -> None:
+    """Or Windows would look for them in the current directory first."""
+    seen: list[str] = []
+
+    def run(argv: Sequence[str], seconds: float) -> bytes:
+        seen.append(argv[0])
+        raise FirmwareError("not there")
+
+    detect(network=False, host=Host(platform="win32", environ={"SystemRoot": r"D:\Win"}, run=run, registry=absent))
+
+    assert [r"D:\Win\System32\WindowsPowerShell\v1.0\powershell.exe", r"D:\Win\System32\wbem\WMIC.exe"] == seen
+
+
+@pytest.mark.parametrize("platform", ["darwin", "openbsd7", "aix"])
+def test_other_systems_say_that_they_have_no_evidence(platform: str) -> None:
+    """Not "no": nobody knows where to look."""
+    verdict = detect(network=False, host=Host(platform=platform, environ={}))
+
+    assert ("unknown", Level.NONE) == (verdict.answer, verdict.level)
+    assert f"no local evidence is known for {platform}" == verdict.facts[0].unknown
+
+
+def test_freebsd_has_kenv() -> None:
+    """What its loader hands on."""
+    programs = Programs(kenv=b'smbios.system.maker="Amazon EC2"\nsmbios.system.product="t3.micro"\n')
+
+    assert Level.CLAIM == detect(network=False, host=Host(platform="freebsd14", environ={}, run=programs)).level
+
+
+@pytest.mark.parametrize(
+    ("code", "match"),
+    [
+        ("raise SystemExit(1)", "exit code 1"),
+        ("import time; time.sleep(60)", "no answer within 0.5 s"),
+        (f"print('x' * {LARGEST_OUTPUT + 1})", "at most"),
+    ],
+)
+def test_a_program_that_misbehaves_is_an_error(code: str, match: str) -> None:
+    """Failed, too slow, too much."""
+    seconds = 0.5 if "sleep" in code else 30.0
+    with pytest.raises(FirmwareError, match=match):
+        run([sys.executable, "-c", code], seconds)
+
+
+def test_a_program_that_is_not_there_is_an_error() -> None:
+    """And says which."""
+    with pytest.raises(FirmwareError, match="ec2ident-no-such-program"):
+        run(["ec2ident-no-such-program"], 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="they exist there")
+def test_what_only_windows_has_is_an_error_elsewhere() -> None:
+    """The real readers, not the captured ones."""
+    host = Host(platform="win32")
+    assert ["firmware table: not on Windows", "registry: not on Windows"] == [
+        stage()[0].unknown for stage in (host.windows_table, host.windows_registry)
+    ]
+
+
+def test_interfaces_of_this_machine() -> None:
+    """The loopback address is everywhere."""
+    addresses, _ = Host().interfaces()
+
+    assert addresses is not None
+    assert {"127.0.0.1", "::1"} & set(addresses)
+
+
+def test_environment_names_are_taken_and_their_values_left(tmp_path: Path) -> None:
+    """A URI in it may hold a secret."""
+    host = Host(str(tmp_path), environ={"ECS_CONTAINER_METADATA_URI_V4": "http://169.254.170.2/v4/secret", "PATH": "/"})
+
+    assert ["ECS_CONTAINER_METADATA_URI_V4"] == [one.value for one in host.environment()]
+    assert () == Host(environ={"AWS_REGION": "us-east-1"}).environment()
