@@ -1,0 +1,250 @@
+"""A name that moves: compared, written, waited for, confirmed."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from ec2ident_agent.failover import calls, dns, resolver
+from ec2ident_agent.failover.deadline import Deadline
+from ec2ident_agent.failover.dns import Difference
+from ec2ident_agent.failover.errors import MalformedError, OutOfTimeError, UnknownError, UsageError
+from ec2ident_agent.failover.model import Change, Records, Zone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from . import stub_dns
+from .conftest import configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ec2ident_agent.failover.aws import Api
+
+    from .fake import Fake
+
+NAME = "db.awslab.mycompany.corp"
+
+
+def part(aws: Fake, *more: str) -> str:
+    return "\n".join(["[service.db.dns]", f'zone = "{aws.lab.zone}"', f'name = "{NAME}"', *more])
+
+
+def test_addresses_become_an_a_and_an_aaaa() -> None:
+    """By family; a prefix length is left off."""
+    found = dns.wanted("DB.Example.Corp.", ["10.0.0.1", "fd00:0::5/128", "10.0.0.2"], 10)
+
+    assert (
+        Records("db.example.corp", "A", 10, ("10.0.0.1", "10.0.0.2")),
+        Records("db.example.corp", "AAAA", 10, ("fd00::5",)),
+    ) == found
+    for values in ([], ["not an address"]):
+        with pytest.raises(UsageError, match="record db"):
+            dns.wanted("db", values, 10)
+
+
+@pytest.mark.parametrize(
+    ("found", "differs"),
+    [
+        (None, True),
+        (Records(NAME, "A", 10, ("10.0.0.2", "10.0.0.1")), False),
+        (Records(NAME, "A", 11, ("10.0.0.1", "10.0.0.2")), True),
+        (Records(NAME, "A", 10, ("10.0.0.1",)), True),
+        (Records(NAME, "A", 10, ("10.0.0.1", "10.0.0.3")), True),
+    ],
+)
+def test_values_and_ttl_count_and_order_does_not(found: Records | None, differs: bool) -> None:
+    """One value or one second away is a difference."""
+    assert differs == bool(Difference(Records(NAME, "A", 10, ("10.0.0.1", "10.0.0.2")), found))
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [
+        (Zone("Z1", "awslab.mycompany.corp", False), "is public"),
+        (Zone("Z1", "lab.mycompany.corp", True), r"Z1 is lab\.mycompany\.corp \(the record is db\.awslab"),
+        (Zone("Z1", "b.awslab.mycompany.corp", True), "the record is db.awslab"),
+        (Zone("Z1", "awslab.mycompany.corp", True, (("vpc-2", "us-east-1"),)), r"with vpc-2 \(not with vpc-1\)"),
+    ],
+)
+def test_a_zone_that_is_not_ours_is_refused(zone: Zone, said: str) -> None:
+    """Public, of another name, a mere ending of the name, of another VPC."""
+    with pytest.raises(UsageError, match=said):
+        dns.check_zone(zone, NAME, vpc="vpc-1")
+
+
+def test_a_name_is_written_waited_for_and_then_right(aws: Fake, run: Callable[..., Any]) -> None:
+    """One batch for both families; the change's id is shown; the second time nothing is written."""
+    aws.settings(insync=0.5)
+    arguments = ("dns", "ensure", "--zone", aws.lab.zone, "--name", NAME, "--value", "10.0.0.11", "--value", "fd00::5")
+    code, lines, log = run(*arguments)
+
+    assert (0, 2, 1) == (code, len(lines), len(aws.calls("ChangeResourceRecordSets")))
+    assert [f"upserted: {NAME} 10 IN A 10.0.0.11", f"upserted: {NAME} 10 IN AAAA fd00::5"] == lines
+    assert "change C0000000000001FAKE: PENDING\nchange C0000000000001FAKE: INSYNC\n" in log
+    code, lines, _ = run(*arguments)
+    assert (0, 1) == (code, len(aws.calls("ChangeResourceRecordSets")))
+    assert all(line.startswith("right: ") for line in lines)
+
+
+def test_the_record_after_ours_is_not_taken_for_it(aws: Fake, api: Api) -> None:
+    """The list goes on with the next name where there is none."""
+    api.call(calls.change_records(aws.lab.zone, "UPSERT", [Records(f"x{NAME}", "A", 10, ("10.0.0.9",))]))
+    (found,) = dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10))
+
+    assert found.found is None
+
+
+def test_waiting_ends_with_the_deadline_and_tells_the_change(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """The change itself goes on."""
+    aws.settings(insync=600)
+    api = make_api(0.5)
+    change = dns.upsert(api, aws.lab.zone, dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10)))
+    assert change
+    with pytest.raises(OutOfTimeError, match=f"change {change.id}: still PENDING.*get-change --id {change.id}"):
+        dns.wait(api, change, every=0.2)
+
+
+def test_throttling_and_a_busy_zone_are_waited_out(aws: Fake, run: Callable[..., Any]) -> None:
+    """PriorRequestNotComplete is Route 53's own way to say: later."""
+    aws.fault(action="ChangeResourceRecordSets", code="PriorRequestNotComplete", times=1)
+    aws.fault(action="ListResourceRecordSets", code="Throttling", message="Rate exceeded", times=1)
+    config = configuration(aws, part(aws))
+
+    assert 0 == run("dns", "ensure", "db", config=config)[0]
+
+
+def test_show_compares_and_a_plan_prints_the_batch(aws: Fake, run: Callable[..., Any]) -> None:
+    """Of the configured service, whose overlay addresses are the default."""
+    config = configuration(aws, part(aws))
+    code, lines, _ = run("dns", "show", "db", config=config)
+    assert (1, [f"{NAME} A: no record (wanted 192.168.10.5 ttl 10)"]) == (code, lines)
+    code, lines, _ = run("dns", "ensure", "db", "--plan", config=config)
+    assert (1, 1, []) == (code, len(lines), aws.calls("ChangeResourceRecordSets"))
+    assert lines[0].startswith(f"aws route53 change-resource-record-sets --hosted-zone-id {aws.lab.zone} --change-batch")
+
+
+def test_a_resolver_confirms_or_contradicts(aws: Fake, run: Callable[..., Any]) -> None:
+    """What clients see is what counts: 0, 1, and without an answer 3."""
+    table = {NAME: ["192.168.10.5"]}
+    with stub_dns.resolver(table) as server:
+        config = configuration(aws, part(aws, f'resolver = "{server}"'))
+        assert 0 == run("dns", "ensure", "db", config=config)[0]
+        table[NAME] = ["192.168.10.6"]
+        code, _, log = run("dns", "ensure", "db", "--deadline", "2.5", config=config)
+        assert (1, f"resolver {server}: {NAME} A: 192.168.10.6 ttl 10 (wanted 192.168.10.5 ttl 10)") == (
+            code,
+            log.strip().splitlines()[-1],
+        )
+    code, _, log = run("dns", "ensure", "db", "--deadline", "1", config=config)
+    assert (3, True) == (code, f"resolver {server}" in log)
+
+
+def test_a_zone_is_made_once_and_associated(aws: Fake, run: Callable[..., Any]) -> None:
+    """With both DNS attributes of the VPC on; what is right is left alone."""
+    aws.ask("ModifyVpcAttribute", VpcId=aws.lab.vpc, **{"EnableDnsHostnames.Value": "false"})
+    arguments = ("dns", "zone", "--name", "x.corp", "--vpc", aws.lab.vpc)
+    code, first, _ = run(*arguments)
+    assert (0, f"{aws.lab.vpc}: enableDnsHostnames switched on") == (code, first[0])
+    code, second, _ = run(*arguments)
+    assert (0, first[-1:]) == (code, second)
+    assert 1 == len(aws.calls("CreateHostedZone"))
+
+    code, lines, _ = run("dns", "zone", "--name", "awslab.mycompany.corp", "--vpc", aws.lab.vpc)
+    assert (0, [aws.lab.zone]) == (code, lines)
+
+
+def test_an_existing_zone_is_associated_with_a_second_vpc(aws: Fake, run: Callable[..., Any]) -> None:
+    """Not made a second time."""
+    vpc = aws.ask("CreateVpc", CidrBlock="10.9.0.0/16").decode().partition("<vpcId>")[2].partition("<")[0]
+    code, lines, _ = run("dns", "zone", "--name", "awslab.mycompany.corp.", "--vpc", vpc)
+
+    assert (0, f"{aws.lab.zone}: associated with {vpc}") == (code, lines[-2])
+    assert [] == aws.calls("CreateHostedZone")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--name", NAME), "give --zone and --name"),
+        (("--zone", "z-1", "--name", NAME), "is no id of a hosted zone"),
+        (("--zone", "Z404", "--name", NAME, "--value", "10.0.0.1"), "NoSuchHostedZone"),
+        (("--zone", "ZONE", "--name", "db.other.corp", "--value", "10.0.0.1"), "the record is db.other.corp"),
+        (("--zone", "ZONE", "--name", NAME, "--value", "10.0.0.256"), "10.0.0.256"),
+    ],
+)
+def test_a_wrong_zone_or_record_is_wrong_usage(
+    aws: Fake, run: Callable[..., Any], arguments: tuple[str, ...], said: str
+) -> None:
+    """Exit 2; nothing is written."""
+    code, _, log = run("dns", "ensure", *(aws.lab.zone if each == "ZONE" else each for each in arguments))
+
+    assert (2, []) == (code, aws.calls("ChangeResourceRecordSets"))
+    assert said in log
+
+
+def test_a_denied_change_is_no_success(aws: Fake, run: Callable[..., Any]) -> None:
+    """It names the zone's ARN."""
+    aws.fault(action="ChangeResourceRecordSets", code="AccessDenied", status=403)
+    code, _, log = run("dns", "ensure", "db", config=configuration(aws, part(aws)))
+
+    assert 4 == code
+    assert f"allow route53:ChangeResourceRecordSets on arn:aws:route53:::hostedzone/{aws.lab.zone}" in log
+
+
+# The resolver's own packets
+
+
+def test_a_question_and_its_answer() -> None:
+    """As a DNS server reads and writes them."""
+    asked = resolver.question("Db.Example", "A", 7)
+    found = stub_dns.answer(asked, {"db.example": ["10.0.0.1", "fd00::1"]}, 30)
+
+    assert ("NOERROR", (("10.0.0.1", 30),)) == resolver.read(found, asked, "A")
+    assert ("NXDOMAIN", ()) == resolver.read(stub_dns.answer(asked, {}, 1), asked, "A")
+
+
+@pytest.mark.parametrize("change", [0, 2, 13], ids=["number", "is no answer", "name"])
+def test_an_answer_to_another_question_is_none(change: int) -> None:
+    """Another number, a question instead of an answer, another name."""
+    asked = resolver.question("db.example", "A", 7)
+    packet = bytearray(stub_dns.answer(asked, {"db.example": ["10.0.0.1"]}, 30))
+    packet[change] ^= 0x81 if change == 2 else 0x01
+    with pytest.raises(MalformedError, match="another question"):
+        resolver.read(bytes(packet), asked, "A")
+
+
+@given(st.binary(max_size=80), st.integers(0, 60))
+def test_no_packet_raises_anything_else(tail: bytes, cut: int) -> None:
+    """Pointers in circles, lengths beyond the end: an answer, or MalformedError."""
+    asked = resolver.question("db.example", "A", 7)
+    good = struct.pack(">H", 7) + struct.pack(">5H", 0x8180, 1, 3, 0, 0) + asked[12:]
+    try:
+        resolver.read((good + tail)[: len(good) + cut], asked, "A")
+    except MalformedError:
+        pass
+
+
+@pytest.mark.parametrize("name", ["", "a..b", "x" * 64, ".".join(["a" * 63] * 4), "bücher.example"])
+def test_what_is_no_name_is_not_asked(name: str) -> None:
+    """Empty labels, long ones, long names, other scripts."""
+    with pytest.raises(UsageError, match="name: "):
+        resolver.question(name, "A", 1)
+
+
+def test_a_silent_resolver_ends_with_the_deadline() -> None:
+    """Could not tell."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        with pytest.raises(UnknownError, match="no answer for db.example A"):
+            resolver.ask(f"127.0.0.1#{sock.getsockname()[1]}", "db.example", "A", Deadline(0.2), 1)
+
+
+def test_a_change_that_is_in_sync_is_not_asked_for(aws: Fake, api: Api) -> None:
+    """No call for what is known."""
+    assert Change("C1", "INSYNC") == dns.wait(api, Change("C1", "INSYNC"))
+    assert [] == aws.calls()

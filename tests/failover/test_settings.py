@@ -1,0 +1,170 @@
+"""The configuration is read strictly, and flags are read as strictly as the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ec2ident_agent.failover import node, settings
+from ec2ident_agent.failover.dns import server_of
+from ec2ident_agent.failover.eni import Find
+from ec2ident_agent.failover.errors import RefusedError, UnknownError, UsageError
+from ec2ident_agent.failover.route import Select
+from ec2ident_agent.failover.settings import DnsPart, EniPart, RoutePart, Service
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+WHOLE = """
+region = "eu-west-1"
+instance = "i-0a1b2c3d"
+deadline = 20
+role_arn = "arn:aws-cn:iam::123456789012:role/net/failover"
+endpoint = "https://vpce.example:8443/"
+[service.db]
+overlay = ["192.168.10.5", "fd00::5/128"]
+device = "eth0"
+label = "eth0:1"
+[service.db.route]
+tag = "Service=db"
+source_dest_check = "leave"
+[service.db.eni]
+address = "10.0.1.5"
+index = 2
+grace = 0
+[service.db.dns]
+zone = "/hostedzone/Z1"
+name = "db.example.corp"
+ttl = 30
+wait = false
+resolver = "10.0.0.2"
+"""
+
+
+def test_everything_that_can_be_said() -> None:
+    """One value for each key."""
+    found = settings.parse(WHOLE.encode())
+
+    assert Service(
+        "db",
+        ("192.168.10.5/32", "fd00::5/128"),
+        "eth0",
+        "eth0:1",
+        RoutePart(Select(tag="Service=db"), "", False),
+        EniPart(Find(address="10.0.1.5"), 2, 0.0),
+        DnsPart("Z1", "db.example.corp", (), 30, False, "10.0.0.2"),
+    ) == found.service("db")
+    assert ("eu-west-1", "i-0a1b2c3d", 20, "https://vpce.example:8443") == (
+        found.region,
+        found.instance,
+        found.deadline,
+        found.endpoint,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("region =", "regoin =", "regoin: no such key"),
+        ("label =", "lable =", r"service\.db\.lable: no such key"),
+        ("ttl = 30", "ttl = true", r"service\.db\.dns\.ttl: True is no number"),
+        ("ttl = 30", "ttl = 1.5", "no whole number"),
+        ("index = 2", "index = 0", "0 is not from 1 to 255"),
+        ("eu-west-1", "europe", "'europe' is no name of a region"),
+        ("i-0a1b2c3d", "i-0a1b2c3g", "instance: 'i-0a1b2c3g' is no id of one"),
+        ("192.168.10.5", "192.168.10.5/24", "has host bits set"),
+        ('"leave"', '"maybe"', "'maybe' is neither off nor leave"),
+        ('tag = "Service=db"', 'tag = "x=y"\nvpc = "vpc-0a1b2c3d"', "give either ids"),
+        ("123456789012", "12345", "is no ARN of a role"),
+        ("https://vpce.example:8443/", "file:///etc", "is not https://HOST"),
+        ("10.0.0.2", "ns.example", "resolver: no IP address"),
+        ("/hostedzone/Z1", "zone one", "is no id of a hosted zone"),
+        ('"192.168.10.5", "fd00::5/128"', "5", "5 is no list of texts|is no list of texts"),
+        ('name = "db.example.corp"', "", r"service\.db\.dns\.name: is missing"),
+        ("[service.db]", "[service]\nother = 1\n[service.db]", r"service\.other\.: is no table"),
+        ("[service.db]", "[service.db", "no TOML"),
+    ],
+)
+def test_one_wrong_word_is_refused_with_its_place(old: str, new: str, said: str) -> None:
+    """And never passed over."""
+    assert old in WHOLE
+    with pytest.raises(UsageError, match=said):
+        settings.parse(WHOLE.replace(old, new, 1).encode())
+
+
+def test_a_service_must_have_something_to_move() -> None:
+    """And a route something to route."""
+    with pytest.raises(UsageError, match=r"service\.x: nothing to move"):
+        settings.parse(b"[service.x]\ndevice = 'eth0'")
+    with pytest.raises(UsageError, match="a route needs an overlay address"):
+        settings.parse(b"[service.x.route]\nvpc = 'vpc-0a1b2c3d'")
+
+
+def test_no_file_is_an_empty_configuration_unless_it_was_asked_for(tmp_path: Path) -> None:
+    """And one that others may write, is not UTF-8 or not readable, is refused."""
+    path = tmp_path / "failover.toml"
+    assert settings.Settings() == settings.load(str(path), required=False)
+    with pytest.raises(UsageError, match="no such file"):
+        settings.load(str(path), required=True)
+    path.write_bytes(b"\xff")
+    path.chmod(0o600)
+    with pytest.raises(UsageError, match=r"failover\.toml: no UTF-8"):
+        settings.load(str(path), required=True)
+    path.chmod(0o622)
+    with pytest.raises(RefusedError, match="chmod go-w"):
+        settings.load(str(path), required=True)
+    with pytest.raises(UnknownError, match="Is a directory"):
+        settings.load(str(tmp_path), required=True)
+
+
+def test_an_unknown_service_names_the_known() -> None:
+    """So that a misspelling is seen."""
+    with pytest.raises(UsageError, match=r"no \[service\.bd\] in the configuration \(known: db\)"):
+        settings.parse(WHOLE.encode()).service("bd")
+
+
+def never(path: str) -> str:
+    pytest.fail(f"the metadata service was asked for {path}")
+
+
+def test_the_region_is_configured_or_in_the_environment_before_anybody_is_asked() -> None:
+    """In this order."""
+    assert "eu-west-1" == node.region_of("eu-west-1", {"AWS_REGION": "us-east-1"}, never)
+    assert "us-east-1" == node.region_of("", {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "x"}, never)
+    assert "us-west-2" == node.region_of("", {}, lambda path: "us-west-2")
+    with pytest.raises(UsageError, match="no name of a region"):
+        node.region_of("", {}, lambda path: "<html>")
+
+
+def test_the_board_tag_says_which_instance_this_is(tmp_path: Path) -> None:
+    """A tag that is no instance id is passed over."""
+    tag = tmp_path / node.BOARD_TAG
+    tag.parent.mkdir(parents=True)
+    tag.write_text("i-0a1b2c3d4e5f60718\n")
+    assert "i-0a1b2c3d4e5f60718" == node.instance_of("", str(tmp_path), never)
+    assert "i-0000000a" == node.instance_of("i-0000000a", str(tmp_path), never)
+    tag.write_text("Not Specified\n")
+    assert "i-0000000b" == node.instance_of("", str(tmp_path), lambda path: "i-0000000b")
+    with pytest.raises(UnknownError, match="is no id of an instance"):
+        node.instance_of("", str(tmp_path), lambda path: "nonsense")
+
+
+def test_the_metadata_service_says_the_rest() -> None:
+    """From loopback; without one it is could not tell, and what to do."""
+    from ec2ident.testing import MetadataService
+    from ec2ident_agent.failover.deadline import Deadline
+
+    with MetadataService() as imds:
+        ask = node.metadata_service({"AWS_EC2_METADATA_SERVICE_ENDPOINT": str(imds.endpoint)}, Deadline(5))
+        assert imds.instance.region == node.region_of("", {}, ask)
+    with pytest.raises(UnknownError, match="configure it, or give it as an option"):
+        node.metadata_service({"AWS_EC2_METADATA_DISABLED": "true"}, Deadline(1))("meta-data/instance-id")
+
+
+@pytest.mark.parametrize(("text", "expected"), [("10.0.0.2", "10.0.0.2"), ("fd00:0::2#5353", "fd00::2#5353")])
+def test_a_resolver_is_an_address_with_perhaps_a_port(text: str, expected: str) -> None:
+    """As BIND writes it."""
+    assert expected == server_of(text)
+    with pytest.raises(UsageError, match="resolver"):
+        server_of(f"{text}#0")
