@@ -31,6 +31,12 @@ HYPER_V = (
     "type=2,manufacturer=Microsoft Corporation,product=Virtual Machine",
     "type=3,manufacturer=Microsoft Corporation,version=Hyper-V UEFI Release v4.1",
 )
+#: No vendor at all, and the UUID of an EC2 instance: all there is to see is a hint, and for root alone.
+NAMELESS = (
+    "type=0,vendor=,version=,date=01/01/2020",
+    f"type=1,manufacturer=,product=,version=,serial=,uuid={UUID}",
+    "type=3,manufacturer=,version=,serial=,asset=",
+)
 #: QEMU's own strings; only the UUID was drawn from the 1 in 2048 that looks like EC2's.
 QEMU = (f"type=1,uuid={UUID}",)
 

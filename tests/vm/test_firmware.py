@@ -10,24 +10,26 @@ from pathlib import Path
 import pytest
 
 from tests.vm import smbios
-from tests.vm.machine import Machine, Result
+from tests.vm.machine import Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 pytestmark = pytest.mark.full
 
 BIOS = ("Amazon EC2", "1.0", "10/16/2017")
 
-#: Each machine: its firmware, the exit code of `ec2ident`, and the level, as root and as nobody.
+#: Each machine: its firmware, the exit code of `ec2ident`, the level as root and as nobody, and the reason.
 MACHINES = {
-    "nitro": (smbios.NITRO, 0, "CLAIM", "CLAIM"),
-    "metal": (smbios.METAL, 0, "CLAIM", "CLAIM"),
-    "xen": (smbios.XEN, 0, "CLAIM", "CLAIM"),
-    "hetzner": (smbios.HETZNER, 1, "NONE", "NONE"),
-    "hyper-v": (smbios.HYPER_V, 1, "NONE", "NONE"),
-    "qemu": (smbios.QEMU, 1, "NONE", "NONE"),
+    "nitro": (smbios.NITRO, 0, "claim", "claim", "firmware"),
+    "metal": (smbios.METAL, 0, "claim", "claim", "firmware"),
+    "xen": (smbios.XEN, 0, "claim", "claim", "firmware"),
+    "hetzner": (smbios.HETZNER, 1, "none", "none", "other-vendor"),
+    "hyper-v": (smbios.HYPER_V, 1, "none", "none", "other-vendor"),
+    "qemu": (smbios.QEMU, 1, "none", "none", "other-vendor"),
+    "nameless": (smbios.NAMELESS, 3, "hint", "none", "network-disabled"),
 }
 
 #: Every firmware string that the kernel shows, None where it may not be read.
@@ -44,6 +46,15 @@ for name in os.listdir("/sys/class/dmi/id"):
 print(json.dumps(found))
 """
 
+#: Runs its arguments in a mount namespace of their own in which /sys is gone (CLONE_NEWNS, MNT_DETACH).
+_WITHOUT_SYSFS = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+assert libc.unshare(0x20000) == 0
+assert libc.umount2(b"/sys", 2) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 class Booted:
     """A booted machine and what is known of it."""
@@ -51,7 +62,8 @@ class Booted:
     def __init__(self, name: str, machine: Machine) -> None:
         self.name = name
         self.machine = machine
-        self.firmware, self.exit, self.level_of_root, self.level_of_nobody = MACHINES[name]
+        self.firmware, self.exit, root, nobody, self.reason = MACHINES[name]
+        self.level = {"root": root, "nobody": nobody}
 
     def strings(self, user: str) -> dict[str, str | None]:
         python = os.path.realpath(sys.executable)
@@ -60,8 +72,12 @@ class Booted:
         found: dict[str, str | None] = json.loads(done.stdout)
         return found
 
-    def ec2ident(self, user: str, *arguments: str) -> Result:
-        return self.machine.run(["/usr/bin/ec2ident", *arguments], user)
+    def show(self, user: str, *before: str) -> dict[str, Any]:
+        """What `ec2ident show` says, and its exit code; `before` is a command that runs it."""
+        done = self.machine.run([*before, "/usr/bin/ec2ident", "show", "--json", "--no-network"], user)
+        assert "Traceback" not in done.stderr
+        verdict: dict[str, Any] = json.loads(done.stdout)
+        return {**verdict, "exit": done.exit}
 
 
 @pytest.fixture(scope="module", params=list(MACHINES))
@@ -96,7 +112,8 @@ def test_dmidecode_agrees_with_the_kernel(booted: Booted) -> None:
         ("system-uuid", "product_uuid"),
         ("bios-version", "bios_version"),
     ):
-        assert strings[name] == booted.machine.run(["dmidecode", "-s", keyword]).stdout.strip()
+        shown = strings[name] or "Not Specified"
+        assert shown == booted.machine.run(["dmidecode", "-s", keyword]).stdout.strip()
 
     denied = booted.machine.run(["dmidecode", "-s", "system-uuid"], "nobody")
 
@@ -104,7 +121,38 @@ def test_dmidecode_agrees_with_the_kernel(booted: Booted) -> None:
 
 
 def test_bare_metal_does_not_call_itself_a_virtual_machine(booted: Booted) -> None:
-    """All others do, but for QEMU's own defaults: the one bit in which i3.metal differs."""
+    """All others do, but for SeaBIOS, which QEMU leaves to itself: the one bit in which i3.metal differs."""
     told = "System is a virtual machine" in booted.machine.run(["dmidecode", "-t", "0"]).stdout
 
     assert (booted.name not in ("metal", "qemu")) == told
+
+
+@pytest.mark.parametrize("user", ["root", "nobody"])
+def test_ec2ident_says_what_the_machine_is(booted: Booted, user: str) -> None:
+    """The right level, reason and exit code for each machine and user, from its firmware alone."""
+    verdict = booted.show(user)
+
+    assert (booted.exit, booted.level[user], booted.reason) == tuple(
+        verdict[name] for name in ("exit", "level", "reason")
+    )
+
+
+def test_dmidecode_answers_where_sysfs_is_missing(booted: Booted) -> None:
+    """Root gets the same verdict from the tables in memory, and the facts name their source."""
+    python = os.path.realpath(sys.executable)
+
+    verdict = booted.show("root", python, "-I", "-c", _WITHOUT_SYSFS)
+
+    expected = (booted.exit, booted.level["root"], booted.reason)
+    assert expected == tuple(verdict[name] for name in ("exit", "level", "reason"))
+    assert {"dmidecode"} == {fact["source"] for fact in verdict["facts"] if fact["value"]}
+
+
+def test_what_may_not_be_read_is_unknown_and_not_absent(booted: Booted) -> None:
+    """Only where the firmware that anybody may read leaves it open is the UUID asked for at all."""
+    facts = {fact["name"]: fact for fact in booted.show("nobody")["facts"]}
+
+    if booted.name == "nameless":
+        assert (None, "permission denied") == (facts["product_uuid"]["value"], facts["product_uuid"]["unknown"])
+    else:
+        assert "product_uuid" not in facts
