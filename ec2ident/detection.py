@@ -12,7 +12,6 @@ import time
 
 from .errors import Ec2IdentError, FirmwareError, ImdsError, MalformedError, UnverifiableError, VerificationError
 from .host import FIRMWARE, Host
-from .imds import Imds
 from .model import Fact, Kind, Level, Reason, Verdict
 from .value import replace
 from .weigh import DOCUMENT, FAILED, SIGNATURE, VERIFIED, weigh
@@ -21,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .imds import Imds
     from .model import Identity, IdentityDocument
     from .trust import TrustStore
     from .weigh import Weight
@@ -157,6 +157,8 @@ class _Search:
         """The metadata service: a proof in two requests, verified because it is in hand."""
         strong = self.weight.firmware >= Level.CLAIM
         if imds is None:
+            from .imds import Imds
+
             seconds = max(0.0, min(self.left, RETRY_SECONDS))
             imds = Imds(seconds, retries=RETRIES if strong else 0, environ=self.host.environ)
         try:
