@@ -7,10 +7,13 @@ They are named, as `ip netns` names them, so that a person can look inside while
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import itertools
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import time
 from contextlib import contextmanager
@@ -26,6 +29,10 @@ NAMES = Path("/run/netns")
 
 #: From <linux/sched.h>. `os.setns` has it from Python 3.12 on.
 CLONE_NEWNET = 0x40000000
+
+#: From <linux/sockios.h> and <linux/if.h>; netdevice(7).
+SIOCGIFFLAGS = 0x8913
+IFF_RUNNING = 0x40
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _counter = itertools.count()
@@ -149,12 +156,29 @@ class Namespace:
                 except FileNotFoundError:
                     raise LabError(f"{path}: this kernel has no such parameter") from None
 
+    def wait_running(self, device: str, patience: float = 5.0) -> None:
+        """Wait until a link that is up carries packets, and the IPv6 addresses here are heard.
+
+        The kernel starts its queue a moment after `link set up`, and what is sent earlier is lost. Raises LabError when
+        it takes too long.
+        """
+        deadline = time.monotonic() + patience
+        with self.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            request = struct.pack("16sH14x", device.encode("ascii"), 0)
+            while not struct.unpack_from("H", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request), 16)[0] & IFF_RUNNING:
+                if time.monotonic() > deadline:
+                    raise LabError(f"{device} in {self.name}: no carrier after {patience} s")
+                time.sleep(0.001)
+            _wait_for_local_routes()
+
     def snapshot(self) -> str:
         """Every rule, route and address of both families as text, for a byte-equal comparison.
 
         Numbers in place of names, so that a name added to rt_tables is no difference; without what counts down by
         itself.
         """
+        with self.entered():
+            _wait_for_local_routes()
         return "".join(f"# IPv{family}\n{self._state(family)}" for family in (4, 6))
 
     def _state(self, family: int) -> str:
@@ -189,6 +213,31 @@ class Namespace:
                 raise LabError(f"{self.name}: processes {pids} do not end")
             sign = signal.SIGKILL if time.monotonic() > deadline else sign
             time.sleep(0.02)
+
+
+def _wait_for_local_routes(patience: float = 1.0) -> None:
+    """Let the kernel finish: it takes in a new IPv6 address in the background, its local route comes last.
+
+    An address on a link that is down never gets one, so this gives up without a word.
+    """
+    deadline = time.monotonic() + patience
+    while _addresses6() - _local_routes6() and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def _addresses6() -> set[str]:
+    """The node's IPv6 addresses in hex, without those that are still tentative (IFA_F_TENTATIVE)."""
+    return {words[0] for words in _table("if_inet6") if not int(words[4], 16) & 0x40}
+
+
+def _local_routes6() -> set[str]:
+    """The destinations of local IPv6 routes (RTF_LOCAL) in hex."""
+    return {words[0] for words in _table("ipv6_route") if int(words[8], 16) & 0x80000000}
+
+
+def _table(name: str) -> list[list[str]]:
+    path = Path("/proc/thread-self/net", name)
+    return [line.split() for line in path.read_text(encoding="ascii").splitlines()]
 
 
 def ip_output(*argv: str) -> str:

@@ -9,6 +9,7 @@ routed. (EC2 wants the check off there, and then lets every source out; so what 
 
 from __future__ import annotations
 
+import itertools
 from ipaddress import ip_address
 
 from .eni import METADATA, OUTSIDE, OUTSIDE6, ROUTER6, Eni
@@ -20,6 +21,9 @@ class Router(Namespace):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        #: Our ends of the links have numbers that the other ends never have: where both have the same, the kernel takes
+        #: the link for no virtual one, and lets it wait up to a second before it carries packets.
+        self._indices = itertools.count(1000)
         #: IPv6 source -> the port that it may come in by.
         self._sources: dict[str, str] = {}
 
@@ -40,7 +44,7 @@ class Router(Namespace):
     def plug_outside(self, client: Namespace) -> None:
         """Give a client outside of the VPC its link, addresses and routes."""
         self.ip(
-            f"link add outside type veth peer name eth0 netns {client.name}",
+            f"link add outside index {next(self._indices)} type veth peer name eth0 netns {client.name}",
             "address add 203.0.113.1/24 dev outside",
             "address add 2001:db8:113::1/64 dev outside nodad",
             "link set outside up",
@@ -52,12 +56,16 @@ class Router(Namespace):
             "route add default via 203.0.113.1",
             "route add default via 2001:db8:113::1",
         )
+        self._make_quick("outside")
+        self.wait_running("outside")
+        client.wait_running("eth0")
 
     def plug(self, eni: Eni, machine: Namespace, device: str) -> None:
         """Give a machine the link of an interface: there it appears down and bare, here it is ready."""
         port = _port(eni)
+        index = next(self._indices)
         self.ip(
-            f"link add {port} type veth peer name {device} address {eni.mac} netns {machine.name}",
+            f"link add {port} index {index} type veth peer name {device} address {eni.mac} netns {machine.name}",
             f"address add {eni.router}/24 dev {port} noprefixroute",
             f"address add {ROUTER6}/10 dev {port} nodad",
             f"address add {eni.in_subnet6(1)}/64 dev {port} nodad noprefixroute",
@@ -66,11 +74,25 @@ class Router(Namespace):
             f"route add {eni.address}/32 dev {port} src {eni.router}",
             f"route add {eni.address6}/128 dev {port}",
         )
-        # The kernel delays ARP answers on behalf of others by up to 0.8 s; a VPC does not.
-        self.sysctl({f"ipv4/neigh/{port}/proxy_delay": 0})
+        self._make_quick(port)
         # IPv6 has no reverse path filter: each port has a list of sources, and a black hole for the others.
         self.ip(f"-6 rule add iif {port} priority 200 blackhole")
         self._let_source_pass(eni.address6, port)
+
+    def wait_for(self, eni: Eni) -> None:
+        """Wait until an interface's link carries packets at this end."""
+        self.wait_running(_port(eni))
+
+    def _make_quick(self, port: str) -> None:
+        """Ask for neighbours often: a machine hears of it only a moment after it has its IPv6 address.
+
+        And answer ARP on behalf of others at once, which the kernel delays by up to 0.8 s.
+        """
+        often = {"retrans_time_ms": 50, "mcast_solicit": 20}
+        settings = {
+            f"{family}/neigh/{port}/{name}": value for family in ("ipv4", "ipv6") for name, value in often.items()
+        }
+        self.sysctl({f"ipv4/neigh/{port}/proxy_delay": 0, **settings})
 
     def unplug(self, eni: Eni) -> None:
         """Take the link away, with every route that leads there."""

@@ -118,6 +118,9 @@ def container(vpc: Vpc) -> Iterator[Namespace]:
             "link set c0 master br0 up",
         )
         inside.ip("address add 172.17.0.2/16 dev eth0", "link set eth0 up", "route add default via 172.17.0.1")
+        inside.wait_running("eth0")
+        vpc.node.wait_running("c0")
+        vpc.node.wait_running("br0")
         yield inside
     finally:
         Namespace.remove_all(inside)

@@ -9,13 +9,11 @@ Every part is a network namespace; what a VPC does in between is in `router`.
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
-from pathlib import Path
 
 from .echo import Echo, ask
 from .eni import METADATA, OUTSIDE, OUTSIDE6, ROUTER6, Eni
-from .namespace import LabError, Namespace, unique
+from .namespace import Namespace, unique
 from .router import Router
 
 TYPE_CHECKING = False
@@ -105,7 +103,7 @@ class Vpc:
 
     def configure(self, name: str) -> None:
         """Do in the node what DHCP and router advertisements would: link up, address, default route, both families."""
-        _configure(self.node, name, self.enis[name])
+        self._configure(self.node, name, self.enis[name])
 
     # What is around it
 
@@ -120,7 +118,7 @@ class Vpc:
         self._add(machine)
         _make_quick(machine, bare=False)
         self.router.plug(eni, machine, "eth0")
-        _configure(machine, "eth0", eni)
+        self._configure(machine, "eth0", eni)
         return machine
 
     def serve_metadata(self, instance: Instance | None = None) -> MetadataService:
@@ -143,6 +141,21 @@ class Vpc:
         self._inside.callback(Namespace.remove_all, *namespaces)
         Namespace.add_all(*namespaces)
 
+    def _configure(self, machine: Namespace, device: str, eni: Eni) -> None:
+        """Lay what a lease and an advertisement bring; what is there already stays."""
+        machine.ip(f"link set {device} up")
+        # Nothing comes in by itself after this, so that a snapshot is stable at once.
+        self.router.wait_for(eni)
+        machine.wait_running(device)
+        metric = 512 + eni.number
+        machine.ip(
+            f"address replace {eni.address}/24 dev {device} metric {metric}",
+            f"route replace default via {eni.router} dev {device} proto dhcp metric {metric}",
+            f"address replace fe80::{eni.subnet_number:x}:{eni.host:x}/64 dev {device} nodad",
+            f"address replace {eni.address6}/128 dev {device} nodad",
+            f"route replace default via {ROUTER6} dev {device} proto ra metric {metric}",
+        )
+
     def _create(self, name: str, subnet: int | None) -> Eni:
         number = Eni(name, 0, 0).number if subnet is None else subnet
         host = 10 + sum(eni.subnet_number == number for eni in self.enis.values())
@@ -157,35 +170,6 @@ def _make_quick(machine: Namespace, *, bare: bool) -> None:
     """
     known = {"ipv4/ip_forward": 0, "ipv4/conf/all/rp_filter": 0, "ipv4/conf/default/rp_filter": 0}
     quick = {"ipv6/conf/default/accept_dad": 0, "ipv6/conf/default/router_solicitation_delay": 0}
-    # A link-local address that the kernel makes comes some time after the link: `_configure` gives a fixed one.
+    # A link-local address that the kernel makes comes some time after the link: `configure` gives a fixed one.
     fixed = {} if bare else {"ipv6/conf/default/addr_gen_mode": 1}
     machine.sysctl({**known, **quick, **fixed})
-
-
-def _configure(machine: Namespace, device: str, eni: Eni) -> None:
-    """Lay what a lease and an advertisement bring; what is there already stays."""
-    metric = 512 + eni.number
-    machine.ip(
-        f"link set {device} up",
-        f"address replace {eni.address}/24 dev {device} metric {metric}",
-        f"route replace default via {eni.router} dev {device} proto dhcp metric {metric}",
-        f"address replace fe80::{eni.subnet_number:x}:{eni.host:x}/64 dev {device} nodad",
-        f"address replace {eni.address6}/128 dev {device} nodad",
-        f"route replace default via {ROUTER6} dev {device} proto ra metric {metric}",
-    )
-    _settle(machine, device)
-
-
-def _settle(machine: Namespace, device: str, patience: float = 5.0) -> None:
-    """Wait until IPv6 has seen the carrier: its multicast route is the last object to come, a moment after `up`."""
-    deadline = time.monotonic() + patience
-    with machine.entered():
-        while not _has_multicast_route(device):
-            if time.monotonic() > deadline:
-                raise LabError(f"{device}: no carrier after {patience} s")
-            time.sleep(0.001)
-
-
-def _has_multicast_route(device: str) -> bool:
-    table = Path("/proc/thread-self/net/ipv6_route").read_text(encoding="ascii")
-    return any(line.startswith("ff00") and line.split()[-1] == device for line in table.splitlines())
