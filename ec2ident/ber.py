@@ -24,8 +24,8 @@ CONTEXT_1 = 0xA1
 
 #: Length octets from here on say how many length octets follow; alone it says that the length is indefinite.
 _LONG = 0x80
-#: Three length octets reach 16 MiB, far beyond anything that is read here.
-_LONGEST_LENGTH = 3
+#: The smallest length that needs so many octets (X.690 10.1). Three reach 16 MiB, far beyond all that is read here.
+_SHORTEST = {1: 0x80, 2: 0x100, 3: 0x10000}
 
 
 class Reader:
@@ -76,16 +76,15 @@ class Reader:
 
     def _long_form(self, at: int) -> tuple[int, int]:
         """Where contents of more than 127 octets start, and how many there are (X.690 8.1.3.5, 10.1)."""
-        octets = self._data[at + 1] - _LONG
-        first, start = at + 2, at + 2 + octets
+        data = self._data
+        octets = data[at + 1] - _LONG
+        start = at + 2 + octets
+        length = int.from_bytes(data[at + 2 : start], "big")
+        if octets in _SHORTEST and length >= _SHORTEST[octets] and start <= self._end:
+            return start, length
         if not octets:
             raise MalformedError(f"BER: indefinite length at {at}, where only a definite one may be")
-        if octets > _LONGEST_LENGTH or start > self._end or not self._data[first]:
-            raise MalformedError(f"BER: length in {octets} octets at {at} (1 to {_LONGEST_LENGTH}, none superfluous)")
-        length = int.from_bytes(self._data[first:start], "big")
-        if length < _LONG:
-            raise MalformedError(f"BER: length {length} in a superfluous octet at {at}")
-        return start, length
+        raise MalformedError(f"BER: length {length} in {octets} octets at {at} (1 to 3, none missing or superfluous)")
 
 
 def time(tag: int, octets: bytes) -> datetime:

@@ -12,6 +12,7 @@ from json import JSONDecoder
 
 from .errors import MalformedError
 from .model import IdentityDocument
+from .value import made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def parse(raw: bytes) -> IdentityDocument:
             raise MalformedError(f"document: {len(text) - end} characters after the JSON object")
         if not isinstance(fields, dict):
             raise MalformedError(f"document: a JSON {type(fields).__name__} (an object is expected)")
-        known: dict[str, Any] = {}
+        known: dict[str, Any] = {"raw": raw}
         extra = []
         for name, value in fields.items():
             if name in _FIELDS:
@@ -46,15 +47,19 @@ def parse(raw: bytes) -> IdentityDocument:
         raise
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"document: not JSON in UTF-8 ({error})") from error
-    if len(known) < len(_FIELDS):
-        _check_complete(known)
-    return IdentityDocument(raw=raw, extra=tuple(extra), **known)
+    known["extra"] = tuple(extra)
+    if len(known) < len(IdentityDocument._fields):
+        _complete(known)
+    return made(IdentityDocument, known)
 
 
-def _check_complete(known: dict[str, Any]) -> None:
+def _complete(known: dict[str, Any]) -> None:
+    """Fill in what AWS did not write at all times. Raises MalformedError where anything else is missing."""
     for name, (field, read) in _FIELDS.items():
-        if field not in known and read not in (_optional, _codes):
-            raise MalformedError(f"document: {name} is missing")
+        if field not in known:
+            if read not in (_optional, _codes):
+                raise MalformedError(f"document: {name} is missing")
+            known[field] = read(name, None)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 
-from ec2ident.value import Value, as_dict, replace
+from ec2ident.value import Value, as_dict, made, replace
 
 
 class Point(Value):
@@ -88,3 +88,14 @@ def test_a_value_travels_through_copy_and_pickle() -> None:
     """Frozen values cross processes and deep copies unchanged."""
     assert Point(1) == copy.deepcopy(Point(1))
     assert Point(1) == pickle.loads(pickle.dumps(Point(1)))
+
+
+def test_a_value_made_of_its_fields_is_like_any_other() -> None:
+    """`made` skips the constructor, and with it defaults and checks; the value is equal, and frozen too."""
+    point = made(Point, {"x": 1, "y": 2})
+
+    assert Point(1) == point
+    assert hash(Point(1)) == hash(point)
+    with pytest.raises(AttributeError, match="frozen"):
+        point.x = 2  # type: ignore[misc]
+    assert -1 == made(Positive, {"number": -1}).number
