@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ec2ident
-from ec2ident import Imds, Level, Reason, detect, is_ec2, prove
+from ec2ident import Imds, Level, Reason, detect, detection, is_ec2, prove
 from ec2ident.errors import FirmwareError, ImdsError, VerificationError
 from ec2ident.host import Host
 from ec2ident.testing import Instance, Interface, MetadataService
@@ -281,3 +281,24 @@ def test_the_public_names_are_there() -> None:
     for name in ("is_ec2", "detect", "prove", "Verdict", "Imds", "Partition"):
         assert name in ec2ident.__all__
         assert getattr(ec2ident, name)
+
+
+def test_only_what_was_bound_in_this_boot_is_remembered(
+    tmp_path: Path, service: MetadataService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For this machine alone: whoever brings a root, a client or keys of their own gets an answer of their own."""
+    boot = Host().boot_id()
+    if boot is None:
+        pytest.skip("this kernel does not name its boots")
+    host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "10.0.0.10")
+    bound = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+    assert bound.level is Level.BOUND
+    assert boot not in detection._bound
+
+    monkeypatch.setitem(detection._bound, boot, bound)
+
+    remembered = detect(Level.PROOF, network=False)
+    assert (bound.identity, Level.PROOF, bound.facts) == (remembered.identity, remembered.wanted, remembered.facts)
+    assert not detect(Level.PROOF, network=False, root=str(tmp_path))
+    monkeypatch.setitem(detection._bound, "another boot", detection._bound.pop(boot))
+    assert not detect(Level.PROOF, network=False)
