@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
 from ec2ident_agent.failover.aws import Access, Api
 from ec2ident_agent.failover.deadline import Deadline
 

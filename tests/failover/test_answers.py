@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ec2ident_agent.failover import answers
 from ec2ident_agent.failover.errors import MalformedError
 from ec2ident_agent.failover.model import Records, Route, Table
 from ec2ident_agent.failover.xml import DEPTH, parse
-from hypothesis import given
-from hypothesis import strategies as st
 
 ROW = (
     "<item><destinationCidrBlock>192.168.10.5/32</destinationCidrBlock><instanceId>i-0a1b2c3d</instanceId>"

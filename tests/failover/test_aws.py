@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from ec2ident_agent.failover import aws as module
 from ec2ident_agent.failover import calls
 from ec2ident_agent.failover.aws import Access, Api, check_endpoint

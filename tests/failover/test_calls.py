@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 import pytest
+
 from ec2ident_agent.failover import calls
 from ec2ident_agent.failover.aws import _wire
 from ec2ident_agent.failover.model import Records

@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ec2ident_agent.failover import calls, dns, resolver
 from ec2ident_agent.failover.deadline import Deadline
 from ec2ident_agent.failover.dns import Difference
 from ec2ident_agent.failover.errors import MalformedError, OutOfTimeError, UnknownError, UsageError
 from ec2ident_agent.failover.model import Change, Records, Zone
-from hypothesis import given
-from hypothesis import strategies as st
 
 from . import stub_dns
 from .conftest import configuration
@@ -123,7 +124,9 @@ def test_show_compares_and_a_plan_prints_the_batch(aws: Fake, run: Callable[...,
     assert (1, [f"{NAME} A: no record (wanted 192.168.10.5 ttl 10)"]) == (code, lines)
     code, lines, _ = run("dns", "ensure", "db", "--plan", config=config)
     assert (1, 1, []) == (code, len(lines), aws.calls("ChangeResourceRecordSets"))
-    assert lines[0].startswith(f"aws route53 change-resource-record-sets --hosted-zone-id {aws.lab.zone} --change-batch")
+    assert lines[0].startswith(
+        f"aws route53 change-resource-record-sets --hosted-zone-id {aws.lab.zone} --change-batch"
+    )
 
 
 def test_a_resolver_confirms_or_contradicts(aws: Fake, run: Callable[..., Any]) -> None:

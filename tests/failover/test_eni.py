@@ -6,6 +6,7 @@ import re
 import threading
 
 import pytest
+
 from ec2ident_agent.failover import calls, eni
 from ec2ident_agent.failover.eni import Find
 from ec2ident_agent.failover.errors import OutOfTimeError, RefusedError, UsageError

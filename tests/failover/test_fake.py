@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
 from ec2ident_agent.failover import calls
 from ec2ident_agent.failover.errors import ApiError
 from ec2ident_agent.failover.model import Records

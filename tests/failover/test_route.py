@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from ec2ident_agent.failover import calls, route
 from ec2ident_agent.failover.errors import RefusedError, UsageError
 from ec2ident_agent.failover.model import Interface, Route, Table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ec2ident_agent.failover import node, settings
 from ec2ident_agent.failover.dns import server_of
 from ec2ident_agent.failover.eni import Find
@@ -14,7 +15,7 @@ from ec2ident_agent.failover.settings import DnsPart, EniPart, RoutePart, Servic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    pass
 
 WHOLE = """
 region = "eu-west-1"

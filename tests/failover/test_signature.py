@@ -6,12 +6,13 @@ import datetime
 from unittest import mock
 
 import pytest
-from ec2ident_agent.failover.aws import Api, Access, _wire
-from ec2ident_agent.failover import calls
-from ec2ident_agent.failover.model import Credentials
-from ec2ident_agent.failover.signature import sign
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ec2ident_agent.failover import calls
+from ec2ident_agent.failover.aws import Access, Api, _wire
+from ec2ident_agent.failover.model import Credentials
+from ec2ident_agent.failover.signature import sign
 
 TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 NOW = datetime.datetime(2026, 1, 31, 23, 59, 59)

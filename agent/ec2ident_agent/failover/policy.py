@@ -125,10 +125,9 @@ def _interfaces(services: Sequence[Service], instances: Sequence[str], arns: _Ar
     if not instances:
         raise UsageError('policy: instances = ["i-…"] is missing: the nodes that an interface moves between')
     actions = ["ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface"]
-    yield _allow("MoveInstances", actions, arns.ec2("instance", instances))
+    # IAM asks about the instance and about the interface, and each must be allowed by some statement.
     ids = [find.id for find in finds if find.id]
-    if ids:
-        yield _allow("MoveInterfaces", actions, arns.ec2("network-interface", ids))
+    yield _allow("Move", actions, [*arns.ec2("instance", instances), *arns.ec2("network-interface", ids)])
     for number, tag in enumerate(sorted({find.tag for find in finds if find.tag})):
         key, _, value = tag.partition("=")
         condition = {"StringEquals": {f"aws:ResourceTag/{key}": value}}

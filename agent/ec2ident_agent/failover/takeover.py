@@ -122,8 +122,8 @@ class Takeover:
         """In the order of the module's first lines. Returns the exit code; raises what ended it."""
         self._move_interface(found)
         held = self._hold()
-        code = self._move_route(found, held)
-        return max(code, self._move_names(found))
+        # A name that points to half a service helps nobody; the next run gets to it.
+        return self._move_route(found, held) or self._move_names(found)
 
     def _move_interface(self, found: Decision) -> None:
         """1."""

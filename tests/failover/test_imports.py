@@ -1,0 +1,33 @@
+"""What an action may load: a monitor runs every ten seconds on every node."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.test_structure import loaded_by
+
+LIGHT = ("aws", "route", "eni", "dns", "node", "deadline", "errors", "local", "takeover", "policy", "bind", "resolver")
+HEAVY = {"botocore", "boto3", "requests", "http.client", "ssl", "json", "argparse", "typing", "xml.etree.ElementTree"}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_importing_a_module_loads_nothing_heavy(module: str) -> None:
+    """What a call needs is loaded by the call: TLS, JSON and botocore only where they are used."""
+    assert set() == HEAVY & loaded_by(f"import ec2ident_agent.failover.{module}")
+
+
+def test_a_call_with_keys_of_the_environment_never_loads_botocore() -> None:
+    """Nor the service models of anything: requests are built by hand."""
+    code = """
+from ec2ident_agent.failover import calls
+from ec2ident_agent.failover.aws import Access, Api
+from ec2ident_agent.failover.deadline import Deadline
+from ec2ident_agent.failover.errors import OutOfTimeError
+environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+api = Api(Access("us-east-1", endpoint="http://127.0.0.1:1"), Deadline(0.3), environ=environ)
+try:
+    api.call(calls.caller_identity())
+except OutOfTimeError:
+    pass
+"""
+    assert set() == {"botocore", "boto3", "requests", "json", "argparse"} & loaded_by(code)

@@ -1,0 +1,181 @@
+"""The generated policy allows every call of a real run, and grants nothing that the run does not use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from ec2ident_agent.failover import calls, policy, settings
+from ec2ident_agent.failover.errors import ApiError, UsageError
+from ec2ident_agent.failover.model import Records
+
+from .conftest import configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ec2ident_agent.failover.aws import Api
+
+    from .fake import Fake
+
+OVERLAY = "192.168.10.5/32"
+
+
+def whole(aws: Fake, find: str = "") -> str:
+    parts = f"""
+[service.db.eni]
+{find or f'id = "{aws.lab.service_eni}"'}
+[service.db.dns]
+zone = "{aws.lab.zone}"
+name = "db.awslab.mycompany.corp"
+"""
+    return configuration(aws, parts)
+
+
+def tagged(aws: Fake) -> str:
+    tables = f'tables = ["{aws.lab.tables[0]}", "{aws.lab.tables[1]}"]'
+    return whole(aws, 'tag = "Service=web"').replace(tables, 'tag = "Service=web"')
+
+
+def by_vpc(aws: Fake) -> str:
+    tables = f'tables = ["{aws.lab.tables[0]}", "{aws.lab.tables[1]}"]'
+    return whole(aws).replace(tables, f'vpc = "{aws.lab.vpc}"')
+
+
+def awkward(aws: Fake) -> None:
+    """Everything has to be done: detach, create and replace, the check, the record and its propagation."""
+    aws.ask("AttachNetworkInterface", NetworkInterfaceId=aws.lab.service_eni, InstanceId=aws.lab.node2, DeviceIndex="1")
+    aws.ask("DeleteRoute", RouteTableId=aws.lab.tables[0], DestinationCidrBlock=OVERLAY)
+    aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
+    aws.settings(insync=0.5)
+
+
+@pytest.mark.parametrize("config", [whole, tagged, by_vpc])
+def test_every_call_is_allowed_and_every_grant_is_used(
+    aws: Fake, run: Callable[..., Any], config: Callable[[Fake], str]
+) -> None:
+    """By ids, by tag, and by VPC: a take-over runs with the policy that was generated for it, and needs all of it."""
+    code, lines, _ = run("policy", config=config(aws))
+    assert 0 == code
+    document = json.loads("\n".join(lines))
+    aws.policy("AKIDTEST", document)
+    awkward(aws)
+    code, _, log = run("takeover", "db", config=config(aws))
+
+    assert 0 == code, log
+    assert [] == [call for call in aws.calls() if call["status"] == 403]
+    granted = {action for statement in document["Statement"] for action in statement["Action"]}
+    used = {f"{call['service']}:{call['action']}" for call in aws.calls()}
+    assert granted == used
+
+
+def test_every_statement_is_needed(aws: Fake, run: Callable[..., Any]) -> None:
+    """Without any one of them something is denied, and the message says what to allow."""
+    document = json.loads("\n".join(run("policy", config=whole(aws))[1]))
+    for statement in document["Statement"]:
+        aws.reset()
+        document = json.loads("\n".join(run("policy", config=whole(aws))[1]))
+        less = [each for each in document["Statement"] if each["Sid"] != statement["Sid"]]
+        aws.policy("AKIDTEST", {**document, "Statement": less})
+        awkward(aws)
+        code, lines, log = run("takeover", "db", config=whole(aws))
+        assert 4 == code, statement["Sid"]
+        assert any(f"; allow {action} on " in "\n".join([*lines, log]) for action in statement["Action"])
+
+
+def test_neighbours_stay_out_of_reach(aws: Fake, run: Callable[..., Any], make_api: Callable[..., Api]) -> None:
+    """One table, one record, one type, one direction of the check, one interface further: denied."""
+    aws.policy("AKIDTEST", json.loads("\n".join(run("policy", config=whole(aws))[1])))
+    lab, api = aws.lab, make_api()
+    main = next(t for t in aws.backend.route_tables if t not in lab.tables)
+    zone, name = lab.zone, "db.awslab.mycompany.corp"
+    tries = [
+        calls.create_route(main, "", OVERLAY, lab.eni1),
+        calls.delete_route(lab.tables[0], "", OVERLAY),
+        calls.source_dest_check(lab.eni1, "", True),
+        calls.source_dest_check(lab.eni3, "", False),
+        calls.attach(lab.service_eni, lab.node3, 1, ""),
+        calls.attach(lab.eni3, lab.node1, 1, ""),
+        calls.change_records(zone, "DELETE", [Records(name, "A", 10, ("192.168.10.5",))]),
+        calls.change_records(zone, "UPSERT", [Records(f"x{name}", "A", 10, ("192.168.10.5",))]),
+        calls.change_records(zone, "UPSERT", [Records(name, "AAAA", 10, ("fd00::5",))]),
+        calls.get_zone("ZOTHER"),
+    ]
+    for call in tries:
+        with pytest.raises(ApiError, match="UnauthorizedOperation|AccessDenied"):
+            api.call(call)
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("eusc-de-east-1", "aws-eusc")]
+)
+def test_each_partition_has_its_own_arns(region: str, partition: str) -> None:
+    """Every ARN of the document begins with it."""
+    text = """
+interfaces = ["eni-0a1b2c3d"]
+[service.db]
+overlay = "192.168.10.5"
+[service.db.route]
+tables = ["rtb-0a1b2c3d"]
+[service.db.dns]
+zone = "Z1"
+name = "*.Db.example.corp."
+"""
+    document = policy.document(settings.parse(text.encode()), region, "123456789012")
+    arns = [arn for statement in document["Statement"] for arn in statement["Resource"] if arn != "*"]
+
+    assert f"arn:{partition}:ec2:{region}:123456789012:route-table/rtb-0a1b2c3d" in arns
+    assert {partition} == {arn.split(":")[1] for arn in arns}
+    assert "\\052.db.example.corp" in json.dumps(document).replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", r"no \[service"),
+        ("[service.x]\noverlay = '10.9.0.1'\n[service.x.route]\nvpc = 'vpc-0a1b2c3d'", "interfaces = .* is missing"),
+        ("[service.x.eni]\nid = 'eni-0a1b2c3d'", "instances = .* is missing"),
+        ("instances = ['i-0a1b2c3d']\n[service.x.eni]\naddress = '10.0.0.9'", "IAM knows no addresses"),
+    ],
+)
+def test_what_is_not_known_is_asked_for(text: str, said: str) -> None:
+    """A wildcard instead would not be the least privilege."""
+    with pytest.raises(UsageError, match=said):
+        policy.document(settings.parse(text.encode()), "us-east-1", "123456789012")
+
+
+def test_a_role_of_another_account_needs_one_statement_more(run: Callable[..., Any], aws: Fake) -> None:
+    """For the nodes' own role."""
+    role = "arn:aws:iam::210987654321:role/failover"
+    config = configuration(aws, top=f'role_arn = "{role}"\nexternal_id = "x"')
+    code, lines, _ = run("policy", "--node-role", config=config)
+
+    assert 0 == code
+    (statement,) = json.loads("\n".join(lines))["Statement"]
+    assert (["sts:AssumeRole"], [role]) == (statement["Action"], statement["Resource"])
+
+
+def findings(document: str) -> list[str]:
+    """parliament's verdicts. In a process of its own, as it loads what is deprecated."""
+    code = (
+        "import sys, parliament; print(*(f.issue for f in parliament.analyze_policy_string(sys.stdin.read()).findings))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, input=document, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(not find_spec("parliament"), reason="parliament is not installed")
+def test_an_independent_checker_finds_nothing_wrong(run: Callable[..., Any], aws: Fake) -> None:
+    """parliament knows every action, its resources and its condition keys."""
+    for config in (whole(aws), by_vpc(aws)):
+        assert [] == findings("\n".join(run("policy", config=config)[1]))
+    assert "UNKNOWN_ACTION" in findings('{"Statement": [{"Effect": "Allow", "Action": "ec2:X", "Resource": "*"}]}')
+    # The tag is the interface's alone, so the instances need a statement without it; the checker wants both in each.
+    assert {"RESOURCE_MISMATCH"} == {*findings("\n".join(run("policy", config=tagged(aws))[1]))}

@@ -1,0 +1,286 @@
+"""A whole service moves, in the order that leaves no half of it alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent.errors import ConfigError, KernelError
+from ec2ident_agent.failover import settings
+from ec2ident_agent.failover.errors import RefusedError
+from ec2ident_agent.failover.takeover import Takeover
+
+from .conftest import ENVIRONMENT, configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from ec2ident_agent.failover.aws import Api
+
+    from .fake import Fake
+
+TOP = Path(__file__).parent.parent.parent
+
+
+class Here:
+    """A local side that writes down what it is asked for, between the calls of the fake."""
+
+    def __init__(self, aws: Fake, *, broken: bool = False, profile: bool = True) -> None:
+        self.aws, self.broken, self.profile = aws, broken, profile
+        self.held: set[str] = set()
+        self.said: list[str] = []
+
+    def _say(self, line: str) -> None:
+        self.said.append(line)
+        self.aws.journal.append({"action": line, "status": 0, "service": "local"})
+
+    def plan(self, address: str, device: str, label: str) -> list[str]:
+        return [] if address in self.held else [f"ip address add {address} dev {device}"]
+
+    def hold(self, address: str, device: str, label: str) -> list[str]:
+        if self.broken:
+            raise KernelError("ip address add: no")
+        steps = self.plan(address, device, label)
+        self.held.add(address)
+        self._say(f"hold {address}")
+        return steps
+
+    def release(self, address: str) -> None:
+        self.held.discard(address)
+        self._say(f"release {address}")
+
+    def device(self, mac: str, deadline: object) -> str:
+        self._say(f"device {mac}")
+        return "eth1"
+
+    def apply(self, device: str) -> int:
+        if not self.profile:
+            raise ConfigError("eth1: nothing is configured for it")
+        self._say(f"apply {device}")
+        return 0
+
+
+def text(aws: Fake) -> str:
+    return configuration(
+        aws,
+        f"""
+[service.db.eni]
+id = "{aws.lab.service_eni}"
+[service.db.dns]
+zone = "{aws.lab.zone}"
+name = "db.awslab.mycompany.corp"
+""",
+    )
+
+
+def taking(aws: Fake, api: Api, here: Here | None, said: list[str] | None = None) -> Takeover:
+    service = settings.parse(text(aws).encode()).service("db")
+    return Takeover(api, service, aws.lab.node1, here, (said if said is not None else []).append)  # type: ignore[arg-type]
+
+
+def effects(aws: Fake) -> list[str]:
+    looking = ("Describe", "Get", "List")
+    return [call["action"] for call in aws.calls() if not call["action"].startswith(looking)]
+
+
+def test_interface_address_route_and_name_move_in_this_order(aws: Fake, api: Api) -> None:
+    """Traffic must not arrive before somebody answers, and everything else may need the interface."""
+    here = Here(aws)
+    run = taking(aws, api, here)
+    assert 0 == run.run(run.decide())
+
+    mac = aws.backend.enis[aws.lab.service_eni].mac_address
+    assert [
+        "AttachNetworkInterface",
+        f"device {mac}",
+        "apply eth1",
+        "hold 192.168.10.5/32",
+        "ReplaceRoute",
+        "ReplaceRoute",
+        "ChangeResourceRecordSets",
+    ] == effects(aws)
+
+
+def test_twice_is_once(aws: Fake, api: Api) -> None:
+    """The second run changes nothing in the cloud, and asks the agent to see to its side."""
+    here = Here(aws)
+    run = taking(aws, api, here)
+    run.run(run.decide())
+    before = len(effects(aws))
+    assert 0 == run.run(run.decide())
+
+    assert {"apply eth1", "hold 192.168.10.5/32"} == {e for e in effects(aws)[before:] if not e.startswith("device")}
+
+
+def test_a_refusal_costs_nothing(aws: Fake, api: Api) -> None:
+    """Somebody else's route, and a zone that is not ours: decided before anything is touched."""
+    run = taking(aws, api, Here(aws))
+    with pytest.raises(RefusedError, match="expected i-00000000"):
+        run.decide(expect="i-00000000")
+
+    assert [] == effects(aws)
+
+
+def test_where_no_table_moves_the_address_is_let_go_again(aws: Fake, api: Api) -> None:
+    """Two nodes must not answer for it."""
+    aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
+    here, said = Here(aws), list[str]()
+    run = taking(aws, api, here, said)
+    with pytest.raises(RefusedError, match="moved in no table; the address is not held here either"):
+        run.run(run.decide())
+
+    assert set() == here.held
+    assert [] == aws.calls("ChangeResourceRecordSets")
+    assert 2 == len([line for line in said if "allow ec2:ReplaceRoute on" in line])
+
+
+def test_an_address_that_was_here_before_stays(aws: Fake, api: Api) -> None:
+    """Only what this run added is undone."""
+    aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
+    here = Here(aws)
+    here.held.add("192.168.10.5/32")
+    run = taking(aws, api, here)
+    with pytest.raises(RefusedError, match="moved in no table"):
+        run.run(run.decide())
+
+    assert {"192.168.10.5/32"} == here.held
+
+
+def test_where_one_table_moves_the_address_stays_and_the_next_run_finishes(aws: Fake, api: Api) -> None:
+    """Half a move back would be a second outage."""
+    match = {"RouteTableId": aws.lab.tables[1]}
+    aws.fault(action="ReplaceRoute", match=match, code="UnauthorizedOperation", status=403)
+    here, said = Here(aws), list[str]()
+    run = taking(aws, api, here, said)
+    assert 4 == run.run(run.decide())
+    assert {"192.168.10.5/32"} == here.held
+    assert "route: 1 of 2 not moved; run it again to go on" in said
+    aws.faults.clear()
+    assert 0 == run.run(run.decide())
+
+
+def test_where_it_is_not_known_whether_a_table_moved_the_address_stays(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """A call without an answer may have been done: then somebody must answer here."""
+    aws.fault(action="ReplaceRoute", hang=True)
+    here = Here(aws)
+    run = taking(aws, make_api(1.5), here)
+    assert 3 == run.run(run.decide())
+
+    assert {"192.168.10.5/32"} == here.held
+    assert [] == aws.calls("ChangeResourceRecordSets")
+
+
+def test_an_address_that_the_kernel_refuses_stops_before_the_route(aws: Fake, api: Api) -> None:
+    """Otherwise traffic would come where nobody answers."""
+    run = taking(aws, api, Here(aws, broken=True))
+    with pytest.raises(KernelError, match="ip address add: no"):
+        run.run(run.decide())
+
+    assert [] == aws.calls("ReplaceRoute")
+
+
+def test_without_a_profile_the_interface_moves_and_it_is_said(aws: Fake, api: Api) -> None:
+    """The agent lays what is configured; it is not for us to guess."""
+    said: list[str] = []
+    run = taking(aws, api, Here(aws, profile=False), said)
+    assert 0 == run.run(run.decide())
+
+    assert "warning: eth1: no profile laid: eth1: nothing is configured for it" in said
+
+
+def test_the_plan_is_every_call_and_every_line_in_order(aws: Fake, api: Api) -> None:
+    """And nothing is done."""
+    run = taking(aws, api, Here(aws))
+    lab = aws.lab
+    route = "--destination-cidr-block 192.168.10.5/32 --network-interface-id"
+    plan = run.plan(run.decide())
+
+    assert (
+        f"aws ec2 attach-network-interface --network-interface-id {lab.service_eni} --instance-id {lab.node1} --device-index 1",
+        f"# wait for {aws.backend.enis[lab.service_eni].mac_address}, then: ec2ident-agent apply",
+        "ip address add 192.168.10.5/32 dev eth0",
+        *(f"aws ec2 replace-route --route-table-id {table} {route} {lab.eni1}" for table in sorted(lab.tables)),
+    ) == plan[:-1]
+    assert plan[-1].startswith(f"aws route53 change-resource-record-sets --hosted-zone-id {lab.zone}")
+    assert [] == effects(aws)
+
+
+def test_another_node_is_served_without_touching_this_one(aws: Fake, run: Callable[..., Any]) -> None:
+    """With --instance of another node only the cloud's side moves."""
+    code, _, log = run("takeover", "db", config=text(aws))
+
+    assert 0 == code
+    assert "held here" not in log
+    assert log.rstrip().endswith("db: is here")
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Any]:
+    """A namespace with eth0 and a fake API of its own."""
+    pytest.importorskip("moto", "5.2", reason="the fake needs moto 5.2, which needs Python 3.10")
+    from tests.lab.namespace import Namespace, unique
+
+    found = Namespace(unique("takeover"))
+    Namespace.add_all(found)
+    try:
+        found.ip("link add eth0 type veth peer name far0")
+        # Without addresses of their own, which would come and go while we compare.
+        found.ip(*(f"link set {name} addrgenmode none up" for name in ("eth0", "far0")))
+        yield found
+    finally:
+        Namespace.remove_all(found)
+
+
+@pytest.mark.root
+def test_a_take_over_on_a_real_kernel(node: Any, tmp_path: Path) -> None:
+    """Planned with its ip line, done, held under its label, and taken off again to exactly what was."""
+    before = node.snapshot()
+    fake = node.start(sys.executable, "-m", "tests.failover.fake", stdout=subprocess.PIPE, cwd=TOP)
+    hello = json.loads(fake.stdout.readline())
+    lab = hello["lab"]
+    path = tmp_path / "failover.toml"
+    path.write_text(
+        f"""
+region = "us-east-1"
+endpoint = "{hello["url"]}"
+instance = "{lab["node1"]}"
+[service.db]
+overlay = "192.168.10.5"
+device = "eth0"
+[service.db.route]
+tables = {json.dumps(lab["tables"])}
+"""
+    )
+    path.chmod(0o600)
+    environ = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{TOP}:{TOP / 'agent'}"}
+
+    def run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", module, *words, "--state-dir", str(tmp_path / "state")]
+        done: subprocess.CompletedProcess[str] = node.run(*command, env=environ)
+        return done
+
+    failover = ("ec2ident_agent.failover.cli", "takeover", "db", "--config", str(path))
+    planned = run(*failover, "--plan")
+    assert (1, "ip address add 192.168.10.5/32 dev eth0 label eth0:1") == (
+        planned.returncode,
+        planned.stdout.splitlines()[0],
+    )
+    assert 3 == len(planned.stdout.splitlines())
+    assert before == node.snapshot()
+
+    done = run(*failover)
+    assert 0 == done.returncode, done.stderr
+    assert "inet 192.168.10.5/32 scope global eth0:1" in node.read("ip", "address", "show", "dev", "eth0")
+    assert (0, "") == (lambda again: (again.returncode, again.stdout))(run(*failover, "--plan"))
+    assert 0 == run("ec2ident_agent.cli", "overlay", "del", "192.168.10.5/32").returncode
+    assert before == node.snapshot()
+    fake.terminate()
+    fake.wait()
+    fake.stdout.close()
