@@ -266,13 +266,17 @@ def diff(
     successor (another gateway, another label) goes directly before it.
     """
     there = {seen.identity: seen for seen in observed.seen}
-    wanted = sorted({item.identity: item for item in desired}.values(), key=lambda item: item.rank)
-    present, missing, steps, conflicts, unnamed = [], [], [], _strangers(wanted, observed, ours), []
+    wanted = sorted({item.identity: item for item in desired}.items(), key=lambda pair: pair[1].rank)
+    present, missing, steps, unnamed = [], [], [], []
+    conflicts = _strangers([item for _, item in wanted], observed, ours)
     kept = set()
-    for item in wanted:
-        found = _find(item, there)
-        if found is not None:
-            kept.add(found.identity)
+    for identity, item in wanted:
+        # The same rule with another protocol is another rule; a kernel that keeps no protocol shows None.
+        key = identity
+        if isinstance(item, Rule):
+            key = (*identity, OURS) if (*identity, OURS) in there else (*identity, None)
+        found = there.get(key)
+        kept.add(key)
         if found is None and isinstance(item, TableName) and not observed.names:
             unnamed.append(item)
         elif found is None:
@@ -290,13 +294,6 @@ def diff(
     leftover = [seen.item for seen in extra]
     steps += [Step("del", item) for item in leftover]
     return Difference(tuple(steps), tuple(present), tuple(missing), tuple(leftover), tuple(conflicts), tuple(unnamed))
-
-
-def _find(item: Item, there: dict[Identity, Seen]) -> Seen | None:
-    if isinstance(item, Rule):
-        # The same rule with another protocol is another rule; a kernel that keeps no protocol shows None.
-        return there.get((*item.identity, OURS)) or there.get((*item.identity, None))
-    return there.get(item.identity)
 
 
 def _strangers(wanted: Sequence[Item], observed: Observed, ours: Callable[[Seen], bool]) -> list[Conflict]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from _socket import AF_INET, AF_INET6, error, inet_ntop, socket, timeout
 from _struct import Struct
+from sys import byteorder
 
 from .errors import UnknownError
 from .items import DEFAULT, OURS, Address, Link, Observed, Route, Rule, Seen
@@ -167,16 +168,12 @@ def attributes(payload: bytes, offset: int) -> Attributes:
 
 
 def number(value: bytes) -> int:
-    return int.from_bytes(value, "little" if LITTLE else "big")
-
-
-LITTLE = INT.pack(1)[0] == 1
+    return int.from_bytes(value, byteorder)
 
 
 def text(family: int, value: bytes, length: int | None = None) -> str:
     """An address, or with `length` a prefix."""
-    address = inet_ntop(family, value)
-    return address if length is None else f"{address}/{length}"
+    return inet_ntop(family, value) if length is None else f"{inet_ntop(family, value)}/{length}"
 
 
 # -- rules ------------------------------------------------------------------------------------------------------------
@@ -189,7 +186,8 @@ RULE_EXTRAS = {
 }  # fmt: skip
 #: What says nothing about which rule it is: padding, and the neutral value of suppress_ifgroup.
 RULE_KNOWN = {0, 1, 2, 6, 14, 15, 18, 21}
-NOTHING = 0xFFFFFFFF
+#: Suppress nothing.
+NONE = b"\xff\xff\xff\xff"
 
 
 def rule(payload: bytes, _: dict[int, str]) -> Seen | None:
@@ -197,13 +195,13 @@ def rule(payload: bytes, _: dict[int, str]) -> Seen | None:
     if family not in (AF_INET, AF_INET6):
         return None  # multicast routing has rules of its own
     found = attributes(payload, 12)
-    suppress = number(found[14]) if 14 in found else NOTHING
+    suppress = found.get(14, NONE)
     item = Rule(
         text(family, found[2], from_length) if 2 in found else "",
         number(found[15]) if 15 in found else table,
         number(found.get(6, b"")),
         text(family, found[1], to_length) if 1 in found else "",
-        -1 if suppress == NOTHING else suppress,
+        -1 if suppress == NONE else number(suppress),
     )
     extra = []
     if family == AF_INET6 and not (item.source or item.destination):
@@ -218,7 +216,7 @@ def rule(payload: bytes, _: dict[int, str]) -> Seen | None:
         extra += [
             f"{RULE_EXTRAS.get(kind, f'attribute {kind}')} {value.hex()}"
             for kind, value in sorted(found.items())
-            if kind not in RULE_KNOWN and not (kind == 13 and number(value) == NOTHING)
+            if kind not in RULE_KNOWN and not (kind == 13 and value == NONE)
         ]
     return Seen(item, number(found[21]) if 21 in found else None, tuple(extra))
 
