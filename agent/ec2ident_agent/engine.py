@@ -66,10 +66,11 @@ def status(wishes: Sequence[Wish], observed: Observed, state: State, *, everythi
     stays = {item.identity for wish in waiting for item in wish.items}
     if not everything:
         stays |= {record.item.identity for record in state.records if record.owner not in owners}
-    named = {record.item.identity for record in state.records}
+    named = [record.item for record in state.records]
+    known = frozenset() if everything else frozenset(item.identity for item in named)
 
     def retire(seen: Seen) -> bool:
-        return seen.item.identity not in stays and (everything or seen.item.identity in named)
+        return seen.item.identity not in stays and (everything or seen.item.identity in known)
 
     wanted = [item for wish in wishes if wish not in waiting for item in _possible(wish, observed)]
     difference = diff(wanted, observed, owner_test(observed, named), retire)
@@ -136,12 +137,11 @@ def removals(owners: Iterable[str] | None, observed: Observed, state: State) -> 
     """What revert would do. Pure. A name is struck out even if it does not show: half a file may lie there."""
     named = follow(state, observed)
     mine = {record.item.identity for record in named.records if owners is None or record.owner in owners}
-    everyone = {record.item.identity for record in named.records}
 
     def retire(seen: Seen) -> bool:
         return owners is None or seen.item.identity in mine
 
-    steps = diff((), observed, owner_test(observed, everyone), retire).steps
+    steps = diff((), observed, owner_test(observed, [record.item for record in named.records]), retire).steps
     there = {step.item for step in steps}
     names = [record.item for record in named.records if isinstance(record.item, TableName)]
     return steps + tuple(
@@ -182,7 +182,8 @@ def _one_owner_a_table(wishes: Iterable[Wish], others: Iterable[Record]) -> None
 
 def _possible(wish: Wish, observed: Observed) -> tuple[Item, ...]:
     """The wish, or nothing while a link that it needs is not there: its rule alone would lead nowhere."""
-    return wish.items if all(_link(item, observed) for item in wish.items if hasattr(item, "device")) else ()
+    devices = {item.device for item in wish.items if isinstance(item, (Address, Route))}
+    return wish.items if all(map(observed.link, devices)) else ()
 
 
 def _waits(wish: Wish, observed: Observed) -> bool:

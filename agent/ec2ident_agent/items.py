@@ -236,20 +236,20 @@ class Difference(Value):
         return bool(self.steps or self.conflicts)
 
 
-def owner_test(observed: Observed, owned: Iterable[Identity]) -> Callable[[Seen], bool]:
+def owner_test(observed: Observed, owned: Iterable[Item]) -> Callable[[Seen], bool]:
     """Is it ours? Our protocol number says so; where the kernel keeps none, the journal (`owned`) does.
 
     What carries more than our items can say was not made by us, whatever its number.
     """
-    journal = frozenset(owned)
     tagless = {kind for kind in (Address, Route, Rule) if not observed.keeps_tags(kind)}
+    journal = frozenset(item.identity for item in owned if type(item) in tagless)
 
     def ours(seen: Seen) -> bool:
         if seen.extra:
             return False
         if seen.protocol is not None:
             return seen.protocol == OURS
-        return type(seen.item) in tagless and seen.item.identity in journal
+        return seen.item.identity in journal
 
     return ours
 

@@ -41,7 +41,7 @@ def observed(*seen: Seen, tagged: bool = True) -> Observed:
 
 
 def steps(desired: list[Item], there: Observed, *owned: Item) -> list[str]:
-    ours = owner_test(there, {item.identity for item in owned})
+    ours = owner_test(there, owned)
     return [str(step) for step in diff(desired, there, ours).steps]
 
 
