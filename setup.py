@@ -42,13 +42,14 @@ setup(
             "flask-cors",
             "hypothesis",
             # The state behind the fake of the AWS API in tests/failover/fake.
-            "moto>=5.2.1,<6; python_version >= '3.10'",
+            "moto>=5.1.22,<6",
             "mypy",
             # Checks generated policies against AWS's own list of actions; it still needs pkg_resources.
             "parliament; python_version >= '3.10'",
             "setuptools<81; python_version >= '3.10'",
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "responses",
             "ruff",
             "types-psutil",

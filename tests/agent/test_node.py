@@ -446,7 +446,7 @@ def as_nobody(agent: Agent, *words: str) -> tuple[int, str]:
     import_module("pyroute2.netlink.rtnl.rtmsg")
 
     agent.state.mkdir(exist_ok=True)
-    for path in (agent.state, agent.names, *list(agent.state.parents)[:3]):
+    for path in (agent.state, agent.names, *list(agent.state.parents)[:-2]):
         path.chmod(0o777)
     log = agent.state / "log"
     child = os.fork()
