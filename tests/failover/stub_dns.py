@@ -40,7 +40,7 @@ def answer(query: bytes, table: Table, ttl: int) -> bytes:
     return query[:2] + struct.pack(">5H", flags, 1, len(fits), 0, 0) + question + records
 
 
-def servers(host: str, port: int, table: Callable[[], Table], ttl: int) -> list[socketserver.BaseServer]:
+def servers(host: str, port: int, table: Callable[[], Table], ttl: int) -> list[socketserver.TCPServer]:
     class Udp(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             data, sock = self.request
@@ -54,7 +54,7 @@ def servers(host: str, port: int, table: Callable[[], Table], ttl: int) -> list[
 
     socketserver.ThreadingTCPServer.allow_reuse_address = True
     udp = socketserver.ThreadingUDPServer((host, port), Udp)
-    return [udp, socketserver.ThreadingTCPServer((host, udp.server_address[1]), Tcp)]
+    return [udp, socketserver.ThreadingTCPServer((host, udp.socket.getsockname()[1]), Tcp)]
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def resolver(table: Table, ttl: int = 10) -> Iterator[str]:
     for server in found:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
-        yield f"127.0.0.1#{found[0].server_address[1]}"  # type: ignore[attr-defined]
+        yield f"127.0.0.1#{found[0].socket.getsockname()[1]}"
     finally:
         for server in found:
             server.shutdown()

@@ -95,9 +95,12 @@ PASSING = {
 @pytest.mark.parametrize("name", PASSING)
 def test_what_passes_is_tried_again_until_the_deadline(name: str) -> None:
     """Each is no answer, and not a wrong one: could not tell."""
-    with hostile.serving(hostile.saying(PASSING[name])) as url, at(url, 0.7) as api:
-        with pytest.raises(OutOfTimeError) as caught:
-            api.call(LOOK)
+    with (
+        hostile.serving(hostile.saying(PASSING[name])) as url,
+        at(url, 0.7) as api,
+        pytest.raises(OutOfTimeError) as caught,
+    ):
+        api.call(LOOK)
 
     assert 3 == caught.value.exit
 
@@ -118,16 +121,22 @@ WRONG = {
 def test_an_answer_that_makes_no_sense_is_malformed(name: str) -> None:
     """Said at once, with the call; a redirect is not followed."""
     data, said = WRONG[name]
-    with hostile.serving(hostile.saying(data)) as url, at(url, 5) as api:
-        with pytest.raises(MalformedError, match=f"ec2:DescribeRouteTables: .*{said}"):
-            api.call(LOOK)
+    with (
+        hostile.serving(hostile.saying(data)) as url,
+        at(url, 5) as api,
+        pytest.raises(MalformedError, match=f"ec2:DescribeRouteTables: .*{said}"),
+    ):
+        api.call(LOOK)
 
 
 def test_a_giant_answer_is_not_read_to_its_end() -> None:
     """8 MiB are enough for every table that there can be."""
-    with hostile.serving(hostile.flooding) as url, at(url, 10, attempt=10.0) as api:
-        with pytest.raises(MalformedError, match="an answer longer than 8388608 bytes"):
-            api.call(LOOK)
+    with (
+        hostile.serving(hostile.flooding) as url,
+        at(url, 10, attempt=10.0) as api,
+        pytest.raises(MalformedError, match="an answer longer than 8388608 bytes"),
+    ):
+        api.call(LOOK)
 
 
 def test_throttling_is_waited_out(aws: Fake, make_api: Callable[..., Api]) -> None:
@@ -207,9 +216,12 @@ def test_pages_are_put_together_and_end() -> None:
     """A service whose pages never end is malformed, not a reason to hang."""
     page = b"<DescribeRouteTablesResponse><routeTableSet/><nextToken>n</nextToken></DescribeRouteTablesResponse>"
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(page)
-    with hostile.serving(hostile.saying(head + page)) as url, at(url, 20) as api:
-        with pytest.raises(MalformedError, match="more than 100 pages"):
-            api.pages(lambda token: calls.describe_tables({}, token))
+    with (
+        hostile.serving(hostile.saying(head + page)) as url,
+        at(url, 20) as api,
+        pytest.raises(MalformedError, match="more than 100 pages"),
+    ):
+        api.pages(lambda token: calls.describe_tables({}, token))
 
 
 # Credentials

@@ -90,7 +90,7 @@ def test_the_command_line_prints_it(run: Callable[..., Any]) -> None:
 
 @pytest.fixture
 def network() -> Iterator[tuple[Any, Any, Any]]:
-    """The VPC's resolver, BIND's node, and a client, on one wire each to BIND's node."""
+    """The VPC's resolver, BIND's node, and a client; a wire from each to BIND's node."""
     from tests.lab.namespace import Namespace, unique
 
     vpc, node, client = (Namespace(unique(name)) for name in ("vpc", "bind", "client"))
@@ -109,7 +109,7 @@ def network() -> Iterator[tuple[Any, Any, Any]]:
 @pytest.mark.root
 @pytest.mark.full
 def test_a_real_bind_serves_it(network: tuple[Any, Any, Any], tmp_path: Path) -> None:
-    """Private names over UDP and TCP, both families, a name that is not there, a change, and nobody but good clients."""
+    """UDP and TCP, both families, a name that is not there, a change, and nobody but good clients."""
     if not shutil.which("named") or not shutil.which("dig"):
         pytest.skip("needs named and dig, from the Debian packages bind9 and bind9-dnsutils")
     vpc, node, client = network

@@ -31,15 +31,19 @@ GOLDEN = {
     ),
     "replace": (
         calls.replace_route(TABLE, "123456789012", "192.168.10.5/32", ENI),
-        f"aws ec2 replace-route --route-table-id {TABLE} --destination-cidr-block 192.168.10.5/32"
-        f" --network-interface-id {ENI}",
+        (
+            f"aws ec2 replace-route --route-table-id {TABLE} --destination-cidr-block 192.168.10.5/32"
+            f" --network-interface-id {ENI}"
+        ),
         {"RouteTableId": TABLE, "DestinationCidrBlock": "192.168.10.5/32", "NetworkInterfaceId": ENI},
         (f"{STEM}route-table/{TABLE}",),
     ),
     "create IPv6": (
         calls.create_route(TABLE, "", "fd00::5/128", ENI),
-        f"aws ec2 create-route --route-table-id {TABLE} --destination-ipv6-cidr-block fd00::5/128"
-        f" --network-interface-id {ENI}",
+        (
+            f"aws ec2 create-route --route-table-id {TABLE} --destination-ipv6-cidr-block fd00::5/128"
+            f" --network-interface-id {ENI}"
+        ),
         {"RouteTableId": TABLE, "DestinationIpv6CidrBlock": "fd00::5/128", "NetworkInterfaceId": ENI},
         (f"arn:aws-cn:ec2:cn-north-1:*:route-table/{TABLE}",),
     ),
@@ -63,8 +67,10 @@ GOLDEN = {
     ),
     "create interface": (
         calls.create_interface("subnet-1", "10.0.1.5", ["sg-1", "sg-2"], "it's ours", "token", "123456789012"),
-        "aws ec2 create-network-interface --subnet-id subnet-1 --client-token token --private-ip-address 10.0.1.5"
-        """ --groups sg-1 sg-2 --description 'it'"'"'s ours'""",
+        (
+            "aws ec2 create-network-interface --subnet-id subnet-1 --client-token token --private-ip-address 10.0.1.5"
+            """ --groups sg-1 sg-2 --description 'it'"'"'s ours'"""
+        ),
         {
             "SubnetId": "subnet-1",
             "ClientToken": "token",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -224,10 +225,8 @@ def test_no_packet_raises_anything_else(tail: bytes, cut: int) -> None:
     """Pointers in circles, lengths beyond the end: an answer, or MalformedError."""
     asked = resolver.question("db.example", "A", 7)
     good = struct.pack(">H", 7) + struct.pack(">5H", 0x8180, 1, 3, 0, 0) + asked[12:]
-    try:
+    with suppress(MalformedError):
         resolver.read((good + tail)[: len(good) + cut], asked, "A")
-    except MalformedError:
-        pass
 
 
 @pytest.mark.parametrize("name", ["", "a..b", "x" * 64, ".".join(["a" * 63] * 4), "bücher.example"])
@@ -243,7 +242,7 @@ def test_a_silent_resolver_ends_with_the_deadline() -> None:
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        with pytest.raises(UnknownError, match="no answer for db.example A"):
+        with pytest.raises(UnknownError, match=r"no answer for db\.example A"):
             resolver.ask(f"127.0.0.1#{sock.getsockname()[1]}", "db.example", "A", Deadline(0.2), 1)
 
 

@@ -204,7 +204,7 @@ def test_an_address_of_two_interfaces_is_refused_with_both(aws: Fake, api: Api) 
     )
     assert subnet
     other = aws.backend.create_network_interface(aws.backend.get_subnet(subnet[0]), "10.0.1.5")
-    with pytest.raises(UsageError, match="address 10.0.1.5 is 2 interfaces") as caught:
+    with pytest.raises(UsageError, match=r"address 10\.0\.1\.5 is 2 interfaces") as caught:
         eni.find(api, Find(address="10.0.1.5"))
 
     assert f"{other.id} in {vpc[0]}" in str(caught.value)
@@ -227,8 +227,10 @@ def test_show_and_move_by_the_command_line(aws: Fake, run: Callable[..., Any]) -
     code, lines, _ = run("eni", "move", "db", "--plan", config=config)
     assert (1, []) == (code, writes(aws))
     assert lines == [
-        f"aws ec2 attach-network-interface --network-interface-id {aws.lab.service_eni}"
-        f" --instance-id {aws.lab.node1} --device-index 1"
+        (
+            f"aws ec2 attach-network-interface --network-interface-id {aws.lab.service_eni}"
+            f" --instance-id {aws.lab.node1} --device-index 1"
+        )
     ]
     assert 0 == run("eni", "move", "db", config=config)[0]
     assert 0 == run("eni", "show", "db", config=config)[0]

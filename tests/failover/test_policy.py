@@ -108,7 +108,7 @@ def test_neighbours_stay_out_of_reach(aws: Fake, run: Callable[..., Any], make_a
         calls.get_zone("ZOTHER"),
     ]
     for call in tries:
-        with pytest.raises(ApiError, match="UnauthorizedOperation|AccessDenied"):
+        with pytest.raises(ApiError, match=r"UnauthorizedOperation|AccessDenied"):
             api.call(call)
 
 

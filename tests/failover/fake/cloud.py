@@ -6,11 +6,12 @@ What a call is refused for stands in `gate.py`.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
-from moto.ec2.models import ec2_backends
+from moto.ec2.models import ec2_backends, elastic_network_interfaces
 from moto.ec2.models.elastic_network_interfaces import Attachment, NetworkInterface
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.route_tables import Route, RouteTable
@@ -78,6 +79,12 @@ def settle_all() -> None:
             settle(eni)
 
 
+def routes(table: Any) -> list[Any]:
+    """A table's routes; older versions of moto keep them by id."""
+    found = table.routes
+    return list(found.values()) if isinstance(found, dict) else list(found)
+
+
 def eni_filter(eni: Any, name: str, method: str | None = None) -> Any:
     special: dict[str, Callable[[], Any]] = {
         "addresses.private-ip-address": lambda: [item["PrivateIpAddress"] for item in eni.private_ip_addresses],
@@ -92,10 +99,10 @@ def eni_filter(eni: Any, name: str, method: str | None = None) -> Any:
 
 def table_filter(table: Any, name: str, method: str | None = None) -> Any:
     special = {
-        "route.state": lambda: [route.state for route in table.routes],
-        "route.instance-id": lambda: [route.instance_id for route in table.routes if route.instance_id],
+        "route.state": lambda: [route.state for route in routes(table)],
+        "route.instance-id": lambda: [route.instance_id for route in routes(table) if route.instance_id],
         "route.destination-ipv6-cidr-block": lambda: [
-            route.destination_ipv6_cidr_block for route in table.routes if route.destination_ipv6_cidr_block
+            route.destination_ipv6_cidr_block for route in routes(table) if route.destination_ipv6_cidr_block
         ],
     }
     return special[name]() if name in special else _table_filter(table, name, method)
@@ -109,6 +116,27 @@ def _set_check(instance: Any, value: Any) -> None:
 _eni_filter = NetworkInterface.get_filter_value
 _table_filter = RouteTable.get_filter_value
 
+
+def mac() -> str:
+    """Older versions of moto make addresses that are none."""
+    import random
+
+    return "02:" + ":".join(f"{random.randrange(256):02x}" for _ in range(5))
+
+
+def show_owners(answer: bytes) -> bytes:
+    """Older versions of moto show a route's interface and leave out the instance."""
+
+    def shown(row: re.Match[bytes]) -> bytes:
+        eni = next((b.enis[row[2].decode()] for b in backends() if row[2].decode() in b.enis), None)
+        if eni is None or eni.instance is None or b"<instanceId>" in row[0]:
+            return row[0]
+        instance = f"<instanceId>{eni.instance.id}</instanceId><instanceOwnerId>{eni.owner_id}</instanceOwnerId>"
+        return instance.encode().join((row[1], row[0][len(row[1]) :]))
+
+    return re.sub(rb"(<item>\s*<destination\w*>[^<]*</destination\w*>\s*)<networkInterfaceId>([^<]+)<", shown, answer)
+
+
 LAID_OVER: tuple[tuple[type, str, Any], ...] = (
     (NetworkInterface, "attachment", property(attachment)),
     (NetworkInterface, "get_filter_value", eni_filter),
@@ -120,6 +148,8 @@ LAID_OVER: tuple[tuple[type, str, Any], ...] = (
     # One flag: the instance's is the one of its first interface.
     (Instance, "source_dest_check", property(lambda instance: nic0(instance).source_dest_check, _set_check)),
 )
+
+elastic_network_interfaces.random_mac_address = mac  # type: ignore[attr-defined]
 
 for owner, name, value in LAID_OVER:
     setattr(owner, name, value)

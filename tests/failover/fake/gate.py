@@ -103,7 +103,7 @@ def route(request: Request, backend: Any) -> None:
     destination = given[0]
     if "DestinationPrefixListId" not in form:
         _destination(destination, table, backend)
-    there = any(destination in _destinations_of(known) for known in table.routes)
+    there = any(destination in _destinations_of(known) for known in cloud.routes(table))
     if request.action == "CreateRoute" and there:
         raise RefusalError("RouteAlreadyExists", f"The route identified by {destination} already exists.")
     if request.action == "ReplaceRoute" and not there:
@@ -131,7 +131,7 @@ def _destination(text: str, table: Any, backend: Any) -> None:
         raise RefusalError("InvalidParameterValue", f"Value ({text}) is not a valid CIDR block: {error}") from error
     inside = [
         ipaddress.ip_network(cidr)
-        for known in table.routes
+        for known in cloud.routes(table)
         if known.local
         for cidr in (known.destination_cidr_block or known.destination_ipv6_cidr_block,)
     ]
