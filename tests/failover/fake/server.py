@@ -220,7 +220,8 @@ class Fake:
         return 200, (
             '<TestDNSAnswerResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Nameserver>fake</Nameserver>'
             f"<RecordName>{wanted[0]}</RecordName><RecordType>{wanted[1]}</RecordType><RecordData>{values}</RecordData>"
-            f"<ResponseCode>{'NOERROR' if found else 'NXDOMAIN'}</ResponseCode><Protocol>UDP</Protocol></TestDNSAnswerResponse>"
+            f"<ResponseCode>{'NOERROR' if found else 'NXDOMAIN'}</ResponseCode><Protocol>UDP</Protocol>"
+            "</TestDNSAnswerResponse>"
         ).encode()
 
     def _after(self, request: Request, status: int, answer: bytes) -> bytes:
@@ -268,9 +269,9 @@ class Fake:
             method=method,
             data=data,
             content_type="text/xml" if body else "application/x-www-form-urlencoded",
-            headers={
-                "Authorization": f"AWS4-HMAC-SHA256 Credential=SEED/20260101/{self.region}/{service}/aws4_request, x"
-            },
+            headers=[
+                ("Authorization", f"AWS4-HMAC-SHA256 Credential=SEED/20260101/{self.region}/{service}/aws4_request, x")
+            ],
         )
         environ = builder.get_environ()
         environ["REMOTE_ADDR"] = "127.0.0.1"
