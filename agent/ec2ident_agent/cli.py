@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .kernel import Kernel
     from .names import NamedKernel
     from .profile import Facts, Overlay, Profile, Section
+    from .threats import Case
+    from .tree import Tree
 
     #: What a provider knows of a device; the kernel's own knowledge is the default.
     FactsOf = Callable[[str, Observed], Facts]
@@ -39,6 +41,8 @@ usage: ec2ident-agent VERB [ARGUMENT…] [OPTION…]
   revert  [IF…|--all]     take off what is ours
   overlay add ADDRESS     hold an overlay address until it is deleted or the node reboots
   overlay del ADDRESS     let go of it
+  doctor  [--fix [WHO…]]  who deletes what is ours, and when (exit 1); --fix writes the settings that prevent it,
+          [--unfix]       --unfix takes them away
   hook MANAGER IF EVENT   what the network managers call
   install, uninstall      lay hooks, units and a sample configuration, and take exactly those away
                           [--root DIR] [--program PATH] [--manager NAME]
@@ -59,7 +63,7 @@ exit codes: 0 done, in order · 1 drift · 2 usage · 3 could not tell · 4 fail
 """
 
 #: Option to the key under which it is kept; a flag takes no value, a list may come more than once.
-FLAGS = {"--json", "--dry-run", "--all", "--help", "-h", "--version"}
+FLAGS = {"--json", "--dry-run", "--all", "--fix", "--unfix", "--help", "-h", "--version"}
 LISTS = {"--subnet", "--router", "--source", "--vpc", "--manager"}
 NUMBERS = {"--table", "--priority"}
 COMMON = {"--config", "--state-dir", "--names-dir", "--wait"}
@@ -71,6 +75,7 @@ VERBS: dict[str, set[str]] = {
     "status": {"--json"},
     "revert": {"--json", "--dry-run", "--all"},
     "overlay": {"--json", "--dry-run", *OVERLAY},
+    "doctor": {"--json", "--dry-run", "--fix", "--unfix", "--root"},
     "install": {"--dry-run", "--root", "--program", "--manager"},
     "uninstall": {"--dry-run", "--root"},
 }
@@ -159,6 +164,8 @@ class Run:
         self.facts_of = facts_of
         #: Why something could not be told; nothing of it is touched, and the exit code is 3.
         self.unknown: list[str] = []
+        #: The configured interfaces that are there, and of which everything is known.
+        self.known: list[Profile] = []
         self._kernel: NamedKernel | None = self._named(kernel) if kernel else None
 
     def run(self) -> int:
@@ -173,6 +180,7 @@ class Run:
             "status": self.status,
             "revert": self.revert,
             "overlay": self.overlay,
+            "doctor": self.doctor,
         }
         try:
             return verbs[verb]()
@@ -258,6 +266,27 @@ class Run:
                 return 0
             report = apply([wish], kernel, self.journal, log, everything=False)
         return self.done(report)
+
+    def doctor(self) -> int:
+        from .doctor import command
+
+        code = command(self.options, self.case, say, log)
+        for why in self.unknown:
+            log(f"ec2ident-agent: {why}")
+        return 3 if self.unknown and code == 0 else code
+
+    def case(self, tree: Tree) -> Case:
+        """What the doctor looks at: the node's files, what the node should have, and what is there."""
+        from .engine import held
+        from .install import read_manifest
+        from .machine import Machine
+        from .threats import Case
+
+        observed, state, config = self.kernel().observe(), self.journal.read(), self.configuration()
+        wishes = [*self.configured(config, observed, state), *held(state)]
+        items = dict.fromkeys(item for wish in wishes for item in wish.items)
+        laid = frozenset(entry.path for entry in read_manifest(tree) or ())
+        return Case(Machine(tree), tuple(items), observed, laid, config.overlays, tuple(self.known))
 
     # -- what they share --
 
@@ -350,10 +379,10 @@ class Run:
     def configured(self, config: Config, observed: Observed, state: State) -> list[Wish]:
         """What the configuration asks for. What is unknown stays as it is, and is said."""
         from .engine import Wish, held
-        from .profile import find_device, overlay_items, profile_items
+        from .profile import find_device, inside_vpc, overlay_items, profile_items
 
         wishes: list[Wish] = []
-        profiles: list[Profile] = []
+        self.known = profiles = []
         by_command = {wish.owner for wish in held(state)}
         for section in config.sections:
             link = find_device(section, observed)
@@ -374,6 +403,10 @@ class Run:
         for overlay in config.overlays:
             if overlay.owner not in by_command:
                 there = observed.link(overlay.device)
+                inside = inside_vpc(overlay, profiles)
+                if inside and self.options.verb != "doctor":
+                    why = f"{overlay.owner} lies inside the VPC's own {inside}: nobody reaches it"
+                    log(f"ec2ident-agent: warning: {why}")
                 wishes.append(Wish(overlay.owner, overlay_items(overlay, profiles, observed) if there else ()))
         return wishes
 

@@ -17,7 +17,7 @@ from ec2ident.value import Value
 
 from .errors import AgentError, ConfigError, RefusedError
 from .journal import Journal
-from .layout import CONFIG, HOME, INTERFACES, STATE, Request, advice, check, detect, wanted
+from .layout import CONFIG, FIX, HOME, INTERFACES, STATE, Request, advice, check, detect, wanted
 from .tree import Directory, File, Link, Tree, beside_name
 
 TYPE_CHECKING = False
@@ -136,7 +136,7 @@ def install(tree: Tree, request: Request, *, dry_run: bool = False, run: Run | N
     `run` starts a program on this node, so that daemons read their files again; None for an image. Raises AgentError.
     """
     check(request)
-    with _Held(tree):
+    with Held(tree):
         plan = plan_install(tree, request)
         if not dry_run and plan.steps:
             for step in plan.steps:
@@ -147,7 +147,7 @@ def install(tree: Tree, request: Request, *, dry_run: bool = False, run: Run | N
 
 def uninstall(tree: Tree, *, dry_run: bool = False, run: Run | None = None) -> Plan:
     """Take away all that the manifest names and nobody changed; twice is once. Raises AgentError."""
-    with _Held(tree):
+    with Held(tree):
         plan = plan_uninstall(tree)
         if not dry_run and plan.steps:
             _tell(run, *STOP)
@@ -165,7 +165,29 @@ def plan_install(tree: Tree, request: Request) -> Plan:
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     managers = detect(tree, owned)
     managers += tuple(name for name in request.extras if name not in managers)
-    things = wanted(tree, managers, request, owned)
+    compared = compare(tree, wanted(tree, managers, request, owned), owned)
+    after, notes = dict(compared.after), [*compared.notes]
+    going = [entry for path, entry in owned.items() if path not in after and not path.endswith(f"/{FIX}")]
+    drop, kept, left = take_away(tree, going, set())
+    fixes = {path: entry for path, entry in owned.items() if path.endswith(f"/{FIX}")}
+    after.update((entry.path, entry) for entry in left)
+    after.update(fixes)
+    notes += [*kept, *advice(tree, managers, request)]
+    return Plan(changes(tree, owned, compared, after, drop), tuple(notes), compared.refused)
+
+
+class Compared(Value):
+    """What is to lay, and the manifest as it is meanwhile and thereafter."""
+
+    steps: tuple[Step, ...]
+    during: Mapping[str, Entry]
+    after: Mapping[str, Entry]
+    notes: tuple[str, ...]
+    refused: bool
+
+
+def compare(tree: Tree, things: Sequence[Thing], owned: Mapping[str, Entry]) -> Compared:
+    """What should be there with what is, and with what is ours. Raises OSError."""
     during, after = dict(owned), dict[str, Entry]()
     steps: list[Step] = []
     notes: list[str] = []
@@ -184,16 +206,20 @@ def plan_install(tree: Tree, request: Request) -> Plan:
         elif thing.row and not thing.row.sample and not _same(here, thing.node):
             notes.append(f"{thing.path}: not ours, left alone; {thing.row.instead or 'move it away and install again'}")
             refused = refused or not thing.row.instead
-    drop, kept, left = _take_away(tree, [entry for path, entry in owned.items() if path not in after], set())
-    after.update((entry.path, entry) for entry in left)
-    notes += [*kept, *advice(tree, managers, request)]
-    changes = _leftovers(tree, owned)
-    if steps or drop or after != owned:
-        changes += _write_manifest(tree, during)
+    return Compared(tuple(steps), during, after, tuple(notes), refused)
+
+
+def changes(
+    tree: Tree, owned: Mapping[str, Entry], compared: Compared, after: Mapping[str, Entry], drop: Sequence[Step]
+) -> tuple[Step, ...]:
+    """All steps in order: the manifest names everything before it is laid, and no longer what is gone."""
+    found = _leftovers(tree, owned)
+    if compared.steps or drop or after != owned:
+        found += _write_manifest(tree, compared.during)
         # The manifest's own directory came with it.
-        changes += [*(step for step in steps if step.path != HOME), *drop]
-        changes += [_manifest_step(MANIFEST, after)] if after != during else []
-    return Plan(tuple(changes), tuple(notes), refused)
+        found += [*(step for step in compared.steps if step.path != HOME), *drop]
+        found += [manifest_step(MANIFEST, after)] if after != compared.during else []
+    return tuple(found)
 
 
 def plan_uninstall(tree: Tree) -> Plan:
@@ -203,7 +229,7 @@ def plan_uninstall(tree: Tree) -> Plan:
     if entries is None:
         return Plan(tuple(clean))
     going = {step.path for step in clean} | {MANIFEST}
-    steps, notes, left = _take_away(tree, entries, going)
+    steps, notes, left = take_away(tree, entries, going)
     notes += [f"{entry.path}: kept, not empty" for entry in left]
     home = Step("rmdir", HOME)
     if home not in steps:
@@ -213,7 +239,7 @@ def plan_uninstall(tree: Tree) -> Plan:
     return Plan((*clean, *steps, *last), tuple(notes))
 
 
-def _take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[list[Step], list[str], list[Entry]]:
+def take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[list[Step], list[str], list[Entry]]:
     """Steps that remove entries, newest first; notes on what was changed and stays; directories that are not empty."""
     steps: list[Step] = []
     notes: list[str] = []
@@ -250,8 +276,8 @@ def _leftovers(tree: Tree, owned: Mapping[str, Entry]) -> list[Step]:
 def _write_manifest(tree: Tree, entries: Mapping[str, Entry]) -> list[Step]:
     """Before anything is laid. A directory that is made for it appears together with it, in one rename."""
     if tree.look(HOME) is not None:
-        return [_manifest_step(MANIFEST, entries)]
-    new = _manifest_step(f"{NEW_HOME}/manifest.json", entries)
+        return [manifest_step(MANIFEST, entries)]
+    new = manifest_step(f"{NEW_HOME}/manifest.json", entries)
     return [Step("mkdir", NEW_HOME, 0o755), new, Step("mv", HOME, target=NEW_HOME)]
 
 
@@ -346,7 +372,7 @@ def _read_entry(fields: dict[str, object]) -> Entry:
     return entry
 
 
-def _manifest_step(path: str, entries: Mapping[str, Entry]) -> Step:
+def manifest_step(path: str, entries: Mapping[str, Entry]) -> Step:
     import json
 
     listed = [
@@ -399,7 +425,7 @@ def find_program(argv0: str, executable: str, root: str = "/") -> str:
     raise ConfigError("--program: ec2ident-agent is not beside this Python and not on PATH; say where it is")
 
 
-class _Held:
+class Held:
     """One install at a time; errors of the file system become ours."""
 
     def __init__(self, tree: Tree) -> None:

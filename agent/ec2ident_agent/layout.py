@@ -27,6 +27,9 @@ HOOK = f"{HOME}/hook"
 CONFIG = f"{HOME}/agent.toml"
 STATE = "/run/ec2ident"
 
+#: The name of every drop-in that `doctor --fix` lays, whatever directory it is in. An install leaves them alone.
+FIX = "90-ec2ident-doctor.conf"
+
 
 class Row(Value):
     """One thing to lay: a file made from data/`source`, a link to `target`, or a directory when there is neither."""
@@ -191,19 +194,27 @@ def _rows(managers: Sequence[str], request: Request) -> Iterator[Row]:
 
 def _things(tree: Tree, rows: Iterator[Row], request: Request, owned: Container[str]) -> Iterator[Thing]:
     """Each row, after the directories on its way that are missing or ours."""
-    seen = set()
+    made = []
     for row in rows:
-        parts = row.path.split("/")
+        if row.source:
+            made.append(Thing(row.path, File(render(row.source, request, tree), row.mode), row))
+        elif row.target:
+            made.append(Thing(row.path, Link(row.target), row))
+        elif row.path in owned or not tree.exists(row.path):
+            made.append(Thing(row.path, Directory((), row.mode), row))
+    return with_parents(tree, made, owned)
+
+
+def with_parents(tree: Tree, things: Sequence[Thing], owned: Container[str]) -> Iterator[Thing]:
+    """Each thing, after the directories on its way that are missing or ours."""
+    seen = set()
+    for thing in things:
+        parts = thing.path.split("/")
         for parent in ("/".join(parts[:count]) for count in range(2, len(parts))):
             if parent not in seen and (parent in owned or not tree.exists(parent)):
                 seen.add(parent)
                 yield Thing(parent, Directory((), 0o755))
-        if row.source:
-            yield Thing(row.path, File(render(row.source, request, tree), row.mode), row)
-        elif row.target:
-            yield Thing(row.path, Link(row.target), row)
-        elif row.path in owned or not tree.exists(row.path):
-            yield Thing(row.path, Directory((), row.mode), row)
+        yield thing
 
 
 def render(source: str, request: Request, tree: Tree) -> bytes:

@@ -180,6 +180,16 @@ def overlay_items(overlay: Overlay, profiles: Sequence[Profile], observed: Obser
     return tuple(items)
 
 
+def inside_vpc(overlay: Overlay, profiles: Iterable[Profile]) -> str:
+    """The range of the VPC's own, as far as it is known, that an overlay address lies in; empty for none.
+
+    A VPC delivers its own addresses to the ENI that has them: an overlay address there is never reached.
+    """
+    host = overlay.address.partition("/")[0]
+    ranges = (cidr for profile in profiles for cidr in (*profile.vpc, *profile.subnets))
+    return next((cidr for cidr in ranges if contains(cidr, host)), "")
+
+
 def free_label(overlay: Overlay, observed: Observed) -> str:
     """The label it has already, or the next free DEVICE:N, from 1: DEVICE:0 is flushed by dhclient-script."""
     if family(overlay.address) == 6:
