@@ -121,7 +121,8 @@ def route(request: Request, backend: Any) -> None:
 
 
 def _destinations_of(known: Any) -> tuple[str | None, ...]:
-    return known.destination_cidr_block, known.destination_ipv6_cidr_block, known.destination_prefix_list_id
+    prefix = known.destination_prefix_list
+    return known.destination_cidr_block, known.destination_ipv6_cidr_block, prefix.id if prefix else None
 
 
 def _destination(text: str, table: Any, backend: Any) -> None:
