@@ -128,13 +128,20 @@ def show_owners(answer: bytes) -> bytes:
     """Older versions of moto show a route's interface and leave out the instance."""
 
     def shown(row: re.Match[bytes]) -> bytes:
-        eni = next((b.enis[row[2].decode()] for b in backends() if row[2].decode() in b.enis), None)
-        if eni is None or eni.instance is None or b"<instanceId>" in row[0]:
+        found = re.search(rb"<networkInterfaceId>([^<]+)<", row[0])
+        if not found or b"<instanceId>" in row[0]:
             return row[0]
-        instance = f"<instanceId>{eni.instance.id}</instanceId><instanceOwnerId>{eni.owner_id}</instanceOwnerId>"
-        return instance.encode().join((row[1], row[0][len(row[1]) :]))
+        eni = next((b.enis[found[1].decode()] for b in backends() if found[1].decode() in b.enis), None)
+        instance = eni.instance if eni else None
+        row_now = row[0]
+        if instance is None or instance._state.name in DEAD:
+            row_now = row_now.replace(b"<state>active</state>", b"<state>blackhole</state>")
+        if instance is None:
+            return row_now
+        shows = f"<instanceId>{instance.id}</instanceId><instanceOwnerId>{eni.owner_id}</instanceOwnerId>".encode()
+        return row_now.replace(b"<networkInterfaceId>", shows + b"<networkInterfaceId>")
 
-    return re.sub(rb"(<item>\s*<destination\w*>[^<]*</destination\w*>\s*)<networkInterfaceId>([^<]+)<", shown, answer)
+    return re.sub(rb"<item>\s*<destination.*?</item>", shown, answer, flags=re.DOTALL)
 
 
 LAID_OVER: tuple[tuple[type, str, Any], ...] = (

@@ -215,7 +215,7 @@ class Fake:
     def _test_answer(self, request: Request) -> tuple[int, bytes]:
         zone = self._zone(request.form.get("hostedzoneid", ""))
         wanted = names.normal(request.form.get("recordname", "")), request.form.get("recordtype", "A")
-        found = [r for r in zone.rrsets if (names.normal(r.name), r.type) == wanted]
+        found = [r for r in zone.rrsets if (names.normal(r.name), names.kind_of(r)) == wanted]
         values = "".join(f"<RecordDataEntry>{v}</RecordDataEntry>" for r in found for v in r.records)
         return 200, (
             '<TestDNSAnswerResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Nameserver>fake</Nameserver>'
