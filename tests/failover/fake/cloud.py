@@ -131,7 +131,7 @@ def show_owners(answer: bytes) -> bytes:
         found = re.search(rb"<networkInterfaceId>([^<]+)<", row[0])
         if not found or b"<instanceId>" in row[0]:
             return row[0]
-        eni = next((b.enis[found[1].decode()] for b in backends() if found[1].decode() in b.enis), None)
+        eni: Any = next((b.enis[found[1].decode()] for b in backends() if found[1].decode() in b.enis), None)
         instance = eni.instance if eni else None
         row_now = row[0]
         if instance is None or instance._state.name in DEAD:
