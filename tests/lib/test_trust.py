@@ -199,6 +199,8 @@ PEM = forge.OURS.certificate("signature")
         ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n", "BER"),
         (PEM + 17000 * "x", "at most 16384"),
     ],
+    # The certificate is made anew in each process, so it may not name a test.
+    ids=["nothing", "two", "a key", "no end", "a strange character", "a line short", "no certificate inside", "large"],
 )
 def test_what_is_not_one_certificate_is_refused(pem: str, why: str) -> None:
     """Not a bundle, not a bare key, not a damaged one."""
