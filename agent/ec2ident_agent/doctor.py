@@ -69,14 +69,17 @@ def _local_rule(case: Case) -> Iterator[Fault]:
     """What is for this node is found by the rule of the table local; amazon-vpc-cni (20) and Cilium (100) move it."""
     for seen in case.observed.seen:
         item = seen.item
-        if not (isinstance(item, Rule) and item.table == LOCAL and not item.source and "inet6" not in seen.extra):
+        if not isinstance(item, Rule) or item.table != LOCAL or item.source or seen.extra not in ((), ("inet6",)):
             continue
-        early = sorted({rule.priority for rule in case.of(Rule) if rule.priority <= item.priority})
+        version = 6 if seen.extra else 4
+        mine = [rule for rule in case.of(Rule) if family(rule.source or rule.destination) == version]
+        early = sorted({rule.priority for rule in mine if rule.priority <= item.priority})
         if early:
             yield Fault(
-                f"priority {', '.join(map(str, early))} stands before the rule of the table local, {item.priority}",
-                "packets between this node's own addresses leave by the wire; amazon-vpc-cni (20) or Cilium (100)"
-                " moved it",
+                f"priority {', '.join(map(str, early))} is not behind the IPv{version} rule of the table local,"
+                f" {item.priority}",
+                "packets between this node's own addresses may leave by the wire; amazon-vpc-cni moves that rule to"
+                " 20, Cilium to 100",
                 f"choose priority = {item.priority + 1} or more",
             )
 
@@ -192,7 +195,7 @@ def _open(threat: Threat) -> Iterator[str]:
     yield from (f"    what: {text}" for text in shown)
     if more:
         yield f"    what: and {more} more"
-    yield f"    then: {threat.back or 'they stay away until somebody runs ec2ident-agent apply'}"
+    yield f"    after: {threat.back or 'they stay away until somebody runs ec2ident-agent apply'}"
     yield f"    prevent: {threat.prevent}"
     if threat.then:
         yield f"             then {threat.then}"

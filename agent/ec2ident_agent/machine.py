@@ -6,6 +6,7 @@ node is as good as a node. A file that is missing, unreadable or odd says nothin
 
 from __future__ import annotations
 
+import os
 from fnmatch import fnmatchcase
 
 from ec2ident.value import Value
@@ -124,6 +125,16 @@ class Machine(Value):
         main = [f"{base}/system/{unit}" for base in SYSTEMD if self.exists(f"{base}/system/{unit}")]
         return self.settings([*main[:1], *self.layered([f"{base}/system/{unit}.d" for base in SYSTEMD], ".conf")])
 
+    def systemd_version(self) -> int:
+        """The number that systemd's own library has in its name; 0 where there is none."""
+        libraries = [f"/usr/lib/{name}/systemd" for name in self.names("/usr/lib") if name.endswith("-linux-gnu")]
+        for directory in ("/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd", *libraries):
+            for name in self.names(directory):
+                number = name.partition("libsystemd-shared-")[2].partition(".")[0]
+                if number.isdigit():
+                    return int(number)
+        return 0
+
     # -- NetworkManager --
 
     def network_manager_conf(self) -> Settings:
@@ -142,6 +153,20 @@ class Machine(Value):
 
     def runs(self, name: str) -> bool:
         return name[:15] in self.running()
+
+    def newer_than(self, name: str, path: str) -> bool:
+        """Was a file written after a running program started, so that it has not read it yet? proc(5)."""
+        boot = [line.split()[1] for line in self.text("/proc/stat").splitlines() if line.startswith("btime ")]
+        try:
+            written = os.lstat(self.tree.real(path)).st_mtime
+        except OSError:
+            return False
+        for pid in filter(str.isdigit, self.names("/proc")):
+            fields = self.text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+            if boot and len(fields) > 19 and self.text(f"/proc/{pid}/comm").strip() == name[:15]:
+                # Field 22 counts hundredths of a second since boot; btime is rounded to a second.
+                return written > int(boot[0]) + int(fields[19]) / os.sysconf("SC_CLK_TCK") + 1
+        return False
 
     def sysctl(self, name: str, device: str = "") -> int | None:
         """A number under /proc/sys, with {device} filled in; None where it cannot be told."""

@@ -115,7 +115,7 @@ KEEPS = {"static": {STATIC}, "dhcp": {LEASE}, "dhcp-on-stop": {LEASE}, **{yes: {
 
 
 def networkd(case: Case) -> Iterator[Threat]:
-    """A reconfigure drops every rule whose protocol is not the kernel's, and all that hangs on the link.
+    """When it lays a link anew, every rule goes whose protocol is not the kernel's, and all that hangs on the link.
 
     networkd.conf(5): ManageForeignRoutes= since 246, ManageForeignRoutingPolicyRules= since 249, read at its start.
     """
@@ -126,64 +126,62 @@ def networkd(case: Case) -> Iterator[Threat]:
     managed = [name for name, path in files.items() if path]
     if not managed:
         return
-    spared = is_no(machine.networkd_conf(), "Network", "ManageForeignRoutingPolicyRules")
+    old = 0 < machine.systemd_version() < 249
     yield Threat(
         _NETWORKD,
-        f"reconfigure of {_or(managed)}: {_causes(machine)}",
+        f"it lays {_or(managed)} anew: {_causes(machine)}",
         case.of(Rule),
-        f"ManageForeignRoutingPolicyRules=no in [Network] of {_CONF}",
-        "ManageForeignRoutingPolicyRules=no" if spared else "",
+        "no setting before systemd 249" if old else f"ManageForeignRoutingPolicyRules=no in [Network] of {_CONF}",
+        _foreign(machine, "ManageForeignRoutingPolicyRules"),
         case.back("networkd-dispatcher"),
-        (Fix(_CONF, _CONF_TEXT),),
-        _RESTART,
+        () if old else (Fix(_CONF, _CONF_TEXT),),
+        "" if old else _RESTART,
     )
     for link in case.devices():
         if files.get(link.name):
-            yield from _networkd_link(case, link.name, files[link.name])
+            beside = [name for name in managed if files[name] == files[link.name]]
+            yield from _networkd_link(case, link.name, files[link.name], beside)
 
 
-def _networkd_link(case: Case, device: str, path: str) -> Iterator[Threat]:
-    """What hangs on one link. IPv4 routes go with the lease's address, which no setting keeps in a reconfigure."""
+def _foreign(machine: Machine, key: str) -> str:
+    """The switch, when it is off; and when it was switched off before networkd started, which reads it then."""
+    conf = machine.networkd_conf()
+    return f"{key}=no" if is_no(conf, "Network", key) and not machine.newer_than(_NETWORKD, _CONF) else ""
+
+
+def _networkd_link(case: Case, device: str, path: str, beside: Sequence[str]) -> Iterator[Threat]:
+    """What hangs on one link. IPv4 routes go with the lease's address, which no setting keeps when it begins anew.
+
+    `beside` are all the links that the same file is about: what is written for one is for all.
+    """
     machine, back = case.machine, case.back("networkd-dispatcher")
     addresses, routes = case.of(Address, device), case.of(Route, device)
     routes4 = tuple(route for route in routes if family(route.destination) == 4)
     routes6 = tuple(route for route in routes if family(route.destination) == 6)
     keep = last(machine.network_settings(path), "Network", "KeepConfiguration").lower()
     kept = KEEPS.get(keep, set())
-    need = kept | ({STATIC} if addresses else set()) | ({LEASE} if routes4 else set())
-    value = next((name for name in (keep, "static", "dhcp-on-stop") if KEEPS.get(name) == need), "yes")
+    value = _keep(kept, [item for name in beside for item in case.on(name)], keep)
     here = f"/etc/systemd/network/{path.rpartition('/')[2]}.d/{FIX}"
     drop_in = Fix(here, _KEEP_TEXT.format(value=value))
     keeping = f"KeepConfiguration={value} in [Network] of {here}"
-    foreign = is_no(machine.networkd_conf(), "Network", "ManageForeignRoutes")
-    reconfigure = f"reconfigure of {device}: {_causes(machine)}"
     says = f"KeepConfiguration={keep}"
-    yield Threat(
-        _NETWORKD,
-        reconfigure,
-        addresses,
-        keeping,
-        says if STATIC in kept else "",
-        back,
-        (drop_in,),
-        "networkctl reload",
-    )
-    yield Threat(
-        _NETWORKD,
-        reconfigure,
-        routes6,
-        f"ManageForeignRoutes=no in [Network] of {_CONF}",
-        "ManageForeignRoutes=no" if foreign else "",
-        back,
-        (Fix(_CONF, _CONF_TEXT),),
-        _RESTART,
-    )
+    anew, reload = f"it lays {device} anew: {_causes(machine)}", "networkctl reload"
+    foreign = f"ManageForeignRoutes=no in [Network] of {_CONF}"
+    spared = _foreign(machine, "ManageForeignRoutes")
     unkept = "no setting: they go with the address of the lease; ec2ident-agent install lays what lays them again"
-    yield Threat(_NETWORKD, reconfigure, routes4, unkept, back=back)
-    stop = f"restart of systemd-networkd, as its package's upgrade does: the lease of {device} is given back"
-    yield Threat(
-        _NETWORKD, stop, routes4, keeping, says if LEASE in kept else "", back, (drop_in,), "networkctl reload"
-    )
+    stop = f"it is restarted, as by its package's upgrade: the lease of {device} is given back"
+    yield Threat(_NETWORKD, anew, addresses, keeping, says if STATIC in kept else "", back, (drop_in,), reload)
+    yield Threat(_NETWORKD, anew, routes6, foreign, spared, back, (Fix(_CONF, _CONF_TEXT),), _RESTART)
+    yield Threat(_NETWORKD, anew, routes4, unkept, back=back)
+    yield Threat(_NETWORKD, stop, routes4, keeping, says if LEASE in kept else "", back, (drop_in,), reload)
+
+
+def _keep(kept: set[str], items: Sequence[Item], now: str) -> str:
+    """The value of KeepConfiguration= that keeps what is kept now, and what these items need, and no more."""
+    addresses = {STATIC} if any(isinstance(item, Address) for item in items) else set()
+    routes = [item for item in items if isinstance(item, Route) and family(item.destination) == 4]
+    need = kept | addresses | ({LEASE} if routes else set())
+    return next((value for value in (now, "static", "dhcp-on-stop") if KEEPS.get(value) == need), "yes")
 
 
 def _or(names: Sequence[str]) -> str:
@@ -192,7 +190,7 @@ def _or(names: Sequence[str]) -> str:
 
 def _causes(machine: Machine) -> str:
     """Who else makes networkd begin anew."""
-    causes = ["networkctl, changed files"]
+    causes = ["networkctl reconfigure", "a reload after its files changed"]
     if machine.exists("/usr/lib/systemd/system/policy-routes@.service", "/usr/bin/setup-policy-routes"):
         causes.append("amazon-ec2-net-utils at each attached ENI and each new secondary address")
     if machine.exists("/etc/netplan") and cloud_init_acts(machine):
@@ -464,28 +462,27 @@ def vpc_cni(case: Case) -> Iterator[Threat]:
 
 def kernel(case: Case) -> Iterator[Threat]:
     """The kernel drops the routes of a link that is set down, and of one that loses its last IPv4 address."""
-    for link in case.devices():
-        routes = case.of(Route, link.name)
+    machine, back = case.machine, case.back()
+    path = f"/etc/sysctl.d/{FIX}"
+    names = [link.name for link in case.devices() if case.of(Route, link.name)]
+    promoting = "net/ipv4/conf/{device}/promote_secondaries"
+    text = "".join(f"net.ipv4.conf.{name.replace('.', '/')}.promote_secondaries = 1\n" for name in names)
+    for name in names:
+        routes = case.of(Route, name)
         prevent = "no setting; ec2ident-agent install lays watch, which lays them again"
-        yield Threat("the kernel", f"ip link set {link.name} down", routes, prevent, back=case.back())
-        promotes = any(
-            case.machine.sysctl("net/ipv4/conf/{device}/promote_secondaries", name) for name in ("all", link.name)
+        yield Threat("the kernel", f"ip link set {name} down", routes, prevent, back=back)
+        if machine.sysctl(promoting, name) is None:
+            continue
+        yield Threat(
+            "the kernel",
+            f"the address of {name} is replaced by another one of its subnet",
+            tuple(route for route in routes if family(route.destination) == 4),
+            f"net.ipv4.conf.{name.replace('.', '/')}.promote_secondaries = 1 in {path}",
+            "promote_secondaries=1" if any(machine.sysctl(promoting, each) for each in ("all", name)) else "",
+            back,
+            (Fix(path, text),),
+            f"sysctl -p {path}",
         )
-        v4 = tuple(route for route in routes if family(route.destination) == 4)
-        known = case.machine.sysctl("net/ipv4/conf/{device}/promote_secondaries", link.name) is not None
-        path = f"/etc/sysctl.d/{FIX}"
-        text = f"net.ipv4.conf.{link.name}.promote_secondaries = 1\n"
-        if known:
-            yield Threat(
-                "the kernel",
-                f"the address of {link.name} is replaced by another one of its subnet",
-                v4,
-                f"{text.strip()} in {path}",
-                "promote_secondaries=1" if promotes else "",
-                case.back(),
-                (Fix(path, text),),
-                f"sysctl -p {path}",
-            )
 
 
 #: The table: who, and how it is told what he deletes.
