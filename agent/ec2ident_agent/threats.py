@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", Address, Route, Rule)
 
-WATCH = "/etc/systemd/system/multi-user.target.wants/ec2ident-agent-watch.service"
+WATCH = "ec2ident-agent-watch.service"
 
 OPEN, RETURNS, PREVENTED = "open", "returns", "prevented"
 
@@ -86,7 +86,7 @@ class Case(Value):
 
     def back(self, manager: str = "") -> str:
         """Who lays again what was taken away: watch, else this manager's hook."""
-        if self.machine.exists(WATCH) or self.machine.runs("ec2ident-agent"):
+        if self.machine.enabled(WATCH):
             return "watch lays them again within a second"
         rows = ROWS[manager].rows if manager else ()
         return "its hook lays them again" if any(row.path in self.laid for row in rows) else ""
@@ -429,7 +429,8 @@ def net_utils_1(case: Case) -> Iterator[Threat]:
 def wireguard(case: Case) -> Iterator[Threat]:
     """wg-quick down deletes `table main suppress_prefixlength 0` until no such rule of everybody's is left.
 
-    That is a pattern, and what comes first goes first: ours do, though they name a source.
+    That is a pattern, and what comes first goes first: ours, though they name a source, when they were laid after the
+    tunnel. (Without a priority of its own a rule gets the one below all others.)
     """
     machine = case.machine
     tunnels = [name for name in machine.names("/etc/wireguard") if name.endswith(".conf")]
@@ -444,7 +445,14 @@ def wireguard(case: Case) -> Iterator[Threat]:
         names = ", ".join(dict.fromkeys(name[: -len(".conf")] for name in full))
         prevent = "Table = off in its [Interface], with routes of your own"
         off = all("off" in {v for _, k, v in lines(machine.text(f"/etc/wireguard/{n}")) if k == "Table"} for n in full)
-        yield Threat("wg-quick", f"wg-quick down {names}", rules, prevent, "Table = off" if off else "", case.back())
+        yield Threat(
+            "wg-quick",
+            f"wg-quick down {names}, when it was up before ours were laid",
+            rules,
+            prevent,
+            "Table = off" if off else "",
+            case.back(),
+        )
 
 
 def vpc_cni(case: Case) -> Iterator[Threat]:
