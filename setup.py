@@ -43,7 +43,6 @@ setup(
             "hypothesis",
             # The state behind the fake of the AWS API in tests/failover/fake.
             "moto>=5.1.22,<6",
-            "mypy",
             # Checks generated policies against AWS's own list of actions; it still needs pkg_resources.
             "parliament; python_version >= '3.10'",
             "setuptools<81; python_version >= '3.10'",
@@ -51,7 +50,11 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "responses",
-            "ruff",
+            # What another version of these two says is no news about this code.
+            "mypy==2.4.1; python_version >= '3.10'",
+            "ruff==0.17.6",
+            # The type checker looks at the oldest Python, which needs it.
+            "tomli",
             "types-psutil",
             "types-requests",
             "typing_extensions",
