@@ -231,8 +231,9 @@ def network_manager(case: Case) -> Iterator[Threat]:
     for link in case.devices():
         reason = unmanaged(machine, conf, link)
         prevent = (
-            f"unmanaged-devices=interface-name:{link.name} in [keyfile] of /etc/NetworkManager/conf.d, if something"
-            " else does its DHCP; otherwise let the hook and watch lay them again: ec2ident-agent install"
+            "no setting that keeps its DHCP; ec2ident-agent install lays the hook and watch, which lay them again."
+            f" Where something else configures {link.name}: unmanaged-devices=interface-name:{link.name} in [keyfile]"
+            " of a file in /etc/NetworkManager/conf.d, which sets the link down once"
         )
         losses = (
             ("nmcli device reapply, device modify or connection up of", case.of(Address, link.name)),
