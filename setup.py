@@ -60,17 +60,17 @@ setup(
             "typing_extensions",
         ],
     },
+    # Not an entry point: hooks run it again and again, and it says itself what that would cost.
+    scripts=["agent/bin/ec2ident-agent"],
     entry_points={
         "console_scripts": [
             "ec2ident = ec2ident.cli:main",
-            "ec2ident-agent = ec2ident_agent.cli:main",
             "ec2ident-failover = ec2ident_agent.failover.cli:main",
         ],
     },
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: System Administrators",
-        "License :: OSI Approved :: Apache Software License",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.9",
