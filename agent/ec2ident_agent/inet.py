@@ -43,15 +43,14 @@ def single(text: str) -> str:
 
 def contains(network: str, address: str) -> bool:
     """Is an address in a network, both in canonical form? Of another family it is not."""
-    # Not by ipaddress: a status looks whether an overlay lies in the VPC.
-    from _socket import AF_INET, AF_INET6, inet_pton
+    if ":" in network or ":" in address:
+        from ipaddress import ip_address, ip_network
 
-    if (":" in network) != (":" in address):
-        return False
+        return ip_address(address) in ip_network(network)
+    # By hand, because every status asks whether an overlay lies in the VPC.
     prefix, _, length = network.partition("/")
-    family, width = (AF_INET6, 128) if ":" in network else (AF_INET, 32)
-    one, other = (int.from_bytes(inet_pton(family, each), "big") for each in (prefix, address))
-    return (one ^ other) >> (width - int(length)) == 0
+    one, other = (int.from_bytes(map(int, each.split(".")), "big") for each in (prefix, address))
+    return (one ^ other) >> (32 - int(length)) == 0
 
 
 def link_local(address: str) -> bool:

@@ -176,19 +176,18 @@ class Bench:
         config.write_text(CONFIGURATION, encoding="utf-8")
         config.chmod(0o644)
         os.utime(config, (1, 1))
-        # As installed, with the console script's own lines; the package is found as site-packages would be.
-        script = "import sys; from ec2ident_agent.cli import main; sys.exit(main())"
-        pip = f"import re; {script}"  # What pip writes into its scripts besides.
+        # The script that is installed; beside it what pip would write for an entry point.
+        pip = "import re, sys; from ec2ident_agent.cli import main; sys.exit(main())"
         files = ["--config", str(config), "--state-dir", str(self.directory / "state")]
         files += ["--names-dir", str(self.directory / "names")]
         (self.directory / "names").mkdir()
-        run = [sys.executable, "-c", script]
+        run = [sys.executable, str(TOP / "agent/bin/ec2ident-agent")]
         hook = [*run, "hook", *files[:4], "networkmanager", "eth0"]
         rows: dict[str, list[str]] = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "first apply": [*run, "apply", *files],
             "status": [*run, "status", *files],
-            "status, pip's script": [sys.executable, "-c", pip, "status", *files],
+            "status, entry point": [sys.executable, "-c", pip, "status", *files],
             "apply, nothing to do": [*run, "apply", *files],
             "hook, not our event": [*hook, "hostname"],
             "revert": [*run, "revert", "--all", *files],
