@@ -277,9 +277,11 @@ def _fix(found: Diagnosis, tree: Tree, names: Sequence[str], dry: bool, say: Say
     asked = [threat for threat in found.threats if threat.state != PREVENTED and (not names or threat.who in names)]
     fixes = [each for threat in asked for each in threat.fixes if names or not each.costs]
     code = _written(fix(tree, fixes, dry_run=dry), say, log)
-    then = [threat.then for threat in asked if threat.then and any(each in fixes for each in threat.fixes)]
-    for line in dict.fromkeys(then):
-        log(f"ec2ident-agent: now run: {line}")
+    then = {threat.then for threat in asked if threat.then and any(each in fixes for each in threat.fixes)}
+    # A restart last: by then networkd knows what to keep. Reading its files it takes ours away once more.
+    for line in (*sorted(then, key=lambda line: (" restart " in line, line)), "ec2ident-agent apply" if then else ""):
+        if line:
+            log(f"ec2ident-agent: now run: {line}")
     return code
 
 
