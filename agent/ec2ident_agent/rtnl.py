@@ -19,7 +19,6 @@ from .items import DEFAULT, OURS, Address, Link, Observed, Route, Rule, Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Callable, Union
 
     Attributes = dict[int, bytes]
@@ -50,6 +49,7 @@ ADDRESS_HEADER = Struct("=BBBBI")
 LINK_HEADER = Struct("=BBHiII")
 
 MAIN, LOCAL = 254, 255
+FAMILIES = (AF_INET, AF_INET6)
 #: IFLA_EXT_MASK = RTEXT_FILTER_SKIP_STATS: a link's statistics are most of its message, and nobody here reads them.
 SKIP_STATISTICS = Struct("=HHI").pack(8, 29, 8)
 
@@ -90,20 +90,22 @@ class Channel:
     def send(self, message: bytes) -> None:
         self._socket.sendto(message, (0, 0))
 
-    def messages(self) -> Iterator[tuple[int, int, int, bytes]]:
+    def messages(self) -> list[tuple[int, int, int, bytes]]:
         """One datagram's messages: type, flags, sequence number, payload. Raises UnknownError when it is no netlink."""
         data, _, flags, _ = self._socket.recvmsg(BUFFER)
         if flags & MSG_TRUNC:
             raise UnknownError("netlink: an answer larger than the buffer")
-        offset = 0
-        while offset + 16 <= len(data):
-            length, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)
-            if length < 16 or offset + length > len(data):
+        found = []
+        offset, end, unpack = 0, len(data), HEADER.unpack_from
+        while offset + 16 <= end:
+            length, kind, flags, sequence, _ = unpack(data, offset)
+            if length < 16 or offset + length > end:
                 break
-            yield kind, flags, sequence, data[offset + 16 : offset + length]
+            found.append((kind, flags, sequence, data[offset + 16 : offset + length]))
             offset += (length + 3) & ~3
-        if offset < len(data):
+        if offset < end:
             raise UnknownError("netlink: an answer that ends in the middle of a message")
+        return found
 
     def dump(self, request: int, header: bytes) -> list[bytes]:
         """The payloads of a whole dump that nothing changed under. Raises UnknownError with the kernel's words."""
@@ -192,15 +194,16 @@ NONE = b"\xff\xff\xff\xff"
 
 def rule(payload: bytes, _: dict[int, str]) -> Seen | None:
     family, to_length, from_length, tos, table, _r1, _r2, action, flags = RULE_HEADER.unpack_from(payload)
-    if family not in (AF_INET, AF_INET6):
+    if family not in FAMILIES:
         return None  # multicast routing has rules of its own
     found = attributes(payload, 12)
-    suppress = found.get(14, NONE)
+    get = found.get
+    source, destination, suppress, whole = get(2), get(1), get(14, NONE), get(15)
     item = Rule(
-        text(family, found[2], from_length) if 2 in found else "",
-        number(found[15]) if 15 in found else table,
-        number(found.get(6, b"")),
-        text(family, found[1], to_length) if 1 in found else "",
+        text(family, source, from_length) if source else "",
+        int.from_bytes(whole, byteorder) if whole else table,
+        int.from_bytes(get(6, b""), byteorder),
+        text(family, destination, to_length) if destination else "",
         -1 if suppress == NONE else number(suppress),
     )
     extra = []
@@ -239,7 +242,7 @@ CLONED, ONLINK = 0x200, 4
 def route(payload: bytes, names: dict[int, str], *, everything: bool = False) -> Seen | None:
     """A route; unless `everything`, only one that matters to us: see `matters`."""
     family, length, _, tos, header_table, protocol, scope, kind, flags = ROUTE_HEADER.unpack_from(payload)
-    if family not in (AF_INET, AF_INET6) or flags & CLONED:
+    if family not in FAMILIES or flags & CLONED:
         return None
     if not everything and not matters(header_table, protocol, length):
         return None
@@ -283,7 +286,7 @@ def matters(table: int, protocol: int, length: int) -> bool:
 
 def address(payload: bytes, names: dict[int, str]) -> Seen | None:
     family, length, _, _, index = ADDRESS_HEADER.unpack_from(payload)
-    if family not in (AF_INET, AF_INET6):
+    if family not in FAMILIES:
         return None
     found = attributes(payload, 8)
     # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL our own; IPv6 without a peer has the first only.
