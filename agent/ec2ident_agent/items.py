@@ -269,14 +269,13 @@ def diff(
     wanted = sorted({item.identity: item for item in desired}.items(), key=lambda pair: pair[1].rank)
     present, missing, steps, unnamed = [], [], [], []
     conflicts = _strangers([item for _, item in wanted], observed, ours)
-    kept = set()
     for identity, item in wanted:
-        # The same rule with another protocol is another rule; a kernel that keeps no protocol shows None.
-        key = identity
+        # What is wanted is taken out of `there`, so that what is left at the end is too much.
         if isinstance(item, Rule):
-            key = (*identity, OURS) if (*identity, OURS) in there else (*identity, None)
-        found = there.get(key)
-        kept.add(key)
+            # The same rule with another protocol is another rule; a kernel that keeps no protocol shows None.
+            found = there.pop((*identity, OURS), None) or there.pop((*identity, None), None)
+        else:
+            found = there.pop(identity, None)
         if found is None and isinstance(item, TableName) and not observed.names:
             unnamed.append(item)
         elif found is None:
@@ -289,7 +288,7 @@ def diff(
             steps += [Step("del", found.item), Step("add", item)]
         elif not any(conflict.seen == found for conflict in conflicts):
             conflicts.append(Conflict(item, found))
-    extra = [seen for identity, seen in there.items() if identity not in kept and ours(seen) and retire(seen)]
+    extra = [seen for seen in there.values() if ours(seen) and retire(seen)]
     extra.sort(key=lambda seen: -seen.item.rank)
     leftover = [seen.item for seen in extra]
     steps += [Step("del", item) for item in leftover]

@@ -159,7 +159,8 @@ def attributes(payload: bytes, offset: int) -> Attributes:
     """Attribute type to value; of a type given twice the last one. Raises UnknownError when one does not fit."""
     found: Attributes = {}
     end, unpack = len(payload), ATTRIBUTE.unpack_from
-    while offset + 4 <= end:
+    last = end - 4
+    while offset <= last:
         length, kind = unpack(payload, offset)
         after = offset + length
         if length < 4 or after > end:
@@ -289,13 +290,16 @@ def address(payload: bytes, names: dict[int, str]) -> Seen | None:
     if family not in FAMILIES:
         return None
     found = attributes(payload, 8)
+    get = found.get
     # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL our own; IPv6 without a peer has the first only.
-    own = found.get(2) or found[1]
-    label = found.get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+    peer = get(1)
+    own = get(2) or peer or b""
+    label = get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
     device = names.get(index) or f"if{index}"
-    extra = (f"peer {text(family, found[1])}",) if 1 in found and found[1] != own else ()
+    extra = () if peer is None or peer == own else (f"peer {text(family, peer)}",)
     item = Address(device, text(family, own, length), "" if label == device else label)
-    return Seen(item, found[11][0] if 11 in found else None, extra)
+    protocol = get(11)
+    return Seen(item, protocol[0] if protocol else None, extra)
 
 
 def link(payload: bytes) -> Link:
