@@ -61,7 +61,7 @@ setup(
         ],
     },
     # Not an entry point: hooks run it again and again, and it says itself what that would cost.
-    scripts=["agent/bin/ec2ident-agent"],
+    scripts=["agent/bin/ec2ident-agent", "agent/bin/ec2ident-ocf"],
     entry_points={
         "console_scripts": [
             "ec2ident = ec2ident.cli:main",

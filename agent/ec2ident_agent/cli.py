@@ -45,7 +45,7 @@ usage: ec2ident-agent VERB [ARGUMENT…] [OPTION…]
           [--unfix]       --unfix takes them away
   hook MANAGER IF EVENT   what the network managers call
   install, uninstall      lay hooks, units and a sample configuration, and take exactly those away
-                          [--root DIR] [--program PATH] [--manager NAME]
+                          [--root DIR] [--program PATH] [--manager NAME] [--ocf]
 
 everywhere:
   --config FILE           default /etc/ec2ident/agent.toml
@@ -63,7 +63,7 @@ exit codes: 0 done, in order · 1 drift · 2 usage · 3 could not tell · 4 fail
 """
 
 #: Option to the key under which it is kept; a flag takes no value, a list may come more than once.
-FLAGS = {"--json", "--dry-run", "--all", "--fix", "--unfix", "--help", "-h", "--version"}
+FLAGS = {"--json", "--dry-run", "--all", "--ocf", "--fix", "--unfix", "--help", "-h", "--version"}
 LISTS = {"--subnet", "--router", "--source", "--vpc", "--manager"}
 NUMBERS = {"--table", "--priority"}
 COMMON = {"--config", "--state-dir", "--names-dir", "--wait"}
@@ -76,7 +76,7 @@ VERBS: dict[str, set[str]] = {
     "revert": {"--json", "--dry-run", "--all"},
     "overlay": {"--json", "--dry-run", *OVERLAY},
     "doctor": {"--json", "--dry-run", "--fix", "--unfix", "--root"},
-    "install": {"--dry-run", "--root", "--program", "--manager"},
+    "install": {"--dry-run", "--root", "--program", "--manager", "--ocf"},
     "uninstall": {"--dry-run", "--root"},
 }
 

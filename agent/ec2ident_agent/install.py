@@ -105,7 +105,8 @@ def command(options: Options, say: Say, log: Say) -> int:
         program = options.get("--program") or find_program(sys.argv[0], sys.executable, root)
         config, state = options.get("--config", CONFIG), options.get("--state-dir", STATE)
         names = _interfaces(tree, config, log)
-        request = Request(program, config, state, names, tuple(options.get("--manager", ())))
+        extras = (*options.get("--manager", ()), *(["ocf"] if options.get("--ocf") else []))
+        request = Request(program, config, state, names, extras)
         plan = install(tree, request, dry_run=dry, run=run)
     for step in plan.steps:
         say(str(step))
@@ -164,7 +165,9 @@ def plan_install(tree: Tree, request: Request) -> Plan:
     """Compare what should be with what is there, and with what is ours. Raises RefusedError, OSError."""
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     managers = detect(tree, owned)
-    managers += tuple(name for name in request.extras if name not in managers)
+    # A later install without --ocf must not take a running cluster's agents away.
+    extras = [*request.extras, *(["ocf"] if any("/ocf/" in path for path in owned) else [])]
+    managers += tuple(name for name in dict.fromkeys(extras) if name not in managers)
     compared = compare(tree, wanted(tree, managers, request, owned), owned)
     after, notes = dict(compared.after), [*compared.notes]
     going = [entry for path, entry in owned.items() if path not in after and not path.endswith(f"/{FIX}")]

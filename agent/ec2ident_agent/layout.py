@@ -56,6 +56,7 @@ class Manager(Value):
 
 _DISPATCHER = "/etc/NetworkManager/dispatcher.d/90-ec2ident"
 _LOCAL = f'add the line  [ ! -x {HOOK} ] || {HOOK} network-scripts "$1" '
+_OCF = "/usr/lib/ocf/resource.d/ec2ident"
 _UNITS = "/etc/systemd/system"
 _WANTS = f"{_UNITS}/multi-user.target.wants"
 _SUSE = "/etc/sysconfig/network"
@@ -146,6 +147,14 @@ ROWS: Mapping[str, Manager] = {
         " deletes",
         unless="networkd-dispatcher",
     ),
+    # Only on request: install --ocf.
+    "ocf": Manager(
+        (),
+        (
+            *(Row(f"{_OCF}/{name}", f"ocf/{name}") for name in ("overlay", "eni", "dns")),
+            Row(f"{HOME}/keepalived-notify", "keepalived/notify"),
+        ),
+    ),
 }
 
 #: The interface of the published recipe, where the configuration names none.
@@ -229,6 +238,8 @@ def render(source: str, request: Request, tree: Tree) -> bytes:
         "DISPATCHER": _DISPATCHER,
         "ESCAPE": escapes[0],
         "PROGRAM": shlex.quote(request.program),
+        "OCF": shlex.quote(os.path.join(os.path.dirname(request.program), "ec2ident-ocf")),
+        "FAILOVER": shlex.quote(os.path.join(os.path.dirname(request.program), "ec2ident-failover")),
         "CONFIG": shlex.quote(request.config),
         "STATE": shlex.quote(request.state),
         "OPTIONS": "".join(f" {shlex.quote(word)}" for word in options),

@@ -1,0 +1,301 @@
+"""What the cluster's agents answer, with everything that can go wrong in the API."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent.errors import AgentError, KernelError
+from ec2ident_agent.failover import ocf
+from ec2ident_agent.failover.parameters import KINDS, PARAMETERS, as_toml, given, metadata
+
+from .conftest import ENVIRONMENT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .fake import Fake
+
+OVERLAY = "192.168.10.5/32"
+
+
+class Node:
+    """This node: what it holds, as the agent and the kernel would say."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+
+    def plan(self, address: str, device: str, label: str) -> list[str]:
+        return []
+
+    def hold(self, address: str, device: str, label: str) -> list[str]:
+        new = [] if address in self.held else [address]
+        self.held.add(address)
+        return new
+
+    def release(self, address: str) -> None:
+        self.held.discard(address)
+
+    def device(self, mac: str, deadline: object) -> str:
+        return "eth1"
+
+    def apply(self, device: str) -> int:
+        return 0
+
+
+class Side:
+    """The addresses, asked of that node in place of a kernel."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    def look(self) -> str:
+        return ocf.HELD if self.node.held else ocf.ABSENT
+
+    def keep(self) -> None:
+        pass
+
+    def drop(self) -> None:
+        self.node.held.clear()
+
+
+@pytest.fixture
+def act(aws: Fake, tmp_path: Path) -> Callable[..., Any]:
+    """Run one action: returns the exit code and the lines of its log."""
+    lab = aws.lab
+    node = Node()
+    mine = {
+        "overlay": {"address": OVERLAY, "tables": ",".join(lab.tables)},
+        "eni": {"id": lab.service_eni},
+        "dns": {"zone": lab.zone, "name": "db.awslab.mycompany.corp", "values": "192.168.10.5", "wait": "no"},
+    }
+
+    def call(kind: str, action: str, *, timeout: float = 6.0, deep: bool = False, probe: bool = False, **other: str):  # type: ignore[no-untyped-def]
+        common = {"region": lab.region, "endpoint": aws.url, "instance": lab.node1, "state_dir": str(tmp_path)}
+        values = {**common, **mine[kind], **other}
+        environ = {
+            **ENVIRONMENT,
+            **{f"OCF_RESKEY_{name}": value for name, value in values.items()},
+            "OCF_RESKEY_CRM_meta_timeout": str(int(timeout * 1000)),
+            "OCF_RESKEY_CRM_meta_interval": "0" if probe else "10000",
+            "OCF_CHECK_LEVEL": "10" if deep else "0",
+        }
+        said: list[str] = []
+        request = ocf.read(kind, action, environ)
+        agent = ocf.Agent(request, environ, said.append, "/nonexistent", lambda: node)  # type: ignore[arg-type, return-value]
+        if kind == "overlay":
+            agent.side = Side(node)  # type: ignore[assignment]
+        try:
+            return agent.run(), said
+        except AgentError as error:
+            return ocf.failed(action, error), [*said, ocf.reason(request, error)]
+
+    return call
+
+
+FAULTS: dict[str, dict[str, Any]] = {
+    "hang": {"hang": True},
+    "drip": {"drip": 0.2},
+    "throttle": {"code": "RequestLimitExceeded", "status": 503},
+    "denied": {"code": "UnauthorizedOperation", "status": 403},
+    "broken": {"code": "InternalError", "status": 500},
+    "cut": {"cut": True},
+    "nonsense": {"body": "<html>hello</html>"},
+    "expired": {"code": "RequestExpired", "status": 400},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_life(act: Callable[..., Any], kind: str) -> None:
+    """Not running, started, running at both depths, started again, stopped, stopped again."""
+    assert ocf.NOT_RUNNING == act(kind, "monitor", probe=True)[0]
+    for action, options, code in (
+        ("start", {}, ocf.SUCCESS),
+        ("monitor", {}, ocf.SUCCESS),
+        ("monitor", {"deep": True}, ocf.SUCCESS),
+        ("monitor", {"probe": True}, ocf.SUCCESS),
+        ("start", {}, ocf.SUCCESS),
+        ("stop", {}, ocf.SUCCESS),
+        ("monitor", {}, ocf.NOT_RUNNING),
+        ("stop", {}, ocf.SUCCESS),
+    ):
+        found, said = act(kind, action, **options)
+        assert code == found, (action, said)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_runs_goes_on_running_while_the_api_does_not_answer(
+    aws: Fake, act: Callable[..., Any], kind: str, fault: str
+) -> None:
+    """A monitor at every depth says running, a probe too, and a stop succeeds; none of them writes anything."""
+    assert ocf.SUCCESS == act(kind, "start")[0]
+    before = len(_writes(aws))
+    aws.fault(**FAULTS[fault])
+    began = time.monotonic()
+    assert ocf.SUCCESS == act(kind, "monitor", timeout=1.5, deep=True)[0]
+    assert time.monotonic() - began < 1.5
+    calls = len(aws.calls())
+    assert ocf.SUCCESS == act(kind, "monitor")[0]
+    assert ocf.SUCCESS == act(kind, "monitor", probe=True, deep=True)[0]
+    assert ocf.SUCCESS == act(kind, "stop")[0]
+    assert ocf.NOT_RUNNING == act(kind, "monitor")[0]
+
+    assert calls == len(aws.calls())
+    assert before == len(_writes(aws))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_start_without_the_api_fails_in_time_and_says_why_in_one_line(
+    aws: Fake, act: Callable[..., Any], kind: str, fault: str
+) -> None:
+    """Never 0, never later than the engine waits, at most one reason of at most 128 characters."""
+    aws.fault(**FAULTS[fault])
+    began = time.monotonic()
+    code, said = act(kind, "start", timeout=1.5)
+    assert time.monotonic() - began < 1.5
+    assert ocf.GENERIC == code
+    reasons = [line for line in said if line.startswith("ocf-exit-reason:")]
+    assert 1 == len(reasons)
+    assert len(reasons[0]) <= len("ocf-exit-reason:") + 128
+    assert "\n" not in reasons[0]
+    assert ocf.NOT_RUNNING == act(kind, "monitor", probe=True)[0]
+
+
+def _writes(aws: Fake) -> list[Any]:
+    return [call for call in aws.calls() if not call["action"].startswith(("Describe", "Get", "List"))]
+
+
+def test_one_denied_table_fails_the_start_and_the_stop_lets_go(aws: Fake, act: Callable[..., Any]) -> None:
+    """Half a move is no success, and the engine's stop that follows leaves nothing here."""
+    aws.fault(
+        action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[1]}, code="UnauthorizedOperation", status=403
+    )
+    code, said = act("overlay", "start")
+    assert ocf.GENERIC == code
+    assert [line for line in said if "allow ec2:ReplaceRoute on" in line]
+    assert ocf.SUCCESS == act("overlay", "stop")[0]
+    assert ocf.NOT_RUNNING == act("overlay", "monitor")[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_deep_monitor_sees_that_somebody_else_has_it(aws: Fake, act: Callable[..., Any], kind: str) -> None:
+    """Then it has failed; it is not called stopped while this node still holds its part."""
+    assert ocf.SUCCESS == act(kind, "start")[0]
+    others = {
+        "overlay": {"instance": aws.lab.node2},
+        "eni": {"instance": aws.lab.node2},
+        "dns": {"values": "192.0.2.9"},
+    }
+    assert ocf.SUCCESS == act(kind, "monitor", **others[kind])[0]
+    code, said = act(kind, "monitor", deep=True, **others[kind])
+    assert ocf.GENERIC == code
+    assert 1 == len([line for line in said if line.startswith("ocf-exit-reason:")])
+
+
+BAD = (
+    ("overlay", {"address": "nonsense"}, "overlay"),
+    ("overlay", {"tables": "rtb-zz"}, "route tables"),
+    ("overlay", {"tables": ""}, "tables"),
+    ("overlay", {"region": "moon-1"}, "region"),
+    ("overlay", {"label": "x" * 16}, "label"),
+    ("eni", {"id": "eni-1;reboot"}, "interface"),
+    ("eni", {"index": "one"}, "index"),
+    ("dns", {"zone": "../../x"}, "zone"),
+    ("dns", {"values": "300.1.1.1"}, "record"),
+    ("dns", {"name": ""}, "name"),
+    ("dns", {"wait": "perhaps"}, "wait"),
+)
+
+
+@pytest.mark.parametrize(("kind", "values", "text"), BAD)
+def test_a_wrong_parameter_is_the_code_that_harms_no_other_node(
+    aws: Fake, act: Callable[..., Any], kind: str, values: dict[str, str], text: str
+) -> None:
+    """2, and not 6, with which the engine would stop the resource everywhere; a stop needs no right parameters."""
+    code, said = act(kind, "validate-all", **values)
+    assert (ocf.ARGS, True) == (code, text in said[-1]), said
+    assert ocf.ARGS == act(kind, "start", **values)[0]
+    assert ocf.SUCCESS == act(kind, "stop", **values)[0]
+    assert [] == aws.calls()
+
+
+def test_unknown_is_never_not_running() -> None:
+    """The whole table: 7 only where nothing is here."""
+    assert [(ocf.ABSENT, ocf.UNKNOWN)] == [key for key, code in ocf.ANSWERS.items() if code == ocf.NOT_RUNNING]
+    assert ocf.CONFIGURED not in [*ocf.ANSWERS.values(), *ocf.CODES.values()]
+
+
+def test_a_kernel_that_cannot_be_read_is_a_failure_of_a_probe() -> None:
+    """With 7 a second node would start while this one may still answer."""
+    request = ocf.read("overlay", "monitor", {})
+    assert ocf.GENERIC == ocf.failed(request.action, KernelError("netlink: no answer"))
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1e3", "9" * 20])
+def test_a_time_out_that_is_no_number_is_not_said(text: str) -> None:
+    """The environment is the engine's, but not only."""
+    assert ocf.TIMEOUT == ocf.read("dns", "start", {"OCF_RESKEY_CRM_meta_timeout": text}).timeout
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 20, 180])
+def test_an_action_has_given_up_before_the_engine_ends_it(seconds: int) -> None:
+    """SIGKILL comes without a warning."""
+    request = ocf.read("dns", "start", {"OCF_RESKEY_CRM_meta_timeout": str(seconds * 1000)})
+    assert 0 < request.deadline <= seconds - 0.5
+
+
+def test_every_parameter_comes_to_its_place() -> None:
+    """The defaults too, which the engine does not fill in."""
+    values = given("dns", {"OCF_RESKEY_zone": " Z0123456789 ", "OCF_RESKEY_name": "db.example.corp"})
+    text = as_toml("dns", values)
+    assert '[service.s.dns]\nzone = "Z0123456789"\nname = "db.example.corp"\nttl = 10\nwait = true' in text
+
+
+def test_a_quote_in_a_parameter_stays_in_it() -> None:
+    """What the cluster's configuration says is data."""
+    values = {"address": OVERLAY, "label": 'a"\nregion = "x'}
+    assert 'label = "a\\"\\nregion = \\"x"' in as_toml("overlay", values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_metadata_names_every_parameter(kind: str) -> None:
+    """Without any parameter, and without looking at anything."""
+    text = metadata(kind)
+    for each in PARAMETERS:
+        assert (kind in each.kinds) == (f'<parameter name="{each.name}"' in text)
+
+
+@pytest.mark.parametrize("words", [[], ["overlay"], ["overlay", "promote"], ["route", "start"]])
+def test_what_is_not_implemented_is_said_so(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """3, without touching anything."""
+    assert ocf.UNIMPLEMENTED == ocf.main(words, {})
+    assert capsys.readouterr().err.startswith("usage:")
+
+
+def test_a_cheap_monitor_imports_no_client(tmp_path: Path) -> None:
+    """It runs every few seconds, for years."""
+    import sys
+
+    top = Path(__file__).parents[2]
+    heavy = "requests,botocore,pyroute2,ssl,http.client,argparse,json,cryptography,psutil"
+    code = (
+        "import sys; from ec2ident_agent.failover.ocf import main;"
+        f"main(['dns','monitor'], {{'OCF_RESKEY_state_dir': {str(tmp_path)!r}}});"
+        f"main(['overlay','monitor'], {{'OCF_RESKEY_address': '192.0.2.1'}});"
+        f"print([m for m in {heavy!r}.split(',') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": f"{top}:{top / 'agent'}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert "[]" == done.stdout.strip(), done.stderr
