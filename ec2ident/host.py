@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from . import firmware
 from .errors import FirmwareError
@@ -17,6 +18,7 @@ from .model import Fact
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from typing import Any, BinaryIO
 
     Facts = tuple[Fact, ...]
     Run = Callable[[Sequence[str], float], bytes]
@@ -32,6 +34,8 @@ LARGEST_FILE = 4096
 LARGEST_OUTPUT = 256 * 1024
 #: The longest that one program may take, in seconds.
 TOOL_SECONDS = 5.0
+#: Where programs are looked for. Not in PATH: it is whoever's started this process.
+DIRECTORIES = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 #: PCI devices that are looked at; the largest instances have some hundred.
 MOST_DEVICES = 1024
 
@@ -58,55 +62,96 @@ _RSMB = 0x52534D42
 
 
 def run(argv: Sequence[str], seconds: float) -> bytes:
-    """What a program writes to its standard output. Raises FirmwareError: not there, too slow, failed, too much."""
-    import subprocess
+    """What a program writes to its standard output. Raises FirmwareError: not there, too slow, failed, too much.
 
+    A name without a directory is looked for in DIRECTORIES and nowhere else, and the program gets an environment of its
+    own: whoever may set PATH or LD_PRELOAD of a process that runs as root does not choose what it starts.
+    """
+    import subprocess
+    from threading import Thread
+
+    until = time.monotonic() + seconds
     try:
-        done = subprocess.run(
-            argv,
+        process = subprocess.Popen(
+            [_found(argv[0]), *argv[1:]],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=seconds,
-            check=False,
+            env=None if sys.platform == "win32" else {"PATH": ":".join(DIRECTORIES), "LC_ALL": "C"},
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
-    except subprocess.TimeoutExpired as error:
-        raise FirmwareError(f"{argv[0]}: no answer within {seconds:.3g} s") from error
     except OSError as error:
         raise FirmwareError(f"{argv[0]}: {error.strerror or error}") from error
-    if done.returncode or len(done.stdout) > LARGEST_OUTPUT:
-        raise FirmwareError(
-            f"{argv[0]}: exit code {done.returncode}, {len(done.stdout)} bytes (0, at most {LARGEST_OUTPUT})"
-        )
-    return done.stdout
+    read: list[bytes] = []
+    # Windows can wait for a pipe only in a thread. It outlives us where a child of the program keeps the pipe open.
+    reader = Thread(target=_read_pipe, args=(process.stdout, read), daemon=True)
+    reader.start()
+    reader.join(seconds)
+    try:
+        if read and len(read[0]) > LARGEST_OUTPUT:
+            raise FirmwareError(f"{argv[0]}: more than {LARGEST_OUTPUT} bytes of output")
+        code = process.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        process.kill()  # does nothing to one that has ended
+        process.wait()
+    if code is None or not read:
+        raise FirmwareError(f"{argv[0]}: no answer within {seconds:.3g} s")
+    if code:
+        raise FirmwareError(f"{argv[0]}: exit code {code}")
+    return read[0]
 
 
-def read_firmware_table() -> bytes:
-    """The buffer of GetSystemFirmwareTable('RSMB'). Raises FirmwareError, also where this is not Windows."""
+def _read_pipe(pipe: BinaryIO, into: list[bytes]) -> None:
+    with pipe:
+        into.append(pipe.read(LARGEST_OUTPUT + 1))
+
+
+def _found(program: str) -> str:
+    if os.path.dirname(program):
+        return program
+    paths = (f"{directory}/{program}" for directory in DIRECTORIES)
+    found = next((path for path in paths if os.access(path, os.X_OK)), None)
+    if found is None:
+        raise FirmwareError(f"{program}: not in {', '.join(DIRECTORIES)}")
+    return found
+
+
+def read_firmware_table(load: Callable[..., Any] | None = None) -> bytes:
+    """The buffer of GetSystemFirmwareTable('RSMB'). Raises FirmwareError, also where this is not Windows.
+
+    `load` loads a library as `ctypes.WinDLL` does, which it defaults to.
+    """
     import ctypes
 
-    loader = getattr(ctypes, "WinDLL", None)
-    if loader is None:
+    load = load or getattr(ctypes, "WinDLL", None)
+    if load is None:
         raise FirmwareError("firmware table: not on Windows")
-    table = loader("kernel32", use_last_error=True).GetSystemFirmwareTable
+    table = load("kernel32", use_last_error=True).GetSystemFirmwareTable
     table.argtypes = [ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32]
     table.restype = ctypes.c_uint32
     size = table(_RSMB, 0, None, 0)
     if not 0 < size <= firmware.LARGEST_TABLE + 8:
         raise FirmwareError(f"firmware table: {size} bytes (1 to {firmware.LARGEST_TABLE + 8})")
     buffer = ctypes.create_string_buffer(size)
-    return buffer.raw[: min(size, table(_RSMB, 0, buffer, size))]
+    filled = table(_RSMB, 0, buffer, size)
+    return buffer.raw[: min(size, filled)]
 
 
-def read_registry(name: str) -> str | None:
-    """A value below HKLM\\HARDWARE\\DESCRIPTION\\System\\BIOS, None where it is absent. Raises FirmwareError."""
+def read_registry(name: str, winreg: Any = None) -> str | None:
+    """A value below HKLM\\HARDWARE\\DESCRIPTION\\System\\BIOS, None where it is absent. Raises FirmwareError.
+
+    `winreg` is the module of that name, which only Windows has.
+    """
+    if winreg is None:
+        try:
+            import winreg
+        except ImportError as error:
+            raise FirmwareError("registry: not on Windows") from error
     try:
-        import winreg
-    except ImportError as error:
-        raise FirmwareError("registry: not on Windows") from error
-    try:
-        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\BIOS") as key:  # type: ignore[attr-defined,unused-ignore]
-            return str(winreg.QueryValueEx(key, name)[0])  # type: ignore[attr-defined,unused-ignore]
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\BIOS") as key:
+            return str(winreg.QueryValueEx(key, name)[0])
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -188,7 +233,8 @@ class Host:
         """Where the kernel shows no firmware at all (before 2.6.23, or built so): root may find it in memory."""
         if not self.privileged or os.path.isdir(self._path(DMI)) or not os.path.exists(self._path("dev/mem")):
             return ()
-        return self._tool(["dmidecode"], seconds, lambda output: firmware.parse_dmidecode(output.decode("latin-1")))
+        argv = ["dmidecode", "-t", "0,1,2,3"]
+        return self._tool(argv, seconds, lambda output: firmware.parse_dmidecode(output.decode("latin-1")))
 
     def _pci(self) -> Fact:
         directory = self._path("sys/bus/pci/devices")
@@ -276,9 +322,8 @@ class Host:
 
     def machine(self) -> str:
         """The architecture, as the kernel calls it."""
-        if hasattr(os, "uname"):
-            return os.uname().machine
-        return self.environ.get("PROCESSOR_ARCHITECTURE", "")
+        uname = getattr(os, "uname", None)
+        return self.environ.get("PROCESSOR_ARCHITECTURE", "") if uname is None else str(uname().machine)
 
     def interfaces(self) -> tuple[Collection[str] | None, Collection[str]]:
         """Addresses and MACs of the local interfaces; None where they could not be listed."""

@@ -78,6 +78,7 @@ _NO_ROUTE = frozenset(
     )
     if hasattr(errno, name)
 )
+_WRITABLE: int = getattr(select, "POLLOUT", 0)  # Windows has no poll(), so no name for it either
 #: A connect() that is under way. Windows calls it EWOULDBLOCK.
 _UNDER_WAY = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY})
 
@@ -138,7 +139,7 @@ def _wait(numbers: list[int], seconds: float) -> list[int]:
     if hasattr(select, "poll"):
         poll = select.poll()
         for number in numbers:
-            poll.register(number, select.POLLOUT)
+            poll.register(number, _WRITABLE)
         # Rounded up: a wait of less than a millisecond would be a busy loop.
         return sorted((number for number, _ in poll.poll(int(seconds * 1000) + 1)), key=numbers.index)
     _, done, broken = select.select([], numbers, numbers, seconds)  # Windows reports failure as the third kind

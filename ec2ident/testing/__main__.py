@@ -74,7 +74,7 @@ def _service(options: argparse.Namespace) -> MetadataService:
 
 def _hold_signals() -> None:
     """Keep what ends us until it is waited for: taken at any other moment, it could be lost in a system call."""
-    if hasattr(signal, "pthread_sigmask"):
+    if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 

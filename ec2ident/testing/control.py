@@ -8,6 +8,7 @@ shell. `{"verb": "behave", "do": "hop-limit", "times": 1}` is answered by `{"ok"
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -128,11 +129,17 @@ class Control:
                     stream.flush()
 
 
+def _unix_socket() -> socket.socket:
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError(errno.EAFNOSUPPORT, "Python has no Unix sockets on this system")
+    return socket.socket(socket.AF_UNIX)
+
+
 def _listener(path: str | Path) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):  # of a service that was killed; what is no socket is not ours
             os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX)
+    listener = _unix_socket()
     before = os.umask(0o177)
     try:
         listener.bind(os.fspath(path))
@@ -163,7 +170,7 @@ class Remote:
 
     def tell(self, verb: str, **arguments: Any) -> Any:
         """Give one order, and return its answer. Raises ValueError with what the service says, OSError without it."""
-        with socket.socket(socket.AF_UNIX) as connection:
+        with _unix_socket() as connection:
             connection.settimeout(_PATIENCE)
             connection.connect(os.fspath(self.path))
             with connection.makefile("rwb") as stream:

@@ -7,6 +7,7 @@ import contextlib
 import signal
 import socket
 import struct
+import sys
 import threading
 
 from . import wire
@@ -81,7 +82,7 @@ class Server:
 
     def _run(self) -> None:
         # A signal that the kernel handed to this thread would not wake the main one, which alone acts on signals.
-        if hasattr(signal, "pthread_sigmask"):
+        if sys.platform != "win32":
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGALRM})
         asyncio.set_event_loop(self._loop)
         try:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import signal
 import struct
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from ec2ident.detection import detect
 from ec2ident.errors import FirmwareError
-from ec2ident.host import DMI, LARGEST_OUTPUT, Host, run
+from ec2ident.firmware import LARGEST_TABLE
+from ec2ident.host import DMI, LARGEST_OUTPUT, Host, read_firmware_table, read_registry, run
 from ec2ident.model import Level, Reason
 
 from .machines import EC2, build
@@ -19,7 +24,7 @@ from .test_firmware import ROW, TABLE, XEN_ROW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class Programs:
@@ -193,20 +198,134 @@ def test_freebsd_has_kenv() -> None:
     [
         ("raise SystemExit(1)", "exit code 1"),
         ("import time; time.sleep(60)", "no answer within 0.5 s"),
-        (f"print('x' * {LARGEST_OUTPUT + 1})", "at most"),
+        ("import os, time; os.close(1); time.sleep(60)", "no answer within 0.5 s"),
+        (f"print('x' * {LARGEST_OUTPUT + 1})", "more than"),
+        ("while True: print('x' * 4096)", "more than"),
     ],
 )
 def test_a_program_that_misbehaves_is_an_error(code: str, match: str) -> None:
-    """Failed, too slow, too much."""
+    """Failed, too slow, too much, and too much without an end."""
     seconds = 0.5 if "sleep" in code else 30.0
     with pytest.raises(FirmwareError, match=match):
         run([sys.executable, "-c", code], seconds)
 
 
+def test_a_program_that_misbehaves_is_ended(tmp_path: Path) -> None:
+    """It does not stay behind, whether it says nothing or too much."""
+    for name, then in (("quiet", "time.sleep(60)"), ("loud", f"print('x' * {2 * LARGEST_OUTPUT}); time.sleep(60)")):
+        code = f"import os, time; open({str(tmp_path / name)!r}, 'w').write(str(os.getpid())); {then}"
+        with pytest.raises(FirmwareError, match=r"no answer|more than"):
+            run([sys.executable, "-c", code], 2.0)
+
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / name).read_text()), 0)
+
+
+def test_a_child_that_keeps_the_pipe_does_not_hold_us(tmp_path: Path) -> None:
+    """The program has ended; what it left behind has the other end of the pipe."""
+    before = set(threading.enumerate())
+    child = "import time; time.sleep(60)"
+    code = (
+        f"import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', {child!r}]);"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))"
+    )
+    with pytest.raises(FirmwareError, match=r"no answer within 2 s"):
+        run([sys.executable, "-c", code], 2.0)
+
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    for reader in set(threading.enumerate()) - before:
+        reader.join(30)
+    assert before >= set(threading.enumerate())
+
+
+def test_who_sets_path_does_not_choose_what_root_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of the right name in PATH is not started, and what is started gets an environment of its own."""
+    for name in ("dmidecode-of-mine", "env"):
+        (tmp_path / name).write_text("#!/bin/sh\necho mine\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("LD_PRELOAD_OF_MINE", "1")
+
+    with pytest.raises(FirmwareError, match="dmidecode-of-mine: not in /usr/sbin, /sbin, /usr/bin, /bin"):
+        run(["dmidecode-of-mine"], 1)
+    assert b"PATH=/usr/sbin:/sbin:/usr/bin:/bin\nLC_ALL=C\n" == run(["env"], 30)
+
+
 def test_a_program_that_is_not_there_is_an_error() -> None:
-    """And says which."""
-    with pytest.raises(FirmwareError, match="ec2ident-no-such-program"):
-        run(["ec2ident-no-such-program"], 1)
+    """And says which, by its name or by its whole path."""
+    for program in ("ec2ident-no-such-program", "/nonexistent/ec2ident-no-such-program"):
+        with pytest.raises(FirmwareError, match="ec2ident-no-such-program: "):
+            run([program], 1)
+
+
+class Kernel32:
+    """GetSystemFirmwareTable as Windows has it: called through ctypes, it fills the memory that it is given."""
+
+    def __init__(self, buffer: bytes, *, grown: int = 0) -> None:
+        def get(signature: int, table: int, memory: int | None, size: int) -> int:
+            # What Windows knows is b'RSMB' read as a big-endian number; any other signature has no table.
+            if (signature, table) != (int.from_bytes(b"RSMB", "big"), 0):
+                return 0
+            if memory is None or size < len(buffer) + grown:
+                return len(buffer) + (grown if memory else 0)
+            ctypes.memmove(memory, buffer, len(buffer))
+            return len(buffer)
+
+        types = (ctypes.c_uint32, ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint32)
+        self.GetSystemFirmwareTable = ctypes.CFUNCTYPE(ctypes.c_uint32, *types)(get)
+
+    def __call__(self, name: str, *, use_last_error: bool) -> Kernel32:
+        assert ("kernel32", True) == (name, use_last_error)
+        return self
+
+
+def test_the_firmware_table_is_read_as_windows_gives_it() -> None:
+    """Twice: how large it is, then all of it."""
+    assert RSMB == read_firmware_table(Kernel32(RSMB))
+
+
+@pytest.mark.parametrize("size", [0, LARGEST_TABLE + 9])
+def test_no_firmware_table_or_a_giant_is_an_error(size: int) -> None:
+    """0 is how Windows says that it failed."""
+    with pytest.raises(FirmwareError, match=f"firmware table: {size} bytes"):
+        read_firmware_table(Kernel32(bytes(size)))
+
+
+def test_a_firmware_table_that_grew_meanwhile_is_no_table() -> None:
+    """Nothing was written into our memory then; that is not taken for a table."""
+    host = Host(platform="win32", firmware_table=lambda: read_firmware_table(Kernel32(RSMB, grown=8)))
+
+    assert [None] == [one.value for one in host.windows_table()]
+
+
+class Winreg:
+    """The part of the module `winreg` that is used, over a dictionary; a value that is an error is raised."""
+
+    HKEY_LOCAL_MACHINE = 0x80000002
+
+    def __init__(self, values: dict[str, str | OSError]) -> None:
+        self.values = values
+
+    @contextlib.contextmanager
+    def OpenKey(self, key: int, below: str) -> Iterator[dict[str, str | OSError]]:  # noqa: N802
+        assert (self.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\BIOS") == (key, below)
+        yield self.values
+
+    def QueryValueEx(self, key: dict[str, str | OSError], name: str) -> tuple[str, int]:  # noqa: N802
+        value = key.get(name, FileNotFoundError(2, "The system cannot find the file specified"))
+        if isinstance(value, OSError):
+            raise value
+        return value, 1
+
+
+def test_the_registry_has_a_value_none_or_an_error() -> None:
+    """Absent is one answer, denied another."""
+    fake = Winreg({"SystemManufacturer": "Amazon EC2", "BIOSVendor": PermissionError(13, "Access is denied")})
+
+    assert "Amazon EC2" == read_registry("SystemManufacturer", fake)
+    assert None is read_registry("SystemProductName", fake)
+    with pytest.raises(FirmwareError, match="registry: Access is denied"):
+        read_registry("BIOSVendor", fake)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="they exist there")
