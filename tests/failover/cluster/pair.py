@@ -112,7 +112,7 @@ class Lab:
         """A verb of the fake's own, such as `fault`."""
         with self.api.entered():
             data = None if verb == "journal" else json.dumps(given).encode()
-            with urllib.request.urlopen(f"{API}/_fake/{verb}", data, timeout=10) as answer:  # noqa: S310  our own
+            with urllib.request.urlopen(f"{API}/_fake/{verb}", data, timeout=10) as answer:
                 return json.loads(answer.read() or b"null")
 
     def isolate(self, on: bool) -> None:
@@ -125,7 +125,7 @@ class Lab:
         with self.api.entered():
             body = b"Action=DescribeRouteTables&Version=2016-11-15"
             head = {"Authorization": "AWS4-HMAC-SHA256 Credential=T/20260101/us-east-1/ec2/aws4_request, x"}
-            with urllib.request.urlopen(urllib.request.Request(API, body, head), timeout=10) as answer:  # noqa: S310
+            with urllib.request.urlopen(urllib.request.Request(API, body, head), timeout=10) as answer:
                 text = answer.read().decode()
         import re
 
