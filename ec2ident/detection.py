@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 RETRIES = 12
 RETRY_SECONDS = 5.0
 
-#: Kinds in the order they are asked for: the first that is there is enough.
-KINDS = (Kind.RSA2048, Kind.PKCS7)
+#: Kinds in the order they are asked for: the first that is there is enough. The last does not carry the document.
+KINDS = (Kind.RSA2048, Kind.PKCS7, Kind.SIGNATURE)
 
 #: boot id -> a verdict at BOUND. Only that is remembered: the one answer that costs something, and cannot change while
 #: the machine runs. In memory alone: whoever could write a file could write a verdict.
@@ -181,13 +181,14 @@ class _Search:
         for kind in KINDS:
             item = imds.identity_item(kind, deadline=self.until)
             if item is not None:
-                return self._verified(item, kind, imds)
+                apart = imds.identity_item("document", deadline=self.until) if kind is Kind.SIGNATURE else None
+                return self._verified(item, kind, apart, imds)
         raise ImdsError(
-            f"metadata service: {imds.endpoint} has neither {' nor '.join(KINDS)}: not EC2, or a mock without them",
+            f"metadata service: {imds.endpoint} has none of {', '.join(KINDS)}: not EC2, or a mock without them",
             Reason.NOT_EC2WS,
         )
 
-    def _verified(self, item: bytes, kind: Kind, imds: Imds) -> IdentityDocument | None:
+    def _verified(self, item: bytes, kind: Kind, apart: bytes | None, imds: Imds) -> IdentityDocument | None:
         from base64 import b64decode
 
         from . import cms
@@ -197,9 +198,12 @@ class _Search:
         source = f"{imds.endpoint} {kind}"
         document = None
         try:
-            document = documents.parse(cms.parse(b64decode(b"".join(item.split()))).content)
+            if kind is Kind.SIGNATURE and apart is None:
+                raise MalformedError("document: missing beside its signature")
+            raw = cms.parse(b64decode(b"".join(item.split()))).content if apart is None else apart
+            document = documents.parse(raw)
             self.add(Fact(DOCUMENT, _words(document), source))
-            self.identity = verify(item, kind=kind, trust=self.trust)
+            self.identity = verify(item, kind=kind, document=apart, trust=self.trust)
             self.add(Fact(SIGNATURE, VERIFIED, source))
         except VerificationError as error:
             self.add(Fact(SIGNATURE, f"{error.reason}: {error}", source))

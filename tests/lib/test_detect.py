@@ -108,14 +108,36 @@ def test_a_proof_takes_two_requests(tmp_path: Path, service: MetadataService) ->
     assert ["/latest/api/token", "/latest/dynamic/instance-identity/rsa2048"] == paths
 
 
-def test_pkcs7_is_the_proof_where_rsa2048_is_missing(tmp_path: Path, service: MetadataService) -> None:
-    """As on very old services."""
-    service.behave("status", status=404, path="rsa2048")
+@pytest.mark.parametrize(
+    ("missing", "kind"), [("rsa2048$", "pkcs7"), ("(rsa2048|pkcs7)$", "signature")], ids=["pkcs7", "signature"]
+)
+def test_another_kind_is_the_proof_where_rsa2048_is_missing(
+    missing: str, kind: str, tmp_path: Path, service: MetadataService
+) -> None:
+    """As on very old services. `signature` does not carry the document, which is fetched beside it."""
+    service.behave("hide", path=missing)
+    host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "10.0.0.10")
 
-    verdict = detect(Level.PROOF, 3, root=build(tmp_path, EC2["xen pv"]), imds=client(service), trust=service.trust)
+    verdict = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
 
-    assert verdict.identity is not None, verdict.explain()
-    assert "pkcs7" == verdict.identity.kind
+    assert verdict, verdict.explain()
+    assert verdict.identity is not None
+    assert (kind, TAG) == (verdict.identity.kind, verdict.identity.document.instance_id)
+
+
+@pytest.mark.parametrize("which", ["document", "signature"])
+def test_a_signature_and_its_document_are_one_proof(which: str, tmp_path: Path, service: MetadataService) -> None:
+    """One byte changed in the document, or another signature, and nothing is proven; nor without the document."""
+    service.behave("hide", path="(rsa2048|pkcs7)$")
+    service.behave({"document": "altered-document", "signature": "junk-signatures"}[which])
+    root = build(tmp_path, EC2["xen pv"])
+
+    changed = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+    service.behave("hide", path="document$")
+    alone = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+
+    assert ("no", Reason.WRONG_SIGNATURE) == (changed.answer, changed.reason), changed.explain()
+    assert (Level.NONE, Reason.MALFORMED, None) == (alone.level, alone.reason, alone.identity), alone.explain()
 
 
 def test_a_forged_signature_on_amazons_firmware_is_suspect(tmp_path: Path, service: MetadataService) -> None:
