@@ -66,7 +66,7 @@ getent passwd hacluster >/dev/null || echo hacluster:x:990:990::/nonexistent:/us
 mkdir -p /run/resource-agents /run/crm /run/lock /dev/shm
 mount -t tmpfs -o mode=1777 shm /dev/shm
 for each in cib pengine blackbox cores; do mkdir -p /var/lib/pacemaker/$each; done
-mkdir -p /var/lib/corosync /var/log/pacemaker
+mkdir -p /var/lib/corosync /var/log/pacemaker /var/log/crmsh
 chown -R hacluster:haclient /run/crm /var/lib/pacemaker /var/log/pacemaker
 chmod 750 /run/crm
 hostname %s
@@ -154,6 +154,7 @@ def lab(count: int, *names: str) -> Iterator[Lab]:
         command = (sys.executable, "-m", "tests.failover.fake", "--host", "10.99.0.254", "--port", "5001")
         fake = api.start(*command, stdout=subprocess.PIPE, cwd=TOP)
         stack.callback(_end, fake)
+        assert fake.stdout
         ids = json.loads(fake.stdout.readline())["lab"]
         machines = []
         for number, node in enumerate(nodes, 1):
