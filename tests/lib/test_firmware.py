@@ -134,6 +134,24 @@ def test_dmidecode_of_a_graviton_instance() -> None:
     } == found
 
 
+def test_dmidecode_of_a_xen_instance() -> None:
+    """The version of BIOS and system is Amazon's build; the revision beside it is not looked at."""
+    output = (
+        "Handle 0x0000, DMI type 0, 24 bytes\nBIOS Information\n\tVendor: Xen\n\tVersion: 4.2.amazon\n"
+        "\tRelease Date: 05/23/2014\n\tAddress: 0xE8000\n\tRuntime Size: 96 kB\n\tBIOS Revision: 4.2\n\n"
+        "Handle 0x0100, DMI type 1, 27 bytes\nSystem Information\n\tManufacturer: Xen\n\tProduct Name: HVM domU\n"
+        "\tVersion: 4.11.amazon\n"
+    )
+
+    assert {
+        "bios_vendor": "Xen",
+        "bios_version": "4.2.amazon",
+        "sys_vendor": "Xen",
+        "product_name": "HVM domU",
+        "product_version": "4.11.amazon",
+    } == values(parse_dmidecode(output))
+
+
 @pytest.mark.parametrize(
     "output", ["", "# dmidecode 3.3\n/dev/mem: Permission denied\n", "System Information\n\tUUID: x\n"]
 )

@@ -19,7 +19,7 @@ from ec2ident.firmware import LARGEST_TABLE
 from ec2ident.host import DMI, LARGEST_OUTPUT, Host, read_firmware_table, read_registry, run
 from ec2ident.model import Level, Reason
 
-from .machines import EC2, build
+from .machines import EC2, WINDOWS, build
 from .test_firmware import ROW, TABLE, XEN_ROW
 
 TYPE_CHECKING = False
@@ -124,6 +124,21 @@ def windows(programs: Programs, table: bytes | None = None, registry: dict[str, 
         firmware_table=no_table if table is None else lambda: table,
         registry=absent if registry is None else registry.get,
     )
+
+
+@pytest.mark.parametrize("name", sorted(WINDOWS))
+def test_every_windows_machine_gets_its_verdict(name: str) -> None:
+    """From its registry and what its programs write; what is empty is not there, or not ready."""
+    machine = WINDOWS[name]
+    programs = Programs(WMIC=machine.wmic, powershell=machine.powershell)
+
+    verdict = detect(Level.BOUND, network=False, host=windows(programs, registry=machine.registry))
+
+    level, reason = machine.due
+    found = (verdict.level, verdict.reason)
+    assert (level, reason if reason is Reason.OTHER_VENDOR else Reason.NETWORK_DISABLED) == found, verdict.explain()
+    claim = detect(network=False, host=windows(programs, registry=machine.registry))
+    assert (level >= Level.CLAIM) == bool(claim)
 
 
 def test_the_windows_firmware_table_settles_it_alone() -> None:
