@@ -148,6 +148,7 @@ def test_a_resolver_confirms_or_contradicts(aws: Fake, run: Callable[..., Any]) 
 
 def test_a_zone_is_made_once_and_associated(aws: Fake, run: Callable[..., Any]) -> None:
     """With both DNS attributes of the VPC on; what is right is left alone."""
+    pytest.importorskip("moto", "5.2", reason="needs moto 5.2: before, a new zone's answer has no id of its VPC")
     aws.ask("ModifyVpcAttribute", VpcId=aws.lab.vpc, **{"EnableDnsHostnames.Value": "false"})
     arguments = ("dns", "zone", "--name", "x.corp", "--vpc", aws.lab.vpc)
     code, first, _ = run(*arguments)
