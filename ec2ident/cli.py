@@ -98,20 +98,27 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def evidence(options: argparse.Namespace) -> int:
-    """What to carry to another machine: the facts, and the identity items. No token, no credential."""
+    """What to carry to another machine: the facts, and the identity items. No token, no credential.
+
+    Saved is also what does not verify here, for another machine to judge; the exit code says it then.
+    """
+    import time
+
     from .detection import detect
     from .imds import Imds
     from .saved import fetch, save
 
+    until = time.monotonic() + options.timeout
     imds = Imds(options.timeout)
     verdict = detect(Level.BOUND, options.timeout, network=options.network, imds=imds)
-    contents = fetch(imds, verdict)
+    contents, failed = fetch(imds, verdict, until)
     contents["evidence.json"] = _json(verdict.to_dict()).encode() + b"\n"
     for path in save(options.save, contents):
         print(path)
-    if "rsa2048" not in contents:
-        _trouble(f"without a signed document: {verdict.because}", UNKNOWN)
-        return UNKNOWN
+    for name, error in failed.items():
+        _trouble(f"{name}: left out: {error}", UNKNOWN)
+    if verdict.identity is None:
+        return _trouble(f"saved, but no proof: {verdict.because}", _CODES[verdict.answer])
     return YES
 
 

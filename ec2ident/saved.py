@@ -49,19 +49,24 @@ def load(paths: Iterable[str], *, kind: Kind | None = None, document: str | None
     return Saved(found.pop("document", None), {Kind(what): content for what, content in found.items()})
 
 
-def fetch(imds: Imds, verdict: Verdict) -> dict[str, bytes]:
-    """The items that the service has, by name, where the verdict saw a document. One that fails is left out."""
+def fetch(imds: Imds, verdict: Verdict, deadline: float | None = None) -> tuple[dict[str, bytes], dict[str, ImdsError]]:
+    """The items that the service has, by name, where the verdict saw a document; and why others could not be had.
+
+    `deadline`, on the client's clock, is for all of them. An item that the service does not have is in neither.
+    """
     found: dict[str, bytes] = {}
+    failed: dict[str, ImdsError] = {}
     if not any(fact.name == "identity-document" for fact in verdict.facts):
-        return found
+        return found, failed
     for name in _NAMES:
         try:
-            item = imds.identity_item(name)
-        except ImdsError:
-            continue
-        if item is not None:
-            found[name] = item
-    return found
+            item = imds.identity_item(name, deadline=deadline)
+        except ImdsError as error:
+            failed[name] = error
+        else:
+            if item is not None:
+                found[name] = item
+    return found, failed
 
 
 def save(directory: str, contents: Mapping[str, bytes]) -> list[str]:

@@ -176,12 +176,13 @@ def test_what_is_carried_away_verifies_elsewhere_and_holds_no_secret(
     imds = Imds(2.0, endpoints=metadata_service.endpoint)
     verdict = detect(Level.PROOF, 3, root=str(tmp_path), imds=imds, trust=metadata_service.trust)
 
-    found = fetch(imds, verdict)
+    found, failed = fetch(imds, verdict)
 
+    assert {} == failed
     assert ["document", "pkcs7", "rsa2048", "signature"] == sorted(found)
     for kind in Kind:
         assert verify(found[kind.value], kind=kind, document=found["document"], trust=metadata_service.trust)
-    assert {} == fetch(imds, detect(network=False, root=str(tmp_path)))
+    assert ({}, {}) == fetch(imds, detect(network=False, root=str(tmp_path)))
 
 
 @pytest.mark.parametrize("module", ["ec2ident", "ec2ident.cli"])
