@@ -24,6 +24,7 @@ YES, NO, USAGE, UNKNOWN, SUSPECT = range(5)
 _CODES = {"yes": YES, "no": NO, "unknown": UNKNOWN, "suspect": SUSPECT}
 
 _EPILOG = "exit codes: 0 yes, 1 no, 2 usage, 3 could not tell, 4 suspect"
+_DEFAULT = f"without a verb: show, whose options then stand alone (ec2ident show --help); {_EPILOG}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -148,7 +149,7 @@ def region(options: argparse.Namespace) -> int:
     for name, value in rows.items():
         print(f"{name:{width}}  {value}")
     if options.name not in partition.regions:
-        print(f"{options.name} is not a region known to this version; it has the form of one of {partition.name}")
+        _trouble(f"{options.name}: not known to this version; it has the form of a region of {partition.name}", YES)
     return YES
 
 
@@ -213,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     import argparse
 
     parser = argparse.ArgumentParser(
-        prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=_EPILOG
+        prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=_DEFAULT
     )
     parser.add_argument("--version", action="version", version=f"ec2ident {_version()}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")

@@ -166,7 +166,7 @@ class _Search:
             if document is not None and self.identity is not None and self.wanted is Level.BOUND:
                 self._bind(document, imds)
         except ImdsError as error:
-            self.add(Fact(FAILED, None, repr(imds), unknown=f"{error.reason}: {error}"))
+            self.add(Fact(FAILED, None, ", ".join(map(str, imds.endpoints)), unknown=f"{error.reason}: {error}"))
         self.add(*imds.facts)
         self.weight = weigh(self.facts.values(), self.wanted)
 
@@ -184,7 +184,7 @@ class _Search:
                 apart = imds.identity_item("document", deadline=self.until) if kind is Kind.SIGNATURE else None
                 return self._verified(item, kind, apart, imds)
         raise ImdsError(
-            f"metadata service: {imds.endpoint} has none of {', '.join(KINDS)}: not EC2, or a mock without them",
+            f"metadata service: {imds.endpoint} has none of {', '.join(KINDS)}; not EC2, or a mock without them",
             Reason.NOT_EC2WS,
         )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import socket
 import time
+from http.client import IncompleteRead
 
 import requests.adapters
 import urllib3
@@ -113,7 +114,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 def _sent(adapter: _Adapter, request: PreparedRequest, wire: Wire) -> Response:
     if wire.left <= 0:
-        raise NoAnswerError(Reason.TIMEOUT, "the deadline passed before the request was sent")
+        raise NoAnswerError(Reason.SLOW, "connected, but the time was over before the request was sent")
     return adapter.send(request, stream=True, timeout=wire.left)
 
 
@@ -134,17 +135,26 @@ def _failure(error: Exception, wire: Wire) -> NoAnswerError:
     """What went wrong, told by what the wire saw: the texts and the nesting of the foreign errors change."""
     silent = wire.received == 0
     if wire.late:
-        detail = "no answer in time" if silent else "only a part of an answer in time"
-        return NoAnswerError(Reason.TIMEOUT, detail, silent=silent)
+        return NoAnswerError(Reason.SLOW, f"{'no' if silent else 'only a part of an'} answer in time", silent=silent)
     if wire.received > LARGEST_ANSWER or "got more than" in str(error):  # http.client's limit of header lines
         return NoAnswerError(Reason.TOO_LARGE, f"more than {LARGEST_ANSWER} bytes or 100 headers")
     if silent and wire.reset:
-        return NoAnswerError(Reason.TIMEOUT, "the connection was reset instead of an answer", silent=True)
+        return NoAnswerError(Reason.MALFORMED, "the connection was reset instead of an answer", silent=True)
     if silent:
         return NoAnswerError(Reason.MALFORMED, "the connection was closed without an answer")
-    return NoAnswerError(Reason.MALFORMED, f"not an HTTP answer: {_short(error)}")
+    cause = _innermost(error)
+    if isinstance(cause, IncompleteRead):
+        return NoAnswerError(Reason.MALFORMED, "the answer is not as long as it says")
+    return NoAnswerError(Reason.MALFORMED, f"not an HTTP answer: {_short(cause)}")
 
 
-def _short(error: Exception) -> str:
-    text = ascii(str(error)).strip("'\"")
+def _innermost(error: BaseException) -> BaseException:
+    """What went wrong first: requests and urllib3 wrap it, each as the last argument of its own error."""
+    while error.args and isinstance(error.args[-1], BaseException):
+        error = error.args[-1]
+    return error
+
+
+def _short(error: BaseException) -> str:
+    text = ascii(str(error).strip())
     return text if len(text) < 120 else f"{text[:117]}..."

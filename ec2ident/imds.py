@@ -43,7 +43,10 @@ SILENCE = 0.1
 
 #: What may pass by itself: an instance that boots has no route at first, and its service may be late.
 PASSES = frozenset(
-    {Reason.NO_ROUTE, Reason.REFUSED, Reason.TIMEOUT, Reason.THROTTLED, Reason.SERVER_ERROR, Reason.MALFORMED}
+    {
+        *(Reason.NO_ROUTE, Reason.REFUSED, Reason.TIMEOUT, Reason.SLOW),
+        *(Reason.THROTTLED, Reason.SERVER_ERROR, Reason.MALFORMED),
+    }
 )
 
 #: What to do about each reason.
@@ -52,6 +55,7 @@ ADVICE = {
     Reason.NO_ROUTE: "not EC2, or this network namespace has no way out; see `ip route get 169.254.169.254`",
     Reason.REFUSED: "nobody listens there: not EC2, or a local redirect without its listener",
     Reason.TIMEOUT: "not EC2, or something between drops packets: a firewall, a network policy; else allow more time",
+    Reason.SLOW: "allow more time; EC2's own answer takes some milliseconds",
     Reason.HOP_LIMIT: (
         "the answer was probably lost at a container's hop; run the container in the host's network, or "
         "`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`"
@@ -338,4 +342,4 @@ def _clean(value: str | None) -> str | None:
 
 def _error(failure: NoAnswerError, tries: int) -> ImdsError:
     tried = f" after {tries + 1} tries" if tries else ""
-    return ImdsError(f"metadata service: {failure}{tried}: {ADVICE[failure.reason]}", failure.reason)
+    return ImdsError(f"metadata service: {failure}{tried}; {ADVICE[failure.reason]}", failure.reason)

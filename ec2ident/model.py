@@ -64,7 +64,9 @@ class Reason(str, Enum):
     # What the metadata service did.
     NO_ROUTE = "no-route"
     REFUSED = "refused"
+    #: Nobody accepted a connection in time. SLOW: somebody did, and did not answer in full.
     TIMEOUT = "timeout"
+    SLOW = "slow"
     HOP_LIMIT = "hop-limit"
     DISABLED = "disabled"
     V2_REQUIRED = "v2-required"

@@ -148,7 +148,10 @@ def _wait(numbers: list[int], seconds: float) -> list[int]:
 
 def _failure(failed: dict[Endpoint, int], seconds: float) -> NoAnswerError:
     reasons = {_reason(number) for number in failed.values()}
-    details = ", ".join(f"{endpoint}: {_words(number, seconds)}" for endpoint, number in failed.items())
+    where: dict[str, list[str]] = {}
+    for endpoint, number in failed.items():
+        where.setdefault(_words(number, seconds), []).append(str(endpoint))
+    details = ", ".join(f"{words} ({', '.join(several)})" for words, several in where.items())
     return NoAnswerError(next(reason for reason in _MOST_OPEN_FIRST if reason in reasons), details)
 
 

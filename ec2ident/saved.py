@@ -23,6 +23,7 @@ _NAMES = ("document", *(kind.value for kind in Kind))
 #: How the base64 of AWS's CMS begins: up to the digest algorithm, SHA-1 for pkcs7, SHA-256 for rsa2048.
 _CMS = b"MIAGCSqGSIb3DQEHAqCAMIACAQEx"
 _SHA1 = _CMS + b"CzAJBgUrDgMCGg"
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 class Saved(Value):
@@ -43,7 +44,7 @@ def load(paths: Iterable[str], *, kind: Kind | None = None, document: str | None
         found["document"] = _read(document)
     for path in _expanded(paths):
         content = _read(path)
-        what = kind.value if kind else _by_name(path) or _by_content(content)
+        what = kind.value if kind else _by_name(path) or _by_content(path, content)
         if found.setdefault(what, content) is not content:
             raise MalformedError(f"{path}: a second {what}; verify one document at a time")
     return Saved(found.pop("document", None), {Kind(what): content for what, content in found.items()})
@@ -113,10 +114,14 @@ def _by_name(path: str) -> str:
     return stem if stem in _NAMES else ""
 
 
-def _by_content(content: bytes) -> str:
+def _by_content(path: str, content: bytes) -> str:
     text = b"".join(content.split())
     if text.startswith(b"{"):
         return "document"
     if text.startswith(_SHA1):
         return Kind.PKCS7.value
-    return Kind.RSA2048.value if text.startswith(_CMS) else Kind.SIGNATURE.value
+    if text.startswith(_CMS):
+        return Kind.RSA2048.value
+    if text.translate(None, _BASE64):
+        raise MalformedError(f"{path}: neither a document nor a signature (JSON or base64 is expected)")
+    return Kind.SIGNATURE.value

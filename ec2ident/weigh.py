@@ -145,8 +145,11 @@ def weigh(facts: Iterable[Fact], wanted: Level = Level.CLAIM) -> Weight:
     for rung, says in rungs:
         if says and rung > level:
             level, reason, because = rung, _WHY[rung], says
-    for rule in (_false_signature, _binding):
-        level, reason, because = rule(level, reason, because, found, _marks(seen))
+    refuted = _false_signature(found, bool(_matching(MARKS, seen)))
+    if refuted:
+        level, reason, because = refuted
+    elif level >= Level.PROOF:
+        level, reason, because = _binding(level, reason, because, found)
     obstacle = next((one.unknown for one in found if one.name in (FAILED, SIGNATURE) and one.unknown), None)
     if obstacle and level < wanted and reason not in LOWERING:
         name, _, words = obstacle.partition(": ")
@@ -162,38 +165,37 @@ _WHY = {
 }
 
 
-def _matching(table: Mapping[str, Test], seen: Mapping[str, str]) -> list[str]:
-    return [f"{name} is {seen[name]!r}" for name, test in table.items() if name in seen and test(seen[name])]
-
-
-def _marks(seen: Mapping[str, str]) -> list[str]:
-    return _matching(MARKS, seen)
+def _matching(table: Mapping[str, Test], seen: Mapping[str, str]) -> dict[str, str]:
+    return {name: seen[name] for name, test in table.items() if name in seen and test(seen[name])}
 
 
 def _firmware(seen: Mapping[str, str]) -> tuple[Level, Reason, str, bool]:
     """Level, reason, words and veto from local facts alone: the rows of the table, the first that fits."""
-    marks, shared = _marks(seen), _matching(SHARED, seen)
-    beside, weak = shared + _matching(DETAILS, seen), _matching(WEAK, seen)
+    marks, shared = _matching(MARKS, seen), _matching(SHARED, seen)
+    beside, weak = {**shared, **_matching(DETAILS, seen)}, _matching(WEAK, seen)
     foreign = [f"{name} is {seen[name]!r} ({who})" for name, test, who in OTHERS if name in seen and test(seen[name])]
+    others, hints = ", ".join(foreign), {**marks, **shared, **weak}
     rows = (
-        (foreign and marks, Level.HINT, Reason.CONTRADICTION, f"{_and(marks)}, but {_and(foreign)}"),
-        (foreign, Level.NONE, Reason.OTHER_VENDOR, _and(foreign)),
-        (len(marks) > 1, Level.CLAIM, Reason.FIRMWARE, _and(marks)),
-        (marks and beside, Level.CLAIM, Reason.FIRMWARE, _and(marks + beside)),
-        (
-            marks or shared or weak,
-            Level.HINT,
-            Reason.ONE_HINT,
-            f"only {_and(marks + shared + weak)}, as others may have",
-        ),
+        (foreign and marks, Level.HINT, Reason.CONTRADICTION, f"{_words(marks)}, but {others}"),
+        (foreign, Level.NONE, Reason.OTHER_VENDOR, others),
+        (len(marks) > 1, Level.CLAIM, Reason.FIRMWARE, _words(marks)),
+        (marks and beside, Level.CLAIM, Reason.FIRMWARE, _words({**marks, **beside})),
+        (hints, Level.HINT, Reason.ONE_HINT, f"only {_words(hints)}, as others may have"),
         (True, Level.NONE, Reason.NO_EVIDENCE, "nothing that was looked at speaks for it"),
     )
     _, level, reason, because = next(row for row in rows if row[0])
     return level, reason, because, reason is Reason.OTHER_VENDOR
 
 
-def _and(words: list[str]) -> str:
-    return ", ".join(words)
+def _words(matching: Mapping[str, str]) -> str:
+    """Each value once: `sys_vendor and bios_vendor are 'Amazon EC2', product_name is 't3.micro'`."""
+    names: dict[str, list[str]] = {}
+    for name, text in matching.items():
+        names.setdefault(text, []).append(name)
+    return ", ".join(
+        f"{', '.join(same[:-1])} and {same[-1]} are {text!r}" if len(same) > 1 else f"{same[0]} is {text!r}"
+        for text, same in names.items()
+    )
 
 
 def _service(seen: Mapping[str, str]) -> str | None:
@@ -208,29 +210,27 @@ def _verified(seen: Mapping[str, str]) -> str | None:
     return None
 
 
-def _false_signature(
-    level: Level, reason: Reason, because: str, facts: Iterable[Fact], marks: list[str]
-) -> tuple[Level, Reason, str]:
+def _false_signature(facts: Iterable[Fact], marked: bool) -> tuple[Level, Reason, str] | None:
     """A signature that fails says that somebody lies: the service, or, where firmware says Amazon, both."""
     for one in facts:
         if one.name == SIGNATURE and one.value not in (None, VERIFIED):
             name, _, words = str(one.value).partition(": ")
-            if marks:
+            if marked:
                 return Level.NONE, Reason.SUSPECT, f"firmware says Amazon EC2, but the signed document fails: {words}"
             return Level.NONE, Reason(name), f"the metadata service's signed document fails: {words}"
-    return level, reason, because
+    return None
 
 
-def _binding(
-    level: Level, reason: Reason, because: str, facts: Iterable[Fact], _: list[str]
-) -> tuple[Level, Reason, str]:
+def _binding(level: Level, reason: Reason, because: str, facts: Iterable[Fact]) -> tuple[Level, Reason, str]:
     """Proof, and about this machine: every check that was made agrees, that of the address among them."""
     checks = [one for one in facts if one.name.startswith(BINDING)]
-    if level < Level.PROOF or not checks:
+    if not checks:
         return level, reason, because
-    words = ", ".join(one.source for one in checks if one.value != AGREES)
-    if any(one.value == DIFFERS for one in checks):
+    differ = [one.source for one in checks if one.value == DIFFERS]
+    if differ:
+        words = ", ".join(differ)
         return Level.NONE, Reason.WRONG_MACHINE, f"the document verifies, but is another machine's: {words}"
+    words = ", ".join(one.source for one in checks if one.value != AGREES)
     if words or not any(one.name == f"{BINDING}address" for one in checks):
         return level, Reason.NOT_BOUND, f"{because}; not tied to this machine: {words or 'no address was compared'}"
     agreed = ", ".join(one.source for one in checks)

@@ -264,7 +264,7 @@ CAUSES = {
     "hang-up": Reason.MALFORMED,
     "not-http": Reason.MALFORMED,
     "cut": Reason.MALFORMED,
-    "drip": Reason.TIMEOUT,
+    "drip": Reason.SLOW,
     "giant-body": Reason.TOO_LARGE,
     "giant-headers": Reason.TOO_LARGE,
     "endless-body": Reason.TOO_LARGE,
@@ -292,8 +292,8 @@ def test_each_cause_has_its_reason_and_ends_within_the_deadline(service: Metadat
 #: The same at the item, after a token was given: silence is not the hop limit any more, and 404 is an answer.
 CAUSES_AFTER_THE_TOKEN = {
     **{name: reason for name, reason in CAUSES.items() if name not in ("v1-only", "openstack", "alibaba")},
-    "hop-limit": Reason.TIMEOUT,
-    "hop-limit-reset": Reason.TIMEOUT,
+    "hop-limit": Reason.SLOW,
+    "hop-limit-reset": Reason.MALFORMED,
 }
 
 
@@ -315,10 +315,10 @@ def test_the_hop_limit_says_which_command_raises_it(service: MetadataService) ->
         Imds(0.3, endpoints=service.endpoint).get(INSTANCE_ID)
 
 
-def test_a_wait_too_short_to_tell_is_a_timeout_and_not_the_hop_limit(service: MetadataService) -> None:
+def test_a_wait_too_short_to_tell_is_slow_and_not_the_hop_limit(service: MetadataService) -> None:
     """When loading libraries ate the deadline, the service has not been given a chance."""
     service.behave("hop-limit")
-    with refused(Reason.TIMEOUT):
+    with refused(Reason.SLOW):
         Imds(0.05, endpoints=service.endpoint).get(INSTANCE_ID)
 
 
@@ -468,7 +468,7 @@ def test_one_deadline_is_for_token_and_item_together(service: MetadataService) -
     """Two answers, each slower than half of the deadline, are too slow; peers give each request its own time."""
     service.behave("delay", seconds=0.4)
     began = time.monotonic()
-    with refused(Reason.TIMEOUT):
+    with refused(Reason.SLOW):
         Imds(0.6, endpoints=service.endpoint).get(INSTANCE_ID)
 
     assert time.monotonic() - began < 3 * 0.6
@@ -479,14 +479,14 @@ def test_the_callers_deadline_shortens_the_timeout_and_never_lengthens_it(servic
     service.behave("silence", method="GET")
     for timeout, deadline in ((60.0, 0.3), (0.3, 60.0)):
         began = time.monotonic()
-        with refused(Reason.TIMEOUT):
+        with refused(Reason.SLOW):
             Imds(timeout, endpoints=service.endpoint).get(INSTANCE_ID, deadline=began + deadline)
         assert time.monotonic() - began < 20 * 0.3
 
 
 def test_a_deadline_that_has_passed_sends_no_request(service: MetadataService) -> None:
     """No time is no time."""
-    with refused(Reason.TIMEOUT):
+    with refused(Reason.SLOW):
         Imds(endpoints=service.endpoint).get(INSTANCE_ID, deadline=time.monotonic() - 1)
     assert [] == asked(service)
 
@@ -508,7 +508,7 @@ def test_nobody_there_is_told_without_the_timeout() -> None:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
         began = time.monotonic()
-        with refused(Reason.REFUSED, "127.0.0.1.*: connection refused"):
+        with refused(Reason.REFUSED, r"connection refused \(http://127\.0\.0\.1:"):
             Imds(60.0, endpoints=endpoint).get(INSTANCE_ID)
 
     assert time.monotonic() - began < 20 * CONNECT_WITHIN

@@ -135,7 +135,7 @@ def fails(script: Script, reason: Reason, match: str = "^metadata service: ") ->
 @pytest.mark.parametrize("at", ["token", "item"])
 def test_a_server_that_drips_meets_the_deadline(script: Script, at: str) -> None:
     """Each byte comes well within the time-out of one recv(); only a deadline over all of them ends it."""
-    took = fails(script if at == "token" else at_the_item(script), Reason.TIMEOUT, "only a part of an answer in time")
+    took = fails(script if at == "token" else at_the_item(script), Reason.SLOW, "only a part of an answer in time")
 
     assert TIMEOUT / 2 < took < 5 * TIMEOUT
 
@@ -149,7 +149,7 @@ def test_a_drip_that_ends_in_time_is_an_answer() -> None:
 
 def test_silence_after_the_token_is_a_timeout() -> None:
     """Plain answers have no low hop limit, so it is not that."""
-    assert fails(at_the_item(lambda _: [3.0]), Reason.TIMEOUT, "no answer in time") < 5 * TIMEOUT
+    assert fails(at_the_item(lambda _: [3.0]), Reason.SLOW, "no answer in time") < 5 * TIMEOUT
 
 
 # Size
@@ -228,9 +228,9 @@ def test_nothing_is_unpacked() -> None:
         (b"\x00\xff" * 100, "not an HTTP answer"),
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", "not an HTTP answer"),
         (b"HTTP/1.1 two hundred\r\n\r\n", "not an HTTP answer"),
-        (HEAD + b"Content-Length: 9\r\n\r\nshort", "not an HTTP answer|has 5 bytes"),
+        (HEAD + b"Content-Length: 9\r\n\r\nshort", "not as long as it says|has 5 bytes"),
         (HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", "not an HTTP answer"),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "not an HTTP answer"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", "not as long as it says"),
     ],
 )
 def test_what_is_not_http_is_malformed(answer: bytes, match: str) -> None:
