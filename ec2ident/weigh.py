@@ -239,7 +239,7 @@ def _binding(level: Level, reason: Reason, because: str, facts: Iterable[Fact]) 
 
 def _open(level: Level, reason: Reason, facts: tuple[Fact, ...]) -> bool:
     refuted = any(one.name == SIGNATURE and one.value not in (None, VERIFIED) for one in facts)
-    if refuted or reason in (Reason.OTHER_VENDOR, Reason.OTHER_CLOUD):
+    if refuted or (level is Level.NONE and reason in (Reason.OTHER_VENDOR, Reason.OTHER_CLOUD)):
         return False
     # Where nobody could look at the firmware, silence of the network says nothing either.
     blind = any(one.name == "firmware" and one.unknown for one in facts)

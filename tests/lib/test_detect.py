@@ -12,11 +12,12 @@ import pytest
 
 import ec2ident
 from ec2ident import Imds, Level, Reason, detect, detection, is_ec2, prove
-from ec2ident.errors import FirmwareError, ImdsError, VerificationError
+from ec2ident.errors import Ec2IdentError, FirmwareError, ImdsError, VerificationError
 from ec2ident.host import Host
-from ec2ident.testing import Instance, Interface, MetadataService
+from ec2ident.testing import BEHAVIOURS, Instance, Interface, MetadataService
 from ec2ident.value import replace
 
+from .error_modes import ERROR_MODES, misbehave
 from .machines import EC2, LOOK_ALIKES, MACHINES, NITRO, Machine, build
 
 TYPE_CHECKING = False
@@ -212,6 +213,41 @@ def test_why_there_is_no_proof_is_the_error(tmp_path: Path, service: MetadataSer
     assert caught.value.reason is Reason.DISABLED
     with pytest.raises(FirmwareError, match="Hetzner"):
         prove(2, host=Here(build(tmp_path / "two", LOOK_ALIKES["hetzner"])), imds=client(service))
+
+
+def test_every_behaviour_has_its_due() -> None:
+    """A new way to behave is a new row."""
+    assert [*BEHAVIOURS] == [*ERROR_MODES]
+
+
+@pytest.mark.parametrize("name", ERROR_MODES)
+def test_each_error_mode_ends_in_time_with_its_answer_and_reason(
+    name: str, tmp_path: Path, service: MetadataService
+) -> None:
+    """Without firmware, and beside Amazon's, where the answer is as sure as the firmware or a lie is out; `prove` too."""
+    misbehave(service, name)
+    due = ERROR_MODES[name]
+    alone, amazon = (build(tmp_path / row, MACHINES[row]) for row in ("no firmware", "nitro t3.micro, AL2023"))
+    timeout = 5.0 if due.answer == "yes" else 0.6
+    began = time.monotonic()
+
+    found = detect(Level.PROOF, timeout, root=alone, imds=client(service, 60.0), trust=service.trust)
+    beside = detect(Level.PROOF, timeout, root=amazon, imds=client(service, 60.0), trust=service.trust)
+    try:
+        prove(timeout, bind=False, imds=client(service, 60.0), trust=service.trust, host=Here(amazon))
+        raised = None
+    except Ec2IdentError as error:
+        raised = error
+
+    assert time.monotonic() - began < 10 * timeout
+    assert (due.answer, due.reason) == (found.answer, found.reason), found.explain()
+    if due.suspect:
+        assert ("suspect", Reason.SUSPECT, VerificationError) == (beside.answer, beside.reason, type(raised))
+    elif due.error is None:
+        assert ("yes", due.reason, None) == (beside.answer, beside.reason, raised)
+    else:
+        assert ("unknown", due.reason, Level.CLAIM) == (beside.answer, beside.reason, beside.level), beside.explain()
+        assert (due.error, due.reason) == (type(raised), getattr(raised, "reason", None))
 
 
 def test_a_service_that_stays_silent_ends_with_the_deadline(tmp_path: Path, service: MetadataService) -> None:
