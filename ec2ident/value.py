@@ -30,7 +30,7 @@ class Value:
         own = tuple(name for name in cls.__dict__.get("__annotations__", {}) if not name.startswith("_"))
         cls._fields = tuple(name for name in cls._fields if name not in own) + own
         if "__init__" not in cls.__dict__:
-            cls.__init__ = _make_init(cls)  # type: ignore[method-assign]
+            cls.__init__ = _Unwritten(cls)  # type: ignore[assignment,method-assign]
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen: cannot set {name}")
@@ -64,6 +64,17 @@ def made(cls: type[T], fields: dict[str, Any]) -> T:
 def as_dict(value: Value) -> dict[str, object]:
     """The fields in their order, shallow."""
     return {name: value.__dict__[name] for name in value._fields}
+
+
+class _Unwritten:
+    """Stands for `__init__` until somebody looks at it: most programs make few of the values that they import."""
+
+    def __init__(self, cls: type[Value]) -> None:
+        self.cls = cls
+
+    def __get__(self, value: Value | None, _: type[Value]) -> Any:
+        init = self.cls.__init__ = _make_init(self.cls)  # type: ignore[method-assign]
+        return init if value is None else init.__get__(value)
 
 
 def _make_init(cls: type[Value]) -> Any:

@@ -224,7 +224,7 @@ def test_every_behaviour_has_its_due() -> None:
 def test_each_error_mode_ends_in_time_with_its_answer_and_reason(
     name: str, tmp_path: Path, service: MetadataService
 ) -> None:
-    """Without firmware, and beside Amazon's, where the answer is as sure as the firmware or a lie is out; `prove` too."""
+    """Without firmware; beside Amazon's, where the answer is as sure as the firmware or a lie is out; and `prove`."""
     misbehave(service, name)
     due = ERROR_MODES[name]
     alone, amazon = (build(tmp_path / row, MACHINES[row]) for row in ("no firmware", "nitro t3.micro, AL2023"))

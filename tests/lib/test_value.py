@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 
 import pytest
@@ -39,6 +40,22 @@ def test_a_missing_or_unknown_field_is_a_type_error() -> None:
         Point()  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unexpected keyword argument 'z'"):
         Point(1, z=3)  # type: ignore[call-arg]
+
+
+def test_a_class_shows_its_signature_before_the_first_value_is_made() -> None:
+    """The constructor is written when it is first looked at, by whoever that is."""
+
+    class Fresh(Value):
+        first: int
+        second: str = "two"
+
+    class Checked(Fresh):
+        def __init__(self, first: int) -> None:
+            super().__init__(first, "checked")
+
+    assert "(first, second='two')" == str(inspect.signature(Fresh))
+    assert "Fresh.__init__" in Fresh.__init__.__qualname__
+    assert ("checked", "two") == (Checked(1).second, Fresh(1).second)
 
 
 def test_a_value_cannot_be_changed() -> None:
