@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: (iproute2, FRR, keepalived 18, Cilium, google-guest-agent 66); numbers from 4 on mean nothing to the kernel.
 OURS = 236
 
+#: What shows on an object that carries our number: that number, or nothing, where the kernel keeps none.
+KEPT = (OURS, None)
+
 #: The names file that is ours; whatever stands in it was written by us.
 NAMES_FILE = "ec2ident.conf"
 
@@ -169,10 +172,11 @@ class Seen(Value):
 
     @property
     def identity(self) -> Identity:
-        if isinstance(self.item, Rule):
-            return (*self.item.identity, *self.extra, self.protocol)
-        tos = [word for word in self.extra if word.startswith("tos ")] if self.extra else ()
-        return (*self.item.identity, *tos) if tos else self.item.identity
+        """The item's own where it could be ours, and more where the kernel takes it for another object."""
+        item, extra = self.item, self.extra
+        if isinstance(item, Rule) and (extra or self.protocol not in KEPT):
+            return (*item.identity, *extra, self.protocol)
+        return (*item.identity, *(word for word in extra if word.startswith("tos "))) if extra else item.identity
 
     def __str__(self) -> str:
         proto = f" proto {self.protocol}" if self.protocol is not None and not isinstance(self.item, TableName) else ""
@@ -271,11 +275,7 @@ def diff(
     conflicts = _strangers([item for _, item in wanted], observed, ours)
     for identity, item in wanted:
         # What is wanted is taken out of `there`, so that what is left at the end is too much.
-        if isinstance(item, Rule):
-            # The same rule with another protocol is another rule; a kernel that keeps no protocol shows None.
-            found = there.pop((*identity, OURS), None) or there.pop((*identity, None), None)
-        else:
-            found = there.pop(identity, None)
+        found = there.pop(identity, None)
         if found is None and isinstance(item, TableName) and not observed.names:
             unnamed.append(item)
         elif found is None:
@@ -320,7 +320,7 @@ def shadows(items: Iterable[Item], observed: Observed) -> dict[Item, Seen]:
     """
     alike: dict[Identity, list[Seen]] = {}
     for seen in observed.seen:
-        if isinstance(seen.item, Rule) and seen.protocol in (OURS, None):
+        if isinstance(seen.item, Rule) and seen.protocol in KEPT:
             alike.setdefault((seen.item.table, seen.item.priority, seen.item.source), []).append(seen)
     found: dict[Item, Seen] = {}
     for item in items:

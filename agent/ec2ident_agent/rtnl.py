@@ -19,10 +19,12 @@ from .items import DEFAULT, OURS, Address, Link, Observed, Route, Rule, Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Union
+    from typing import Union
 
     Attributes = dict[int, bytes]
     Decoded = Union[Seen, Link, None]
+    #: The first of the messages that differ in an address alone, by all their other bytes.
+    Alike = dict[bytes, Seen]
 
 AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, SOL_NETLINK, SOL_SOCKET = 16, 3, 0o2000000, 270, 1
 SO_RCVBUF, SO_RCVBUFFORCE, MSG_TRUNC = 8, 33, 0x20
@@ -49,7 +51,8 @@ ADDRESS_HEADER = Struct("=BBBBI")
 LINK_HEADER = Struct("=BBHiII")
 
 MAIN, LOCAL = 254, 255
-FAMILIES = (AF_INET, AF_INET6)
+#: The families that we know, and how long an address is.
+SIZES = {AF_INET: 4, AF_INET6: 16}
 #: IFLA_EXT_MASK = RTEXT_FILTER_SKIP_STATS: a link's statistics are most of its message, and nobody here reads them.
 SKIP_STATISTICS = Struct("=HHI").pack(8, 29, 8)
 
@@ -124,22 +127,23 @@ class Channel:
         sequence = self.number()
         self.send(HEADER.pack(16 + len(header), request, REQUEST | DUMP, sequence, 0) + header)
         payloads: list[bytes] = []
-        whole = True
+        marks = 0
         while True:
             for kind, flags, answered, payload in self.messages():
                 if answered != sequence:
                     continue  # What is left of a dump that was given up.
-                whole = whole and not flags & INTERRUPTED
-                if kind in (DONE, ERROR):
+                marks |= flags
+                if kind > OVERRUN:
+                    payloads.append(payload)
+                elif kind == OVERRUN:
+                    return None
+                elif kind != NOOP:
                     failed, text = failure(kind, flags, payload)
                     if failed == EINTR:
                         return None
                     if failed not in (0, ENOENT):
                         raise UnknownError(f"netlink: dump refused: {text}")
-                    return payloads if whole else None
-                if kind == OVERRUN:
-                    return None
-                payloads.append(payload)
+                    return None if marks & INTERRUPTED else payloads
 
 
 def failure(kind: int, flags: int, payload: bytes) -> tuple[int, str]:
@@ -189,17 +193,37 @@ RULE_EXTRAS = {
 }  # fmt: skip
 #: What says nothing about which rule it is: padding, and the neutral value of suppress_ifgroup.
 RULE_KNOWN = {0, 1, 2, 6, 14, 15, 18, 21}
+SOURCE = 2
 #: Suppress nothing.
 NONE = b"\xff\xff\xff\xff"
 
 
-def rule(payload: bytes, _: dict[int, str]) -> Seen | None:
-    family, to_length, from_length, tos, table, _r1, _r2, action, flags = RULE_HEADER.unpack_from(payload)
-    if family not in FAMILIES:
+def rule(payload: bytes, _: dict[int, str], alike: Alike | None = None) -> Seen | None:
+    """A rule. Hundreds may differ in nothing but their source, whose value comes last (fib4_rule_fill, fib6_rule_fill).
+
+    `alike`, for the rules of one dump, keeps the first of them. Among the bytes that it is known by are all headers of
+    attributes, so that nothing can stand elsewhere in the others, and they are not walked.
+    """
+    family, size = payload[0], SIZES.get(payload[0])
+    if not size:
         return None  # multicast routing has rules of its own
-    found = attributes(payload, 12)
+    known = alike.get(payload[:-size]) if alike else None
+    if known is None:
+        found = attributes(payload, 12)
+        seen = _rule(payload, found)
+        if alike is not None and next(reversed(found), 0) == SOURCE and len(payload) % 4 == 0:
+            alike[payload[:-size]] = seen
+        return seen
+    item = known.item
+    assert isinstance(item, Rule)
+    source = f"{inet_ntop(family, payload[-size:])}/{payload[2]}"
+    return Seen(Rule(source, item.table, item.priority, item.destination, item.suppress), known.protocol, known.extra)
+
+
+def _rule(payload: bytes, found: Attributes) -> Seen:
+    family, to_length, from_length, tos, table, _r1, _r2, action, flags = RULE_HEADER.unpack_from(payload)
     get = found.get
-    source, destination, suppress, whole = get(2), get(1), get(14, NONE), get(15)
+    source, destination, suppress, whole = get(SOURCE), get(1), get(14, NONE), get(15)
     item = Rule(
         text(family, source, from_length) if source else "",
         int.from_bytes(whole, byteorder) if whole else table,
@@ -240,12 +264,18 @@ ROUTE_KNOWN = {0, 1, 4, 5, 6, 12, 15, 20, 23, 24, 25, 27, 28, 29}
 CLONED, ONLINK = 0x200, 4
 
 
-def route(payload: bytes, names: dict[int, str], *, everything: bool = False) -> Seen | None:
-    """A route; unless `everything`, only one that matters to us: see `matters`."""
+def matters(payload: bytes) -> bool:
+    """Is this route ours, or in a table that could be ours, or a default route of main, which tells a link's router?
+
+    Every address has its route in the table local, and main may be long: those cost a look at their header only.
+    """
+    table = payload[4]
+    return table not in (MAIN, LOCAL) or payload[5] == OURS or (table == MAIN and payload[1] == 0)
+
+
+def route(payload: bytes, names: dict[int, str]) -> Seen | None:
     family, length, _, tos, header_table, protocol, scope, kind, flags = ROUTE_HEADER.unpack_from(payload)
-    if family not in FAMILIES or flags & CLONED:
-        return None
-    if not everything and not matters(header_table, protocol, length):
+    if family not in SIZES or flags & CLONED:
         return None
     found = attributes(payload, 12)
     version = 4 if family == AF_INET else 6
@@ -274,22 +304,39 @@ def route(payload: bytes, names: dict[int, str], *, everything: bool = False) ->
     return Seen(item, protocol, tuple(extra))
 
 
-def matters(table: int, protocol: int, length: int) -> bool:
-    """Ours, or in a table that could be ours, or a default route of main, which tells where a link's router is.
-
-    Every address has its route in the table local, and main may be long: those cost a look at their header only.
-    """
-    return protocol == OURS or table not in (MAIN, LOCAL) or (table == MAIN and length == 0)
-
-
 # -- addresses and links ----------------------------------------------------------------------------------------------
 
+#: IFA_CACHEINFO: lifetimes, and when it was made and changed.
+AGE = 6
+#: The headers of IFA_ADDRESS and IFA_LOCAL with an IPv4 address each.
+ADDRESS_AND_LOCAL = ATTRIBUTE.pack(8, 1) + ATTRIBUTE.pack(8, 2)
 
-def address(payload: bytes, names: dict[int, str]) -> Seen | None:
-    family, length, _, _, index = ADDRESS_HEADER.unpack_from(payload)
-    if family not in FAMILIES:
+
+def address(payload: bytes, names: dict[int, str], alike: Alike | None = None) -> Seen | None:
+    """An address. Hundreds may differ in nothing but their value, which comes first, and their age, which comes last.
+
+    So says inet_fill_ifaddr; the value is there twice where there is no peer. `alike` is what it is for rules.
+    """
+    if payload[0] not in SIZES:
         return None
-    found = attributes(payload, 8)
+    own = payload[12:16]
+    rest = payload[:12] + payload[16:20] + payload[24:-16] if own == payload[20:24] else b""
+    known = alike.get(rest) if alike else None
+    if known is None:
+        found = attributes(payload, 8)
+        seen = _address(payload, found, names)
+        last = next(reversed(found), 0)
+        if alike is not None and rest[8:16] == ADDRESS_AND_LOCAL and last == AGE and len(found[AGE]) == 16:
+            alike[rest] = seen
+        return seen
+    item = known.item
+    assert isinstance(item, Address)
+    value = f"{inet_ntop(AF_INET, own)}/{payload[1]}"
+    return Seen(Address(item.device, value, item.label), known.protocol, known.extra)
+
+
+def _address(payload: bytes, found: Attributes, names: dict[int, str]) -> Seen:
+    family, length, _, _, index = ADDRESS_HEADER.unpack_from(payload)
     get = found.get
     # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL our own; IPv6 without a peer has the first only.
     peer = get(1)
@@ -319,22 +366,14 @@ def links(channel: Channel) -> tuple[Link, ...]:
 
 
 def observe(channel: Channel, *, everything: bool = False) -> Observed:
-    """What is there now. Raises UnknownError; could-not-read is never empty."""
+    """What is there now; with `everything` all routes. Raises UnknownError; could-not-read is never empty."""
     found = links(channel)
     names = {each.index: each.name for each in found}
 
-    def any_route(payload: bytes, names: dict[int, str]) -> Seen | None:
-        return route(payload, names, everything=everything)
-
-    dumps: tuple[tuple[int, bytes, Callable[[bytes, dict[int, str]], Seen | None]], ...] = (
-        (GET_RULE, bytes(12), rule),
-        (GET_ROUTE, bytes(12), any_route),
-        (GET_ADDRESS, bytes(8), address),
-    )
-    seen = []
-    for request, header, decode in dumps:
-        for payload in channel.dump(request, header):
-            one = decode(payload, names)
-            if one is not None:
-                seen.append(one)
-    return Observed(found, tuple(seen))
+    rules: Alike = {}
+    addresses: Alike = {}
+    seen = [rule(payload, names, rules) for payload in channel.dump(GET_RULE, bytes(12))]
+    routes = channel.dump(GET_ROUTE, bytes(12))
+    seen += [route(payload, names) for payload in routes if everything or matters(payload)]
+    seen += [address(payload, names, addresses) for payload in channel.dump(GET_ADDRESS, bytes(8))]
+    return Observed(found, tuple(filter(None, seen)))

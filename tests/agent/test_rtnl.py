@@ -18,6 +18,9 @@ from .conftest import ip
 
 EVERYTHING = (
     "rule add from 10.0.1.0/24 to 10.2.0.0/16 table 1000 priority 70 protocol 236",
+    "rule add from 10.0.2.0/24 to 10.2.0.0/16 table 1000 priority 70 protocol 236",
+    "rule add from 10.0.2.0/25 to 10.2.0.0/16 table 1000 priority 70 protocol 236",
+    "rule add from 10.0.2.0/24 to 10.3.0.0/16 table 1000 priority 70 protocol 236",
     "rule add from all fwmark 7/0xff table 70 priority 71",
     "rule add from 10.0.1.5/24 iif eth1 oif eth0 table 70 priority 72",
     "rule add not from 10.3.0.0/16 tos 0x10 table 70 priority 73",
@@ -30,6 +33,7 @@ EVERYTHING = (
     "rule add from 10.9.9.9 goto 32766 priority 80",
     "rule add from 10.9.9.9 table 70 realms 7 priority 81",
     "-6 rule add from fd00::/64 to fd01::/48 table 100000 priority 70 protocol 236",
+    "-6 rule add from fd02::/64 to fd01::/48 table 100000 priority 70 protocol 236",
     "-6 rule add from all fwmark 7 table 70 priority 71",
     "route add 10.4.0.0/16 via 10.0.1.1 dev eth1 table 70 metric 5 proto 236 src 10.0.1.10",
     "route add 10.5.0.0/16 table 70 nexthop via 10.0.1.1 dev eth1 weight 2 nexthop via 10.0.0.1 dev eth0",
@@ -50,8 +54,12 @@ EVERYTHING = (
     "-6 route add unreachable fd05::/48 table 70",
     "-6 route add default via fe80::1 dev eth1 table 70 pref high",
     "address add 192.168.10.10/32 dev eth0 label eth0:1",
+    "address add 192.168.10.11/32 dev eth0 label eth0:1",
+    "address add 192.168.10.12/32 dev eth0",
+    "address add 192.168.10.10/32 dev eth1",
     "address add 10.0.0.11/24 dev eth0 valid_lft 600 preferred_lft 300",
     "address add 10.77.0.1 peer 10.77.0.2/32 dev eth1",
+    "address add 10.77.0.2 peer 10.77.0.3/32 dev eth1",
     "-6 address add fd77::1 peer fd77::2/128 dev eth1 nodad",
     "link set eth1 alias something",
 )
@@ -260,3 +268,62 @@ def test_any_attributes_are_read_or_unknown(data: bytes) -> None:
     except UnknownError:
         return
     assert all(value in data for value in found.values())
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+#: Few values, so that many messages are alike; some of them hold what looks like the header of an address.
+ONE, OTHER = bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))
+BOTH = [ONE, OTHER]
+LIKE = [attribute(2, each) for each in BOTH]
+RULE_PARTS = [
+    *(attribute(kind, each) for kind in (1, 2) for each in BOTH), *(attribute(kind, each) for kind in (3, 20)
+    for each in LIKE), attribute(6, b"\1\0\0\0"), attribute(15, b"\1\1\0\0"), attribute(21, b"\xec"),
+]  # fmt: skip
+ADDRESS_STARTS = [
+    *(attribute(kind, each) for kind in (1, 2) for each in BOTH),
+    *(attribute(1, one) + attribute(2, other) for one in BOTH for other in BOTH),
+]
+ADDRESS_PARTS = [
+    *(attribute(kind, each) for kind in (3, 77) for each in (b"eth0\0", b"eth0:1\0", *LIKE, bytes(16))),
+    *(attribute(6, each) for each in (bytes(16), bytes(15) + b"\1", *LIKE)), attribute(11, b"\xec"), *ADDRESS_STARTS,
+]  # fmt: skip
+
+
+def messages(size: int, starts: list[bytes], parts: list[bytes]) -> st.SearchStrategy[list[bytes]]:
+    """IPv4 messages: a header of this size, how they start, and some attributes in any order."""
+    header = st.sampled_from((b"\2\x20\x20", b"\2\x18\x20", b"\2\x20\x18")).map(lambda first: first.ljust(size, b"\0"))
+    rest = st.lists(st.sampled_from(parts), max_size=4).map(b"".join)
+    one = st.tuples(header, st.sampled_from(starts), rest).map(b"".join)
+    return st.lists(one, max_size=12)
+
+
+@given(messages(12, [b""], RULE_PARTS))
+def test_rules_that_are_alike_are_what_each_is_by_itself(payloads: list[bytes]) -> None:
+    """What is read once for all of them never hides a difference, wherever it is."""
+    alike: dict[bytes, Seen] = {}
+
+    assert [rtnl.rule(each, {}) for each in payloads] == [rtnl.rule(each, {}, alike) for each in payloads]
+
+
+@given(messages(8, ADDRESS_STARTS, ADDRESS_PARTS))
+def test_addresses_that_are_alike_are_what_each_is_by_itself(payloads: list[bytes]) -> None:
+    """With a peer and without, with any attribute anywhere."""
+    alike: dict[bytes, Seen] = {}
+
+    assert [rtnl.address(each, {}) for each in payloads] == [rtnl.address(each, {}, alike) for each in payloads]
+
+
+def test_of_a_thousand_that_are_alike_one_is_kept() -> None:
+    """Otherwise the two tests before would hold for a decoder that never finds two messages alike."""
+    rules: dict[bytes, Seen] = {}
+    addresses: dict[bytes, Seen] = {}
+    table, age = attribute(15, b"\1\1\0\0"), attribute(6, bytes(16))
+    for number in range(1000):
+        value = struct.pack(">I", number)
+        rtnl.rule(b"\2\0\x20" + bytes(9) + table + attribute(2, value), {}, rules)
+        rtnl.address(b"\2\x20" + bytes(6) + attribute(1, value) + attribute(2, value) + age, {}, addresses)
+
+    assert (1, 1) == (len(rules), len(addresses))
