@@ -53,8 +53,14 @@ def servers(host: str, port: int, table: Callable[[], Table], ttl: int) -> list[
             self.wfile.write(struct.pack(">H", len(found)) + found)
 
     socketserver.ThreadingTCPServer.allow_reuse_address = True
-    udp = socketserver.ThreadingUDPServer((host, port), Udp)
-    return [udp, socketserver.ThreadingTCPServer((host, udp.socket.getsockname()[1]), Tcp)]
+    while True:
+        udp = socketserver.ThreadingUDPServer((host, port), Udp)
+        try:
+            return [udp, socketserver.ThreadingTCPServer((host, udp.socket.getsockname()[1]), Tcp)]
+        except OSError:
+            udp.server_close()
+            if port:
+                raise  # with any port, one that is free for UDP may be taken for TCP: another one, then
 
 
 @contextmanager
