@@ -6,7 +6,9 @@ import ctypes
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,19 @@ def plug(device: str, number: int) -> None:
     ip("address add", f"fd00:0:0:{number}::10/64 dev", device, "nodad")
     if number == 0:
         ip("route add default via 10.0.0.1 dev", device)
+    own = ip_address(f"fd00:0:0:{number}::10")
+    settle(f"local {own} dev {device} ", f"multicast ff00::/8 dev {device} ", f"multicast ff00::/8 dev {peer} ")
+
+
+def settle(*routes: str) -> None:
+    """Wait for the routes that IPv6 adds by itself when it comes to it: a snapshot from before would miss them."""
+    end = time.monotonic() + 30
+    while True:
+        there = ip("-6 route show table local")
+        if all(route in there for route in routes):
+            return
+        assert time.monotonic() < end, f"{routes} did not come: {there}"
+        time.sleep(0.005)
 
 
 class Agent:
