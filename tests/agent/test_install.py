@@ -371,6 +371,24 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     assert "" == "\n".join(line for line in done.stderr.splitlines() if "ec2ident" in line or str(tmp_path) in line)
 
 
+def test_systemd_counts_the_units_among_the_well_hardened(debian: Tree, tmp_path: Path) -> None:
+    """Its exposure is 0 for nothing at all and 10 for everything: at most 2.5 of ours, most of it being the network."""
+    analyze = ["systemd-analyze", "security", "--offline=yes", "--threshold=25"]
+    if not shutil.which("systemd-analyze") or "--threshold" not in _output("systemd-analyze", "--help"):
+        pytest.skip("needs systemd-analyze of systemd 250 or later")
+    units = ["ec2ident-agent.service", "ec2ident-agent-watch.service", "ec2ident-agent@.service"]
+    for name in units:
+        (tmp_path / name).write_bytes(layout.render(name, Request("/bin/true"), debian))
+
+    for name in units:
+        done = subprocess.run([*analyze, str(tmp_path / name)], capture_output=True, text=True, timeout=60)
+        assert 0 == done.returncode, done.stdout
+
+
+def _output(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout
+
+
 # ---- what is not ours
 
 
