@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import tracemalloc
@@ -448,13 +449,16 @@ def test_verifying_again_and_again_keeps_nothing() -> None:
     some(20)
     tracemalloc.start()
     try:
-        some(20)
+        some(100)
+        gc.collect()
         before = tracemalloc.get_traced_memory()[0]
-        some(300)
+        some(1000)
+        gc.collect()
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 16 * 1024 > grown
+    # Two small objects a document would be more; the interpreter's own caches are less.
+    assert 100_000 > grown, f"{grown} bytes"
 
 
 def test_the_package_names_what_servers_need() -> None:
