@@ -1,9 +1,10 @@
 """What a VPC does between interfaces: routers of the subnets, the mapping of addresses, and the source check.
 
-There is no shared wire. Each interface has a link of its own to the router, which answers ARP for everybody, knows
-which address belongs to which interface, and drops a packet that comes in by another one. That is EC2's source check,
-and here it stays on also for overlay addresses: a packet may only come from the interface to which its source is
-routed. (EC2 wants the check off there, and then lets every source out; so what answers here, answers there.)
+There is no shared wire. Each interface has a link of its own to the router, which answers ARP and neighbour discovery
+for everybody, knows which address belongs to which interface, and drops a packet that comes in by another one. That is
+EC2's source check, and here it stays on also for overlay addresses: a packet may only come from the interface to which
+its source is routed. (EC2 wants the check off there, and then lets every source out; so what answers here, answers
+there.)
 "Amazon VPC User Guide", "Route tables"; "Amazon EC2 User Guide", "source/destination checking".
 """
 
@@ -26,12 +27,15 @@ class Router(Namespace):
         self._indices = itertools.count(1000)
         #: IPv6 source -> the port that it may come in by.
         self._sources: dict[str, str] = {}
+        #: The interfaces that have a link now.
+        self._plugged: list[Eni] = []
 
     def set_up(self) -> None:
         self.sysctl(
             {
                 "ipv4/ip_forward": 1,
                 "ipv6/conf/all/forwarding": 1,
+                "ipv6/conf/all/proxy_ndp": 1,
                 # The source check of IPv4: the kernel's strict reverse path filter.
                 "ipv4/conf/all/rp_filter": 1,
                 "ipv4/conf/default/proxy_arp": 1,
@@ -78,6 +82,16 @@ class Router(Namespace):
         # IPv6 has no reverse path filter: each port has a list of sources, and a black hole for the others.
         self.ip(f"-6 rule add iif {port} priority 200 blackhole")
         self._let_source_pass(eni.address6, port)
+        for other in self._beside(eni):
+            # ARP is answered for all that is routed elsewhere; neighbour discovery for each that is named.
+            self.ip(
+                f"neigh add proxy {other.address6} dev {port}", f"neigh add proxy {eni.address6} dev {_port(other)}"
+            )
+        self._plugged.append(eni)
+
+    def _beside(self, eni: Eni) -> list[Eni]:
+        """The other interfaces of its subnet."""
+        return [other for other in self._plugged if other.subnet6 == eni.subnet6]
 
     def wait_for(self, eni: Eni) -> None:
         """Wait until an interface's link carries packets at this end."""
@@ -86,18 +100,21 @@ class Router(Namespace):
     def _make_quick(self, port: str) -> None:
         """Ask for neighbours often: a machine hears of it only a moment after it has its IPv6 address.
 
-        And answer ARP on behalf of others at once, which the kernel delays by up to 0.8 s.
+        And answer on behalf of others at once, which the kernel delays by up to 0.8 s.
         """
         often = {"retrans_time_ms": 50, "mcast_solicit": 20}
         settings = {
             f"{family}/neigh/{port}/{name}": value for family in ("ipv4", "ipv6") for name, value in often.items()
         }
-        self.sysctl({f"ipv4/neigh/{port}/proxy_delay": 0, **settings})
+        at_once = {f"{family}/neigh/{port}/proxy_delay": 0 for family in ("ipv4", "ipv6")}
+        self.sysctl({**at_once, **settings})
 
     def unplug(self, eni: Eni) -> None:
         """Take the link away, with every route that leads there."""
         port = _port(eni)
         self.ip(f"link delete {port}", f"-6 rule delete iif {port} priority 200")
+        self._plugged.remove(eni)
+        self.ip(*(f"neigh delete proxy {eni.address6} dev {_port(other)}" for other in self._beside(eni)))
         for address in [address for address, by in self._sources.items() if by == port]:
             self._forget_source(address)
 
