@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .service import MetadataService
 
 _LONGEST_LINE = 1024 * 1024
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 
 
 def obey(service: MetadataService, order: dict[str, Any]) -> Any:

@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 class Due(Value):
     """On a machine without firmware that is asked for a proof. `error` is what `prove` raises, None where it does not.
 
-    `suspect`: beside Amazon's firmware it is more than a no.
+    `suspect`: beside Amazon's firmware it is more than a no. `waits`: there is no answer before the deadline; all
+    others answer at once, so that their deadline can be generous.
     """
 
     answer: str
     reason: Reason
     error: type[Ec2IdentError] | None = None
     suspect: bool = False
+    waits: bool = False
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to give it: what does not wait for them has plenty, for a busy machine."""
+        return 1.5 if self.waits else 30.0
 
 
 PROVEN = Due("yes", Reason.SIGNATURE_VERIFIED)
@@ -30,6 +37,10 @@ PROVEN = Due("yes", Reason.SIGNATURE_VERIFIED)
 
 def _open(reason: Reason) -> Due:
     return Due("unknown", reason, ImdsError)
+
+
+def _late(reason: Reason) -> Due:
+    return Due("unknown", reason, ImdsError, waits=True)
 
 
 def _no(reason: Reason) -> Due:
@@ -40,7 +51,7 @@ ERROR_MODES = {
     # what EC2 itself does
     "tokens-optional": PROVEN,
     "v1-only": _no(Reason.V1_ONLY),
-    "hop-limit": _open(Reason.HOP_LIMIT),
+    "hop-limit": _late(Reason.HOP_LIMIT),
     "hop-limit-reset": _open(Reason.HOP_LIMIT),
     "disabled": _open(Reason.DISABLED),
     "throttled": _open(Reason.THROTTLED),
@@ -50,11 +61,11 @@ ERROR_MODES = {
     "status": _open(Reason.SERVER_ERROR),
     "unauthorized": _open(Reason.V2_REQUIRED),
     "body": _open(Reason.MALFORMED),
-    "silence": _open(Reason.HOP_LIMIT),
+    "silence": _late(Reason.HOP_LIMIT),
     "reset": _open(Reason.HOP_LIMIT),
     "hang-up": _open(Reason.MALFORMED),
-    "delay": _open(Reason.HOP_LIMIT),
-    "drip": _open(Reason.SLOW),
+    "delay": _late(Reason.HOP_LIMIT),
+    "drip": _late(Reason.SLOW),
     "cut": _open(Reason.MALFORMED),
     "giant-body": _open(Reason.TOO_LARGE),
     "giant-headers": _open(Reason.TOO_LARGE),
@@ -74,7 +85,7 @@ ERROR_MODES = {
 }
 
 #: What some of them need.
-HOW: dict[str, dict[str, Any]] = {"hide": {"path": "/instance-identity/"}, "delay": {"seconds": 60.0}}
+HOW: dict[str, dict[str, Any]] = {"hide": {"path": "/instance-identity/"}, "delay": {"seconds": 600.0}}
 
 
 def misbehave(service: MetadataService, name: str) -> None:

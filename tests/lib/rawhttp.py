@@ -30,7 +30,7 @@ class Answer(Value):
         return dict(self.headers)[name]
 
 
-def raw(endpoint: str, request: bytes, timeout: float = 5.0) -> bytes:
+def raw(endpoint: str, request: bytes, timeout: float = 30.0) -> bytes:
     """Send bytes, and read until the other side closes."""
     url = urlsplit(endpoint)
     assert url.hostname

@@ -83,7 +83,7 @@ def test_each_error_mode_has_its_exit_code(
     """The whole command, against a service that serves a genuine document where it serves one at all."""
     misbehave(genuine(service), name)
     due = ERROR_MODES[name]
-    timeout = 10.0 if due.answer == "yes" else 2.0
+    timeout = 2 * due.timeout  # the command loads its libraries within it
     began = time.monotonic()
 
     done = command(here, build(tmp_path, LOOK_ALIKES["no firmware"]), f"--timeout={timeout}", "--level=proof", "--json")
@@ -91,8 +91,8 @@ def test_each_error_mode_has_its_exit_code(
     verdict = json.loads(done.stdout)
     assert (due.answer, due.reason.value) == (verdict["answer"], verdict["reason"]), verdict["because"]
     assert (CODES[due.answer], "") == (done.returncode, done.stderr)
-    assert verdict["elapsed"] < 5 * timeout
-    assert time.monotonic() - began < 20 * timeout
+    assert verdict["elapsed"] < 2 * timeout
+    assert time.monotonic() - began < 10 * timeout
 
 
 @pytest.mark.parametrize("address", [METADATA_IPV4.address, METADATA_IPV6.address])
@@ -102,7 +102,7 @@ def test_either_address_alone_is_a_proof(
     """An instance without IPv4 has the service at fd00:ec2::254 only."""
     with MetadataService(listeners=[listener(here, address)], authority=metadata_authority) as service:
         genuine(service)
-        done = command(here, build(tmp_path, EC2["xen pv"]), "--level", "proof", "--timeout", "10")
+        done = command(here, build(tmp_path, EC2["xen pv"]), "--level", "proof", "--timeout", "30")
 
     assert (0, "") == (done.returncode, done.stderr)
     assert done.stdout.startswith("yes: AWS's signature verifies over the identity document of i-075f088c72ad3271c")
@@ -117,7 +117,7 @@ def test_a_late_service_is_waited_for_where_firmware_is_strong(
     host = Host(build(tmp_path, EC2["nitro t3.micro, AL2023"]), environ={}, platform="linux")
 
     with here.entered():
-        verdict = detect(Level.PROOF, 20.0, host=host, trust=service.trust)
+        verdict = detect(Level.PROOF, 30.0, host=host, trust=service.trust)
 
     passes = behaviour != "reset"  # a reset instead of a token is how a hop limit shows itself: that does not pass
     assert (Level.PROOF if passes else Level.CLAIM) == verdict.level, verdict.explain()
@@ -144,7 +144,7 @@ def test_a_service_that_starts_late_is_waited_for(
     try:
         trust = metadata_authority.trust("eu-west-1", "aws")
         with here.entered():
-            verdict = detect(Level.PROOF, 20.0, host=host, trust=trust)
+            verdict = detect(Level.PROOF, 30.0, host=host, trust=trust)
     finally:
         timer.join()
         late[0].stop()
@@ -163,7 +163,7 @@ def test_nothing_is_tried_twice_without_strong_firmware(
     host = Host(build(tmp_path, machines[machine]), environ={}, platform="linux")
 
     with here.entered():
-        verdict = detect(Level.PROOF, 20.0, host=host, trust=service.trust)
+        verdict = detect(Level.PROOF, 30.0, host=host, trust=service.trust)
 
     assert "unknown" == verdict.answer
     assert ["/latest/api/token"] == [one.path for one in service.requests]
@@ -180,7 +180,7 @@ def test_evidence_is_what_the_service_has_and_verifies_elsewhere(
     genuine(service)
     folder = tmp_path / "evidence"
 
-    done = command(here, build(tmp_path / "root", EC2["xen pv"]), "evidence", "--save", str(folder), "--timeout", "20")
+    done = command(here, build(tmp_path / "root", EC2["xen pv"]), "evidence", "--save", str(folder), "--timeout", "30")
 
     assert (0, "") == (done.returncode, done.stderr)
     assert sorted(map(str, folder.iterdir())) == sorted(done.stdout.splitlines())
@@ -190,7 +190,7 @@ def test_evidence_is_what_the_service_has_and_verifies_elsewhere(
     assert "i-075f088c72ad3271c" in json.loads(contents["evidence.json"])["because"]
     elsewhere = command(here, str(tmp_path / "root"), "verify", str(folder))
     assert (0, 3) == (elsewhere.returncode, elsewhere.stdout.count("signed by AWS for us-east-2"))
-    again = command(here, str(tmp_path / "root"), "evidence", "--save", str(folder), "--timeout", "20")
+    again = command(here, str(tmp_path / "root"), "evidence", "--save", str(folder), "--timeout", "30")
     assert (2, "") == (again.returncode, again.stdout)
     assert "already there; name another directory" in again.stderr
 
@@ -202,7 +202,7 @@ def test_evidence_that_does_not_verify_here_is_saved_for_who_can_tell(
     folder = tmp_path / "evidence"
     root = build(tmp_path / "root", EC2["nitro t3.micro, AL2023"])
 
-    done = command(here, root, "evidence", "--save", str(folder), "--timeout", "20")
+    done = command(here, root, "evidence", "--save", str(folder), "--timeout", "30")
 
     assert 4 == done.returncode
     assert done.stderr.startswith("ec2ident: saved, but no proof: firmware says Amazon EC2, but the signed document")
@@ -215,17 +215,14 @@ def test_evidence_that_does_not_verify_here_is_saved_for_who_can_tell(
 
 
 def test_evidence_has_one_deadline_over_everything(here: Namespace, service: MetadataService, tmp_path: Path) -> None:
-    """Each item comes too late by itself; five time-outs one after the other would be another thing."""
+    """The first item that comes too late takes the rest of the time, and what comes after it is not even asked for."""
     folder = tmp_path / "evidence"
     service.behave("drip", path="/(document|pkcs7|signature)$", seconds=1.0)
-    timeout = 2.0
-    began = time.monotonic()
 
-    done = command(
-        here, build(tmp_path / "root", EC2["xen pv"]), "evidence", "--save", str(folder), "--timeout", f"{timeout:g}"
-    )
+    done = command(here, build(tmp_path / "root", EC2["xen pv"]), "evidence", "--save", str(folder), "--timeout", "4")
 
-    assert time.monotonic() - began < 3 * timeout
+    asked = [one.path.rpartition("/")[2] for one in service.requests]
+    assert ["token", "rsa2048", "document"] == asked
     assert "evidence.json" in saved(folder)
     assert "left out: metadata service: " in done.stderr
 

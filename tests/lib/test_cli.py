@@ -173,8 +173,8 @@ def test_what_is_carried_away_verifies_elsewhere_and_holds_no_secret(
     metadata_service: MetadataService, tmp_path: Path
 ) -> None:
     """All four items, byte for byte; no token among them."""
-    imds = Imds(2.0, endpoints=metadata_service.endpoint)
-    verdict = detect(Level.PROOF, 3, root=str(tmp_path), imds=imds, trust=metadata_service.trust)
+    imds = Imds(20.0, endpoints=metadata_service.endpoint)
+    verdict = detect(Level.PROOF, 20, root=str(tmp_path), imds=imds, trust=metadata_service.trust)
 
     found, failed = fetch(imds, verdict)
 

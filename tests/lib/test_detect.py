@@ -29,6 +29,9 @@ pytest_plugins = ["ec2ident.testing.pytest_plugin"]
 TOP = Path(__file__).parents[2]
 TAG = NITRO["board_asset_tag"]
 
+#: Seconds for what does not wait for their end, however busy the machine is.
+PATIENCE = 30.0
+
 
 class Here(Host):
     """A machine with these interfaces, of this architecture."""
@@ -53,7 +56,7 @@ def service(metadata_service: MetadataService) -> MetadataService:
     return metadata_service
 
 
-def client(service: MetadataService, timeout: float = 2.0) -> Imds:
+def client(service: MetadataService, timeout: float = PATIENCE) -> Imds:
     return Imds(timeout, endpoints=service.endpoint)
 
 
@@ -100,7 +103,7 @@ def test_a_proof_takes_two_requests(tmp_path: Path, service: MetadataService) ->
     """The token, and the item that carries the document."""
     root = build(tmp_path, EC2["xen pv"])
 
-    verdict = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+    verdict = detect(Level.PROOF, PATIENCE, root=root, imds=client(service), trust=service.trust)
 
     assert verdict, verdict.explain()
     assert verdict.identity is not None
@@ -119,7 +122,7 @@ def test_another_kind_is_the_proof_where_rsa2048_is_missing(
     service.behave("hide", path=missing)
     host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "10.0.0.10")
 
-    verdict = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+    verdict = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)
 
     assert verdict, verdict.explain()
     assert verdict.identity is not None
@@ -133,9 +136,9 @@ def test_a_signature_and_its_document_are_one_proof(which: str, tmp_path: Path, 
     service.behave({"document": "altered-document", "signature": "junk-signatures"}[which])
     root = build(tmp_path, EC2["xen pv"])
 
-    changed = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+    changed = detect(Level.PROOF, PATIENCE, root=root, imds=client(service), trust=service.trust)
     service.behave("hide", path="document$")
-    alone = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+    alone = detect(Level.PROOF, PATIENCE, root=root, imds=client(service), trust=service.trust)
 
     assert ("no", Reason.WRONG_SIGNATURE) == (changed.answer, changed.reason), changed.explain()
     assert (Level.NONE, Reason.MALFORMED, None) == (alone.level, alone.reason, alone.identity), alone.explain()
@@ -146,7 +149,7 @@ def test_a_forged_signature_on_amazons_firmware_is_suspect(tmp_path: Path, servi
     service.behave("foreign-signatures")
     root = build(tmp_path, EC2["nitro t3.micro, AL2023"])
 
-    verdict = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+    verdict = detect(Level.PROOF, PATIENCE, root=root, imds=client(service), trust=service.trust)
 
     assert ("suspect", Reason.SUSPECT, None) == (verdict.answer, verdict.reason, verdict.identity)
 
@@ -165,13 +168,13 @@ def test_a_document_of_this_machine_is_bound(tmp_path: Path, service: MetadataSe
     """Board tag, product name, architecture, address and MAC agree."""
     host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "127.0.0.1", "10.0.0.10")
 
-    verdict = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+    verdict = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)
 
     assert ("yes", Level.BOUND) == (verdict.answer, verdict.level), verdict.explain()
     agreed = {one.name for one in verdict.facts if one.value == "agrees"}
     checks = ("instance-id", "instance-type", "architecture", "address", "mac")
     assert {f"binding-{check}" for check in checks} == agreed
-    assert verdict.identity == prove(3, host=host, imds=client(service), trust=service.trust)
+    assert verdict.identity == prove(PATIENCE, host=host, imds=client(service), trust=service.trust)
 
 
 @pytest.mark.parametrize(
@@ -184,11 +187,11 @@ def test_a_document_of_another_machine_is_suspect(
     service.instance = replace(service.instance, **changed)
     host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "10.0.0.10")
 
-    verdict = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+    verdict = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)
 
     assert ("suspect", Reason.WRONG_MACHINE) == (verdict.answer, verdict.reason), verdict.explain()
     with pytest.raises(VerificationError, match="another machine's") as caught:
-        prove(3, host=host, imds=client(service), trust=service.trust)
+        prove(PATIENCE, host=host, imds=client(service), trust=service.trust)
     assert caught.value.reason is Reason.WRONG_MACHINE
 
 
@@ -196,12 +199,12 @@ def test_in_a_container_the_proof_stands_unbound(tmp_path: Path, service: Metada
     """Its interfaces are its own: that is no contradiction, and no binding either."""
     host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "172.17.0.2")
 
-    verdict = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+    verdict = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)
 
     assert ("unknown", Level.PROOF, Reason.NOT_BOUND) == (verdict.answer, verdict.level, verdict.reason)
-    assert TAG == prove(3, bind=False, host=host, imds=client(service), trust=service.trust).document.instance_id
+    assert TAG == prove(PATIENCE, bind=False, host=host, imds=client(service), trust=service.trust).document.instance_id
     with pytest.raises(VerificationError, match="on no local interface"):
-        prove(3, host=host, imds=client(service), trust=service.trust)
+        prove(PATIENCE, host=host, imds=client(service), trust=service.trust)
 
 
 def test_why_there_is_no_proof_is_the_error(tmp_path: Path, service: MetadataService) -> None:
@@ -209,10 +212,10 @@ def test_why_there_is_no_proof_is_the_error(tmp_path: Path, service: MetadataSer
     service.behave("disabled")
     host = Here(build(tmp_path / "one", EC2["xen pv"]))
     with pytest.raises(ImdsError, match="switched off") as caught:
-        prove(2, host=host, imds=client(service))
+        prove(PATIENCE, host=host, imds=client(service))
     assert caught.value.reason is Reason.DISABLED
     with pytest.raises(FirmwareError, match="Hetzner"):
-        prove(2, host=Here(build(tmp_path / "two", LOOK_ALIKES["hetzner"])), imds=client(service))
+        prove(PATIENCE, host=Here(build(tmp_path / "two", LOOK_ALIKES["hetzner"])), imds=client(service))
 
 
 def test_every_behaviour_has_its_due() -> None:
@@ -228,18 +231,17 @@ def test_each_error_mode_ends_in_time_with_its_answer_and_reason(
     misbehave(service, name)
     due = ERROR_MODES[name]
     alone, amazon = (build(tmp_path / row, MACHINES[row]) for row in ("no firmware", "nitro t3.micro, AL2023"))
-    timeout = 5.0 if due.answer == "yes" else 0.6
     began = time.monotonic()
 
-    found = detect(Level.PROOF, timeout, root=alone, imds=client(service, 60.0), trust=service.trust)
-    beside = detect(Level.PROOF, timeout, root=amazon, imds=client(service, 60.0), trust=service.trust)
+    found = detect(Level.PROOF, due.timeout, root=alone, imds=client(service, 300.0), trust=service.trust)
+    beside = detect(Level.PROOF, due.timeout, root=amazon, imds=client(service, 300.0), trust=service.trust)
     try:
-        prove(timeout, bind=False, imds=client(service, 60.0), trust=service.trust, host=Here(amazon))
+        prove(due.timeout, bind=False, imds=client(service, 300.0), trust=service.trust, host=Here(amazon))
         raised = None
     except Ec2IdentError as error:
         raised = error
 
-    assert time.monotonic() - began < 10 * timeout
+    assert time.monotonic() - began < 3 * 2 * due.timeout  # of three calls, and not the client's own 300 s
     assert (due.answer, due.reason) == (found.answer, found.reason), found.explain()
     if due.suspect:
         assert ("suspect", Reason.SUSPECT, VerificationError) == (beside.answer, beside.reason, type(raised))
@@ -255,10 +257,10 @@ def test_a_service_that_stays_silent_ends_with_the_deadline(tmp_path: Path, serv
     service.behave("silence")
     began = time.monotonic()
 
-    verdict = detect(Level.PROOF, 0.3, root=build(tmp_path, EC2["xen pv"]), imds=client(service, 30.0))
+    verdict = detect(Level.PROOF, 1.0, root=build(tmp_path, EC2["xen pv"]), imds=client(service, 300.0))
 
     assert ("unknown", Level.HINT, Reason.HOP_LIMIT) == (verdict.answer, verdict.level, verdict.reason)
-    assert time.monotonic() - began < 10  # not the client's own 30 s
+    assert time.monotonic() - began < PATIENCE  # not the client's own 300 s
 
 
 def test_nobody_can_look_where_there_is_no_sysfs(tmp_path: Path) -> None:
@@ -282,7 +284,7 @@ def test_a_verdict_as_json_has_its_documented_keys(tmp_path: Path, service: Meta
     """Stable, and made of JSON's own types."""
     root = build(tmp_path, EC2["xen pv"])
 
-    verdict = detect(Level.PROOF, 3, root=root, imds=client(service), trust=service.trust)
+    verdict = detect(Level.PROOF, PATIENCE, root=root, imds=client(service), trust=service.trust)
 
     loaded = json.loads(json.dumps(verdict.to_dict()))
     keys = ["schema", "answer", "level", "wanted", "reason", "because", "facts", "identity", "elapsed"]
@@ -349,7 +351,7 @@ def test_only_what_was_bound_in_this_boot_is_remembered(
     if boot is None:
         pytest.skip("this kernel does not name its boots")
     host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "10.0.0.10")
-    bound = detect(Level.BOUND, 3, host=host, imds=client(service), trust=service.trust)
+    bound = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)
     assert bound.level is Level.BOUND
     assert boot not in detection._bound
 

@@ -23,11 +23,20 @@ if TYPE_CHECKING:
 TOKEN_PATH = "/latest/api/token"
 INSTANCE_ID = "meta-data/instance-id"
 
+#: Seconds that a client has where nothing waits for their end, and where something does: on a busy machine, loading a
+#: library or an answer over loopback may take half a second.
+PATIENCE = 20.0
+SHORT = 1.0
+
 
 @pytest.fixture
 def service() -> Iterator[MetadataService]:
     with MetadataService() as service:
         yield service
+
+
+def client(service: MetadataService, timeout: float = PATIENCE, **options: Any) -> Imds:
+    return Imds(timeout, endpoints=service.endpoint, **options)
 
 
 def asked(service: MetadataService) -> list[tuple[str, str, str]]:
@@ -50,7 +59,7 @@ def refused(reason: Reason, match: str = "^metadata service: ") -> Iterator[None
 
 def test_the_first_request_is_for_a_token_and_every_other_carries_it(service: MetadataService) -> None:
     """A GET without a token counts as use of IMDSv1 in the owner's audits: there is none, not even as a fallback."""
-    imds = Imds(endpoints=service.endpoint)
+    imds = client(service)
 
     assert service.instance.instance_id == imds.get(INSTANCE_ID)
     assert service.instance.image_id == imds.get("/latest/meta-data/ami-id")
@@ -63,7 +72,7 @@ def test_the_first_request_is_for_a_token_and_every_other_carries_it(service: Me
 
 def test_a_signed_item_takes_two_requests(service: MetadataService) -> None:
     """The PKCS7 carries the document, so a token and `rsa2048` are all that a proof needs."""
-    item = Imds(5.0, endpoints=service.endpoint).identity_item(Kind.RSA2048)
+    item = client(service).identity_item(Kind.RSA2048)
 
     assert item
     assert [
@@ -74,13 +83,13 @@ def test_a_signed_item_takes_two_requests(service: MetadataService) -> None:
 
 def test_an_absent_item_is_none(service: MetadataService) -> None:
     """404 is an answer: the service says that there is no such item."""
-    assert Imds(endpoints=service.endpoint).get("meta-data/no-such-item") is None
+    assert client(service).get("meta-data/no-such-item") is None
 
 
 def test_bytes_come_as_they_are(service: MetadataService) -> None:
     """User data need not be text; what is signed must not be touched."""
     service.instance = Instance(user_data=b"\xff\x00\r\n")
-    imds = Imds(endpoints=service.endpoint)
+    imds = client(service)
 
     assert b"\xff\x00\r\n" == imds.get_bytes("user-data")
     with pytest.raises(ImdsError, match="user-data: not UTF-8 text; get_bytes gives it as it is"):
@@ -91,21 +100,21 @@ def test_bytes_come_as_they_are(service: MetadataService) -> None:
 def test_a_path_that_cannot_be_one_is_refused_before_anything_is_sent(service: MetadataService, path: str) -> None:
     """Whoever puts foreign text into a path gets an error, not another request."""
     with pytest.raises(ValueError, match="is empty or has characters that no metadata path has"):
-        Imds(endpoints=service.endpoint).get(path)
+        client(service).get(path)
     assert [] == asked(service)
 
 
 def test_the_kill_switch_sends_nothing(service: MetadataService) -> None:
     """AWS_EC2_METADATA_DISABLED is what every SDK of AWS honours."""
     with refused(Reason.NETWORK_DISABLED, "AWS_EC2_METADATA_DISABLED is true"):
-        Imds(endpoints=service.endpoint, environ={"AWS_EC2_METADATA_DISABLED": "True"}).get(INSTANCE_ID)
+        client(service, environ={"AWS_EC2_METADATA_DISABLED": "True"}).get(INSTANCE_ID)
     assert [] == asked(service)
 
 
 @pytest.mark.parametrize("value", ["", "false", "0", "no"])
 def test_the_kill_switch_is_the_word_true(service: MetadataService, value: str) -> None:
     """As in the SDKs, every other value leaves the service enabled."""
-    assert Imds(endpoints=service.endpoint, environ={"AWS_EC2_METADATA_DISABLED": value}).get(INSTANCE_ID)
+    assert client(service, environ={"AWS_EC2_METADATA_DISABLED": value}).get(INSTANCE_ID)
 
 
 def test_an_endpoint_of_the_environment_is_taken_only_when_the_caller_says_so(service: MetadataService) -> None:
@@ -113,7 +122,7 @@ def test_an_endpoint_of_the_environment_is_taken_only_when_the_caller_says_so(se
     environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{service.endpoint}/"}
 
     assert "http://169.254.169.254" == str(Imds(environ=environ).endpoints[0])
-    assert service.instance.instance_id == Imds.from_environment(environ).get(INSTANCE_ID)
+    assert service.instance.instance_id == Imds.from_environment(environ, timeout=PATIENCE).get(INSTANCE_ID)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +156,7 @@ def test_both_families_are_tried_and_the_one_that_accepts_is_kept(host: str) -> 
     """Instances without IPv4 exist; on most, IPv6 is switched off. Neither may cost the other anything."""
     with MetadataService(host=host) as service:
         port = service.port
-        imds = Imds(endpoints=(f"http://127.0.0.1:{port}", f"http://[::1]:{port}"))
+        imds = Imds(PATIENCE, endpoints=(f"http://127.0.0.1:{port}", f"http://[::1]:{port}"))
 
         assert service.instance.instance_id == imds.get(INSTANCE_ID)
         assert host == imds.endpoint.address if imds.endpoint else None
@@ -158,7 +167,7 @@ def test_both_families_are_tried_and_the_one_that_accepts_is_kept(host: str) -> 
 
 def test_a_token_that_is_refused_is_renewed_once(service: MetadataService) -> None:
     """Tokens end before their time when the service restarts; the caller does not notice."""
-    imds = Imds(endpoints=service.endpoint)
+    imds = client(service)
     imds.get(INSTANCE_ID)
     service.forget_tokens()
     service.forget_requests()
@@ -176,7 +185,7 @@ def test_a_service_that_refuses_its_own_tokens_is_not_asked_for_ever(service: Me
     service.behave("unauthorized", method="GET")
 
     with refused(Reason.V2_REQUIRED, "answers 401"):
-        Imds(endpoints=service.endpoint).get(INSTANCE_ID)
+        client(service).get(INSTANCE_ID)
     assert ["PUT", "GET", "PUT", "GET"] == [method for method, _, _ in asked(service)]
 
 
@@ -184,7 +193,7 @@ def test_a_service_that_refuses_its_own_tokens_is_not_asked_for_ever(service: Me
 def test_a_token_is_renewed_a_minute_before_its_end(service: MetadataService, age: float, requests: list[str]) -> None:
     """The life of a token is what the answer's header says; ours is of the longest, six hours."""
     now = [1000.0]
-    imds = Imds(endpoints=service.endpoint, clock=lambda: now[0])
+    imds = client(service, clock=lambda: now[0])
     imds.get(INSTANCE_ID)
     service.forget_requests()
     now[0] += age
@@ -196,7 +205,7 @@ def test_a_token_is_renewed_a_minute_before_its_end(service: MetadataService, ag
 def test_the_token_is_nowhere_to_be_seen(service: MetadataService, caplog: pytest.LogCaptureFixture) -> None:
     """Not in a repr, not in a log of any library at any level, not in an error nor in what caused it."""
     caplog.set_level(logging.DEBUG)
-    imds = Imds(endpoints=service.endpoint)
+    imds = client(service)
     imds.get(INSTANCE_ID)
     secret = imds._token.secret if imds._token else ""
     service.behave("not-http", method="GET")
@@ -218,7 +227,7 @@ def test_the_token_is_nowhere_to_be_seen(service: MetadataService, caplog: pytes
 
 def test_the_facts_say_who_gave_a_token(service: MetadataService) -> None:
     """Anybody can send `Server: EC2ws`: it is a fact, and never an authority."""
-    imds = Imds(endpoints=service.endpoint)
+    imds = client(service)
     before = imds.facts
     imds.get(INSTANCE_ID)
     source = service.endpoint + TOKEN_PATH
@@ -230,7 +239,7 @@ def test_the_facts_say_who_gave_a_token(service: MetadataService) -> None:
 def test_a_failure_is_an_unknown_fact(service: MetadataService) -> None:
     """Nobody could look: that is neither a value nor its absence."""
     service.behave("disabled")
-    imds = Imds(endpoints=service.endpoint)
+    imds = client(service)
     with refused(Reason.DISABLED):
         imds.get(INSTANCE_ID)
 
@@ -242,7 +251,7 @@ def test_a_hostile_server_header_is_made_harmless(service: MetadataService) -> N
     with responses.RequestsMock() as mock:
         mock.put(service.endpoint + TOKEN_PATH, body="t" * 56, headers={"Server": "\x1b[2J" + "x" * 500})
         mock.get(f"{service.endpoint}/latest/{INSTANCE_ID}", status=404, headers={"Server": "\x1b[2J" + "x" * 500})
-        imds = Imds(endpoints=service.endpoint)
+        imds = client(service)
         imds.get(INSTANCE_ID)
 
     assert imds.server is not None
@@ -275,18 +284,19 @@ CAUSES = {
     "azure": Reason.OTHER_CLOUD,
     "alibaba": Reason.NOT_EC2WS,
 }
+#: Those that end with the deadline and not before.
+WAITING = ("hop-limit", "drip")
 
 
 @pytest.mark.parametrize("behaviour", CAUSES)
 def test_each_cause_has_its_reason_and_ends_within_the_deadline(service: MetadataService, behaviour: str) -> None:
     """Whatever answers, or does not, the call ends, and the text says what to do."""
     service.behave(behaviour)
-    timeout = 0.4
     began = time.monotonic()
     with refused(CAUSES[behaviour]):
-        Imds(timeout, endpoints=service.endpoint).get(INSTANCE_ID)
+        client(service, SHORT if behaviour in WAITING else PATIENCE).get(INSTANCE_ID)
 
-    assert time.monotonic() - began < 5 * timeout
+    assert time.monotonic() - began < PATIENCE
 
 
 #: The same at the item, after a token was given: silence is not the hop limit any more, and 404 is an answer.
@@ -300,7 +310,7 @@ CAUSES_AFTER_THE_TOKEN = {
 @pytest.mark.parametrize("behaviour", CAUSES_AFTER_THE_TOKEN)
 def test_each_cause_is_told_after_the_token_too(service: MetadataService, behaviour: str) -> None:
     """Only the answer to the token request has the low hop limit."""
-    imds = Imds(0.4, endpoints=service.endpoint)
+    imds = client(service, SHORT if behaviour in WAITING else PATIENCE)
     imds.get(INSTANCE_ID)
     same = {"hop-limit": "silence", "hop-limit-reset": "reset"}
     service.behave(same.get(behaviour, behaviour))
@@ -312,14 +322,14 @@ def test_the_hop_limit_says_which_command_raises_it(service: MetadataService) ->
     """The most frequent trouble in containers, and the one that is guessed wrong most often."""
     service.behave("hop-limit")
     with refused(Reason.HOP_LIMIT, "aws ec2 modify-instance-metadata-options .* --http-put-response-hop-limit 2"):
-        Imds(0.3, endpoints=service.endpoint).get(INSTANCE_ID)
+        client(service, SHORT).get(INSTANCE_ID)
 
 
 def test_a_wait_too_short_to_tell_is_slow_and_not_the_hop_limit(service: MetadataService) -> None:
     """When loading libraries ate the deadline, the service has not been given a chance."""
     service.behave("hop-limit")
     with refused(Reason.SLOW):
-        Imds(0.05, endpoints=service.endpoint).get(INSTANCE_ID)
+        client(service, 0.05, clock=lambda: 100.0).get(INSTANCE_ID)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +368,7 @@ def test_the_answer_to_a_token_request_is_told_by_status_and_server(
     with responses.RequestsMock() as mock:
         mock.put(service.endpoint + TOKEN_PATH, status=status, headers=headers)
         with refused(reason, f"answers {status}" if reason != Reason.OTHER_CLOUD else "OpenStack"):
-            Imds(endpoints=service.endpoint).get(INSTANCE_ID)
+            client(service).get(INSTANCE_ID)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +388,7 @@ def test_what_cannot_be_a_token_is_not_sent_back(service: MetadataService, token
     with responses.RequestsMock() as mock:
         mock.put(service.endpoint + TOKEN_PATH, body=token, content_type="text/plain")
         with refused(reason):
-            Imds(endpoints=service.endpoint).get(INSTANCE_ID)
+            client(service).get(INSTANCE_ID)
 
 
 # Trying again
@@ -397,7 +407,7 @@ class Sleep:
 
 
 def patient(service: MetadataService, sleep: Sleep, **options: Any) -> Imds:
-    return Imds(endpoints=service.endpoint, clock=lambda: sleep.now, sleep=sleep, jitter=lambda: 1.0, **options)
+    return client(service, clock=lambda: sleep.now, sleep=sleep, jitter=lambda: 1.0, **options)
 
 
 @pytest.mark.parametrize("behaviour", ["throttled", "status", "hang-up"])
@@ -414,7 +424,7 @@ def test_without_evidence_nothing_is_tried_again(service: MetadataService) -> No
     """On a machine that is not EC2 every retry is time lost."""
     service.behave("throttled", times=1)
     with refused(Reason.THROTTLED):
-        Imds(endpoints=service.endpoint).get(INSTANCE_ID)
+        client(service).get(INSTANCE_ID)
     assert 1 == len(service.requests)
 
 
@@ -431,16 +441,16 @@ def test_retries_end_with_the_deadline(service: MetadataService) -> None:
     """A pause that would end after the deadline is not begun, and the text says how often was tried."""
     sleep = Sleep()
     service.behave("throttled")
-    with refused(Reason.THROTTLED, "after 4 tries"):
-        patient(service, sleep, timeout=1.0, retries=50).get(INSTANCE_ID)
-    assert [0.1, 0.2, 0.4] == sleep.pauses
+    with refused(Reason.THROTTLED, "after 11 tries"):
+        patient(service, sleep, timeout=8.0, retries=50).get(INSTANCE_ID)
+    assert [0.1, 0.2, 0.4, 0.8, *[1.0] * 6] == sleep.pauses
 
 
 def test_pauses_are_jittered_by_up_to_a_half(service: MetadataService) -> None:
     """A thousand instances that boot together do not knock together."""
     sleep = Sleep()
     service.behave("throttled")
-    imds = Imds(9.0, endpoints=service.endpoint, retries=6, clock=lambda: sleep.now, sleep=sleep, jitter=lambda: 0.0)
+    imds = client(service, 9.0, retries=6, clock=lambda: sleep.now, sleep=sleep, jitter=lambda: 0.0)
     with refused(Reason.THROTTLED):
         imds.get(INSTANCE_ID)
     assert [0.05, 0.1, 0.2, 0.4, 0.5, 0.5] == sleep.pauses
@@ -456,7 +466,9 @@ def test_a_service_that_comes_late_is_found() -> None:
         service.start()
 
     try:
-        assert Imds(endpoints=endpoint, retries=1, sleep=sleep).get(INSTANCE_ID) == service.instance.instance_id
+        assert (
+            Imds(PATIENCE, endpoints=endpoint, retries=1, sleep=sleep).get(INSTANCE_ID) == service.instance.instance_id
+        )
     finally:
         service.stop()
 
@@ -466,35 +478,34 @@ def test_a_service_that_comes_late_is_found() -> None:
 
 def test_one_deadline_is_for_token_and_item_together(service: MetadataService) -> None:
     """Two answers, each slower than half of the deadline, are too slow; peers give each request its own time."""
-    service.behave("delay", seconds=0.4)
-    began = time.monotonic()
+    service.behave("delay", seconds=1.0)
     with refused(Reason.SLOW):
-        Imds(0.6, endpoints=service.endpoint).get(INSTANCE_ID)
+        client(service, 1.8).get(INSTANCE_ID)
 
-    assert time.monotonic() - began < 3 * 0.6
+    assert [("PUT", TOKEN_PATH, "none"), ("GET", "/latest/meta-data/instance-id", "valid")] == asked(service)
 
 
 def test_the_callers_deadline_shortens_the_timeout_and_never_lengthens_it(service: MetadataService) -> None:
     """`detect` has one deadline for everything it asks."""
     service.behave("silence", method="GET")
-    for timeout, deadline in ((60.0, 0.3), (0.3, 60.0)):
+    for timeout, deadline in ((60.0, SHORT), (SHORT, 60.0)):
         began = time.monotonic()
         with refused(Reason.SLOW):
-            Imds(timeout, endpoints=service.endpoint).get(INSTANCE_ID, deadline=began + deadline)
-        assert time.monotonic() - began < 20 * 0.3
+            client(service, timeout).get(INSTANCE_ID, deadline=began + deadline)
+        assert time.monotonic() - began < PATIENCE
 
 
 def test_a_deadline_that_has_passed_sends_no_request(service: MetadataService) -> None:
     """No time is no time."""
     with refused(Reason.SLOW):
-        Imds(endpoints=service.endpoint).get(INSTANCE_ID, deadline=time.monotonic() - 1)
+        client(service).get(INSTANCE_ID, deadline=time.monotonic() - 1)
     assert [] == asked(service)
 
 
 def test_elapsed_counts_what_the_calls_took(service: MetadataService) -> None:
     """Seconds, over all calls."""
     service.behave("delay", seconds=0.2, method="GET")
-    imds = Imds(5.0, endpoints=service.endpoint)
+    imds = client(service)
     imds.get(INSTANCE_ID)
     once = imds.elapsed
     imds.get(INSTANCE_ID)

@@ -221,7 +221,7 @@ def test_a_machine_that_is_not_ec2_says_no_at_once(here: Namespace, ground: str)
         took = time.monotonic() - began
 
     assert reason == caught.value.reason
-    assert took < (10 * CONNECT_WITHIN if reason == Reason.TIMEOUT else CONNECT_WITHIN)
+    assert took < 20 * CONNECT_WITHIN
 
 
 @pytest.mark.root
@@ -240,7 +240,7 @@ def test_retries_go_on_until_the_deadline_and_not_beyond(here: Namespace) -> Non
     timeout = 1.5
     with here.entered():
         began = time.monotonic()
-        with pytest.raises(ImdsError, match=r"after [3-6] tries") as caught:
+        with pytest.raises(ImdsError, match=r"after [2-9] tries") as caught:
             Imds(timeout, retries=1000).get("meta-data/instance-id")
         took = time.monotonic() - began
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 TOKEN = b"AQAEA" + b"x" * 49 + b"=="
 HEAD = b"HTTP/1.1 200 OK\r\nServer: EC2ws\r\nConnection: close\r\n"
-TIMEOUT = 0.4
+#: Seconds that a client has where a server does not end, and where it does, however busy the machine is.
+TIMEOUT = 1.0
+PATIENCE = 20.0
 
 
 def plain(body: bytes) -> bytes:
@@ -69,7 +71,7 @@ class Server:
                 self._converse(connection)
 
     def _converse(self, connection: socket.socket) -> None:
-        connection.settimeout(5)
+        connection.settimeout(PATIENCE)
         try:
             request = connection.recv(65536)
             if not request:
@@ -102,16 +104,16 @@ def endless(piece: bytes) -> Iterator[bytes]:
         yield piece
 
 
-def ask(server: Server, timeout: float = TIMEOUT) -> str | None:
+def ask(server: Server, timeout: float = PATIENCE) -> str | None:
     return Imds(timeout, endpoints=server.endpoint).get("meta-data/x")
 
 
-def fails(script: Script, reason: Reason, match: str = "^metadata service: ") -> float:
+def fails(script: Script, reason: Reason, match: str = "^metadata service: ", timeout: float = PATIENCE) -> float:
     """Asking a server with this script raises ImdsError for this reason; gives the seconds that it took."""
     with Server(script) as server:
         began = time.monotonic()
         with pytest.raises(ImdsError, match=match) as caught:
-            ask(server)
+            ask(server, timeout)
         took = time.monotonic() - began
     assert reason == caught.value.reason
     return took
@@ -133,21 +135,22 @@ def fails(script: Script, reason: Reason, match: str = "^metadata service: ") ->
 @pytest.mark.parametrize("at", ["token", "item"])
 def test_a_server_that_drips_meets_the_deadline(script: Script, at: str) -> None:
     """Each byte comes well within the time-out of one recv(); only a deadline over all of them ends it."""
-    took = fails(script if at == "token" else at_the_item(script), Reason.SLOW, "only a part of an answer in time")
+    chosen = script if at == "token" else at_the_item(script)
+    took = fails(chosen, Reason.SLOW, "only a part of an answer in time", TIMEOUT)
 
-    assert TIMEOUT / 2 < took < 5 * TIMEOUT
+    assert TIMEOUT / 2 < took < 10 * TIMEOUT
 
 
 def test_a_drip_that_ends_in_time_is_an_answer() -> None:
     """Slow is not wrong."""
     script = at_the_item(lambda _: [HEAD, 0.05, b"Content-Length: 3\r\n\r\n", 0.05, b"a", 0.05, b"bc"])
     with Server(script) as server:
-        assert "abc" == ask(server, timeout=5.0)
+        assert "abc" == ask(server)
 
 
 def test_silence_after_the_token_is_a_timeout() -> None:
     """Plain answers have no low hop limit, so it is not that."""
-    assert fails(at_the_item(lambda _: [3.0]), Reason.SLOW, "no answer in time") < 5 * TIMEOUT
+    fails(at_the_item(lambda _: [60.0]), Reason.SLOW, "no answer in time", TIMEOUT)
 
 
 # Size
@@ -174,13 +177,10 @@ def test_silence_after_the_token_is_a_timeout() -> None:
 @pytest.mark.parametrize("at", ["token", "item"])
 def test_a_flood_is_cut_off(script: Script, at: str) -> None:
     """Whatever part of HTTP is without an end, reading it has one; nothing of that size is held in memory."""
-    with Server(script if at == "token" else at_the_item(script)) as server:
-        began = time.monotonic()
-        with pytest.raises(ImdsError) as caught:
-            ask(server, timeout=10.0)
+    with Server(script if at == "token" else at_the_item(script)) as server, pytest.raises(ImdsError) as caught:
+        ask(server)
 
-    assert caught.value.reason in (Reason.TOO_LARGE, Reason.MALFORMED)
-    assert time.monotonic() - began < 5.0
+    assert caught.value.reason in (Reason.TOO_LARGE, Reason.MALFORMED)  # and not the deadline
 
 
 @pytest.mark.parametrize(
@@ -202,10 +202,10 @@ def test_the_limit_is_exact(size: int, fits: bool) -> None:
     """The largest item of the service has half of it."""
     with Server(at_the_item(lambda _: [plain(b"x" * size)])) as server:
         if fits:
-            assert "x" * size == ask(server, timeout=5.0)
+            assert "x" * size == ask(server)
         else:
             with pytest.raises(ImdsError, match=f"more than {LARGEST_BODY} bytes"):
-                ask(server, timeout=5.0)
+                ask(server)
 
 
 def test_nothing_is_unpacked() -> None:
@@ -213,7 +213,7 @@ def test_nothing_is_unpacked() -> None:
     bomb = gzip.compress(b"x" * 10_000_000)
     answer = HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
     with Server(at_the_item(lambda _: [answer])) as server:
-        assert bomb == Imds(5.0, endpoints=server.endpoint).get_bytes("meta-data/x")
+        assert bomb == Imds(PATIENCE, endpoints=server.endpoint).get_bytes("meta-data/x")
 
 
 # Lies
@@ -240,7 +240,7 @@ def test_a_chunked_answer_is_an_answer() -> None:
     """The real service does not send it; a proxy before it may."""
     chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
     with Server(at_the_item(lambda _: [chunked])) as server:
-        assert "abc" == ask(server, timeout=5.0)
+        assert "abc" == ask(server)
 
 
 #: Pieces of which nearly every answer is made, and every way to break one.
@@ -286,7 +286,7 @@ def test_whatever_comes_is_an_answer_or_a_failure_with_a_reason(data: bytes) -> 
 def test_the_requests_are_small_and_say_only_what_they_must() -> None:
     """The service refuses a PUT with X-Forwarded-For, and a body of any length would be wrong."""
     with Server(at_the_item(lambda _: [plain(b"ok")])) as server:
-        ask(server, timeout=5.0)
+        ask(server)
         host = server.endpoint.removeprefix("http://").encode()
 
     put, get = (request.decode().split("\r\n") for request in server.requests)
@@ -307,7 +307,7 @@ def test_the_requests_are_small_and_say_only_what_they_must() -> None:
 def test_a_proof_is_two_connections() -> None:
     """The connection that won the race carries the first request; none is made to be thrown away."""
     with Server(at_the_item(lambda _: [plain(b"ok")])) as server:
-        Imds(5.0, endpoints=server.endpoint).identity_item("rsa2048")
+        Imds(PATIENCE, endpoints=server.endpoint).identity_item("rsa2048")
         time.sleep(0.05)
 
     assert 2 == len(server.requests)
@@ -322,7 +322,7 @@ def test_no_proxy_is_used_whatever_the_environment_says(name: str, monkeypatch: 
         for other in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(other, raising=False)
 
-        assert "ok" == ask(server, timeout=5.0)
+        assert "ok" == ask(server)
     assert 0 == proxy.connections
 
 
@@ -333,7 +333,7 @@ def test_no_credentials_of_the_user_are_sent(monkeypatch: pytest.MonkeyPatch, tm
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     with Server(at_the_item(lambda _: [plain(b"ok")])) as server:
-        ask(server, timeout=5.0)
+        ask(server)
 
     assert not [request for request in server.requests if b"uthorization" in request]
 
@@ -352,7 +352,7 @@ def test_no_cookie_is_kept() -> None:
     """Nothing that one answer sets comes with the next request."""
     answer = HEAD + b"Set-Cookie: a=b\r\nContent-Length: %d\r\n\r\n" % len(TOKEN) + TOKEN
     with Server(lambda request: [answer if request.startswith(b"PUT") else plain(b"ok")]) as server:
-        ask(server, timeout=5.0)
+        ask(server)
 
     assert b"ookie" not in b"".join(server.requests)
 

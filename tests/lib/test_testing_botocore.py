@@ -14,8 +14,9 @@ pytest_plugins = ["ec2ident.testing.pytest_plugin"]
 
 @pytest.fixture
 def imds(metadata_service: MetadataService, monkeypatch: pytest.MonkeyPatch) -> MetadataService:
-    """The service, and no proxy before it: botocore would ask one."""
+    """The service, no proxy before it, which botocore would ask, and time for a busy machine."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("AWS_METADATA_SERVICE_TIMEOUT", "20")
     return metadata_service
 
 
@@ -55,7 +56,7 @@ def test_botocore_gives_up_where_the_hop_limit_swallows_the_token(imds: Metadata
     """As in a container on EC2: it waits for the token, goes on without one, and is refused."""
     imds.behave("hop-limit")
 
-    fetcher = utils.InstanceMetadataFetcher(timeout=0.2, config={"ec2_metadata_service_endpoint": imds.endpoint})
+    fetcher = utils.InstanceMetadataFetcher(timeout=1.0, config={"ec2_metadata_service_endpoint": imds.endpoint})
 
     assert {} == fetcher.retrieve_iam_role_credentials()
     assert [("PUT", None), ("GET", 401)] == [(seen.method, seen.status) for seen in imds.requests]
@@ -65,7 +66,7 @@ def test_botocore_retries_what_is_throttled(imds: MetadataService) -> None:
     """A service that fails once is asked again."""
     imds.behave("throttled", path="/iam/security-credentials/ec2ident-testing$", times=1)
 
-    fetcher = utils.InstanceMetadataFetcher(num_attempts=2, config={"ec2_metadata_service_endpoint": imds.endpoint})
+    fetcher = utils.InstanceMetadataFetcher(20.0, 2, config={"ec2_metadata_service_endpoint": imds.endpoint})
 
     assert "ASIATESTINGTESTINGTE" == fetcher.retrieve_iam_role_credentials()["access_key"]
     assert [200, 200, 503, 200] == [seen.status for seen in imds.requests]

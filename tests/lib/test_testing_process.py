@@ -47,7 +47,7 @@ def process(*arguments: str) -> Iterator[tuple[dict[str, str], subprocess.Popen[
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=30)
+    return subprocess.run([*COMMAND, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
 
 
 def test_a_process_announces_itself_and_ends_when_told(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_process_announces_itself_and_ends_when_told(tmp_path: Path) -> None:
         assert 0o600 == stat.S_IMODE(control.stat().st_mode)
         assert b"us-west-2" == get(said["endpoint"], "/latest/meta-data/placement/region").body
         service.send_signal(signal.SIGTERM)
-        _, errors = service.communicate(timeout=10)
+        _, errors = service.communicate(timeout=60)
 
     assert 0 == service.returncode
     assert not control.exists()
@@ -84,7 +84,7 @@ def test_a_process_ends_also_in_the_middle_of_its_work(tmp_path: Path) -> None:
         with process("--control", str(control), "--quiet") as (_, service):
             Remote(control).requests()
             service.terminate()
-            assert 0 == service.wait(timeout=10)
+            assert 0 == service.wait(timeout=60)
         assert not control.exists()
 
 
