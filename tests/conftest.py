@@ -6,6 +6,11 @@ import os
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow example is a busy machine's, and no failure.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
