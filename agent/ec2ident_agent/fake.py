@@ -32,6 +32,7 @@ class FakeKernel:
     def __init__(self, *links: str, tags: bool = True, root: bool = True) -> None:
         names = ("lo", *links)
         self.links = [Link(index, name, f"06:00:00:00:00:{index:02x}") for index, name in enumerate(names, 1)]
+        self._indices = len(names)
         self.tags, self.root = tags, root
         self.done: list[Step] = []
         self.seen: list[Seen] = []
@@ -76,7 +77,7 @@ class FakeKernel:
 
     def plug(self, name: str) -> None:
         """An attach; the index is a new one, also for a name that was here before."""
-        index = max(link.index for link in self.links) + 1
+        self._indices = index = self._indices + 1
         self.links.append(Link(index, name, f"06:00:00:00:00:{index:02x}"))
 
     def _keep(self, stays: object) -> None:
@@ -90,7 +91,7 @@ class FakeKernel:
         if refused:
             return refused
         tag = OURS if self.tags or isinstance(step.item, Route) else None
-        found = next((seen for seen in self.seen if seen.identity == Seen(step.item, tag).identity), None)
+        found = self._rule(step, tag) if isinstance(step.item, Rule) else self._same(step.item, tag)
         if step.verb == "add":
             if found:
                 return EEXIST, _EXISTS[type(step.item), family(_prefix(step.item))]
@@ -100,6 +101,29 @@ class FakeKernel:
                 return _MISSING[type(step.item), family(_prefix(step.item))]
             self.seen.remove(found)
         self.done.append(step)
+        return None
+
+    def _same(self, item: Item, tag: int | None) -> Seen | None:
+        return next((seen for seen in self.seen if seen.identity == Seen(item, tag).identity), None)
+
+    def _rule(self, step: Step, tag: int | None) -> Seen | None:
+        """The first rule that the kernel takes for this one: what a rule does not select by, matches any.
+
+        For a removal that is true of every selector (fib_nl_delrule), for an addition of source and destination alone
+        (rule_exists, fib4_rule_compare).
+        """
+        item = step.item
+        assert isinstance(item, Rule)
+        for seen in self.seen:
+            there, exact = seen.item, step.verb == "add"
+            if not isinstance(there, Rule) or seen.protocol != tag or _version(there, seen) != _version(item):
+                continue
+            if (there.priority, there.table) != (item.priority, item.table) or (exact and seen.extra):
+                continue
+            pairs = ((item.source, there.source), (item.destination, there.destination))
+            suppress = there.suppress == item.suppress or (item.suppress == -1 and not exact)
+            if suppress and all(wanted in ("", other) for wanted, other in pairs):
+                return seen
         return None
 
     def _matches(self, item: Item, found: Seen) -> bool:
@@ -138,6 +162,10 @@ class FakeKernel:
             if not (isinstance(seen.item, Route) and (seen.item.gateway or seen.item.table != item.table))
         )
         return gateway.is_link_local or any(gateway in ip_network(prefix, strict=False) for prefix in on_link)
+
+
+def _version(rule: Rule, seen: Seen | None = None) -> int:
+    return 6 if seen and "inet6" in seen.extra else family(rule.source or rule.destination)
 
 
 def _prefix(item: Item) -> str:

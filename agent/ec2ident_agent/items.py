@@ -121,9 +121,11 @@ class Route(Value):
     def __str__(self) -> str:
         where = "default" if self.destination in DEFAULT.values() else self.destination
         via = f" via {self.gateway}" if self.gateway else ""
-        scope = " scope link" if family(self.destination) == 4 and not self.gateway else ""
+        # Somebody else's, such as a black hole, may have no device.
+        device = f" dev {word(self.device)}" if self.device else ""
+        scope = " scope link" if family(self.destination) == 4 and not self.gateway and device else ""
         metric = f" metric {self.metric}" if self.metric else ""
-        return f"{where}{via} dev {word(self.device)} table {self.table}{scope}{metric}"
+        return f"{where}{via}{device} table {self.table}{scope}{metric}"
 
 
 class Rule(Value):
@@ -215,12 +217,15 @@ class Conflict(Value):
 
     item: Item
     seen: Seen
+    #: How many more there are in the same table.
+    more: int = 0
 
     def __str__(self) -> str:
-        if isinstance(self.item, Route):
-            theirs = f"table {self.item.table} holds a route of somebody else: {self.seen}"
-            return f"{theirs}; remove it, or choose another table"
-        return f"{self.item}: somebody else's is there: {self.seen}"
+        if not isinstance(self.item, Route):
+            return f"{self.item}: somebody else's is there: {self.seen}"
+        table, them = f"table {self.item.table} holds", "them" if self.more else "it"
+        theirs = f"{self.more + 1} routes of somebody else, such as" if self.more else "a route of somebody else:"
+        return f"{table} {theirs} {self.seen}; remove {them}, or choose another table"
 
 
 class Difference(Value):
@@ -267,7 +272,7 @@ def diff(
     """The steps from what is there to what is wanted: additions in order of rank, then removals in reverse.
 
     Only what is `ours` is ever removed, and of that only what `retire` lets go. What must go to make room for its own
-    successor (another gateway, another label) goes directly before it.
+    successor (another gateway, another label, a rule's other destination) goes directly before it.
     """
     there = {seen.identity: seen for seen in observed.seen}
     wanted = sorted({item.identity: item for item in desired}.items(), key=lambda pair: pair[1].rank)
@@ -286,13 +291,38 @@ def diff(
         elif ours(found):
             missing.append(item)
             steps += [Step("del", found.item), Step("add", item)]
-        elif not any(conflict.seen == found for conflict in conflicts):
+        elif not isinstance(item, Route):
+            # A route of somebody else's in our place is in our table, and told already.
             conflicts.append(Conflict(item, found))
     extra = [seen for seen in there.values() if ours(seen) and retire(seen)]
-    extra.sort(key=lambda seen: -seen.item.rank)
-    leftover = [seen.item for seen in extra]
-    steps += [Step("del", item) for item in leftover]
-    return Difference(tuple(steps), tuple(present), tuple(missing), tuple(leftover), tuple(conflicts), tuple(unnamed))
+    # Backwards within a rank too: undoing then brings them back in the order in which they were.
+    leftover = tuple(seen.item for seen in sorted(extra, key=lambda seen: seen.item.rank)[::-1])
+    steps = _making_room(steps, leftover)
+    return Difference(tuple(steps), tuple(present), tuple(missing), leftover, tuple(conflicts), tuple(unnamed))
+
+
+def _making_room(steps: Sequence[Step], leftover: Sequence[Item]) -> list[Step]:
+    """The steps, and the removals after them, but for rules that differ in their destination from one to be added.
+
+    The kernel takes a new rule without a destination for one that is there with any (fib4_rule_compare): so the old
+    one goes first, whichever of the two has none, since undoing adds them in the other order.
+    """
+    going = dict.fromkeys(leftover)
+    places: dict[Identity, list[Item]] = {}
+    for item in leftover:
+        if isinstance(item, Rule):
+            places.setdefault(_place(item), []).append(item)
+    found: list[Step] = []
+    for step in steps:
+        for old in places.pop(_place(step.item), ()) if places and isinstance(step.item, Rule) else ():
+            found.append(Step("del", old))
+            del going[old]
+        found.append(step)
+    return [*found, *(Step("del", item) for item in going)]
+
+
+def _place(rule: Rule) -> Identity:
+    return (rule.priority, rule.source, rule.table, rule.suppress)
 
 
 def _strangers(wanted: Sequence[Item], observed: Observed, ours: Callable[[Seen], bool]) -> list[Conflict]:
@@ -302,14 +332,15 @@ def _strangers(wanted: Sequence[Item], observed: Observed, ours: Callable[[Seen]
     """
     tables = {item.table: item for item in wanted if isinstance(item, Route)}
     names = {item.name: item for item in wanted if isinstance(item, TableName)}
+    routes: dict[int, list[Seen]] = {}
     found = []
     for seen in observed.seen:
         other = seen.item
         if isinstance(other, Route) and other.table in tables and not ours(seen):
-            found.append(Conflict(tables[other.table], seen))
+            routes.setdefault(other.table, []).append(seen)
         elif isinstance(other, TableName) and other.name in names and other.number != names[other.name].number:
             found += [] if ours(seen) else [Conflict(names[other.name], seen)]
-    return found
+    return [*(Conflict(tables[table], theirs[0], len(theirs) - 1) for table, theirs in routes.items()), *found]
 
 
 def shadows(items: Iterable[Item], observed: Observed) -> dict[Item, Seen]:

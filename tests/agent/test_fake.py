@@ -65,6 +65,23 @@ def test_they_answer_alike(real: NetlinkKernel, fake: FakeKernel) -> None:
 
 
 @pytest.mark.root
+def test_they_take_rules_for_each_other_alike(real: NetlinkKernel, fake: FakeKernel) -> None:
+    """The kernel compares what a rule selects by, and what it does not select by is the same as anything."""
+    every = [
+        Rule(source, table, 100, destination, suppress)
+        for source, destination in (("10.0.1.0/24", "10.0.0.0/16"), ("fd00:0:0:1::/64", "fd00::/56"))
+        for table, suppress in ((100, -1), (254, 0))
+        for destination in ("", destination)
+    ]
+    steps = [Step(verb, rule) for verb in ("add", "del") for rule in every]
+
+    for first in steps:
+        for step in (first, *steps, first, *reversed(steps)):
+            assert [str(each) for each in real.do([step])] == [str(each) for each in fake.do([step])], str(step)
+            assert ours(real) == ours(fake), str(step)
+
+
+@pytest.mark.root
 def test_they_lose_alike(real: NetlinkKernel, fake: FakeKernel) -> None:
     """A flush, a link that goes down, a link that goes away: what is left of ours, and what is refused then."""
     steps = [Step("add", item) for item in (OVERLAY, SUBNET, OUT, RULE)]

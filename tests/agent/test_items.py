@@ -110,6 +110,22 @@ def test_what_changed_makes_room_for_its_successor() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"),
+    [(["10.0.0.0/16"], [""]), ([""], ["10.0.0.0/16", "10.9.0.0/16"]), (["10.8.0.0/16"], ["10.9.0.0/16"])],
+)
+def test_a_rule_goes_before_one_that_differs_in_its_destination(old: list[str], new: list[str]) -> None:
+    """The kernel takes a rule without a destination for one that is there with any: File exists."""
+    mine, wanted = ([Rule("10.0.1.10/32", 100, 100, to) for to in each] for each in (old, new))
+    elsewhere = [Rule("10.0.1.10/32", 100, 200), Rule("10.0.1.10/32", 101, 100), Rule("10.0.1.11/32", 100, 100)]
+    there = observed(*(Seen(rule, OURS) for rule in (*mine, *elsewhere)))
+
+    assert list(map(str, [
+        *(Step("del", rule) for rule in mine), *(Step("add", rule) for rule in wanted),
+        *(Step("del", rule) for rule in reversed(elsewhere)),
+    ])) == steps([*wanted], there)  # fmt: skip
+
+
+@pytest.mark.parametrize(
     "theirs",
     [
         Seen(RULE, 3),
@@ -154,7 +170,21 @@ def test_somebody_elses_in_our_place_is_a_conflict(theirs: Seen) -> None:
 
     assert [theirs] == [conflict.seen for conflict in found.conflicts]
     assert str(theirs) in str(found.conflicts[0])
+    assert "''" not in str(theirs)
     assert [] == [step for step in found.steps if step.verb == "del"]
+
+
+def test_a_table_full_of_somebody_elses_routes_is_one_conflict() -> None:
+    """How many, and one of them: not a line for each."""
+    there = observed(*(Seen(Route(f"10.{number}.0.0/16", "eth0", 100), 3) for number in range(7)))
+
+    found = diff([SUBNET, OUT, RULE], there, owner_test(there, ()))
+
+    (conflict,) = found.conflicts
+    assert str(conflict) == (
+        "table 100 holds 7 routes of somebody else, such as 10.0.0.0/16 dev eth0 table 100 scope link proto 3;"
+        " remove them, or choose another table"
+    )
 
 
 def test_a_name_that_somebody_gave_is_as_good_as_ours() -> None:
