@@ -174,6 +174,12 @@ def attributes(payload: bytes, offset: int) -> Attributes:
     return found
 
 
+def ends_in(kind: int, found: Attributes, attributes: bytes) -> bool:
+    """Is it the last attribute? Of one that is there twice the place is the first one's, so then nothing is known."""
+    once = sum((len(value) + 7) & ~3 for value in found.values()) == (len(attributes) + 3) & ~3
+    return once and next(reversed(found), None) == kind
+
+
 def number(value: bytes) -> int:
     return int.from_bytes(value, byteorder)
 
@@ -211,7 +217,7 @@ def rule(payload: bytes, _: dict[int, str], alike: Alike | None = None) -> Seen 
     if known is None:
         found = attributes(payload, 12)
         seen = _rule(payload, found)
-        if alike is not None and next(reversed(found), 0) == SOURCE and len(payload) % 4 == 0:
+        if alike is not None and ends_in(SOURCE, found, payload[12:]) and len(payload) % 4 == 0:
             alike[payload[:-size]] = seen
         return seen
     item = known.item
@@ -325,8 +331,8 @@ def address(payload: bytes, names: dict[int, str], alike: Alike | None = None) -
     if known is None:
         found = attributes(payload, 8)
         seen = _address(payload, found, names)
-        last = next(reversed(found), 0)
-        if alike is not None and rest[8:16] == ADDRESS_AND_LOCAL and last == AGE and len(found[AGE]) == 16:
+        shaped = rest[8:16] == ADDRESS_AND_LOCAL and ends_in(AGE, found, payload[8:])
+        if alike is not None and shaped and len(found[AGE]) == 16:
             alike[rest] = seen
         return seen
     item = known.item
