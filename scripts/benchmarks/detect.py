@@ -53,12 +53,12 @@ OTHER = {"sys_vendor": "Hetzner", "product_name": "vServer", "bios_vendor": "Het
 
 
 def ours(
-    root: str, level: str = "CLAIM", endpoint: str = "", timeout: float = 1.0, loaded: str = ""
+    root: str, level: str = "CLAIM", endpoint: str = "", timeout: float = 1.0, imported: bool = False
 ) -> Callable[[], str]:
     import ec2ident
 
-    if loaded:
-        __import__(loaded)
+    if imported:
+        from ec2ident import detect  # noqa: F401
 
     def ask() -> str:
         imds = ec2ident.Imds(timeout, endpoints=endpoint) if endpoint else None
@@ -254,11 +254,11 @@ class Bench:
     def yes(self) -> None:
         print("\n'yes': call ms, requests")
         local = measure(GROUNDS["no route"], "ec2ident", root=self.nitro, again=True)
-        # The first call loads our modules, and enum, which nearly every program has loaded already.
-        usual = measure(GROUNDS["no route"], "ec2ident", root=self.nitro, loaded="enum")
-        held = local.again * 1000 <= LOCAL_WITHIN_MS and local.answer.startswith("CLAIM") and not local.heavy
+        # Our modules are loaded by the first call, or before it by `from ec2ident import detect`.
+        usual = measure(GROUNDS["no route"], "ec2ident", root=self.nitro, imported=True)
+        held = usual.call * 1000 <= LOCAL_WITHIN_MS and local.answer.startswith("CLAIM") and not local.heavy
         what = f"CLAIM from sysfs, {LOCAL_WITHIN_MS} ms, nothing imported beyond the standard library"
-        first = f"first {local.call * 1000:.2f} ({usual.call * 1000:.2f} where enum is loaded)"
+        first = f"first {local.call * 1000:.2f} ({usual.call * 1000:.2f} after `from ec2ident import detect`)"
         times = f"{first}, again {local.again * 1000:.3f}"
         print(f"  {'ec2ident, CLAIM from sysfs':<34} {times}, 0 requests ({local.answer}){self.must(held, what)}")
         with fresh() as namespace:
@@ -277,10 +277,12 @@ class Bench:
                     print(f"  {name:<34} {result.call * 1000:.1f}, {requests} requests ({result.answer}){what}")
 
     def other_vendor(self) -> None:
-        print("\nanother vendor's firmware, packets dropped: packets sent, call ms")
+        print(
+            "\nanother vendor's firmware, packets dropped: packets sent, call ms (ours after `from ec2ident import detect`)"
+        )
         ground = GROUNDS["packets dropped"]
-        mine = measure(ground, "ec2ident", root=self.other, again=True)
-        held = mine.sent == 0 and mine.again * 1000 <= LOCAL_WITHIN_MS
+        mine = measure(ground, "ec2ident", root=self.other, imported=True, again=True)
+        held = mine.sent == 0 and mine.call * 1000 <= LOCAL_WITHIN_MS
         what = self.must(held, f"no packet, {LOCAL_WITHIN_MS} ms")
         times = f"first {mine.call * 1000:.2f}, again {mine.again * 1000:.3f}"
         print(f"  {'ec2ident':<16} {mine.sent:>4} packets, {times} ({mine.answer}){what}")
