@@ -16,7 +16,7 @@ import pytest
 from ec2ident.detection import detect
 from ec2ident.errors import FirmwareError
 from ec2ident.firmware import LARGEST_TABLE
-from ec2ident.host import DMI, LARGEST_OUTPUT, Host, read_firmware_table, read_registry, run
+from ec2ident.host import DMI, LARGEST_OUTPUT, TOOL_SECONDS, Host, read_firmware_table, read_registry, run
 from ec2ident.model import Level, Reason
 
 from .machines import EC2, WINDOWS, build
@@ -190,6 +190,31 @@ def test_programs_on_windows_are_named_by_their_whole_path() -> None:
     detect(network=False, host=Host(platform="win32", environ={"SystemRoot": r"D:\Win"}, run=run, registry=absent))
 
     assert [r"D:\Win\System32\WindowsPowerShell\v1.0\powershell.exe", r"D:\Win\System32\wbem\WMIC.exe"] == seen
+
+
+@pytest.mark.parametrize(("platform", "programs"), [("win32", 2), ("freebsd14", 1), ("linux", 1)])
+def test_each_program_has_its_time_limit_within_what_is_left(platform: str, programs: int, tmp_path: Path) -> None:
+    """One that hangs takes its own share and no more; when the time is over, the next is not even started."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/mem").touch()
+    now = [1000.0]
+
+    def limits(timeout: float) -> list[float]:
+        given: list[float] = []
+
+        def run(argv: Sequence[str], seconds: float) -> bytes:
+            given.append(seconds)
+            now[0] += seconds
+            raise FirmwareError(f"{argv[0]}: no answer within {seconds:.3g} s")
+
+        host = Host(str(tmp_path), platform=platform, environ={}, privileged=True, run=run, registry=absent)
+        verdict = detect(network=False, host=host, timeout=timeout, clock=lambda: now[0])
+        assert "unknown" == verdict.answer
+        return given
+
+    assert [TOOL_SECONDS] * programs == limits(60.0)
+    assert [2.0] == limits(2.0)
+    assert [TOOL_SECONDS, 1.5][:programs] == limits(TOOL_SECONDS + 1.5)
 
 
 @pytest.mark.parametrize("platform", ["darwin", "openbsd7", "aix"])
