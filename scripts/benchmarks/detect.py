@@ -277,9 +277,7 @@ class Bench:
                     print(f"  {name:<34} {result.call * 1000:.1f}, {requests} requests ({result.answer}){what}")
 
     def other_vendor(self) -> None:
-        print(
-            "\nanother vendor's firmware, packets dropped: packets sent, call ms (ours after `from ec2ident import detect`)"
-        )
+        print("\nanother vendor's firmware, packets dropped: packets sent, call ms (ours imported before)")
         ground = GROUNDS["packets dropped"]
         mine = measure(ground, "ec2ident", root=self.other, imported=True, again=True)
         held = mine.sent == 0 and mine.call * 1000 <= LOCAL_WITHIN_MS
