@@ -14,8 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from typing import Any
 
     from .model import Identity
+    from .partitions import Partition
 
 #: Seconds that the question may take where nobody says otherwise.
 TIMEOUT = 1.0
@@ -124,33 +126,59 @@ def evidence(options: argparse.Namespace) -> int:
 
 
 def region(options: argparse.Namespace) -> int:
-    """The partition of a region, and where its services listen."""
+    """The partition of a region, and where its services listen; of a partition, or of all of them, every region."""
     from .partitions import Partition
 
+    partitions = [one for one in Partition.all() if options.name in (None, one.name)]
     try:
-        partition = Partition.of(options.name)
-        services = options.service or ["ec2", "route53", "sts", "s3"]
-        endpoints = {service: partition.endpoint(service, options.name) for service in services}
+        if partitions:
+            services = options.service or ["ec2"]
+            found = [_endpoints(partition, name, services) for partition in partitions for name in partition.regions]
+        else:
+            services = options.service or ["ec2", "route53", "sts", "s3"]
+            found = [_endpoints(Partition.of(options.name), options.name, services)]
     except UnknownNameError as error:
         return _trouble(str(error), USAGE)
     if options.json:
-        _print_json(
-            {
-                "region": options.name,
-                "partition": partition.name,
-                "dns_suffix": partition.dns_suffix,
-                "known": options.name in partition.regions,
-                "endpoints": endpoints,
-            }
-        )
-        return YES
-    rows = {"region": options.name, "partition": partition.name, "DNS suffix": partition.dns_suffix, **endpoints}
+        _print_json(found if partitions else found[0])
+    elif partitions:
+        _print_regions(found)
+    else:
+        _print_region(found[0])
+    return YES
+
+
+def _endpoints(partition: Partition, name: str, services: Sequence[str]) -> dict[str, Any]:
+    return {
+        "region": name,
+        "partition": partition.name,
+        "dns_suffix": partition.dns_suffix,
+        "known": name in partition.regions,
+        "endpoints": {service: partition.endpoint(service, name) for service in services},
+    }
+
+
+def _print_region(found: dict[str, Any]) -> None:
+    names = {"region": "region", "partition": "partition", "DNS suffix": "dns_suffix"}
+    rows = {**{name: found[key] for name, key in names.items()}, **found["endpoints"]}
     width = max(map(len, rows))
     for name, value in rows.items():
         print(f"{name:{width}}  {value}")
-    if options.name not in partition.regions:
-        _trouble(f"{options.name}: not known to this version; it has the form of a region of {partition.name}", YES)
-    return YES
+    if not found["known"]:
+        _trouble(
+            f"{found['region']}: not known to this version; it has the form of a region of {found['partition']}", YES
+        )
+
+
+def _print_regions(found: Sequence[dict[str, Any]]) -> None:
+    """Partition by partition: China and the other clouds that share nothing with the commercial one stand apart."""
+    width = max(len(one["region"]) for one in found)
+    above = None
+    for one in found:
+        if one["partition"] != above:
+            above = one["partition"]
+            print(f"{above}, DNS suffix {one['dns_suffix']}")
+        print(f"  {one['region']:{width}}  {'  '.join(one['endpoints'].values())}")
 
 
 def _print_identity(identity: Identity) -> None:
@@ -243,9 +271,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--save", metavar="DIR", required=True, help="the directory to write to")
     _add_time(one, 3.0)
 
-    one = verbs.add_parser("region", help="a region's partition and endpoints", epilog=_EPILOG)
+    one = verbs.add_parser("region", help="regions, their partitions and endpoints", epilog=_EPILOG)
     one.set_defaults(run=region)
-    one.add_argument("name", metavar="NAME", help="such as cn-north-1")
+    one.add_argument(
+        "name", metavar="NAME", nargs="?", help="a region (cn-north-1) or a partition (aws-cn); without: all of them"
+    )
     one.add_argument("service", nargs="*", metavar="SERVICE", help="such as ec2; several are fine")
     one.add_argument("--json", action="store_true", help="for a program")
     return parser

@@ -14,6 +14,7 @@ import pytest
 from ec2ident import Imds, Level, detect, verify
 from ec2ident.cli import main
 from ec2ident.model import Kind
+from ec2ident.partitions import Partition
 from ec2ident.saved import LARGEST, fetch, load, save
 
 TYPE_CHECKING = False
@@ -96,6 +97,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (["verify", "/nonexistent"], USAGE, "No such file"),
         (["region", "moon-1"], USAGE, "moon-1"),
         (["region", "us-east-1", "no-such-service"], USAGE, "no-such-service"),
+        (["region", "aws-cn", "no-such-service"], USAGE, "no-such-service"),
         (["verify", str(TOP / "tests")], USAGE, "no file in it is named"),
     ],
 )
@@ -150,6 +152,30 @@ def test_region_says_where_its_services_are(capsys: pytest.CaptureFixture[str]) 
         "known": True,
         "endpoints": {"ec2": "https://ec2.cn-north-1.amazonaws.com.cn"},
     } == json.loads(capsys.readouterr().out)
+
+
+def test_region_lists_every_region_with_china_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a name all partitions, with a partition's name its regions: that list is published on many pages."""
+    assert YES == main(["region", "--json"])
+    everything = json.loads(capsys.readouterr().out)
+    assert YES == main(["region", "aws-cn", "ec2", "s3"])
+    china = capsys.readouterr().out
+    assert YES == main(["region"])
+    shown = capsys.readouterr().out
+
+    assert [(one.name, region) for one in Partition.all() for region in one.regions] == [
+        (one["partition"], one["region"]) for one in everything
+    ]
+    assert (
+        "aws-cn, DNS suffix amazonaws.com.cn\n"
+        "  cn-north-1      https://ec2.cn-north-1.amazonaws.com.cn  https://s3.cn-north-1.amazonaws.com.cn\n"
+        "  cn-northwest-1  https://ec2.cn-northwest-1.amazonaws.com.cn  https://s3.cn-northwest-1.amazonaws.com.cn\n"
+    ) == china
+    lines = shown.splitlines()
+    assert [one.name for one in Partition.all()] == [line.split(",")[0] for line in lines if line[0] != " "]
+    assert [tuple(one["endpoints"].values()) for one in everything] == [
+        (line.split()[1],) for line in lines if line[0] == " "
+    ]
 
 
 def test_what_is_saved_overwrites_nothing(tmp_path: Path) -> None:
