@@ -3,79 +3,127 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.lab.enclosure import wait_until
 
 SCRIPT = Path(__file__).parents[2] / "agent/ec2ident_agent/data/keepalived/notify"
 
-#: Writes down when it begins and ends, and takes its time.
+#: Writes down when it begins and ends, which is when it is let.
 PROGRAM = """#!/bin/sh
 echo "begin $*" >>"$LOG"
-sleep 0.2
+while [ ! -e "$GO" ]; do sleep 0.02; done
 echo "end $*" >>"$LOG"
 """
 
+TAKE = ["begin takeover db", "end takeover db"]
+RELEASE = ["begin overlay del 192.0.2.1", "end overlay del 192.0.2.1"]
+
+
+class Calls:
+    """keepalived, as far as the script can see."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        program = directory / "program"
+        program.write_text(PROGRAM)
+        program.chmod(0o755)
+        (directory / "log").touch()
+        self.environment = {
+            "PATH": "/usr/bin:/bin",
+            "LOG": str(directory / "log"),
+            "GO": str(directory / "go"),
+            "EC2IDENT_RUN": str(directory / "run"),
+            "EC2IDENT_FAILOVER": str(program),
+            "EC2IDENT_AGENT": str(program),
+        }
+
+    def call(self, state: str, *before: str) -> subprocess.Popen[bytes]:
+        words = [*before, "sh", str(SCRIPT), "db", "192.0.2.1", "INSTANCE", "db", state, "99"]
+        return subprocess.Popen(words, env=self.environment, stdin=subprocess.PIPE if before else subprocess.DEVNULL)
+
+    def numbered(self, call: subprocess.Popen[bytes]) -> None:
+        """Wait until this call is the last one that counts."""
+        turn = self.directory / "run/db.turn"
+        wait_until(lambda: turn.exists() and turn.read_text().strip().isdigit(), "a number")
+        wait_until(lambda: int(turn.read_text().strip() or 0) % 4194304 == call.pid, f"the number of {call.pid}")
+
+    def wait(self, count: int) -> None:
+        """Until so many lines are in the log."""
+        wait_until(lambda: len(self.log) >= count, f"{count} lines in the log")
+
+    def go(self) -> None:
+        """Let every program end."""
+        (self.directory / "go").touch()
+
+    @property
+    def log(self) -> list[str]:
+        return (self.directory / "log").read_text().splitlines()
+
 
 @pytest.fixture
-def notify(tmp_path: Path) -> Callable[[str], subprocess.Popen[bytes]]:
-    program = tmp_path / "program"
-    program.write_text(PROGRAM)
-    program.chmod(0o755)
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "LOG": str(tmp_path / "log"),
-        "EC2IDENT_RUN": str(tmp_path / "run"),
-        "EC2IDENT_FAILOVER": str(program),
-        "EC2IDENT_AGENT": str(program),
-    }
-
-    def call(state: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(["sh", SCRIPT, "db", "192.0.2.1", "INSTANCE", "db", state, "99"], env=environment)
-
-    return call
-
-
-def lines(tmp_path: Path) -> list[str]:
-    return (tmp_path / "log").read_text().splitlines()
+def calls(tmp_path: Path) -> Calls:
+    return Calls(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("state", "words"),
-    [
-        ("MASTER", "takeover db"),
-        ("MASTER_RX_LOWER_PRI", "takeover db"),
-        ("BACKUP", "overlay del 192.0.2.1"),
-        ("FAULT", "overlay del 192.0.2.1"),
-        ("STOP", "overlay del 192.0.2.1"),
-    ],
+    ("state", "lines"),
+    [("MASTER", TAKE), ("MASTER_RX_LOWER_PRI", TAKE), ("BACKUP", RELEASE), ("FAULT", RELEASE), ("STOP", RELEASE)],
 )
-def test_each_state_has_its_verb(
-    notify: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path, state: str, words: str
-) -> None:
+def test_each_state_has_its_verb(calls: Calls, state: str, lines: list[str]) -> None:
     """A master takes, everybody else lets go."""
-    assert 0 == notify(state).wait(10)
-    assert [f"begin {words}", f"end {words}"] == lines(tmp_path)
+    calls.go()
+    assert 0 == calls.call(state).wait(20)
+    assert lines == calls.log
 
 
-def test_the_last_call_wins_and_those_between_do_nothing(
-    notify: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path
-) -> None:
-    """keepalived waits for no script: what runs ends first, and what was overtaken meanwhile is passed over."""
-    running = [notify("MASTER")]
-    deadline = time.monotonic() + 10
-    while not (tmp_path / "log").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    for state in ("BACKUP", "MASTER", "BACKUP"):
-        running.append(notify(state))
-        time.sleep(0.03)
-    assert [0, 0, 0, 0] == [each.wait(10) for each in running]
-    found = lines(tmp_path)
-    assert ["begin takeover db", "end takeover db"] == found[:2]
-    assert ["begin overlay del 192.0.2.1", "end overlay del 192.0.2.1"] == found[-2:]
-    assert 4 == len(found)
+def test_who_takes_waits_for_the_takeover_before_and_those_between_do_nothing(calls: Calls) -> None:
+    """keepalived waits for no script, and the routes that were taken first may have been taken back meanwhile."""
+    running = [calls.call("MASTER")]
+    calls.wait(1)
+    for _ in range(3):
+        running.append(calls.call("MASTER_RX_LOWER_PRI"))
+        calls.numbered(running[-1])
+    calls.go()
+    assert [0, 0, 0, 0] == [each.wait(20) for each in running]
+    assert TAKE * 2 == calls.log
+
+
+@pytest.mark.parametrize("state", ["BACKUP", "FAULT", "STOP"])
+def test_who_lets_go_ends_the_takeover_that_is_under_way(calls: Calls, state: str) -> None:
+    """With an API that hangs it would hold the address until its deadline, beside the new master."""
+    first = calls.call("MASTER")
+    calls.wait(1)
+    second = calls.call(state)
+    assert -15 == first.wait(20)
+    calls.go()
+    assert 0 == second.wait(20)
+    assert [TAKE[0], *RELEASE] == calls.log
+
+
+def test_who_lets_go_is_not_ended(calls: Calls) -> None:
+    """Not by another one either, and not by the number of a takeover that ended long ago."""
+    calls.go()
+    assert 0 == calls.call("MASTER").wait(20)
+    (calls.directory / "go").unlink()
+    first = calls.call("BACKUP")
+    calls.wait(3)
+    second = calls.call("STOP")
+    calls.numbered(second)
+    third = calls.call("MASTER")
+    calls.numbered(third)
+    calls.go()
+    assert [0, 0, 0] == [each.wait(20) for each in (first, second, third)]
+    assert [*TAKE, *RELEASE, *TAKE] == calls.log
+
+
+def test_what_was_started_first_and_gets_going_last_does_nothing(calls: Calls) -> None:
+    """The order is the one in which keepalived started them, not the one in which the kernel let them run."""
+    calls.go()
+    # One process all along, which becomes the script when it is told to.
+    slow = calls.call("MASTER", "sh", "-c", 'read -r _; exec "$@"', "sh")
+    assert 0 == calls.call("BACKUP").wait(20)
+    slow.communicate(b"\n", timeout=20)
+    assert (0, RELEASE) == (slow.returncode, calls.log)
