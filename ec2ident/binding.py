@@ -55,7 +55,7 @@ def bind(
     found.append(_address(document, addresses))
     if mac is not None and addresses is not None:
         here = mac.strip().lower() in {one.lower().replace("-", ":") for one in macs}
-        found.append(Fact(f"{BINDING}mac", AGREES if here else None, f"{mac.strip()!r} is {_here(here)}"))
+        found.append(Fact(f"{BINDING}mac", AGREES if here else None, f"MAC {mac.strip()!r} is {_here(here)}"))
     return tuple(found)
 
 

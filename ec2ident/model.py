@@ -225,11 +225,17 @@ class Verdict(Value):
             f"level {self.level.name.lower()} ({self.wanted.name.lower()} was asked for), reason {self.reason}",
         ]
         for fact in self.facts:
-            value = repr(fact.value) if fact.value is not None else f"unknown: {fact.unknown}" if fact.unknown else "-"
-            lines.append(f"  {fact.name:{width}}  {value}" + (f"  [{fact.source}]" if fact.source else ""))
+            lines.append(f"  {fact.name:{width}}  {self._shown(fact)}" + (f"  [{fact.source}]" if fact.source else ""))
         if self.identity is not None:
             lines += [f"  note: {warning}" for warning in self.identity.warnings]
         return "\n".join(lines)
+
+    def _shown(self, fact: Fact) -> str:
+        """What was seen. Why nobody could look is said once: what the first line says already is not said again."""
+        if fact.value is not None or not fact.unknown:
+            return "-" if fact.value is None else repr(fact.value)
+        reason, _, words = fact.unknown.partition(": ")
+        return f"unknown: {reason if words and words in self.because else fact.unknown}"
 
     def to_dict(self) -> dict[str, object]:
         """The verdict as JSON has it. Keys are only ever added; `schema` changes if one ever means something else."""

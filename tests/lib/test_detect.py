@@ -263,6 +263,21 @@ def test_a_service_that_stays_silent_ends_with_the_deadline(tmp_path: Path, serv
     assert time.monotonic() - began < PATIENCE  # not the client's own 300 s
 
 
+def test_an_explanation_says_everything_once(tmp_path: Path, service: MetadataService) -> None:
+    """The first line says what the service did and what to do about it; its fact repeats the reason alone."""
+    service.behave("disabled")
+    verdict = detect(root=build(tmp_path, EC2["xen pv"]), imds=client(service))
+
+    first, second, *facts = verdict.explain().splitlines()
+
+    assert first.startswith("unknown: only hypervisor_uuid is 'ec2")
+    assert first.endswith("--http-endpoint enabled`")
+    assert "level hint (claim was asked for), reason disabled" == second
+    assert [f"  metadata-service   unknown: disabled  [{service.endpoint}]"] == [f for f in facts if "metadata-s" in f]
+    blind = detect(network=False, root=str(tmp_path / "no"))
+    assert "  firmware           unknown: no sysfs is mounted  [" in blind.explain()
+
+
 def test_nobody_can_look_where_there_is_no_sysfs(tmp_path: Path) -> None:
     """An empty root is not a machine without firmware."""
     verdict = detect(Level.CLAIM, network=False, root=str(tmp_path))
