@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import date
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -47,11 +48,15 @@ def ip(*words: str) -> str:
 
 
 def snapshot() -> str:
-    """All rules, routes and addresses, as text: what has to be byte-equal before and after."""
+    """All rules, routes and addresses, as text: what has to be byte-equal before and after.
+
+    But for the kernel's own multicast routes, which stand in the order in which links happened to come up.
+    """
     addresses = (line for line in ip("-d address").splitlines() if line.lstrip().startswith("inet"))
     families = ("-4", "-6")
-    routes = [ip("-d", family, "route show table all") for family in families]
-    return "\n".join([*(ip("-d", family, "rule") for family in families), *routes, *addresses])
+    routes = [line for family in families for line in ip("-d", family, "route show table all").splitlines()]
+    kept = (line for line in routes if not line.startswith("multicast ff00::/8 "))
+    return "\n".join([*(ip("-d", family, "rule") for family in families), *kept, *addresses])
 
 
 @pytest.fixture
@@ -131,9 +136,35 @@ class Agent:
         argv = [sys.executable, "-m", "ec2ident_agent", *self.argv(*words)]
         top = Path(__file__).parents[2]
         environment = {**os.environ, "PYTHONPATH": f"{top}:{top / 'agent'}"}
-        return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload, no-any-return]
+        options = {"capture_output": True, **options}
+        return subprocess.run(argv, env=environment, text=True, timeout=60, **options)  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.fixture(autouse=True)
+def no_metadata_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wants one makes it: nothing here asks the service of the machine that the tests run on."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
 @pytest.fixture
 def agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Agent:
     return Agent(tmp_path, capsys)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Who mended what, where tests with real managers ran; and at the end of the file that --matrix names."""
+    from .matrix import CELL, VERSION, table
+
+    reports = [report for each in ("passed", "failed") for report in terminalreporter.stats.get(each, [])]
+    told = [pair for report in reports if report.when == "call" for pair in report.user_properties]
+    cells = {tuple(value[:4]): value[4] for name, value in told if name == CELL}
+    if not cells:
+        return
+    versions = sorted({value for name, value in told if name == VERSION})
+    lines = [*table(cells), "", f"{date.today()}, with {'; '.join(versions)}."]
+    terminalreporter.section("who mended what, and for how long it lacked: eth0 · eth1")
+    terminalreporter.write("\n".join(lines) + "\n")
+    if config.getoption("--matrix"):
+        file = Path(config.getoption("--matrix"))
+        before = file.read_text(encoding="utf-8").partition(lines[0])[0] if file.exists() else ""
+        file.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")
