@@ -179,9 +179,43 @@ def test_one_denied_table_fails_the_start_and_the_stop_lets_go(aws: Fake, act: C
     )
     code, said = act("overlay", "start")
     assert ocf.GENERIC == code
-    assert [line for line in said if "allow ec2:ReplaceRoute on" in line]
+    stem = f"arn:aws:ec2:us-east-1:{aws.lab.account}:route-table"
+    assert f"ocf-exit-reason:allow ec2:ReplaceRoute on {stem}/{aws.lab.tables[1]}" == said[-1]
     assert ocf.SUCCESS == act("overlay", "stop")[0]
     assert ocf.NOT_RUNNING == act("overlay", "monitor")[0]
+
+
+DENIALS = (
+    ("overlay", "ReplaceRoute", "ec2:ReplaceRoute on arn:aws:ec2:us-east-1:123456789012:route-table/rtb-"),
+    ("overlay", "DescribeRouteTables", "ec2:DescribeRouteTables on *"),
+    ("eni", "AttachNetworkInterface", "ec2:AttachNetworkInterface on arn:aws:ec2:us-east-1:123456789012:instance/i-"),
+    ("dns", "ChangeResourceRecordSets", "route53:ChangeResourceRecordSets on arn:aws:route53:::hostedzone/"),
+    ("dns", "GetHostedZone", "route53:GetHostedZone on arn:aws:route53:::hostedzone/"),
+)
+
+
+@pytest.mark.parametrize(("kind", "action", "text"), DENIALS)
+def test_the_engine_shows_what_to_allow(aws: Fake, act: Callable[..., Any], kind: str, action: str, text: str) -> None:
+    """In 128 characters: the action and the ARN; the service's own words, which would fill them, are in the log."""
+    code = "AccessDenied" if kind == "dns" else "UnauthorizedOperation"
+    aws.fault(action=action, code=code, status=403, message="You are not authorized to perform this operation. " * 3)
+    found, said = act(kind, "start")
+    assert ocf.GENERIC == found
+    assert said[-1].startswith(f"ocf-exit-reason:allow {text}")
+
+
+def test_an_error_of_our_own_is_no_answer() -> None:
+    """A deep monitor that breaks says in the log why it cannot tell, and what runs goes on running."""
+
+    class Broken(dict):  # type: ignore[type-arg]
+        def get(self, *_: object) -> object:
+            raise ZeroDivisionError("a bug")
+
+    values = {"zone": "Z1", "name": "db.example.corp", "region": "us-east-1", "instance": "i-0a1b2c3d"}
+    request = ocf.read("dns", "monitor", {f"OCF_RESKEY_{name}": value for name, value in values.items()})
+    said: list[str] = []
+    assert ocf.UNKNOWN == ocf.Agent(request, Broken(), said.append).ask()
+    assert ["cannot tell: ZeroDivisionError: a bug"] == said
 
 
 @pytest.mark.parametrize("kind", KINDS)

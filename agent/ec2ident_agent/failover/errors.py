@@ -33,6 +33,11 @@ class Kind(str, Enum):
 class FailoverError(AgentError):
     """The root of every error that a move raises on purpose. The text is one line for a person."""
 
+    @property
+    def brief(self) -> str:
+        """What to do, where the text does not fit."""
+        return str(self)
+
 
 class UsageError(FailoverError):
     """A flag, the configuration or an id is wrong. Nothing was touched."""
@@ -73,7 +78,8 @@ class ApiError(FailoverError):
         self.action, self.code, self.message, self.status = action, code, message, status
         self.resources = tuple(resources)
         self.kind = kind_of(code, status)
-        super().__init__(f"{action}: {code}: {message}{self._advice()}")
+        advice = self._advice()
+        super().__init__(f"{action}: {code}: {message}{advice and '; '}{advice}")
 
     @property
     def exit(self) -> int:  # type: ignore[override]
@@ -81,10 +87,14 @@ class ApiError(FailoverError):
 
     def _advice(self) -> str:
         if self.kind is Kind.DENIED:
-            return f"; allow {self.action} on {', '.join(self.resources) or '*'}"
+            return f"allow {self.action} on {', '.join(self.resources) or '*'}"
         if self.code in ("RequestExpired", "InvalidSecurity.RequestHasExpired"):
-            return "; is this machine's clock right?"
+            return "is this machine's clock right?"
         return ""
+
+    @property
+    def brief(self) -> str:
+        return self._advice() or str(self)
 
 
 KINDS = {

@@ -230,8 +230,8 @@ class Agent:
         """What the API says. Whatever prevents an answer is no answer."""
         try:
             wrong = self._compare()
-        except AgentError as error:
-            self.say(f"cannot tell: {error}")
+        except Exception as error:  # noqa: BLE001  an error of our own is no reason to restart a healthy service
+            self.say(f"cannot tell: {type(error).__name__}: {error}")
             return UNKNOWN
         if wrong:
             self.say(reason(self.request, wrong))
@@ -298,7 +298,7 @@ class Agent:
             run = Takeover(session.api, settings.services[0], instance, self.local(), self.say)
             code = run.run(run.decide())
         if code:
-            self.say(reason(self.request, "not all of it moved here; see the log"))
+            self.say(reason(self.request, run.failures[0] if run.failures else "not all of it moved here; see the log"))
             return GENERIC
         self.side.keep()
         if self.side.look() != HELD:
@@ -379,16 +379,24 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os
     try:
         return agent.run()
     except AgentError as error:
+        _say(f"{request.action}: {error}")
         _say(reason(request, error))
         return failed(request.action, error)
     except OSError as error:
         _say(reason(request, error))
         return GENERIC
+    except Exception as error:  # noqa: BLE001  an error of our own: the engine shows one line of it, the log has all
+        import traceback
+
+        _say(traceback.format_exc())
+        _say(reason(request, f"{type(error).__name__}: {error}"))
+        return GENERIC
 
 
 def reason(request: Request, error: object) -> str:
-    """One line that the engine shows."""
-    line = " ".join(str(error).split())
+    """One line that the engine shows: of a denied call what to allow, as its own words would fill the line."""
+    cause = getattr(error, "__cause__", None) or error
+    line = " ".join(str(getattr(cause, "brief", cause)).split())
     return f"{request.prefix}{line}"[: len(request.prefix) + REASON]
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .aws import Api
+    from .errors import FailoverError
     from .local import Local
     from .settings import Service
 
@@ -48,6 +49,8 @@ class Takeover:
 
     def __init__(self, api: Api, service: Service, instance: str, here: Local | None, say: Say) -> None:
         self.api, self.service, self.instance, self.here, self.say = api, service, instance, here, say
+        #: Why parts of it did not move.
+        self.failures: tuple[FailoverError, ...] = ()
 
     # 0. Look and decide
 
@@ -169,12 +172,13 @@ class Takeover:
             self.say(str(outcome))
         if result.check_switched_off:
             self.say(f"{result.eni}: source/destination check switched off")
+        self.failures = tuple(each.error for each in result.outcomes if each.error)
         points_here = any(each.verb in ("created", "replaced", "right") for each in result.outcomes)
         # A call without an answer may have been done: then somebody should answer here.
-        unsure = any(isinstance(each.error, UnknownError) for each in result.outcomes)
+        unsure = any(isinstance(error, UnknownError) for error in self.failures)
         if result.failed and not points_here and not unsure:
             self._let_go(held)
-            raise RefusedError("route: moved in no table; the address is not held here either")
+            raise RefusedError("route: moved in no table; the address is not held here either") from self.failures[0]
         if result.failed:
             self.say(f"route: {len(result.failed)} of {len(result.outcomes)} not moved; run it again to go on")
         return result.exit
