@@ -55,7 +55,6 @@ class Journal:
     def __init__(self, directory: str = STATE_DIRECTORY) -> None:
         self.directory = directory
         self.path = os.path.join(directory, "journal")
-        self.lock_path = os.path.join(directory, "lock")
 
     def read(self) -> State:
         """What we own; nothing when there is no file. Raises JournalError, never guesses."""
@@ -77,9 +76,12 @@ class Journal:
         except OSError as failed:
             raise JournalError(f"{self.path}: {failed.strerror}; nothing was changed") from failed
 
-    def lock(self, patience: float = 10.0) -> Lock:
-        """Hold the node for one verb, waiting at most `patience` seconds for another process."""
-        return Lock(self, patience)
+    def lock(self, patience: float = 10.0, name: str = "lock") -> Lock:
+        """Hold the node for one verb, waiting at most `patience` seconds for another process.
+
+        Under another `name`: hold what may be done by one process alone, such as watching.
+        """
+        return Lock(self.directory, name, patience)
 
 
 _ADVICE = "nothing was changed. Restore it, or remove it: what carries our protocol number is still known as ours"
@@ -88,8 +90,8 @@ _ADVICE = "nothing was changed. Restore it, or remove it: what carries our proto
 class Lock:
     """An exclusive flock on the lock file, which names the holder's process. No stale lock: it dies with its holder."""
 
-    def __init__(self, journal: Journal, patience: float) -> None:
-        self._directory, self._path, self._patience = journal.directory, journal.lock_path, patience
+    def __init__(self, directory: str, name: str, patience: float) -> None:
+        self._directory, self._path, self._patience = directory, os.path.join(directory, name), patience
         self._handle = -1
 
     def __enter__(self) -> Lock:

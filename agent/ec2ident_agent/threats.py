@@ -516,12 +516,18 @@ def threats(case: Case) -> list[Threat]:
     return [threat for threat in found if threat.items]
 
 
-def culprit(item: Item, machine: Machine, observed: Observed) -> tuple[str, str] | None:
+def culprit(item: Item, machine: Machine, observed: Observed, program: str = "") -> tuple[str, str] | None:
     """Who deletes this item, most likely, and what prevents it; None where nobody is known who would.
 
-    For watch, which sees that something goes again and again and not who takes it.
+    For watch, which sees that something goes again and again, and sometimes the `program` that asked for it (15
+    characters of its name): if that one is known to do so it is that one.
     """
-    for threat in threats(Case(machine, (item,), observed)):
-        if threat.state != PREVENTED and threat.who != "the kernel":
-            return threat.who, threat.prevent + (f", then {threat.then}" if threat.then else "")
+    found = [
+        threat
+        for threat in threats(Case(machine, (item,), observed))
+        if threat.state != PREVENTED and threat.who != "the kernel"
+    ]
+    found.sort(key=lambda threat: threat.who[:15] != program)
+    for threat in found:
+        return threat.who, threat.prevent + (f", then {threat.then}" if threat.then else "")
     return None
