@@ -698,6 +698,111 @@ def test_killed_twice_an_uninstall_still_leaves_the_tree_as_it_was(tmp_path: Pat
         first += 1
 
 
+# ---- a cluster's agents
+
+AGENTS = "usr/lib/ocf/resource.d/ec2ident"
+ON_REQUEST = {f"{AGENTS}/{name}" for name in ("overlay", "eni", "dns")} | {"etc/ec2ident/keepalived-notify"}
+FOR_A_CLUSTER = Request(REQUEST.program, extras=("ocf",))
+
+
+def test_a_cluster_s_agents_are_laid_on_request(tree: Tree) -> None:
+    """Where Pacemaker looks for ocf:ec2ident:NAME, executable, running the program that was installed beside ours."""
+    install(tree, REQUEST)
+    assert set() == ON_REQUEST & set(snapshot(tree))
+
+    install(tree, FOR_A_CLUSTER)
+
+    seen = snapshot(tree)
+    for path in ON_REQUEST:
+        assert ("file", 0o755) == seen[path][:2]
+        assert subprocess.run(["sh", "-n", inside(tree, path)], check=False).returncode == 0
+    for name in ("overlay", "eni", "dns"):
+        assert f'exec /opt/ec2ident/bin/ec2ident-ocf {name} "$@"' == read(tree, f"{AGENTS}/{name}").splitlines()[-1]
+    for directory in ("usr/lib/ocf", "usr/lib/ocf/resource.d", AGENTS):
+        assert ("directory", 0o755) == seen[directory]
+
+
+@pytest.mark.parametrize("there", [(), ("usr/lib/ocf/resource.d/heartbeat/IPaddr2",), (f"{AGENTS}/README",)])
+def test_uninstall_takes_a_cluster_s_agents_and_nobody_else_s(tree: Tree, there: tuple[str, ...]) -> None:
+    """Beside resource-agents' own, in a directory of ours, and where there was none at all."""
+    for path in there:
+        write(tree, path, "somebody else's\n")
+    before = snapshot(tree)
+
+    install(tree, FOR_A_CLUSTER)
+    assert ON_REQUEST <= set(snapshot(tree))
+    uninstall(tree)
+
+    assert before == snapshot(tree)
+
+
+def test_a_later_install_leaves_a_running_cluster_its_agents(debian: Tree) -> None:
+    """An upgrade does not know that they were asked for; it renews them."""
+    install(debian, FOR_A_CLUSTER)
+
+    install(debian, NEWER)
+
+    assert "/opt/ec2ident-2/bin/ec2ident-ocf" in read(debian, f"{AGENTS}/overlay")
+    assert ON_REQUEST <= set(snapshot(debian))
+
+
+def test_an_agent_of_that_name_is_not_overwritten(debian: Tree) -> None:
+    """Refused and named, and the others are laid."""
+    write(debian, f"{AGENTS}/eni", "#!/bin/sh\n# mine\n")
+
+    plan = install(debian, FOR_A_CLUSTER)
+
+    assert plan.refused
+    assert f"/{AGENTS}/eni: not ours, left alone; move it away and install again" in plan.notes
+    uninstall(debian)
+    assert "#!/bin/sh\n# mine\n" == read(debian, f"{AGENTS}/eni")
+
+
+def test_the_command_line_asks_for_a_cluster_s_agents(debian: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    """--ocf: every one of them in what is printed."""
+    before = snapshot(debian)
+
+    assert 0 == cli.main(["install", "--ocf", "--root", debian.root, "--program", REQUEST.program])
+    printed = capsys.readouterr().out
+    assert [] == [path for path in ON_REQUEST if f"/{path}" not in printed]
+    assert 0 == cli.main(["uninstall", "--root", debian.root])
+    assert before == snapshot(debian)
+
+
+# ---- what it cannot do itself
+
+NOT_THERE = f"{REQUEST.program}: not there yet; until it is, the hooks do nothing"
+ALONE = (
+    "systemd-networkd calls no hooks without networkd-dispatcher: ec2ident-agent-watch.service repairs what it deletes"
+)
+WICKED = (
+    "wicked calls only the scripts that an interface names: in /etc/sysconfig/network/ifcfg-eth1 set POST_UP_SCRIPT"
+    ' and POST_DOWN_SCRIPT to "compat:suse:ifup.local.eth1"'
+)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "notes"),
+    [
+        ("debian", ()),
+        ("rhel7", ()),
+        ("sles", (WICKED,)),
+        ("al2023", (ALONE,)),
+        ("alpine", ()),
+        ("bare", ()),
+    ],
+)
+def test_what_it_cannot_do_itself_it_says_and_no_more(
+    tmp_path: Path, distribution: str, notes: tuple[str, ...]
+) -> None:
+    """Each time, until it is done; a program that is there needs no word."""
+    tree = make(tmp_path, distribution)
+    assert (*notes, NOT_THERE) == install(tree, REQUEST).notes
+    write(tree, REQUEST.program.lstrip("/"), "#!/bin/sh\n")
+
+    assert notes == install(tree, REQUEST).notes
+
+
 # ---- the command line
 
 
