@@ -13,10 +13,11 @@ from ec2ident.value import Value
 
 from .errors import ConfigError, RefusedError
 from .inet import contains
-from .items import OURS, Route, Rule, family
+from .items import OURS, Route, Rule, diff, family, owner_test
 from .layout import FIX
 from .profile import inside_vpc
-from .threats import OPEN, PREVENTED, Case, threats
+from .threats import threats
+from .threats.case import OPEN, PREVENTED, Case
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .cli import Options
     from .install import Plan
-    from .threats import Threat
+    from .threats.case import Threat
     from .tree import Tree
 
     Say = Callable[[str], object]
@@ -62,7 +63,14 @@ TABLES = (
 
 
 def faults(case: Case) -> list[Fault]:
-    return [*_local_rule(case), *_tables(case), *_shadowing(case), *_unrouted(case), *_inside(case)]
+    return [*_conflicts(case), *_local_rule(case), *_tables(case), *_shadowing(case), *_unrouted(case), *_inside(case)]
+
+
+def _conflicts(case: Case) -> Iterator[Fault]:
+    """Something of somebody else's where ours should be: apply touches neither it nor whoever should have the place."""
+    for conflict in diff(case.items, case.observed, owner_test(case.observed, case.items)).conflicts:
+        what, _, advice = str(conflict).partition("; ")
+        yield Fault(what, "apply leaves it alone, and lays nothing of whom it is in the way of", advice or "remove it")
 
 
 def _local_rule(case: Case) -> Iterator[Fault]:

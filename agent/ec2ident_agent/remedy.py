@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .threats import Fix
+    from .threats.case import Fix
     from .tree import Tree
 
 

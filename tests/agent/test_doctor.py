@@ -14,7 +14,8 @@ from ec2ident_agent.doctor import diagnose, faults, lines
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen
 from ec2ident_agent.machine import Machine, is_no, shell
 from ec2ident_agent.profile import Overlay, Profile
-from ec2ident_agent.threats import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat, culprit, threats
+from ec2ident_agent.threats import culprit, threats
+from ec2ident_agent.threats.case import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat
 from ec2ident_agent.tree import Tree
 
 from .conftest import CONFIGURATION, Agent, ip

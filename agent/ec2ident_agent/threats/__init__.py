@@ -1,0 +1,64 @@
+"""Who deletes which of our objects on which event, and the setting that prevents it.
+
+`THREATS` is the table: for each manager a function from what is known of the node to `Threat`s. What each of them
+deletes was measured with the real daemons (systemd 252, NetworkManager 1.42, ifupdown 0.8.41, ISC dhclient 4.4,
+SUSE's cloud-netconfig 1.20) or read in their sources, and tests hold the table against the daemons.
+
+Everything here is a question to files of the node: `machine` reads them, `doctor` tells, `remedy` writes. What is known
+and what is told are the values of `case`; each other module is a family of managers.
+"""
+
+from __future__ import annotations
+
+from .case import PREVENTED, Case
+from .networkd import networkd
+from .networkmanager import network_manager
+from .others import kernel, vpc_cni, wireguard
+from .scripts import cloud_netconfig, dhclient, ifupdown, net_utils_1, network_scripts, wicked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ec2ident_agent.items import Item, Observed
+    from ec2ident_agent.machine import Machine
+
+    from .case import Threat
+
+#: The table: who, and how it is told what he deletes.
+THREATS: dict[str, Callable[[Case], Iterator[Threat]]] = {
+    "networkd": networkd,
+    "networkmanager": network_manager,
+    "cloud-netconfig": cloud_netconfig,
+    "ifupdown": ifupdown,
+    "dhclient": dhclient,
+    "wicked": wicked,
+    "network-scripts": network_scripts,
+    "net-utils": net_utils_1,
+    "wg-quick": wireguard,
+    "vpc-cni": vpc_cni,
+    "kernel": kernel,
+}
+
+
+def threats(case: Case) -> list[Threat]:
+    """Every event that takes at least one of ours away, as the table says. Pure over what the tree says."""
+    found = [threat for look in THREATS.values() for threat in look(case)]
+    return [threat for threat in found if threat.items]
+
+
+def culprit(item: Item, machine: Machine, observed: Observed, program: str = "") -> tuple[str, str] | None:
+    """Who deletes this item, most likely, and what prevents it; None where nobody is known who would.
+
+    For watch, which sees that something goes again and again, and sometimes the `program` that asked for it (15
+    characters of its name): if that one is known to do so it is that one.
+    """
+    found = [
+        threat
+        for threat in threats(Case(machine, (item,), observed))
+        if threat.state != PREVENTED and threat.who != "the kernel"
+    ]
+    found.sort(key=lambda threat: threat.who[:15] != program)
+    for threat in found:
+        return threat.who, threat.prevent + (f", then {threat.then}" if threat.then else "")
+    return None

@@ -1,0 +1,133 @@
+"""What systemd-networkd takes, and who makes it begin anew."""
+
+from __future__ import annotations
+
+from ec2ident_agent.items import Address, Route, Rule, family
+from ec2ident_agent.layout import FIX
+from ec2ident_agent.machine import YES, Machine, is_no, last
+
+from .case import Fix, Threat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ec2ident_agent.items import Item
+
+    from .case import Case
+
+_NETWORKD = "systemd-networkd"
+_CONF = f"/etc/systemd/networkd.conf.d/{FIX}"
+_CONF_TEXT = """\
+# Written by ec2ident-agent doctor --fix, taken away by doctor --unfix: rules and routes of others are left alone.
+[Network]
+ManageForeignRoutes=no
+ManageForeignRoutingPolicyRules=no
+"""
+_KEEP_TEXT = """\
+# Written by ec2ident-agent doctor --fix, taken away by doctor --unfix: what is there stays when networkd begins anew.
+[Network]
+KeepConfiguration={value}
+"""
+_RESTART = "systemctl restart systemd-networkd"
+
+#: What a device keeps with each value of KeepConfiguration= (systemd.network(5)); whatever else is there keeps nothing.
+STATIC, LEASE = "static", "lease"
+KEEPS = {"static": {STATIC}, "dhcp": {LEASE}, "dhcp-on-stop": {LEASE}, **{yes: {STATIC, LEASE} for yes in YES}}
+
+
+def networkd(case: Case) -> Iterator[Threat]:
+    """When it lays a link anew, every rule goes whose protocol is not the kernel's, and all that hangs on the link.
+
+    networkd.conf(5): ManageForeignRoutes= since 246, ManageForeignRoutingPolicyRules= since 249, read at its start.
+    """
+    machine = case.machine
+    if not (machine.enabled("systemd-networkd.service") or machine.runs(_NETWORKD)):
+        return
+    files = {link.name: machine.network_file(link) for link in case.observed.links if link.name != "lo"}
+    managed = [name for name, path in files.items() if path]
+    if not managed:
+        return
+    old = 0 < machine.systemd_version() < 249
+    yield Threat(
+        _NETWORKD,
+        f"it lays {_or(managed)} anew: {_causes(machine)}",
+        case.of(Rule),
+        "no setting before systemd 249" if old else f"ManageForeignRoutingPolicyRules=no in [Network] of {_CONF}",
+        _foreign(machine, "ManageForeignRoutingPolicyRules"),
+        case.back("networkd-dispatcher"),
+        () if old else (Fix(_CONF, _CONF_TEXT),),
+        "" if old else _RESTART,
+    )
+    for link in case.devices():
+        if files.get(link.name):
+            beside = [name for name in managed if files[name] == files[link.name]]
+            yield from _networkd_link(case, link.name, files[link.name], beside)
+
+
+def _foreign(machine: Machine, key: str) -> str:
+    """The switch, when it is off; and when it was switched off before networkd started, which reads it then."""
+    conf = machine.networkd_conf()
+    return f"{key}=no" if is_no(conf, "Network", key) and not machine.newer_than(_NETWORKD, _CONF) else ""
+
+
+def _networkd_link(case: Case, device: str, path: str, beside: Sequence[str]) -> Iterator[Threat]:
+    """What hangs on one link. IPv4 routes go with the lease's address, which no setting keeps when it begins anew.
+
+    `beside` are all the links that the same file is about: what is written for one is for all.
+    """
+    machine, back = case.machine, case.back("networkd-dispatcher")
+    addresses, routes = case.of(Address, device), case.of(Route, device)
+    routes4 = tuple(route for route in routes if family(route.destination) == 4)
+    routes6 = tuple(route for route in routes if family(route.destination) == 6)
+    keep = last(machine.network_settings(path), "Network", "KeepConfiguration").lower()
+    kept = KEEPS.get(keep, set())
+    value = _keep(kept, [item for name in beside for item in case.on(name)], keep)
+    here = f"/etc/systemd/network/{path.rpartition('/')[2]}.d/{FIX}"
+    drop_in = Fix(here, _KEEP_TEXT.format(value=value))
+    keeping = f"KeepConfiguration={value} in [Network] of {here}"
+    says = f"KeepConfiguration={keep}"
+    anew, reload = f"it lays {device} anew: {_causes(machine)}", "networkctl reload"
+    foreign = f"ManageForeignRoutes=no in [Network] of {_CONF}"
+    spared = _foreign(machine, "ManageForeignRoutes")
+    unkept = "no setting: they go with the address of the lease; ec2ident-agent install lays what lays them again"
+    stop = f"it is restarted, as by its package's upgrade: the lease of {device} is given back"
+    yield Threat(_NETWORKD, anew, addresses, keeping, says if STATIC in kept else "", back, (drop_in,), reload)
+    yield Threat(_NETWORKD, anew, routes6, foreign, spared, back, (Fix(_CONF, _CONF_TEXT),), _RESTART)
+    yield Threat(_NETWORKD, anew, routes4, unkept, back=back)
+    yield Threat(_NETWORKD, stop, routes4, keeping, says if LEASE in kept else "", back, (drop_in,), reload)
+
+
+def _keep(kept: set[str], items: Sequence[Item], now: str) -> str:
+    """The value of KeepConfiguration= that keeps what is kept now, and what these items need, and no more."""
+    addresses = {STATIC} if any(isinstance(item, Address) for item in items) else set()
+    routes = [item for item in items if isinstance(item, Route) and family(item.destination) == 4]
+    need = kept | addresses | ({LEASE} if routes else set())
+    return next((value for value in (now, "static", "dhcp-on-stop") if KEEPS.get(value) == need), "yes")
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def _causes(machine: Machine) -> str:
+    """Who else makes networkd begin anew."""
+    causes = ["networkctl reconfigure", "a reload after its files changed"]
+    if machine.exists("/usr/lib/systemd/system/policy-routes@.service", "/usr/bin/setup-policy-routes"):
+        causes.append("amazon-ec2-net-utils at each attached ENI and each new secondary address")
+    if machine.exists("/etc/netplan") and cloud_init_acts(machine):
+        causes.append("cloud-init at each hot-plugged ENI, through netplan")
+    return ", ".join(causes)
+
+
+def cloud_init_acts(machine: Machine) -> bool:
+    """Does cloud-init rewrite the network at run time? Only with `when: hotplug`, and never where it is disabled.
+
+    cloud-init documentation, "Network configuration: disabling" and "Events and updates".
+    """
+    if not machine.exists("/etc/cloud/cloud.cfg") or machine.exists("/etc/cloud/cloud-init.disabled"):
+        return False
+    files = ["/etc/cloud/cloud.cfg", *machine.layered(["/etc/cloud/cloud.cfg.d"], ".cfg")]
+    text = "\n".join(line.partition("#")[0] for path in files for line in machine.text(path).splitlines())
+    flat = "".join(text.split())
+    return "hotplug" in flat and "network:{config:disabled}" not in flat and "network:config:disabled" not in flat
