@@ -11,25 +11,26 @@ import sys
 
 from ec2ident.value import Value
 
-from .errors import AgentError, ConfigError, JournalError, UnknownError
+from .errors import AgentError, ConfigError, ConflictError, JournalError, UnknownError
 from .journal import COMMAND, LEAVING, STATE_DIRECTORY, Journal
+from .show import as_dict, log, say, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import Any
 
     from .config import Config
     from .engine import Report, Wish
-    from .items import Observed
+    from .items import Item, Observed
     from .journal import State
     from .kernel import Kernel
     from .names import NamedKernel
     from .profile import Facts, Overlay, Profile, Section
-    from .threats import Case
+    from .threats.case import Case
     from .tree import Tree
 
-    #: What a provider knows of a device; the kernel's own knowledge is the default.
+    #: What a provider knows of a device; by default what the metadata service says.
     FactsOf = Callable[[str, Observed], Facts]
 
 USAGE = """\
@@ -41,6 +42,7 @@ usage: ec2ident-agent VERB [ARGUMENT…] [OPTION…]
   revert  [IF…|--all]     take off what is ours
   overlay add ADDRESS     hold an overlay address until it is deleted or the node reboots
   overlay del ADDRESS     let go of it
+  watch                   keep it so: repair what others delete, until SIGTERM; SIGHUP: begin anew
   doctor  [--fix [WHO…]]  who deletes what is ours, and when (exit 1); --fix writes the settings that prevent it,
           [--unfix]       --unfix takes them away
   hook MANAGER IF EVENT   what the network managers call
@@ -51,7 +53,8 @@ everywhere:
   --config FILE           default /etc/ec2ident/agent.toml
   --state-dir DIR         the journal; default /run/ec2ident
   --names-dir DIR         table names; default /etc/iproute2/rt_tables.d
-  --wait SECONDS          for another ec2ident-agent to finish; default 10
+  --wait SECONDS          for another ec2ident-agent to finish, and for the metadata service to know an interface
+                          that was attached just now; default 10
   --dry-run  --json  --help  --version
 
 instead of the configuration, for plan and apply of one interface:
@@ -75,6 +78,7 @@ VERBS: dict[str, set[str]] = {
     "status": {"--json"},
     "revert": {"--json", "--dry-run", "--all"},
     "overlay": {"--json", "--dry-run", *OVERLAY},
+    "watch": set(),
     "doctor": {"--json", "--dry-run", "--fix", "--unfix", "--root"},
     "install": {"--dry-run", "--root", "--program", "--manager", "--ocf"},
     "uninstall": {"--dry-run", "--root"},
@@ -95,21 +99,8 @@ class Options(Value):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Result on stdout, log on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or {"-h", "--help"} & set(arguments) or arguments[0] == "help":
-        say(USAGE.rstrip())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        from importlib.metadata import version
-
-        say(f"ec2ident-agent {version('ec2ident')}")
-        return 0
     try:
-        if arguments[0] == "hook":
-            from .hook import main as hook
-
-            return hook(arguments[1:], main)
-        options = read(arguments)
-        return Run(options).run()
+        return _main(arguments)
     except AgentError as wrong:
         log(f"ec2ident-agent: {wrong}")
         # Who only looks could not tell; who wanted to act was refused.
@@ -118,6 +109,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 4
+
+
+def _main(arguments: Sequence[str]) -> int:
+    if not arguments or {"-h", "--help"} & set(arguments) or arguments[0] == "help":
+        say(USAGE.rstrip())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        say(f"ec2ident-agent {version('ec2ident')}")
+        return 0
+    if arguments[0] == "hook":
+        from .hook import main as hook
+
+        return hook(arguments[1:], main)
+    return Run(read(arguments)).run()
 
 
 def read(arguments: Sequence[str]) -> Options:
@@ -180,6 +187,7 @@ class Run:
             "status": self.status,
             "revert": self.revert,
             "overlay": self.overlay,
+            "watch": self.watch,
             "doctor": self.doctor,
         }
         try:
@@ -198,8 +206,8 @@ class Run:
         else:
             for step in steps:
                 say(str(step))
-        for conflict in report.difference.conflicts:
-            log(f"ec2ident-agent: {conflict}")
+        for why in (*report.refusals, *self.unknown):
+            log(f"ec2ident-agent: {why}")
         return self.verdict(report)
 
     def status(self) -> int:
@@ -207,22 +215,29 @@ class Run:
         if self.options.get("--json"):
             self.json(report)
         else:
-            for line in table(report):
+            for line in table(report, self.unknown):
                 say(line)
         return self.verdict(report)
 
     def apply(self) -> int:
         if self.options.get("--dry-run"):
             return min(self.plan(), 0) if not self.unknown else 3
+        from . import withdrawn
         from .engine import apply
 
+        self.ask()
         with self.journal.lock(self.patience()):
             kernel = self.kernel()
             wishes = self.wishes(kernel.observe(), self.journal.read())
-            report = apply(wishes, kernel, self.journal, log, everything=self.everything())
+            withdrawn.drop(self.journal, None if self.everything() else {wish.owner for wish in wishes})
+            try:
+                report = apply(wishes, kernel, self.journal, log, everything=self.everything())
+            except ConflictError as refused:
+                report = refused.report
         return self.done(report)
 
     def revert(self) -> int:
+        from . import withdrawn
         from .engine import removals, revert
 
         names, everything = self.options.arguments, bool(self.options.get("--all"))
@@ -234,11 +249,13 @@ class Run:
             self.steps(removals(owners, kernel.observe(), self.journal.read()))
             return 0
         with self.journal.lock(self.patience()):
+            withdrawn.add(self.journal, self.journal.read(), owners)
             self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
         return 0
 
     def overlay(self) -> int:
         """`overlay add` and `del`: the cluster engine's verbs, which hold whatever the configuration says."""
+        from . import withdrawn
         from .engine import Wish, apply, removals, revert
         from .profile import overlay_items
 
@@ -255,17 +272,28 @@ class Run:
                 if dry:
                     self.steps(removals(owners, observed, state))
                 else:
+                    withdrawn.add(self.journal, state, owners)
                     self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
                 return 0
             self.device(overlay.device, observed)
-            wish = Wish(overlay.owner, overlay_items(overlay, self.profiles(config, observed), observed), COMMAND)
+            profiles = self.profiles(config, overlay.via or overlay.device, observed)
+            self.warn_inside(overlay, (*profiles, *config.sections))
+            wish = Wish(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
             if dry:
                 from .engine import status
 
                 self.steps(status([wish], observed, state, everything=False).difference.steps)
                 return 0
+            withdrawn.drop(self.journal, {overlay.owner})
             report = apply([wish], kernel, self.journal, log, everything=False)
         return self.done(report)
+
+    def watch(self) -> int:
+        from .watch import watch
+
+        if self.options.arguments:
+            raise ConfigError(f"watch: takes no arguments: {' '.join(self.options.arguments)}")
+        return watch(self, log)
 
     def doctor(self) -> int:
         from .doctor import command
@@ -280,7 +308,7 @@ class Run:
         from .engine import held
         from .install import read_manifest
         from .machine import Machine
-        from .threats import Case
+        from .threats.case import Case
 
         observed, state, config = self.kernel().observe(), self.journal.read(), self.configuration()
         wishes = [*self.configured(config, observed, state), *held(state)]
@@ -332,7 +360,7 @@ class Run:
 
     def wishes(self, observed: Observed, state: State) -> list[Wish]:
         """What is asked for: by flags one interface, else by the configuration all of it or the named part."""
-        flags = {name[2:].replace("-", "_"): value for name, value in self.options.values.items() if name in PROFILE}
+        flags = self.flags()
         if flags or self.options.get("--overlay"):
             return self.flagged(flags, observed)
         from .engine import held
@@ -373,56 +401,108 @@ class Run:
         if self.options.get("--overlay"):
             overlay = self.which(self.options.get("--overlay"), None, adding=True)
             self.device(overlay.device, observed)
+            self.warn_inside(overlay, profiles)
             wishes.append(Wish(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND))
         return wishes
 
     def configured(self, config: Config, observed: Observed, state: State) -> list[Wish]:
         """What the configuration asks for. What is unknown stays as it is, and is said."""
         from .engine import Wish, held
-        from .profile import find_device, inside_vpc, overlay_items, profile_items
+        from .profile import find_device, overlay_items, profile_items
+
+        def kept(owner: str) -> tuple[Item, ...]:
+            return tuple(each.item for each in state.records if each.owner == owner and each.origin != LEAVING)
 
         wishes: list[Wish] = []
         self.known = profiles = []
+        unknown: set[str] = set()
         by_command = {wish.owner for wish in held(state)}
         for section in config.sections:
             link = find_device(section, observed)
             if link is None:
                 wishes.append(Wish(section.name, ()))
                 continue
+            laid = kept(section.name)
             try:
-                profile = self.profile(section, link.name, observed)
+                profile = self.profile(section, link.name, observed, laid)
             except UnknownError as wrong:
                 self.unknown.append(str(wrong))
-                kept = tuple(
-                    record.item for record in state.records if record.owner == section.name and record.origin != LEAVING
-                )
-                wishes.append(Wish(section.name, kept))
+                unknown.add(link.name)
+                wishes.append(Wish(section.name, laid))
                 continue
             profiles.append(profile)
             wishes.append(Wish(section.name, profile_items(profile)))
         for overlay in config.overlays:
             if overlay.owner not in by_command:
                 there = observed.link(overlay.device)
-                inside = inside_vpc(overlay, profiles)
-                if inside and self.options.verb != "doctor":
-                    why = f"{overlay.owner} lies inside the VPC's own {inside}: nobody reaches it"
-                    log(f"ec2ident-agent: warning: {why}")
-                wishes.append(Wish(overlay.owner, overlay_items(overlay, profiles, observed) if there else ()))
+                if self.options.verb not in ("doctor", "watch"):
+                    self.warn_inside(overlay, profiles)
+                items = overlay_items(overlay, profiles, observed) if there else ()
+                if there and (overlay.via or overlay.device) in unknown:
+                    items = tuple(dict.fromkeys((*items, *kept(overlay.owner))))  # the rules that it has
+                wishes.append(Wish(overlay.owner, items))
         return wishes
 
-    def profiles(self, config: Config, observed: Observed) -> list[Profile]:
-        """The profiles of the interfaces that are there; needed for the rules of an overlay routed to one of them."""
+    def profiles(self, config: Config, device: str, observed: Observed) -> list[Profile]:
+        """The profiles of an interface: what an overlay that is routed to it needs rules for."""
         from .profile import find_device
 
         links = ((section, find_device(section, observed)) for section in config.sections)
-        return [self.profile(section, link.name, observed) for section, link in links if link]
+        return [self.profile(section, link.name, observed) for section, link in links if link and link.name == device]
 
-    def profile(self, section: Section, device: str, observed: Observed) -> Profile:
-        """One interface's profile; facts are asked for only where the section leaves something open."""
-        from .profile import Facts, complete, kernel_facts, resolve
+    def profile(self, section: Section, device: str, observed: Observed, laid: Collection[Item] = ()) -> Profile:
+        """One interface's profile; facts are asked for only where the section leaves something open.
 
-        facts = Facts(device) if complete(section) else (self.facts_of or kernel_facts)(device, observed)
-        return resolve(section, facts)
+        What the metadata service cannot say the kernel may, unless that would take away something of what is `laid`.
+        Raises UnknownError.
+        """
+        from .profile import Facts, complete, kernel_facts, profile_items, resolve, without_the_service
+
+        if complete(section):
+            return resolve(section, Facts(device))
+        facts = self.facts()(device, observed)
+        try:
+            return resolve(section, facts)
+        except UnknownError as wrong:
+            unknown = wrong
+        try:
+            profile = resolve(section, without_the_service(facts, kernel_facts(device, observed)))
+        except UnknownError as wrong:
+            raise UnknownError(f"{wrong} ({facts.unknown})" if facts.unknown else str(wrong)) from None
+        if not set(laid) <= set(profile_items(profile)):
+            raise unknown
+        return profile
+
+    def facts(self) -> FactsOf:
+        """Who knows what the configuration does not say: the metadata service, and what it said last."""
+        if self.facts_of is None:
+            from .facts import FRESH, Source
+
+            acting = self.options.verb == "apply"
+            wait = 0.0 if not acting or self.options.get("--dry-run") else self.patience()
+            self.facts_of = Source(self.journal.directory, fresh=FRESH if not acting else 0.0, wait=wait, say=self.note)
+        return self.facts_of
+
+    def ask(self) -> None:
+        """Ask for the facts that will be needed, before anything is locked: somebody may have to be waited for."""
+        from .config import section
+        from .profile import complete, find_device
+
+        flags = self.flags()
+        sections = [section(name, flags) for name in self.options.arguments] if flags else self.configuration().sections
+        if all(map(complete, sections)):
+            return
+        observed = self.kernel().observe()
+        for link in (find_device(each, observed) for each in sections if not complete(each)):
+            if link:
+                self.facts()(link.name, observed)
+
+    def flags(self) -> dict[str, Any]:
+        """What the command line says of an interface, by the configuration's keys."""
+        return {name[2:].replace("-", "_"): value for name, value in self.options.values.items() if name in PROFILE}
+
+    def note(self, line: str) -> None:
+        log(f"ec2ident-agent: {line}")
 
     def which(self, text: str, config: Config | None, *, adding: bool) -> Overlay:
         """The overlay that an address means: with the flags, else as configured. A deletion needs the address alone."""
@@ -445,6 +525,14 @@ class Run:
             )
         return overlay({"address": address, **flags})
 
+    def warn_inside(self, overlay: Overlay, ranges: Sequence[Profile | Section]) -> None:
+        """Say so when an overlay address is one of the VPC's own, as far as it is known."""
+        from .profile import inside_vpc
+
+        inside = inside_vpc(overlay, ranges)
+        if inside:
+            log(f"ec2ident-agent: warning: {overlay.owner} lies inside the VPC's own {inside}: nobody reaches it")
+
     def device(self, name: str, observed: Observed) -> None:
         """Raises ConfigError for an interface that is not there."""
         if not observed.link(name):
@@ -454,20 +542,18 @@ class Run:
     # -- answers --
 
     def verdict(self, report: Report) -> int:
-        for why in self.unknown:
-            log(f"ec2ident-agent: {why}")
-        return 3 if self.unknown else 0 if report.in_order else 1
+        return UnknownError.exit if self.unknown else 0 if report.in_order else 1
 
     def done(self, report: Report) -> int:
         if self.options.get("--json"):
             self.json(report)
         for name in report.difference.unnamed:
             log(f"ec2ident-agent: warning: {name}: cannot be written here; ip shows the number")
-        for item in report.waiting:
-            log(f"ec2ident-agent: {getattr(item, 'device', '')}: waits until its link is up: {item}")
-        for why in self.unknown:
+        for owner in dict.fromkeys(map(report.owner, report.waiting)):
+            log(f"ec2ident-agent: {owner}: waits until its link is up")
+        for why in (*report.refusals, *self.unknown):
             log(f"ec2ident-agent: {why}")
-        return 3 if self.unknown else 1 if report.waiting else 0
+        return ConflictError.exit if report.refused else 3 if self.unknown else 1 if report.waiting else 0
 
     def log_step(self, text: str) -> None:
         log(text)
@@ -484,51 +570,7 @@ class Run:
     def json(self, report: Report) -> None:
         import json
 
-        rows = [{"state": state, "owner": owner, "item": item} for state, owner, item in rows_of(report)]
-        steps = [str(step) for step in report.difference.steps]
-        say(json.dumps({"in_order": report.in_order, "items": rows, "steps": steps, "unknown": self.unknown}, indent=2))
-
-
-def rows_of(report: Report) -> list[tuple[str, str, str]]:
-    """State, owner and text of every item, in the order of the wishes; what is nobody's wish comes last."""
-    difference = report.difference
-    states = [
-        *((item, "ok") for item in difference.present),
-        *((item, "missing") for item in difference.missing),
-        *((item, "waiting") for item in report.waiting),
-        *((item, "no name") for item in difference.unnamed),
-    ]
-    state_of = dict(states)
-    rows = [
-        (state_of[item], wish.owner, str(item)) for wish in report.wishes for item in wish.items if item in state_of
-    ]
-    rows += [("conflict", "-", str(conflict)) for conflict in difference.conflicts]
-    return rows + [("leftover", "-", str(item)) for item in difference.leftover]
-
-
-def table(report: Report) -> list[str]:
-    """Status for people: a line for each item, and the verdict."""
-    rows = rows_of(report)
-    first, second = (max([len(row[column]) for row in rows], default=0) for column in (0, 1))
-    lines = [f"{state:{first}}  {owner:{second}}  {item}" for state, owner, item in rows]
-    if not rows:
-        return ["in order: nothing is configured, and nothing of ours is there"]
-    if report.in_order:
-        return [*lines, "in order"]
-    counts: dict[str, int] = {}
-    for state, _, _ in rows:
-        counts[state] = counts.get(state, 0) + 1
-    counts.pop("ok", None)
-    return [*lines, "drift: " + ", ".join(f"{count} {state}" for state, count in counts.items())]
-
-
-def say(line: str) -> None:
-    """One line of the result. A device's name may hold bytes that are no text: they are shown, not tripped over."""
-    sys.stdout.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
-
-
-def log(line: str) -> None:
-    sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
+        say(json.dumps(as_dict(report, self.unknown), indent=2))
 
 
 if __name__ == "__main__":

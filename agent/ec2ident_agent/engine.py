@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from .errors import ConfigError, KernelError, RefusedError
-from .items import Address, Difference, Route, Step, TableName, diff, owner_test, shadows
+from .errors import ConfigError, ConflictError, KernelError
+from .items import Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
 from .journal import COMMAND, CONFIG, LEAVING, Record, State
 from .kernel import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from .items import Item, Link, Observed, Seen
+    from .items import Conflict, Item, Link, Observed, Seen
     from .journal import Journal
     from .kernel import Kernel
 
@@ -39,22 +39,46 @@ class Wish(Value):
 
 
 class Report(Value):
-    """What is wanted, what differs, and what has to wait for its link to come up."""
+    """What is wanted, what differs, and what has to wait for its link to come up.
+
+    `refused` are the owners of which nothing is touched, because something of somebody else's is in their place.
+    """
 
     wishes: tuple[Wish, ...]
     difference: Difference
     waiting: tuple[Item, ...] = ()
+    refused: frozenset[str] = frozenset()
 
     @property
     def in_order(self) -> bool:
         return not self.difference and not self.waiting
 
+    def owner(self, item: Item) -> str:
+        """The first who asks for it; empty for none."""
+        return next((wish.owner for wish in self.wishes for mine in wish.items if mine.identity == item.identity), "")
 
-def status(wishes: Sequence[Wish], observed: Observed, state: State, *, everything: bool = True) -> Report:
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why, a line for each conflict, and one for each owner who has a table in common with another."""
+        told = [(self.owner(conflict.item), str(conflict)) for conflict in self.difference.conflicts]
+        beside = sorted(self.refused - {owner for owner, _ in told})
+        told += [(owner, "not touched either, since it has a table in common with it") for owner in beside]
+        return tuple(f"{owner}: {why}" for owner, why in told)
+
+
+def status(
+    wishes: Sequence[Wish],
+    observed: Observed,
+    state: State,
+    *,
+    everything: bool = True,
+    leave: Collection[Item] = (),
+) -> Report:
     """What apply would do now. Pure.
 
     With `everything`, what commands asked for earlier counts as wished too, and whatever else is ours is too much.
-    Without, only the owners named by `wishes` are looked at.
+    Without, only the owners named by `wishes` are looked at. What is in `leave` is neither laid nor removed. Of an
+    owner in whose way something of somebody else's stands nothing is touched: half of a profile is none.
     """
     state = follow(state, observed)
     wishes = tuple(wishes)
@@ -63,7 +87,7 @@ def status(wishes: Sequence[Wish], observed: Observed, state: State, *, everythi
     owners = {wish.owner for wish in wishes}
     _one_owner_a_table(wishes, [] if everything else [r for r in state.records if r.owner not in owners])
     waiting = [wish for wish in wishes if _waits(wish, observed)]
-    stays = {item.identity for wish in waiting for item in wish.items}
+    stays = {item.identity for wish in waiting for item in wish.items} | {item.identity for item in leave}
     if not everything:
         stays |= {record.item.identity for record in state.records if record.owner not in owners}
     named = [record.item for record in state.records]
@@ -72,21 +96,38 @@ def status(wishes: Sequence[Wish], observed: Observed, state: State, *, everythi
     def retire(seen: Seen) -> bool:
         return seen.item.identity not in stays and (everything or seen.item.identity in known)
 
-    wanted = [item for wish in wishes if wish not in waiting for item in _possible(wish, observed)]
-    difference = diff(wanted, observed, owner_test(observed, named), retire)
-    return Report(wishes, difference, tuple(item for wish in waiting for item in wish.items))
+    def wanted(wishes: Iterable[Wish]) -> list[Item]:
+        possible = (item for wish in wishes if wish not in waiting for item in _possible(wish, observed))
+        return [item for item in possible if item not in leave]
+
+    ours = owner_test(observed, named)
+    difference = diff(wanted(wishes), observed, ours, retire)
+    refused = _refused(wishes, state.records, difference.conflicts)
+    if refused:
+        stays |= {item.identity for wish in wishes if wish.owner in refused for item in wish.items}
+        stays |= {record.item.identity for record in state.records if record.owner in refused}
+        others = diff(wanted(wish for wish in wishes if wish.owner not in refused), observed, ours, retire)
+        difference = replace(difference, steps=others.steps, leftover=others.leftover)
+    return Report(wishes, difference, tuple(item for wish in waiting for item in wish.items), refused)
 
 
-def apply(wishes: Sequence[Wish], kernel: Kernel, journal: Journal, log: Log, *, everything: bool = True) -> Report:
+def apply(
+    wishes: Sequence[Wish],
+    kernel: Kernel,
+    journal: Journal,
+    log: Log,
+    *,
+    everything: bool = True,
+    leave: Collection[Item] = (),
+) -> Report:
     """Make it so, or leave everything as it was. The caller holds the lock. Returns what had been to do.
 
-    Raises RefusedError, with nothing done, when something of somebody else's is in the way; KernelError, with this
-    call's own steps undone, when the kernel refuses one; ConfigError when two owners claim one table.
+    Raises ConflictError when something of somebody else's is in the way of an owner: nothing of his was touched, and
+    everything was done for the others. KernelError, with this call's own steps undone, when the kernel refuses one;
+    ConfigError, with nothing done, when two owners claim one table.
     """
     before, observed = journal.read(), kernel.observe()
-    report = status(wishes, observed, before, everything=everything)
-    if report.difference.conflicts:
-        raise RefusedError("; ".join(map(str, report.difference.conflicts)))
+    report = status(wishes, observed, before, everything=everything, leave=leave)
     after = _owning(report, before, observed, everything)
     if report.difference.steps:
         journal.write(_between(before, after))
@@ -96,9 +137,11 @@ def apply(wishes: Sequence[Wish], kernel: Kernel, journal: Journal, log: Log, *,
             if failed.clean:
                 journal.write(before)
             raise
-        _verify(wishes, kernel, after, everything)
+        _verify(wishes, kernel, after, everything, leave, report.refused)
     if journal.read() != after:
         journal.write(after)
+    if report.refused:
+        raise ConflictError("; ".join(report.refusals), report)
     return report
 
 
@@ -177,7 +220,26 @@ def _one_owner_a_table(wishes: Iterable[Wish], others: Iterable[Record]) -> None
     for wish in wishes:
         for item in wish.items:
             if isinstance(item, Route) and owners.setdefault(item.table, wish.owner) != wish.owner:
-                raise ConfigError(f"table {item.table} is claimed by {owners[item.table]} and by {wish.owner}")
+                both = f"{owners[item.table]} and by {wish.owner}"
+                raise ConfigError(f"table {item.table} is claimed by {both}; choose another for one of them")
+
+
+def _refused(wishes: Sequence[Wish], records: Sequence[Record], conflicts: Iterable[Conflict]) -> frozenset[str]:
+    """Who asks for an item that is in conflict; and whoever has a table in common with them, old or new.
+
+    Otherwise a rule would lead into what was refused, or a route take the place of one that is not to be touched.
+    """
+    items = {conflict.item.identity for conflict in conflicts}
+    asked = [(wish.owner, item) for wish in wishes for item in wish.items]
+    owners = {owner for owner, item in asked if item.identity in items}
+    while owners:
+        mine = [*asked, *((record.owner, record.item) for record in records)]
+        tables = {item.table for owner, item in mine if owner in owners and isinstance(item, Route)}
+        beside = {owner for owner, item in asked if isinstance(item, (Route, Rule)) and item.table in tables}
+        if beside <= owners:
+            break
+        owners |= beside
+    return frozenset(owners)
 
 
 def _possible(wish: Wish, observed: Observed) -> tuple[Item, ...]:
@@ -197,14 +259,18 @@ def _link(item: Item, observed: Observed) -> Link | None:
 
 
 def _owning(report: Report, before: State, observed: Observed, everything: bool) -> State:
-    """The journal as it is when the wishes are fulfilled."""
-    owners = {wish.owner for wish in report.wishes}
-    others = [] if everything else [record for record in before.records if record.owner not in owners]
+    """The journal as it is when the wishes are fulfilled, but those of the refused."""
+    owners = {wish.owner for wish in report.wishes} - report.refused
+    others = [
+        record
+        for record in before.records
+        if record.owner in report.refused or not (everything or record.owner in owners)
+    ]
     mine = [
         Record(wish.owner, wish.origin, link.index if link else 0, item)
         for wish in report.wishes
         for item in wish.items
-        if item not in report.difference.unnamed
+        if wish.owner in owners and item not in report.difference.unnamed
         for link in [_link(item, observed)]
     ]
     return State(tuple(dict.fromkeys((*others, *mine))))
@@ -237,7 +303,7 @@ def _do(steps: Sequence[Step], kernel: Kernel, log: Log) -> None:
         if failures:
             left = _undo(done, kernel, log)
             error = KernelError("; ".join([str(failures[0]), *left]))
-            error.clean = not left
+            error.clean, error.item = not left, failures[0].step.item
             raise error
 
 
@@ -248,11 +314,18 @@ def _undo(done: Sequence[Step], kernel: Kernel, log: Log) -> list[str]:
     return [f"and could not undo: {failure}" for failure in kernel.do(undo) if not failure.gone]
 
 
-def _verify(wishes: Sequence[Wish], kernel: Kernel, after: State, everything: bool) -> None:
+def _verify(
+    wishes: Sequence[Wish],
+    kernel: Kernel,
+    after: State,
+    everything: bool,
+    leave: Collection[Item],
+    refused: frozenset[str],
+) -> None:
     """Read back. A kernel may accept what it does not keep, and another manager may have been quicker."""
-    left = status(wishes, kernel.observe(), after, everything=everything).difference
-    if left:
-        what = "; ".join(map(str, (*left.conflicts, *left.steps)))
+    left = status(wishes, kernel.observe(), after, everything=everything, leave=leave)
+    if left.difference.steps or left.refused != refused:
+        what = "; ".join([*left.refusals, *map(str, left.difference.steps)])
         error = KernelError(f"done, but reading back shows otherwise: still to do: {what}")
         error.clean = False
         raise error

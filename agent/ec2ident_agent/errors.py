@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .engine import Report
+    from .items import Item
+
 
 class AgentError(Exception):
     """The root of every error that the agent raises on purpose. The text is one line for a person."""
@@ -25,6 +30,17 @@ class RefusedError(AgentError):
     """Something that is not ours, or not safe, stands in the way. Nothing was touched."""
 
 
+class ConflictError(RefusedError):
+    """Something of somebody else's is in the way of some owners, named in the text: nothing of theirs was touched.
+
+    Everything was done for all others; `report` says what that was.
+    """
+
+    def __init__(self, text: str, report: Report) -> None:
+        super().__init__(text)
+        self.report = report
+
+
 class JournalError(RefusedError):
     """The journal cannot be read: it is damaged, or written by a newer version. Never taken for an empty one."""
 
@@ -36,7 +52,9 @@ class LockedError(RefusedError):
 class KernelError(AgentError):
     """The kernel refused. The text is the command and the kernel's own words.
 
-    `clean` is False when not every step of the same call could be undone.
+    `clean` is False when not every step of the same call could be undone. `item` is what the first failed step was
+    about, where the kernel refused a step.
     """
 
     clean = True
+    item: Item | None = None

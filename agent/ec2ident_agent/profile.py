@@ -6,7 +6,7 @@ is both together, complete and consistent. A fact that is None is unknown: that 
 
 from __future__ import annotations
 
-from ec2ident.value import Value
+from ec2ident.value import Value, replace
 
 from .errors import ConfigError, UnknownError
 from .inet import contains, first, link_local, network_of
@@ -58,7 +58,10 @@ class Overlay(Value):
 
 
 class Facts(Value):
-    """What is known of one interface. None means unknown; the metadata service and the kernel both speak this."""
+    """What is known of one interface. None means unknown; the metadata service and the kernel both speak this.
+
+    `unknown` says why something is, where somebody was asked: then what the kernel knows is no substitute.
+    """
 
     device: str
     subnets: tuple[str, ...] | None = None
@@ -66,6 +69,7 @@ class Facts(Value):
     addresses: tuple[str, ...] | None = None
     vpc: tuple[str, ...] | None = None
     table: int | None = None
+    unknown: str = ""
 
 
 class Profile(Value):
@@ -110,6 +114,20 @@ def kernel_facts(device: str, observed: Observed) -> Facts:
     )
 
 
+def without_the_service(facts: Facts, kernel: Facts) -> Facts:
+    """The same, with the kernel's word for what the metadata service could not say, as where there is none.
+
+    IPv6 is left out while no router of the subnet has advertised itself: IPv4 need not wait for it.
+    """
+    routed = any(family(router) == 6 for router in facts.routers or ())
+
+    def usable(networks: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return tuple(each for each in networks or () if family(each) == 4 or routed) or None
+
+    subnets = kernel.subnets if facts.subnets is None else facts.subnets
+    return replace(facts, subnets=usable(subnets), addresses=usable(facts.addresses), unknown="")
+
+
 def complete(section: Section) -> bool:
     """Does it say everything itself? Then no facts are looked for, and their readers are not even imported."""
     return bool(section.subnets and section.routers and section.table and (section.scheme == "seed" or section.vpc))
@@ -117,17 +135,21 @@ def complete(section: Section) -> bool:
 
 def resolve(section: Section, facts: Facts) -> Profile:
     """The complete profile. Raises ConfigError where two things contradict, UnknownError where a fact is missing."""
-    name = section.name
-    subnets = section.subnets or _known(facts.subnets, name, "subnet", "the interface has no address with one yet")
-    table = section.table or _known(facts.table, name, "table", "its network card and device number are not known")
+    name, why = section.name, facts.unknown
+    subnets = section.subnets or _known(
+        facts.subnets, name, "subnet", why or "the interface has no address with one yet"
+    )
+    table = section.table or _known(
+        facts.table, name, "table", why or "its network card and device number are not known"
+    )
     # What the configuration says in full was checked when it was read, and is not checked at every look.
     routers = section.routers or tuple(_router(name, subnet, facts) for subnet in _one_each(subnets))
     if not (section.subnets and section.routers):
         check_routers(name, subnets, routers)
     sources, vpc = section.sources, section.vpc
     if section.scheme == "split":
-        sources = sources or facts.addresses or subnets
-        vpc = vpc or _known(facts.vpc, name, "vpc", "the VPC's address ranges are not known")
+        sources = sources or (_known(facts.addresses, name, "source", why) if why else facts.addresses or subnets)
+        vpc = vpc or _known(facts.vpc, name, "vpc", why or "the VPC's address ranges are not known")
     priority = section.priority if section.priority >= 0 else PRIORITY[section.scheme]
     sources = sources or subnets
     return Profile(
@@ -180,7 +202,7 @@ def overlay_items(overlay: Overlay, profiles: Sequence[Profile], observed: Obser
     return tuple(items)
 
 
-def inside_vpc(overlay: Overlay, profiles: Iterable[Profile]) -> str:
+def inside_vpc(overlay: Overlay, profiles: Iterable[Profile | Section]) -> str:
     """The range of the VPC's own, as far as it is known, that an overlay address lies in; empty for none.
 
     A VPC delivers its own addresses to the ENI that has them: an overlay address there is never reached.

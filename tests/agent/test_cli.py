@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
 from ec2ident_agent import cli, records
@@ -134,6 +137,69 @@ def test_what_has_become_unknown_is_not_removed(agent: Agent, kernel: FakeKernel
     known = True
     assert (0, 0) == (again("apply"), again("status"))
     assert before == kernel.seen
+
+
+def test_what_is_not_on_this_node_is_shown_and_in_order(agent: Agent, kernel: FakeKernel) -> None:
+    """An interface may be attached at any time: neither an error, nor the same as nothing configured."""
+    agent.write('[interface.eth7]\ntable = 107\n[[overlay]]\naddress = "192.168.10.10"\ndevice = "eth8"\n')
+    run(agent, kernel, "apply")
+    agent._capsys.readouterr()
+
+    assert 0 == run(agent, kernel, "status")
+    assert [
+        "absent  eth7                      its interface is not on this node",
+        "absent  overlay 192.168.10.10/32  its interface is not on this node",
+        "in order",
+    ] == agent._capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    "words", ["overlay add {} --device eth0", "apply eth1 --vpc 10.0.0.0/16 --table 100 --overlay {} --device eth0"]
+)
+def test_an_overlay_inside_the_vpc_is_warned_of(agent: Agent, kernel: FakeKernel, words: str) -> None:
+    """Whoever asks for it: nobody reaches it, since a VPC delivers its own addresses to the ENI that has them."""
+    agent.write('[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\nvpc = "10.0.0.0/16"\n')
+    for address, warned in (("10.0.5.5", 1), ("10.1.5.5", 0)):
+        agent._capsys.readouterr()
+        assert 0 == run(agent, kernel, *words.format(address).split())
+        said = agent._capsys.readouterr().err
+        assert warned == said.count(
+            f"warning: overlay {address}/32 lies inside the VPC's own 10.0.0.0/16: nobody reaches it"
+        )
+
+
+def test_what_a_terminal_would_obey_is_shown(agent: Agent, kernel: FakeKernel) -> None:
+    """The kernel lets an escape sequence into a device's name, and a file may say anything."""
+    kernel.plug("e\x1b[2J\x9b\udcff")
+    agent.write('[interface."\\u001b[31m"]\ntable = 1\n')
+
+    assert (
+        0
+        == cli.Run(
+            cli.read(agent.argv("overlay", "add", "192.168.10.30", "--device=e\x1b[2J\x9b\udcff")), kernel=kernel
+        ).run()
+    )
+    assert 0 == run(agent, kernel, "status")
+
+    out, err = agent._capsys.readouterr()
+    assert "\\x1b[31m" in out
+    assert "e\\x1b[2J\\x9b\\udcff" in err
+    assert set() == {c for c in out + err if not c.isprintable()} - {"\n"}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(("verb", "stream"), [("status", 1), ("--help", 1), ("fly", 2)])
+def test_a_full_disk_is_one_line_and_no_traceback(agent: Agent, verb: str, stream: int) -> None:
+    """A result that was not written was not given: exit code 4. Where the log cannot go there is nobody to tell."""
+    agent.write("")
+    with open("/dev/full", "w") as full:
+        pipes = {name: full if number == stream else subprocess.PIPE for name, number in (("stdout", 1), ("stderr", 2))}
+        done = agent.process(verb, capture_output=False, **pipes)
+
+    if stream == 1:
+        assert (4, "ec2ident-agent: standard output: No space left on device\n") == (done.returncode, done.stderr)
+    else:
+        assert (2, "") == (done.returncode, done.stdout)
 
 
 def test_help_is_a_result(agent: Agent) -> None:

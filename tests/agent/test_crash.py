@@ -164,6 +164,19 @@ def test_killed_at_any_effect_of_a_change(agent: Agent, kernel: str) -> None:
     assert every_crash(agent, prepare, run) > 10
 
 
+def test_killed_at_any_effect_of_an_apply_that_one_is_refused(agent: Agent) -> None:
+    """What is laid for the others is known, and what the refused had before."""
+    ip("route add blackhole 10.7.0.0/16 table 101")
+
+    def prepare() -> None:
+        agent.write(CONFIGURATION)
+        assert 0 == agent("apply")
+        moved = CONFIGURATION.replace("= 100\ntable_name", "= 101\ntable_name")
+        agent.write(moved + '[interface.eth0]\nsubnet = "10.0.0.0/24"\nrouter = "10.0.0.1"\ntable = 102\n')
+
+    assert every_crash(agent, prepare, lambda: agent("apply")) > 5
+
+
 def test_killed_at_any_effect_of_revert(agent: Agent) -> None:
     """Disowned only after it was undone."""
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ec2ident.value import replace
 from ec2ident_agent import engine
 from ec2ident_agent.engine import Wish
-from ec2ident_agent.errors import ConfigError, KernelError, RefusedError
+from ec2ident_agent.errors import ConfigError, ConflictError, KernelError, RefusedError
 from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import OURS, Address, Link, Route, Rule, Seen, Step
 from ec2ident_agent.journal import COMMAND, Journal, State
@@ -181,6 +182,77 @@ def test_a_rule_like_ours_on_a_kernel_without_tags_is_a_conflict(journal: Journa
 
     with pytest.raises(RefusedError, match="somebody else's is there"):
         apply(kernel, journal, ETH1)
+
+
+STRANGER = Seen(Route("10.7.0.0/16", "eth0", 100), 3)
+
+
+def ours(kernel: FakeKernel) -> set[object]:
+    return {seen.item for seen in kernel.seen if seen.protocol == OURS}
+
+
+def test_somebody_elses_in_the_way_of_one_stops_no_other(kernel: Refusing, journal: Journal) -> None:
+    """Of eth1 nothing is laid, of the others everything; the error names who, what and why, the report too."""
+    kernel.add(STRANGER)
+
+    with pytest.raises(
+        ConflictError, match=r"^eth1: table 100 holds a route of somebody else: 10\.7\.0\.0/16"
+    ) as refused:
+        apply(kernel, journal, ETH1, OVERLAY)
+
+    assert set(OVERLAY.items) == ours(kernel)
+    assert frozenset({"eth1"}) == refused.value.report.refused
+    assert {OVERLAY.owner} == {record.owner for record in journal.read().records}
+    report = engine.status([ETH1, OVERLAY], kernel.observe(), journal.read())
+    assert ((), False, frozenset({"eth1"})) == (report.difference.steps, report.in_order, report.refused)
+    kernel.seen.remove(STRANGER)
+    apply(kernel, journal, ETH1, OVERLAY)
+    assert {*ETH1.items, *OVERLAY.items} == ours(kernel)
+
+
+def test_of_a_refused_owner_nothing_is_touched(kernel: Refusing, journal: Journal) -> None:
+    """Neither laid nor removed nor forgotten: what he had stays until he can have all of what he should."""
+    apply(kernel, journal, ETH1)
+    kernel.add(STRANGER)
+    changed = Wish("eth1", (SUBNET, Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), Rule("10.0.1.0/24", 100, 200)))
+
+    with pytest.raises(ConflictError, match=r"^eth1: "):
+        apply(kernel, journal, changed, OVERLAY)
+
+    assert {*ETH1.items, *OVERLAY.items} == ours(kernel)
+    assert set(ETH1.items) == {record.item for record in journal.read().records if record.owner == "eth1"}
+    kernel.seen.remove(STRANGER)
+    apply(kernel, journal, changed, OVERLAY)
+    assert {*changed.items, *OVERLAY.items} == ours(kernel)
+
+
+def test_who_has_a_table_in_common_with_a_refused_one_is_refused_too(kernel: Refusing, journal: Journal) -> None:
+    """An overlay's rule would lead into it; another interface's routes would take the place of what is not touched."""
+    apply(kernel, journal, ETH1)
+    kernel.add(Seen(Route("10.7.0.0/16", "eth0", 101), 3))
+    moved = Wish("eth1", tuple(replace(item, table=101) for item in (SUBNET, OUT, RULE)))
+    follower = Wish("eth0", (Route("10.0.0.0/24", "eth0", 100), Rule("10.0.0.0/24", 100, 100)))
+    routed = Wish(OVERLAY.owner, (*OVERLAY.items, Rule("192.168.10.10/32", 101, 100)))
+    other = Wish("overlay 192.168.10.11/32", (Address("eth0", "192.168.10.11/32", "eth0:2"),))
+
+    with pytest.raises(
+        ConflictError, match=r"^eth1: table 101 .*; eth0: not touched either, .*; overlay 192\.168\.10\.10/32: "
+    ):
+        apply(kernel, journal, moved, follower, routed, other)
+
+    assert {*ETH1.items, *other.items} == ours(kernel)
+
+
+def test_a_failure_beside_a_refusal_undoes_the_rest(kernel: Refusing, journal: Journal) -> None:
+    """The kernel's words come first: this call did nothing, and the refused would have been told at its end."""
+    kernel.add(STRANGER)
+    before = set(kernel.seen)
+    kernel.refuse = (str(Step("add", OVERLAY.items[0])),)
+
+    with pytest.raises(KernelError, match="Cannot allocate memory"):
+        apply(kernel, journal, ETH1, OVERLAY)
+
+    assert (before, State()) == (set(kernel.seen), journal.read())
 
 
 def test_one_table_has_one_owner(kernel: Refusing, journal: Journal) -> None:

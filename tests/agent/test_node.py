@@ -83,7 +83,7 @@ def test_apply_twice_and_revert_twice(agent: Agent, configuration: str) -> None:
     assert before == snapshot()
     assert (0, "") == (agent("revert", "--all"), agent.err)
     assert before == snapshot()
-    assert ([], ["lock"]) == (os.listdir(agent.names), [name for name in os.listdir(agent.state) if name != "config"])
+    assert ([], ["lock"]) == (os.listdir(agent.names), sorted({*os.listdir(agent.state)} - {"config", "withdrawn"}))
 
 
 def test_a_dry_run_prints_what_apply_would_log(agent: Agent) -> None:
@@ -316,26 +316,34 @@ def test_a_failed_change_keeps_what_was_applied_before(agent: Agent) -> None:
 
 
 def test_a_table_with_somebody_elses_routes_is_refused(agent: Agent) -> None:
-    """What they are for we cannot know; nothing is touched."""
-    ip("route add blackhole 10.7.0.0/16 table 100")
+    """What they are for we cannot know: nothing of eth1 is laid, and the overlay all the same."""
     before = snapshot()
+    ip("route add blackhole 10.7.0.0/16 table 100")
 
     assert 4 == agent("apply")
 
-    assert "table 100 holds a route of somebody else: 10.7.0.0/16" in agent.err
-    assert before == snapshot()
+    assert "eth1: table 100 holds a route of somebody else: 10.7.0.0/16" in agent.err
+    assert "blackhole 10.7.0.0/16" == ip("route show table 100").strip()
+    assert "10.0.1.0/24" not in ip("rule")
+    assert "192.168.10.10/32 scope global eth0:1" in ip("address")
     assert 1 == agent("status")
-    assert "conflict" in agent.out
+    assert ["conflict", "refused", "refused", "refused", "refused", "ok", "drift:"] == [
+        line.split()[0] for line in agent.out.splitlines()
+    ]
+    assert 0 == agent("revert", "--all")
+    ip("route del blackhole 10.7.0.0/16 table 100")
+    assert before == snapshot()
 
 
 def test_somebody_elses_address_is_not_taken_over(agent: Agent) -> None:
-    """The same address on the same device, without our number."""
+    """The same address on the same device, without our number; eth1's profile is laid all the same."""
     ip("address add 192.168.10.10/32 dev eth0")
-    before = snapshot()
+    before, theirs = snapshot(), ip("-d address")
 
     assert 4 == agent("apply")
-    assert "somebody else's is there" in agent.err
-    assert before == snapshot()
+    assert "overlay 192.168.10.10/32: 192.168.10.10/32 dev eth0 label eth0:1: somebody else's is there" in agent.err
+    assert theirs == ip("-d address")
+    assert "from 10.0.1.0/24 lookup 100 proto 236" in ip("rule")
     assert 0 == agent("revert", "--all")
     assert before == snapshot()
 
@@ -416,6 +424,29 @@ def test_split_looks_in_the_vpc_first_then_in_main_then_goes_out(agent: Agent) -
     for target, device in (("172.17.0.2", "br0"), ("8.8.8.8", "eth1"), ("10.0.0.77", "eth1"), ("10.0.1.77", "eth1")):
         assert f"dev {device}" in ip("route get", target, "from 10.0.1.10")
     assert "dev eth1" in ip("-6 route get 2001:db8::1 from fd00:0:0:1::10")
+
+
+def test_one_scheme_becomes_the_other_at_the_same_priority(agent: Agent) -> None:
+    """And back, and undone when a later step fails: the kernel takes some rules for others (EEXIST)."""
+    seed = '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\npriority = 100\n'
+    split = seed + 'scheme = "split"\nvpc = ["10.0.0.0/16", "10.9.0.0/16"]\n'
+    states = []
+    for configuration in (seed, split, seed, split):
+        agent.write(configuration)
+        assert 0 == agent("apply"), agent.err
+        assert 0 == agent("status")
+        states.append(snapshot())
+    assert states[:2] == states[2:]
+
+    for configuration in (seed, split):
+        agent.write(configuration + '[[overlay]]\naddress = "fd00:5::1"\ndevice = "eth0"\n')
+        Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("1")
+        before = snapshot()
+        assert 4 == agent("apply")
+        assert before == snapshot(), agent.err
+        Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("0")
+        agent.write(configuration)
+        assert 0 == agent("apply"), agent.err
 
 
 def test_without_root_one_line_says_so(agent: Agent) -> None:

@@ -46,7 +46,8 @@ class Local:
         config = run.configuration()
         overlay = run.which(run.options.arguments[1], config, adding=True)
         run.device(overlay.device, observed)
-        return Wish(overlay.owner, overlay_items(overlay, run.profiles(config, observed), observed), COMMAND)
+        profiles = run.profiles(config, overlay.via or overlay.device, observed)
+        return Wish(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
 
     def plan(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
         """The steps to hold an overlay address; none when it is held. Raises AgentError."""
@@ -59,20 +60,24 @@ class Local:
 
     def hold(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
         """Hold it until `release` or a reboot. Returns what had to be done. Raises AgentError."""
+        from ec2ident_agent import withdrawn
         from ec2ident_agent.engine import apply
 
         run = self._overlay(address, device, label)
         with run.journal.lock(run.patience()):
             kernel = run.kernel()
+            withdrawn.drop(run.journal, {f"overlay {address}"})
             report = apply([self._wish(run, kernel.observe())], kernel, run.journal, self.log, everything=False)
         return tuple(report.difference.steps)
 
     def release(self, address: str) -> tuple[Step, ...]:
         """Let go of it: exactly what was laid for it. Raises AgentError with all that could not be taken off."""
+        from ec2ident_agent import withdrawn
         from ec2ident_agent.engine import revert
 
         run = self._run("overlay", "del", address)
         with run.journal.lock(run.patience()):
+            withdrawn.add(run.journal, run.journal.read(), {f"overlay {address}"})
             return tuple(revert({f"overlay {address}"}, run.kernel(), run.journal, self.log))
 
     def holds(self, address: str) -> bool:
