@@ -15,6 +15,7 @@ settings.load_profile("tests")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run real daemons, clusters and virtual machines")
+    parser.addoption("--matrix", metavar="FILE", help="put the table of who mended what at a file's end")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

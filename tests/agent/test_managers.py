@@ -1,11 +1,14 @@
-"""Installed hooks under real network managers: after each event the desired state is there again.
+"""The agent under real network managers: after each event the desired state is there again within two seconds.
 
-By the hooks alone: nothing watches here. What no hook can see is in the table `NOT_BY_HOOK`, with the reason.
+By the installed hooks alone, by the watch alone, and by both. What no hook can see is in the table `NOT_BY_HOOK`, with
+the reason. At the end of a run all of it is shown as a table; `--matrix FILE` writes it.
 """
 
 from __future__ import annotations
 
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,9 +18,15 @@ from tests.lab.managers import Ifupdown, Manager, Networkd, NetworkManager
 from tests.lab.packages import Unavailable
 from tests.lab.vpc import Vpc
 
+from .matrix import CELL, VERSION, Away, cell, items_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+    Record = Callable[[str, object], None]
+    Nodes = Callable[[str, str], "Node"]
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
@@ -29,7 +38,18 @@ MANAGERS: dict[str, type[Manager]] = {
     "networkd": Networkd,
     "networkmanager": NetworkManager,
 }
+#: What tells their versions, in the first line.
+VERSIONS = {
+    "ifupdown": ("ifup --version", "dhclient --version"),
+    "networkd": ("networkctl --version",),
+    "networkmanager": ("echo NetworkManager $(NetworkManager --version)",),
+}
 PROGRAM = "/usr/local/bin/ec2ident-agent"
+#: What the hooks' calls say, and what the watch says.
+HOOKED, WATCHED = "/run/hooked.log", "/run/watch.log"
+
+HOOKS, WATCH, BOTH = "hooks alone", "watch alone", "both"
+KEEPERS = (HOOKS, WATCH, BOTH)
 
 CONFIGURATION = """\
 [interface.eth1]
@@ -43,122 +63,190 @@ address = "192.168.10.10/32"
 device = "eth0"
 label = "eth0:1"
 """
+ITEMS = items_of(CONFIGURATION)
 
-#: What the configuration lays, as a snapshot shows it.
-OURS = (
+#: What the configuration lays for eth1, and for eth0, as a snapshot shows it.
+PROFILE = (
     "from 10.0.1.0/24 lookup ",
     "from 2001:db8:ec2:1::/64 lookup ",
     "default via 10.0.1.1 dev eth1 table ",
     "default via fe80:ec2::1 dev eth1 table ",
-    "inet 192.168.10.10/32",
 )
+OVERLAY = "inet 192.168.10.10/32"
 
-#: Seconds from the moment at which the manager is done.
-SOON = 2.0
+#: Seconds from the moment at which the manager is done; what a busy machine is forgiven; when a test gives up.
+SOON, TOLERANCE, PATIENCE = 2.0, 2.0, 20.0
 
 #: (manager, event): why no hook is called for what the kernel does.
 NOT_BY_HOOK = {
     ("ifupdown", "link_flap"): "ifupdown does not follow links; watch does",
 }
 
+#: All that happens to a node, in this order.
 EVENTS = [
-    (name, event, interface)
+    (name, keeper, event, interface)
     for name, made in MANAGERS.items()
-    for event in made.events
+    for keeper in KEEPERS
+    for event in ("attach", *made.events, "detach")
     for interface in ("eth0", "eth1")
-    if (name, event) not in NOT_BY_HOOK
+    if keeper != HOOKS or (name, event) not in NOT_BY_HOOK
+    if interface == "eth1" or event in made.events
 ]
 
 
+class Node:
+    """A node with a network manager, and what keeps it: installed hooks, a watch that runs, or both."""
+
+    def __init__(self, manager: Manager, keeper: str) -> None:
+        self.manager, self.keeper = manager, keeper
+        self.watch: subprocess.Popen[str] | None = None
+        self.attached = ""
+
+    def versions(self, name: str) -> str:
+        """The first line that each program says of itself."""
+        said = [self.manager.run("sh", "-c", f"{line} 2>&1").stdout for line in VERSIONS[name]]
+        return ", ".join(text.splitlines()[0].strip() for text in said)
+
+    def set_up(self) -> None:
+        """The hooks were laid before eth1 is attached; nobody types apply."""
+        program = (
+            "#!/bin/sh\n"
+            f'[ "$1" != hook ] || exec 2>>{HOOKED}\n'
+            f'PYTHONPATH="{TOP}:{TOP}/agent" exec "{sys.executable}" -m ec2ident_agent "$@"\n'
+        )
+        self.manager.machine.write(PROGRAM, program, 0o755)
+        if self.keeper != WATCH:
+            self.agent("install", "--program", PROGRAM)
+        self.manager.machine.write("/etc/ec2ident/agent.toml", CONFIGURATION)
+        if self.keeper != HOOKS:
+            self.watch = self.manager.machine.start(PROGRAM, "watch", log="watch")
+            wait_until(lambda: "192.168.10.10" in self.manager.machine.text(WATCHED), "the watch has begun")
+
+    def agent(self, *words: str, code: int = 0) -> str:
+        done = self.manager.run(PROGRAM, *words)
+        assert code == done.returncode, done.stderr
+        return done.stdout
+
+    def work_done(self) -> dict[str, int]:
+        """How many items were laid, by whom."""
+        logs = {"hook": HOOKED, "watch": WATCHED}
+        found = {}
+        for who, path in logs.items():
+            lines = self.manager.machine.text(path).splitlines()
+            found[who] = sum(line.startswith("[#]") and " add " in line for line in lines)
+        return found
+
+    def whole(self) -> bool:
+        snapshot = self.manager.vpc.node.snapshot()
+        return all(line in snapshot for line in (*PROFILE, OVERLAY))
+
+    def left(self) -> list[str]:
+        """What is there of eth1's profile, which goes with it; the overlay is eth0's."""
+        snapshot = self.manager.vpc.node.snapshot()
+        return [line for line in PROFILE if line in snapshot]
+
+    def measure(self, event: Callable[[], object]) -> str:
+        """Let something happen, and wait until all is there again, and stays; who mended it and for how long it lacked.
+
+        Raises LabError when it takes much too long, and AssertionError when it takes too long.
+        """
+        work = self.work_done()
+        with Away(self.manager.vpc.node, ITEMS) as away:
+            event()
+            done = time.monotonic()
+            wait_until(lambda: not away.lacking(done), f"{away.lacking()} is there again", PATIENCE)
+            self.manager.settle()
+            settled = time.monotonic()
+            wait_until(lambda: not away.lacking(settled), f"{away.lacking()} stays", 1)
+        assert 0 == self.manager.run(PROGRAM, "status").returncode
+        by = [who for who, count in self.work_done().items() if count > work[who]]
+        assert away.back() - done <= SOON * TOLERANCE, f"by {by}, after {away.back() - done:.2f} s"
+        return cell(by, away.total())
+
+    def detach(self, name: str) -> tuple[float, str]:
+        """Detach and attach again: after how long nothing of its profile was left, and how that came back."""
+        self.manager.detach(name)
+        begun = time.monotonic()
+        try:
+            wait_until(lambda: not self.left(), f"{self.left()} is gone", PATIENCE)
+            took = time.monotonic() - begun
+            assert OVERLAY in self.manager.vpc.node.snapshot()
+        finally:
+            again = self.measure(lambda: self.manager.attach(name))
+        return took, again
+
+
 @pytest.fixture(scope="module")
-def manager(request: pytest.FixtureRequest) -> Iterator[Manager]:
-    """A node whose hooks were laid by install before eth1 was attached."""
-    try:
-        with Vpc(bare=True) as vpc, MANAGERS[request.param](vpc, renew_after=8) as manager:
-            set_up(manager)
-            manager.attach("eth1")
-            yield manager
-    except Unavailable as why:
-        pytest.skip(str(why))
+def node() -> Iterator[Nodes]:
+    """Gives the node with this manager and this keeper, where eth1 was attached; one at a time."""
+    with ExitStack() as stack:
+        made: dict[tuple[str, str], Node] = {}
+
+        def give(name: str, keeper: str) -> Node:
+            if (name, keeper) not in made:
+                made.clear()
+                stack.close()
+                try:
+                    vpc = stack.enter_context(Vpc(bare=True))
+                    manager = stack.enter_context(MANAGERS[name](vpc, renew_after=4))
+                except Unavailable as why:
+                    pytest.skip(str(why))
+                node = Node(manager, keeper)
+                node.set_up()
+                node.attached = node.measure(lambda: manager.attach("eth1"))
+                made[name, keeper] = node
+            return made[name, keeper]
+
+        yield give
 
 
-def set_up(manager: Manager) -> None:
-    program = f'#!/bin/sh\nPYTHONPATH="{TOP}:{TOP}/agent" exec "{sys.executable}" -m ec2ident_agent "$@"\n'
-    manager.machine.write(PROGRAM, program, 0o755)
-    agent(manager, "install", "--program", PROGRAM)
-    manager.machine.write("/etc/ec2ident/agent.toml", CONFIGURATION)
+@pytest.mark.parametrize(("name", "keeper", "event", "interface"), EVENTS)
+def test_after_each_event_the_desired_state_is_there_again(
+    node: Nodes, name: str, keeper: str, event: str, interface: str, record_property: Record
+) -> None:
+    """Whatever the manager deleted on the way; of an interface that goes no rule is left, and it comes back.
 
+    An attached one gets its profile from the hooks or from the watch; nobody types apply.
+    """
+    there = node(name, keeper)
 
-def agent(manager: Manager, *words: str, code: int = 0) -> str:
-    done = manager.run(PROGRAM, *words)
-    assert code == done.returncode, done.stderr
-    return done.stdout
+    def tell(event: str, text: str) -> None:
+        record_property(CELL, (name, event, keeper, interface, text))
 
-
-def lacking(manager: Manager) -> list[str]:
-    snapshot = manager.vpc.node.snapshot()
-    return [line for line in OURS if line not in snapshot]
-
-
-def left(manager: Manager) -> list[str]:
-    """What is there of eth1's profile, which goes with it; the overlay is eth0's."""
-    snapshot = manager.vpc.node.snapshot()
-    return [line for line in OURS[:-1] if line in snapshot]
-
-
-def soon(manager: Manager, what: str) -> None:
-    """All of ours is there within two seconds, and stays when the manager has come to rest."""
-    wait_until(lambda: not lacking(manager), f"{what}: {lacking(manager)} is there again", SOON)
-    manager.settle()
-    assert [] == lacking(manager)
-    assert 0 == manager.run(PROGRAM, "status").returncode
-
-
-@pytest.mark.parametrize("manager", sorted(MANAGERS), indirect=True)
-def test_an_attached_interface_gets_its_profile(manager: Manager) -> None:
-    """The manager configures it and calls; nobody types apply."""
-    soon(manager, "attach")
-
-
-@pytest.mark.parametrize(("manager", "event", "interface"), EVENTS, indirect=["manager"])
-def test_after_each_event_the_desired_state_is_there_again(manager: Manager, event: str, interface: str) -> None:
-    """Whatever the manager deleted on the way."""
-    agent(manager, "apply")
-    assert [] == lacking(manager)
-
-    getattr(manager, event)(interface)
-
-    soon(manager, event)
-
-
-@pytest.mark.parametrize("manager", sorted(MANAGERS), indirect=True)
-def test_a_detached_interface_leaves_no_rule_behind(manager: Manager) -> None:
-    """The kernel takes the routes with the device and leaves the rules; and what comes back is laid again."""
-    agent(manager, "apply")
-    manager.detach("eth1")
-    try:
-        wait_until(lambda: not left(manager), f"{left(manager)} is gone", SOON)
-        assert [OURS[-1]] == [line for line in OURS if line not in lacking(manager)]
-    finally:
-        manager.attach("eth1")
-    soon(manager, "attached again")
+    record_property(VERSION, there.versions(name))
+    if event == "attach":
+        tell(event, there.attached)
+    elif event == "detach":
+        there.agent("apply")
+        took, again = there.detach(interface)
+        tell(event, f"{took:.1f} s")
+        tell("attach again", again)
+        assert took <= SOON * TOLERANCE
+    else:
+        there.agent("apply")
+        tell(event, there.measure(lambda: getattr(there.manager, event)(interface)))
+    assert there.whole()
 
 
 @pytest.mark.parametrize("name", sorted(MANAGERS))
 def test_after_revert_and_uninstall_nothing_of_ours_is_left(name: str) -> None:
-    """No file, no rule, no route, no address; and nothing of others is missing."""
+    """No file, no rule, no route, no address; and nothing of others is missing. The watch runs until it is stopped."""
     try:
         with Vpc(bare=True) as vpc, MANAGERS[name](vpc) as manager:
             manager.attach("eth1")
             manager.machine.write(PROGRAM, "", 0o755)
             files, network = listing(manager), manager.settle()
-            set_up(manager)
-            agent(manager, "apply")
-            assert [] == lacking(manager)
+            node = Node(manager, BOTH)
+            node.set_up()
+            node.agent("apply")
+            assert node.whole()
 
+            node.agent("revert", "--all")
+            assert network == manager.settle()
+            assert node.watch
+            manager.machine.stop(node.watch)
             manager.machine.path("/etc/ec2ident/agent.toml").unlink()
-            agent(manager, "revert", "--all")
-            agent(manager, "uninstall")
+            node.agent("uninstall")
             manager.machine.write(PROGRAM, "", 0o755)
 
             assert network == manager.settle()
@@ -174,18 +262,46 @@ def listing(manager: Manager) -> list[str]:
     return sorted([*found, *sums])
 
 
-@pytest.mark.parametrize("manager", ["ifupdown"], indirect=True)
-def test_ifup_calls_the_program_once_for_both_families(manager: Manager) -> None:
+def test_what_a_hook_takes_off_the_watch_leaves_off(node: Nodes) -> None:
+    """A disconnected device keeps its link: hook and watch must be of one mind, until it is connected again."""
+    there = node("networkmanager", BOTH)
+    there.agent("apply")
+    assert there.manager.run("nmcli", "device", "disconnect", "eth1").returncode == 0
+    wait_until(lambda: not there.left(), f"{there.left()} is gone", PATIENCE)
+    there.manager.settle()
+    assert [] == there.left()
+
+    assert there.manager.run("nmcli", "--wait", "20", "device", "connect", "eth1").returncode == 0
+    wait_until(there.whole, "all is there again", PATIENCE)
+
+
+def test_one_who_keeps_deleting_is_named_with_what_stops_him(node: Nodes) -> None:
+    """networkd, told to begin anew again and again: the watch gives up its rules, and the advice is the doctor's."""
+    there = node("networkd", WATCH)
+    there.agent("apply")
+    there.manager.machine.start(
+        "sh", "-c", "for i in $(seq 60); do networkctl reconfigure eth0; sleep 0.7; done", log="rival"
+    )
+    wait_until(lambda: "giving up" in there.manager.machine.text(WATCHED), "the watch gives up", 60)
+
+    line = next(line for line in there.manager.machine.text(WATCHED).splitlines() if "giving up" in line)
+    assert "systemd-network" in line
+    assert "ManageForeignRoutingPolicyRules=no" in line or "KeepConfiguration=static" in line
+
+
+def test_ifup_calls_the_program_once_for_both_families(node: Nodes) -> None:
     """The second family's call finds that this very ifup was here already."""
+    there = node("ifupdown", HOOKS)
+    machine = there.manager.machine
     counting = f'#!/bin/sh\necho "$*" >>/run/calls\nexec {PROGRAM}.real "$@"\n'
-    real = manager.machine.text(PROGRAM)
-    manager.machine.write(f"{PROGRAM}.real", real, 0o755)
-    manager.machine.write(PROGRAM, counting, 0o755)
+    real = machine.text(PROGRAM)
+    machine.write(f"{PROGRAM}.real", real, 0o755)
+    machine.write(PROGRAM, counting, 0o755)
     try:
-        manager.ifdown_ifup("eth1")  # type: ignore[attr-defined]
-        calls = manager.machine.text("/run/calls").splitlines()
+        there.manager.ifdown_ifup("eth1")  # type: ignore[attr-defined]
+        calls = machine.text("/run/calls").splitlines()
     finally:
-        manager.machine.write(PROGRAM, real, 0o755)
+        machine.write(PROGRAM, real, 0o755)
 
     assert ["if-down.d", "if-post-down.d", "if-up.d"] == [
         line.split()[-1] for line in calls if line.startswith("hook ifupdown eth1 ")

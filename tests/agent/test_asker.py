@@ -1,0 +1,162 @@
+"""The child that asks the metadata service for the watch: when it is started, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent.asker import LATER, SOON, Asker
+from ec2ident_agent.facts import FRESH, ITEMS, Answer, keep
+from ec2ident_agent.fake import FakeKernel
+from ec2ident_agent.items import Observed
+
+# The children here do nothing that another thread of the test runner could hold a lock for.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+PATIENCE = 30.0
+SAID = {
+    "device-number": ("1",),
+    "network-card": (),
+    "subnet-ipv4-cidr-block": ("10.0.1.0/24",),
+    "local-ipv4s": ("10.0.1.10/32",),
+    "vpc-ipv4-cidr-blocks": ("10.0.0.0/16",),
+}
+WHOLE = Answer(tuple((name, SAID.get(name, ())) for name in ITEMS), at=1, listed=True)
+
+
+class Node:
+    """Two interfaces, what the service said of them, and a child that writes down for which it was started."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.now = directory, 100.0
+        self.kernel = FakeKernel("eth0", "eth1")
+        self.asker = Asker(str(directory), self.ask, lambda: self.now)
+        self.slow = False
+
+    def ask(self, devices: tuple[str, ...]) -> None:
+        (self.directory / "asked").write_text(" ".join(devices))
+        if self.slow:
+            time.sleep(PATIENCE)
+
+    def asked(self) -> str:
+        """For which a child was started, once it has written that down."""
+        path, end = self.directory / "asked", time.monotonic() + PATIENCE
+        while not (path.exists() and path.read_text()):
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        text = path.read_text()
+        path.unlink()
+        return text
+
+    def said(self, **answers: Answer) -> None:
+        links = {link.name: link for link in self.kernel.links}
+        keep(str(self.directory / "facts"), {(links[n].mac, links[n].index): each for n, each in answers.items()})
+
+    def observed(self) -> Observed:
+        return self.kernel.observe()
+
+    def ended(self) -> None:
+        end = time.monotonic() + PATIENCE
+        while not self.asker.reap():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    made = Node(tmp_path)
+    yield made
+    made.asker.close()
+
+
+def test_nobody_is_asked_for_what_nobody_wants_to_know(node: Node) -> None:
+    """A configuration that says everything itself never costs a request."""
+    node.asker.work()
+
+    assert (0, float("inf")) == (node.asker.child, node.asker.next())
+    assert not node.asker.reap()
+
+
+def test_what_was_said_last_is_told_and_what_is_missing_is_asked_for(node: Node) -> None:
+    """At once, and the answer comes with the next look after the child has ended."""
+    assert node.asker("eth1", node.observed()).unknown
+    node.asker.work()
+    assert "eth1" == node.asked()
+    node.ended()
+    node.said(eth1=WHOLE)
+
+    facts = node.asker("eth1", node.observed())
+
+    assert (("10.0.1.0/24",), 23601, "") == (facts.subnets, facts.table, facts.unknown)
+    assert node.now + FRESH == node.asker.next()
+
+
+def test_one_child_at_a_time_and_later_and_later_while_something_is_missing(node: Node) -> None:
+    """A node that is not on EC2, or whose metadata service is switched off."""
+    pauses = []
+    for _ in range(7):
+        node.asker("eth1", node.observed())
+        node.now = max(node.now, node.asker.next())
+        node.asker.work()
+        child = node.asker.child
+        node.asker("eth1", node.observed())
+        node.asker.work()
+        assert child == node.asker.child
+        node.asked()
+        node.ended()
+        node.asker("eth1", node.observed())
+        pauses.append(node.asker.next() - node.now)
+
+    assert [2 * SOON, 4 * SOON, 8 * SOON, 16 * SOON, LATER, LATER, LATER] == pauses
+
+
+def test_another_interface_does_not_wait_for_the_one_that_is_waited_for(node: Node) -> None:
+    """A child may wait for half a minute: it is ended, and the next one asks for both."""
+    node.slow = True
+    node.asker("eth0", node.observed())
+    node.asker.work()
+    assert "eth0" == node.asked()
+    first = node.asker.child
+
+    node.asker("eth0", node.observed())
+    node.asker("eth1", node.observed())
+    node.asker.work()
+
+    assert "eth0 eth1" == node.asked()
+    assert first != node.asker.child
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_an_interface_that_comes_back_is_a_new_one(node: Node) -> None:
+    """Another attach, another index: what was said of the device before is not about it."""
+    node.said(eth1=WHOLE)
+    assert not node.asker("eth1", node.observed()).unknown
+    node.kernel.unplug("eth1")
+    assert node.asker("eth1", node.observed()).table is None
+    node.kernel.plug("eth1")
+
+    assert node.asker("eth1", node.observed()).unknown
+    assert node.asker.next() < node.now
+
+
+def test_a_child_holds_nothing_of_the_watch(node: Node) -> None:
+    """When the watch dies while a child waits, its lock is free for the next one; and signals mean what they mean."""
+    node.slow = True
+    with (node.directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        node.asker("eth1", node.observed())
+        node.asker.work()
+        node.asked()
+    with (node.directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    os.kill(node.asker.child, signal.SIGTERM)
+    assert signal.SIGTERM == os.waitpid(node.asker.child, 0)[1]
+    node.asker.child = 0

@@ -1,0 +1,566 @@
+"""What watch does at each look: against a kernel in memory and a clock that is a number."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ec2ident.value import replace
+from ec2ident_agent import withdrawn
+from ec2ident_agent.cli import Run, read
+from ec2ident_agent.events import Deletion
+from ec2ident_agent.fake import FakeKernel
+from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
+from ec2ident_agent.keeper import Keeper
+from ec2ident_agent.kernel import Failure
+from ec2ident_agent.notify import Supervisor
+from ec2ident_agent.pace import Fights
+from ec2ident_agent.profile import kernel_facts
+from ec2ident_agent.watch import Asked, program_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ec2ident_agent.items import Item, Observed, Step
+
+CONFIGURATION = """\
+[interface.eth1]
+subnet = "10.0.1.0/24"
+router = "10.0.1.1"
+table  = 100
+
+[[overlay]]
+address = "192.168.10.10/32"
+device  = "eth0"
+label   = "eth0:1"
+"""
+RULE = Rule("10.0.1.0/24", 100, 100)
+DEFAULT = Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")
+OVERLAY = Address("eth0", "192.168.10.10/32", "eth0:1")
+ALL = {RULE, DEFAULT, Route("10.0.1.0/24", "eth1", 100), OVERLAY}
+
+
+class Node:
+    """A node under watch, and time."""
+
+    def __init__(self, directory: Path, configuration: str = CONFIGURATION, kernel: FakeKernel | None = None) -> None:
+        self.now = 1000.0
+        self.kernel = kernel or FakeKernel("eth0", "eth1")
+        self.config = directory / "agent.toml"
+        self.write(configuration)
+        self.files = ("--config", str(self.config), "--state-dir", str(directory / "state"))
+        self.said: list[str] = []
+        self.loud: list[str] = []
+        self.blamed: list[tuple[Item, str]] = []
+        self.known: tuple[str, str] | None = None
+        run = self.run("watch")
+        run.facts_of = kernel_facts
+        self.asked = Asked(run)
+        self.watch = Keeper(self.asked, run.kernel(), run.journal, self.log, self.blame, lambda: self.now)
+        self.watch.look()
+
+    def write(self, text: str) -> None:
+        self.config.write_text(text)
+        self.config.chmod(0o644)
+
+    def run(self, *words: str) -> Run:
+        names = ("--names-dir", str(self.config.parent / "names"))
+        return Run(read([*words, *self.files, *names]), kernel=self.kernel)
+
+    def log(self, text: str, loud: bool) -> None:
+        self.said.append(text)
+        self.loud += [text] if loud else []
+
+    def blame(self, item: Item, program: str, observed: Observed) -> tuple[str, str] | None:
+        self.blamed.append((item, program))
+        return self.known
+
+    def look(self, after: float = 1.0) -> None:
+        self.now += after
+        self.watch.look()
+
+    def ours(self) -> set[Item]:
+        return {seen.item for seen in self.kernel.seen if seen.protocol == OURS}
+
+    def lose_ours(self, item: Item) -> None:
+        self.kernel.seen = [seen for seen in self.kernel.seen if seen.item != item or seen.protocol != OURS]
+
+    def lose(self, item: Item) -> None:
+        self.kernel.seen = [seen for seen in self.kernel.seen if seen.item != item]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+def test_the_first_look_lays_what_the_configuration_says(node: Node) -> None:
+    """A service that starts on a node where nothing was applied yet."""
+    assert ALL == node.ours()
+    assert "4 items: in order" == node.watch.state
+
+
+@pytest.mark.parametrize("item", sorted(ALL, key=str), ids=str)
+def test_what_somebody_deletes_is_laid_again(node: Node, item: Item) -> None:
+    """And said as the command that does the same."""
+    node.said.clear()
+    node.lose(item)
+
+    node.look()
+
+    assert ALL == node.ours()
+    assert [f"[#] {item.command('add')}"] == node.said
+
+
+def test_with_nothing_lost_nothing_is_said_written_or_locked(node: Node) -> None:
+    """The echo of our own repair is a look and no more."""
+    (node.config.parent / "state" / "lock").unlink()
+    node.said.clear()
+
+    node.look()
+
+    assert [] == node.said
+    assert not (node.config.parent / "state" / "lock").exists()
+
+
+def test_a_detached_interface_leaves_no_rule_and_comes_back(node: Node) -> None:
+    """The kernel leaves the rule behind; the overlay on the other interface is not touched."""
+    node.kernel.unplug("eth1")
+    node.look()
+    assert {OVERLAY} == node.ours()
+
+    node.kernel.plug("eth1")
+    node.look()
+    assert ALL == node.ours()
+
+
+def test_a_link_that_is_down_waits_and_is_no_fight(node: Node) -> None:
+    """Its routes are laid when it comes up."""
+    node.kernel.link_down("eth1")
+    for _ in range(20):
+        node.look()
+    assert {RULE, OVERLAY} == node.ours()
+
+    node.kernel.link_up("eth1")
+    node.look()
+    assert ALL == node.ours()
+
+
+def test_what_a_command_holds_is_repaired_too(node: Node) -> None:
+    """The cluster engine's overlay, which no configuration names."""
+    assert 0 == node.run("overlay", "add", "192.168.10.11", "--device", "eth1").run()
+    held = next(item for item in node.ours() if isinstance(item, Address) and item.device == "eth1")
+
+    node.lose(held)
+    node.look()
+
+    assert held in node.ours()
+
+
+# -- who may take it off
+
+
+def test_what_revert_took_off_stays_off_until_the_next_apply(node: Node) -> None:
+    """An administrator's word, and a hook's when the interface goes down, is not undone a moment later."""
+    assert 0 == node.run("revert", "eth1").run()
+    node.look()
+    node.look(60)
+    assert {OVERLAY} == node.ours()
+
+    assert 0 == node.run("revert", "--all").run()
+    node.look()
+    assert set() == node.ours()
+
+    assert 0 == node.run("apply").run()
+    node.lose(RULE)
+    node.look()
+    assert ALL == node.ours()
+
+
+def test_a_deleted_overlay_stays_deleted_until_it_is_added(node: Node) -> None:
+    """The cluster engine moved it to another node: two that answer for it would be worse than none."""
+    node.run("overlay", "del", "192.168.10.10").run()
+    node.look()
+    assert ALL - {OVERLAY} == node.ours()
+
+    node.run("overlay", "add", "192.168.10.10").run()
+    node.lose(OVERLAY)
+    node.look()
+    assert ALL == node.ours()
+
+
+def test_another_device_of_that_name_was_not_reverted(node: Node) -> None:
+    """A hook took the profile away as the interface went; no hook knows of the one that came."""
+    node.run("revert", "eth1").run()
+    node.kernel.unplug("eth1")
+    node.kernel.plug("eth1")
+
+    node.look()
+
+    assert ALL == node.ours()
+
+
+def test_an_apply_of_one_is_about_no_other(node: Node) -> None:
+    """`apply eth1` does not bring back the overlay that was reverted."""
+    node.run("revert", "--all").run()
+    node.run("apply", "eth1").run()
+
+    node.look()
+
+    assert ALL - {OVERLAY} == node.ours()
+
+
+def test_a_file_of_withdrawals_that_is_damaged_says_nothing(node: Node) -> None:
+    """The configuration's word counts then."""
+    node.run("revert", "eth1").run()
+    Path(withdrawn.path(node.run("status").journal)).write_bytes(b"\xff\x00")
+
+    node.look()
+
+    assert ALL == node.ours()
+
+
+# -- one does not keep the others
+
+
+def test_a_conflict_of_one_owner_is_his_alone(node: Node) -> None:
+    """Somebody's route in eth1's table: it is said once, and the overlay is repaired all the same."""
+    theirs = Seen(Route("10.9.0.0/16", "eth1", 100, "10.0.1.7"), 4)
+    node.kernel.flush_table(100)
+    node.kernel.add(theirs)
+    node.lose(OVERLAY)
+    node.said.clear()
+
+    for _ in range(3):
+        node.look()
+
+    assert {RULE, OVERLAY} == node.ours()
+    assert theirs in node.kernel.seen
+    assert 1 == sum("table 100 holds a route of somebody else" in line for line in node.said)
+    assert "somebody else" in node.watch.state
+
+    node.kernel.seen.remove(theirs)
+    node.look()
+    assert ALL == node.ours()
+
+
+class Stubborn(FakeKernel):
+    """A kernel that refuses one item as long as it is told to."""
+
+    refused: Item | None = None
+    attempts = 0
+
+    def do(self, steps: Sequence[Step]) -> list[Failure]:
+        bad = [step for step in steps if step.item == self.refused and step.verb == "add"]
+        self.attempts += bool(bad)
+        return super().do([step for step in steps if step not in bad]) + [
+            Failure(step, 101, "Nexthop has invalid gateway") for step in bad
+        ]
+
+
+def test_what_the_kernel_refuses_is_tried_again_later_and_the_others_are_laid(tmp_path: Path) -> None:
+    """All of a profile or nothing of it; said once; and no storm of attempts, each of which would wake us again."""
+    kernel = Stubborn("eth0", "eth1")
+    kernel.refused = DEFAULT
+    node = Node(tmp_path, kernel=kernel)
+    for _ in range(60):
+        node.look(0.1)
+
+    assert {OVERLAY} == node.ours()
+    assert 3 == kernel.attempts  # at once, after 1 s, after 2 s more
+    assert 1 == sum(line.startswith("ec2ident-agent: ip route add default") for line in node.said)
+    assert 1 == sum(line.startswith("[#] ip rule add") for line in node.said)
+
+    kernel.refused = None
+    node.look(8)
+    assert ALL == node.ours()
+    assert "4 items: in order" == node.watch.state
+
+
+# -- fights
+
+
+def fight(node: Node, item: Item, times: int, every: float = 0.2) -> int:
+    """How often it was laid again."""
+    laid = 0
+    for _ in range(times):
+        node.lose(item)
+        node.look(every)
+        laid += item in node.ours()
+    return laid
+
+
+def test_a_rival_wins_loudly_and_over_one_item_alone(node: Node) -> None:
+    """Named by what was seen, with the setting that stops him; everything else is repaired as before."""
+    node.known = ("systemd-networkd", "ManageForeignRoutingPolicyRules=no in [Network] of FILE")
+    node.watch.heard(True, [Deletion(Seen(RULE, OURS), 77)], {77: "systemd-network"}.get)  # type: ignore[arg-type]
+
+    assert Fights.LIMIT == fight(node, RULE, 30)
+
+    (line,) = node.loud
+    assert (
+        "ec2ident-agent: giving up for 600 s what was deleted again 10 times within 60 s:"
+        " from 10.0.1.0/24 table 100 priority 100: by systemd-network (process 77)."
+        " Prevent it: ManageForeignRoutingPolicyRules=no in [Network] of FILE"
+    ) == line
+    assert [(RULE, "systemd-network")] == node.blamed
+    assert "4 items: given up on 1 of them, which others delete" == node.watch.state
+    node.lose(OVERLAY)
+    node.kernel.flush_table(100)
+    node.look()
+    assert ALL - {RULE} == node.ours()
+
+
+def test_after_a_rest_it_is_tried_again(node: Node) -> None:
+    """The rival may be gone. The look comes by itself."""
+    fight(node, RULE, 12)
+    assert node.watch.pace.due <= node.now + Fights.REST
+    node.look(Fights.REST)
+
+    assert ALL == node.ours()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_administrator_may_ask_for_another_try(node: Node, asked: bool) -> None:
+    """SIGHUP; and without it the item stays away."""
+    fight(node, RULE, 12)
+    if asked:
+        node.watch.anew()
+        node.asked.anew()
+    node.look()
+
+    assert asked == (RULE in node.ours())
+
+
+def test_a_rival_who_is_not_known_is_named_as_far_as_he_was_seen(node: Node) -> None:
+    """A program of somebody's own, or nobody at all."""
+    fight(node, RULE, 12)
+    assert node.loud[-1].endswith("by nobody that is known for it; ip monitor shows when")
+
+    node.watch.heard(True, [Deletion(Seen(OVERLAY, OURS), 5)], lambda _: "cleanup.sh")
+    fight(node, OVERLAY, 12)
+    assert node.loud[-1].endswith(": by cleanup.sh (process 5)")
+
+
+def test_who_is_known_for_it_is_named_beside_another_who_was_seen(node: Node) -> None:
+    """wg-quick runs ip: both names help."""
+    node.known = ("wg-quick", "Table = off")
+    node.watch.heard(True, [Deletion(Seen(RULE, OURS), 5)], lambda _: "ip")
+    fight(node, RULE, 12)
+    assert node.loud[-1].endswith(": by ip (process 5); wg-quick is known for it. Prevent it: Table = off")
+
+    fight(node, OVERLAY, 12)
+    assert node.loud[-1].endswith(": by wg-quick, most likely. Prevent it: Table = off")
+
+
+def test_several_items_of_one_rival_are_one_line(node: Node) -> None:
+    """A flush of the table takes them all, and the journal of the system is for people."""
+    for _ in range(12):
+        node.kernel.flush_table(100)
+        node.look(0.2)
+
+    assert 1 == len(node.loud)
+    assert " and 1 more: by nobody" in node.loud[0]
+
+
+def test_a_slow_rival_is_named_and_never_wins(node: Node) -> None:
+    """Once a minute: each time it is repaired."""
+    assert 60 == fight(node, RULE, 60, every=60)
+
+    assert ["deleted again 10 times within 3600 s" in line for line in node.loud] == [True]
+
+
+def test_an_item_of_a_profile_that_changed_is_another_one(node: Node) -> None:
+    """What was given up is forgotten when nobody wishes it any more."""
+    fight(node, RULE, 12)
+    node.write(CONFIGURATION.replace("table  = 100", "table  = 100\npriority = 99"))
+    node.look()
+    node.look(2)
+
+    assert {replace(RULE, priority=99), *(ALL - {RULE})} == node.ours()
+    assert "4 items: in order" == node.watch.state
+
+
+# -- the configuration
+
+
+def test_a_configuration_that_changed_counts_when_it_has_come_to_rest(node: Node) -> None:
+    """An editor that empties the file first takes nothing off."""
+    node.write("")
+    node.look(0.1)
+    node.look(0.5)
+    assert ALL == node.ours()
+    node.write(CONFIGURATION.replace("192.168.10.10", "192.168.10.12"))
+    node.look(0.2)
+    assert ALL == node.ours()
+
+    assert node.asked.edition.next() <= node.now + 1
+    node.look(1)
+
+    assert (ALL - {OVERLAY}) | {replace(OVERLAY, address="192.168.10.12/32")} == node.ours()
+
+
+@pytest.mark.parametrize("broken", ["[interface.eth1", "[interface.eth1]\nsubmet = '10.0.1.0/24'\n", None])
+def test_a_configuration_that_is_broken_is_said_and_the_last_good_one_kept(node: Node, broken: str | None) -> None:
+    """Wrong, misspelt, or gone: nothing that works is removed, and what is lost is repaired."""
+    if broken is None:
+        node.config.unlink()
+    else:
+        node.write(broken)
+    node.look(0.1)
+    node.lose(RULE)
+    node.look(2)
+    node.look(2)
+
+    assert ALL == node.ours()
+    assert 1 == sum(line.endswith("what it said before goes on to count") for line in node.loud)
+
+    node.write("")
+    node.look(0.1)
+    node.look(2)
+    assert set() == node.ours()
+    assert "0 items: in order" == node.watch.state
+
+
+def test_on_request_the_configuration_is_read_at_once(node: Node) -> None:
+    """SIGHUP."""
+    node.write("")
+    node.asked.anew()
+    node.look(0)
+
+    assert set() == node.ours()
+
+
+def test_a_fact_that_is_not_known_yet_keeps_what_is_there(tmp_path: Path) -> None:
+    """The subnet is learned from the interface's address; when that goes, the profile stays."""
+    node = Node(tmp_path, CONFIGURATION.replace('subnet = "10.0.1.0/24"\n', "").replace('router = "10.0.1.1"\n', ""))
+    assert {OVERLAY} == node.ours()
+    address = Seen(Address("eth1", "10.0.1.10/24"), 3)
+    node.kernel.add(address)
+    node.look()
+    assert ALL == node.ours()
+
+    node.lose(address.item)
+    node.look()
+
+    assert ALL == node.ours()
+    assert "subnet unknown" in node.watch.state
+
+
+# -- what may go wrong
+
+
+def test_a_look_that_fails_is_said_once_and_tried_again(node: Node) -> None:
+    """Another command holds the lock, or the journal is damaged: nothing ends, and a second later is another look."""
+    journal = Path(node.run("status").journal.path)
+    good = journal.read_bytes()
+    journal.write_bytes(good[:-3])
+    node.lose(RULE)
+    node.loud.clear()
+    for _ in range(3):
+        node.look(0.1)
+    assert RULE not in node.ours()
+    assert 1 == len(node.loud)
+    assert node.watch.pace.due < node.now + 5
+
+    journal.write_bytes(good)
+    node.look()
+    assert ALL == node.ours()
+
+
+def test_memory_is_bounded_by_what_is_wished(node: Node) -> None:
+    """However often and by whomever something is deleted."""
+    for number in range(300):
+        item = Rule(f"10.9.{number % 250}.0/24", 100, 100)
+        node.watch.heard(True, [Deletion(Seen(item, OURS), number), Deletion(Seen(RULE, OURS), number)], str)
+        node.lose(RULE)
+        node.look(0.5)
+
+    assert {RULE} >= set(node.watch.seen)
+    assert all(len(known) <= len(ALL) for known in vars(node.watch.fights).values())
+
+
+FOREIGN = Seen(Rule("10.0.1.0/24", 100, 100), 201), Seen(Address("eth1", "10.0.1.10/24"), 3)
+THINGS = {
+    "lose the rule": lambda node: node.lose_ours(RULE),
+    "lose the overlay": lambda node: node.lose_ours(OVERLAY),
+    "flush": lambda node: node.kernel.flush_table(100),
+    "down": lambda node: node.kernel.link_down("eth1"),
+    "up": lambda node: node.kernel.link_up("eth1"),
+    "detach": lambda node: node.kernel.unplug("eth1"),
+    "attach": lambda node: node.kernel.observe().link("eth1") or node.kernel.plug("eth1"),
+    "revert": lambda node: node.run("revert", "eth1").run(),
+    "apply": lambda node: node.run("apply").run(),
+    "hold": lambda node: node.run("overlay", "add", "192.168.10.11", "--device", "eth0").run(),
+    "let go": lambda node: node.run("overlay", "del", "192.168.10.11").run(),
+}
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(THINGS)), st.sampled_from((0.1, 0.7, 5.0, 100.0))), max_size=40))
+@settings(max_examples=40, deadline=None)
+def test_whatever_happens_it_ends_in_order(happened: list[tuple[str, float]]) -> None:
+    """Any things in any order: when they are over and applied once more, all is there, and so is what is others'."""
+    with TemporaryDirectory() as directory:
+        node = Node(Path(directory))
+        for seen in FOREIGN:
+            node.kernel.add(seen)
+        for thing, wait in happened:
+            THINGS[thing](node)
+            node.look(wait)
+        THINGS["attach"](node)
+        THINGS["up"](node)
+        node.run("apply").run()
+        node.look(Fights.REST)
+
+        held = {item for item in node.ours() if isinstance(item, Address)} - {OVERLAY}
+        names = [thing for thing, _ in happened if thing in ("hold", "let go")]
+        assert ALL | held == node.ours()
+        assert bool(held) == (names[-1:] == ["hold"])
+        assert FOREIGN[0] in node.kernel.seen
+        assert (FOREIGN[1] in node.kernel.seen) == ("detach" not in [thing for thing, _ in happened])
+        node.said.clear()
+        node.look()
+        assert [] == node.said
+
+
+# -- the supervisor
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_the_supervisor_is_told_each_thing_once(tmp_path: Path, abstract: bool) -> None:
+    """sd_notify(3), with a socket in the file system and with an abstract one."""
+    path = f"@ec2ident-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind("\0" + path[1:] if abstract else path)
+        heard.settimeout(10)
+        supervisor = Supervisor({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())})
+        supervisor.status("in order\nSTOPPING=1")
+        supervisor.status("in order\nSTOPPING=1")
+        supervisor.ready()
+        supervisor.alive()
+        supervisor.stopping()
+
+        assert 15 == supervisor.interval
+        told = [heard.recv(100) for _ in range(4)]
+        assert [b"STATUS=in order STOPPING=1", b"READY=1", b"WATCHDOG=1", b"STOPPING=1"] == told
+
+
+def test_without_a_supervisor_nobody_is_told() -> None:
+    """In the foreground; and where the one who started us is gone, or watches another process."""
+    for environ in ({}, {"NOTIFY_SOCKET": "/nowhere/notify"}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}):
+        supervisor = Supervisor(environ)
+        supervisor.ready()
+        assert 0 == supervisor.interval
+
+
+def test_a_program_has_the_name_that_the_kernel_has_for_it() -> None:
+    """The kernel itself, this program and one that is gone have none."""
+    assert program_name(os.getppid())
+    assert ["", "", ""] == [program_name(number) for number in (0, os.getpid(), 1 << 30)]
