@@ -1,0 +1,128 @@
+"""A node in trouble, as docs/agent.md shows it: what status, plan, apply and doctor say there comes out here."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent import cli
+from ec2ident_agent.errors import AgentError
+from ec2ident_agent.profile import Facts
+
+from .conftest import Agent, ip, plug
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ec2ident_agent.items import Observed
+
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("node")]
+
+PAGE = (
+    (Path(__file__).parents[2] / "docs" / "agent.md").read_text(encoding="utf-8").partition("## A node in trouble\n")[2]
+)
+#: Verb -> what the page shows of it.
+SHOWN = dict(re.findall(r"^\$ ec2ident-agent (\w+); echo \$\?\n(.*?)(?=^\$|^```)", PAGE, re.MULTILINE | re.DOTALL))
+
+#: The page's own.
+CONFIGURATION = """\
+[interface.eth1]
+subnet     = "10.0.1.0/24"
+table      = 100
+table_name = "MYHA"
+
+[interface.eth2]
+subnet = "10.0.2.0/24"
+table  = 102
+
+[interface.eth3]
+subnet = "10.0.3.0/24"
+table  = 103
+
+[interface.eth4]
+
+[interface.eth5]
+
+[[overlay]]
+address = "192.168.10.10"
+device  = "eth0"
+"""
+
+#: The files of a node with systemd-networkd.
+NETWORKD = {
+    "etc/systemd/network/50-eth.network": "[Match]\nName=eth1\n[Network]\nDHCP=yes\n",
+    "etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "",
+    "etc/systemd/system/multi-user.target.wants/ec2ident-agent-watch.service": "",
+}
+
+
+class Trouble:
+    """The node, and its metadata service, which is silent."""
+
+    def __init__(self, agent: Agent, root: Path) -> None:
+        self.agent, self.root = agent, root
+        for path, content in NETWORKD.items():
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(content, encoding="utf-8")
+        for number in (2, 3, 4):
+            plug(f"eth{number}", number)
+        agent.write(CONFIGURATION)
+        assert 3 == self("apply")
+        ip("route flush table 100")
+        ip("rule del from 10.0.2.0/24")
+        ip("route flush table 102")
+        ip("route add blackhole 10.7.0.0/16 table 102")
+        ip("link set eth3 down")
+
+    def facts(self, device: str, _: Observed) -> Facts:
+        return Facts(device, unknown="metadata service: no answer within 2 s")
+
+    def __call__(self, *words: str) -> int:
+        agent = self.agent
+        agent._capsys.readouterr()
+        where = ("--root", str(self.root)) if words[0] == "doctor" else ()
+        try:
+            code = cli.Run(cli.read(agent.argv(*words, *where)), self.facts).run()
+        except AgentError as wrong:
+            code = wrong.exit
+        agent.out, agent.err = agent._capsys.readouterr()
+        return code
+
+
+@pytest.fixture
+def trouble(agent: Agent, tmp_path: Path) -> Trouble:
+    return Trouble(agent, tmp_path / "root")
+
+
+@pytest.mark.parametrize("verb", ["status", "plan", "apply", "doctor"])
+def test_the_page_shows_what_comes_out(trouble: Trouble, verb: str) -> None:
+    """The result, what is said about it, and the exit code."""
+    code = trouble(verb)
+
+    assert SHOWN[verb] == f"{trouble.agent.out}{trouble.agent.err}{code}\n"
+
+
+def test_scripts_are_told_the_same(trouble: Trouble) -> None:
+    """Every row of the table, the steps of the plan, and in words who is refused and what is unknown."""
+    trouble("status")
+    rows = [line.split(None, 1) for line in trouble.agent.out.splitlines()[:-1]]
+    trouble("plan")
+    plan = trouble.agent.out.splitlines()
+
+    assert 3 == trouble("status", "--json")
+    told = json.loads(trouble.agent.out)
+    assert [row[0] for row in rows] == [item["state"] for item in told["items"]]
+    assert (False, plan) == (told["in_order"], told["steps"])
+    assert ["eth2", "eth4"] == [line.split(":")[0] for line in (*told["refused"], *told["unknown"])]
+
+
+def test_when_each_trouble_is_over_all_is_in_order(trouble: Trouble) -> None:
+    """The foreign route goes, the link comes up, somebody says the table."""
+    ip("route del blackhole 10.7.0.0/16 table 102")
+    ip("link set eth3 up")
+    trouble.agent.write(CONFIGURATION.replace("[interface.eth4]", "[interface.eth4]\ntable = 104"))
+
+    assert (0, 0) == (trouble("apply"), trouble("status"))
+    assert "in order" == trouble.agent.out.splitlines()[-1]
