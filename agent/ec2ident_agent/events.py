@@ -3,7 +3,8 @@
 An announcement says when to look and not what is there: IPv4 routes that the kernel drops with their link are never
 announced, and a socket that overruns has lost some. So all that is taken from one is whether it may matter, and, for a
 deletion, who asked for it: the kernel passes on the number of the socket that sent the request (nlmsg_pid), which for a
-program's first netlink socket is its process number (netlink_autobind in net/netlink/af_netlink.c).
+program's first netlink socket is its process number (netlink_autobind in net/netlink/af_netlink.c), in a container the
+one that it has there. That is a hint for people, and decides nothing.
 """
 
 from __future__ import annotations

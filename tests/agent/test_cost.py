@@ -88,3 +88,8 @@ def test_without_pyroute2_one_line_says_so(agent: Agent) -> None:
 def test_importing_the_agent_loads_nothing() -> None:
     """The package is a name until something of it is used."""
     assert set() == HEAVY & loaded("import ec2ident_agent")
+
+
+def test_the_watch_loads_nothing_large_until_there_is_something_to_change_or_to_ask() -> None:
+    """It runs on every node for ever, and mostly listens: what it waits with is small."""
+    assert set() == HEAVY & loaded("import ec2ident_agent.watch")
