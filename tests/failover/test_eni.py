@@ -9,7 +9,7 @@ import pytest
 
 from ec2ident_agent.failover import calls, eni
 from ec2ident_agent.failover.eni import Find
-from ec2ident_agent.failover.errors import OutOfTimeError, RefusedError, UsageError
+from ec2ident_agent.failover.errors import ApiError, OutOfTimeError, RefusedError, UsageError
 
 from .conftest import configuration
 
@@ -34,7 +34,9 @@ def holder(aws: Fake) -> str:
 
 
 def writes(aws: Fake) -> list[str]:
-    return [call["action"] for call in aws.calls() if not call["action"].startswith("Describe")]
+    """What was done; not what was only asked for."""
+    calls_ = [call for call in aws.calls() if "DryRun" not in call["parameters"]]
+    return [call["action"] for call in calls_ if not call["action"].startswith("Describe")]
 
 
 def test_a_free_interface_is_attached_at_the_first_free_index(aws: Fake, api: Api) -> None:
@@ -53,6 +55,8 @@ def test_it_moves_from_one_instance_to_another(aws: Fake, api: Api) -> None:
 
     assert aws.lab.node2 == holder(aws)
     assert ["AttachNetworkInterface", "DetachNetworkInterface", "AttachNetworkInterface"] == writes(aws)
+    # Between the first two it was asked whether the last is allowed.
+    assert ["DryRunOperation"] == [call["code"] for call in aws.calls("AttachNetworkInterface") if call["code"]]
 
 
 def test_already_here_is_nothing_to_do(aws: Fake, api: Api) -> None:
@@ -253,6 +257,33 @@ def test_a_wrong_interface_is_wrong_usage(run: Callable[..., Any], arguments: tu
 
     assert 2 == code
     assert said in log
+
+
+def test_a_denied_attach_is_found_before_the_detach(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """After it nobody would have the interface."""
+    move(make_api(), aws, aws.lab.node1)
+    before = writes(aws)
+    aws.fault(action="AttachNetworkInterface", code="UnauthorizedOperation", status=403)
+    with pytest.raises(
+        ApiError, match=f"allow ec2:AttachNetworkInterface on .*{aws.lab.node2}, .*{aws.lab.service_eni}"
+    ):
+        move(make_api(), aws, aws.lab.node2)
+
+    assert (before, aws.lab.node1) == (writes(aws), holder(aws))
+
+
+def test_what_else_the_question_is_answered_does_not_matter(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """The service may well look at the state first, in which the attach cannot be yet."""
+    move(make_api(), aws, aws.lab.node1)
+    aws.fault(
+        action="AttachNetworkInterface",
+        match={"DryRun": "true"},
+        code="InvalidNetworkInterface.InUse",
+        message="Interface: in use.",
+    )
+    move(make_api(), aws, aws.lab.node2)
+
+    assert aws.lab.node2 == holder(aws)
 
 
 def test_a_denied_detach_names_both_arns(aws: Fake, make_api: Callable[..., Api], run: Callable[..., Any]) -> None:

@@ -270,7 +270,10 @@ def test_a_hang_between_look_and_write_says_which_is_not_known(aws: Fake, run: C
         (("--overlay", OVERLAY, "--tag", "Service"), "is not KEY=VALUE"),
         (("--overlay", OVERLAY, "--vpc", "rtb-0a1b2c3d"), "is no id of a VPC"),
         (("--overlay", OVERLAY, "--tag", "Service=nothing"), "none found by tag Service=nothing in us-east-1"),
-        (("--overlay", OVERLAY, "--table", "rtb-0a1b2c3d", "--eni", "eni-0a1b2c3d"), "0 interfaces are eni-0a1b2c3d"),
+        (
+            ("--overlay", OVERLAY, "--table", "rtb-0a1b2c3d", "--eni", "eni-0a1b2c3d"),
+            "target: no eni-0a1b2c3d in us-east-1 (is it in another region or account?)",
+        ),
     ],
 )
 def test_wrong_arguments_are_wrong_usage(run: Callable[..., Any], arguments: tuple[str, ...], said: str) -> None:

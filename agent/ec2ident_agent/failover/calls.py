@@ -176,16 +176,23 @@ def source_dest_check(eni: str, account: str, on: bool) -> Call:
     )
 
 
-def attach(eni: str, instance: str, index: int, account: str) -> Call:
+def attach(eni: str, instance: str, index: int, account: str, *, dry: bool = False) -> Call:
+    """A `dry` one only asks whether it is allowed, and is answered by an error in any case."""
     return Call(
         "ec2",
         "AttachNetworkInterface",
         answers.attachment_id,
-        f"attach-network-interface --network-interface-id {eni} --instance-id {instance} --device-index {index}",
-        (("NetworkInterfaceId", eni), ("InstanceId", instance), ("DeviceIndex", str(index))),
+        f"attach-network-interface --network-interface-id {eni} --instance-id {instance} --device-index {index}"
+        + (" --dry-run" if dry else ""),
+        (
+            ("NetworkInterfaceId", eni),
+            ("InstanceId", instance),
+            ("DeviceIndex", str(index)),
+            *((("DryRun", "true"),) if dry else ()),
+        ),
         resources=(f"instance/{instance}", f"network-interface/{eni}"),
         account=account,
-        writes=True,
+        writes=not dry,
     )
 
 

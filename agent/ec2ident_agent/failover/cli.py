@@ -193,6 +193,8 @@ def route_ensure(command: Command) -> int:
 
 def route_show(command: Command) -> int:
     sight, destinations, _ = _route_sight(command, command.api())
+    if not sight.interface.check:
+        _log(f"{sight.interface.id}: source/destination check is off, as it should be")
     return _results(command, route.show(sight, destinations))
 
 
@@ -378,7 +380,8 @@ def takeover(command: Command) -> int:
     if options.plan:
         return command.plans(run.plan(decision))
     code = run.run(decision)
-    _log(f"{options.service}: {'is here' if not code else f'exit {code}: run it again to go on'}")
+    said = "is here" if not code else f"exit {code}: run it again to go on"
+    command.say([{"service": options.service, "instance": target, "exit": code}], [f"{options.service}: {said}"])
     return code
 
 

@@ -112,6 +112,15 @@ def plan(zone: str, differences: Sequence[Difference]) -> tuple[Call, ...]:
     return (calls.change_records(zone, "UPSERT", changes),) if changes else ()
 
 
+def undo(zone: str, differences: Sequence[Difference]) -> tuple[Call, ...]:
+    """The calls that put back what was found. Pure."""
+    changed = [each for each in differences if each]
+    before = [each.found for each in changed if each.found]
+    new = [each.wanted for each in changed if not each.found]
+    found = [calls.change_records(zone, "UPSERT", before)] if before else []
+    return (*found, *([calls.change_records(zone, "DELETE", new)] if new else []))
+
+
 def upsert(api: Api, zone: str, differences: Sequence[Difference]) -> Change | None:
     """Write what differs. None where nothing does; not yet INSYNC as a rule."""
     found: Change | None = None

@@ -233,9 +233,20 @@ def move(
     """
     check(eni, instance, expect=expect, index=index)
     try:
+        if eni.attachment and eni.holder != instance.id:
+            _permitted(api, calls.attach(eni.id, instance.id, free_index(instance, index), eni.owner, dry=True))
         return Mover(api, eni, instance, index=index, grace=grace, force=force).run()
     except OutOfTimeError as error:
         raise OutOfTimeError(f"{error}; run it again to go on from there") from None
+
+
+def _permitted(api: Api, dry: Call) -> None:
+    """Raises ApiError where the attach would be denied: after the detach, nobody would have the interface."""
+    try:
+        api.call(dry)
+    except ApiError as error:
+        if error.kind is Kind.DENIED:
+            raise
 
 
 def create(api: Api, subnet: str, address: str, groups: Sequence[str], description: str, token: str) -> Interface:

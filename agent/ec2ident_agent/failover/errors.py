@@ -79,7 +79,9 @@ class ApiError(FailoverError):
         self.resources = tuple(resources)
         self.kind = kind_of(code, status)
         advice = self._advice()
-        super().__init__(f"{action}: {code}: {message}{advice and '; '}{advice}")
+        super().__init__(
+            f"{action}: {code}: {message.rstrip('.')}; {advice}" if advice else f"{action}: {code}: {message}"
+        )
 
     @property
     def exit(self) -> int:  # type: ignore[override]

@@ -73,7 +73,7 @@ class Outcome(Value):
     def __str__(self) -> str:
         was = f", was {self.before}" if self.before and self.verb != "right" else ""
         tail = f": {self.error}" if self.error else f" -> {self.now}{was}" if self.now else was
-        return f"{self.table} {self.destination} {self.verb}{tail}"
+        return " ".join(filter(None, (self.table, self.destination, self.verb))) + tail
 
 
 class Result(Value):
@@ -167,10 +167,11 @@ def carrier(api: Api, eni: str, instance: str) -> Interface:
     found: tuple[Interface, ...] = api.pages(lambda token: calls.describe_interfaces(filters, token))
     # A machine with several network cards has an index 0 on each; the first card's is the primary interface.
     fits = [each for each in found if each.id == eni or (each.attachment and each.attachment.card == 0)]
-    if len(fits) != 1:
-        raise UsageError(
-            f"target: {len(fits)} interfaces are {eni or f'the first of {instance}'} in {api.access.region}"
-        )
+    wanted = eni or f"first interface of {instance}"
+    if not fits:
+        raise UsageError(f"target: no {wanted} in {api.access.region} (is it in another region or account?)")
+    if len(fits) > 1:
+        raise UsageError(f"target: {', '.join(each.id for each in fits)}: each is the {wanted}; name one by its id")
     return fits[0]
 
 
@@ -328,6 +329,18 @@ def _checked(outcome: Outcome, move: Move, seen: Mapping[str, Table]) -> Outcome
     holder = now.holder if now else "nothing"
     said = f"written, but reading back shows {holder} (expected {move.eni}): another mover was later"
     return replace(outcome, verb="failed", now=holder, error=RefusedError(said))
+
+
+def undo(moves: Sequence[Move], outcomes: Sequence[Outcome]) -> tuple[Call, ...]:
+    """The calls that put back what was there, where that was nothing or an interface. Pure."""
+    found = []
+    for move, outcome in zip(moves, outcomes):
+        table, before = move.table, move.before
+        if outcome.verb == "created" or (outcome.verb == "replaced" and before is None):
+            found.append(calls.delete_route(table.id, table.owner, move.destination))
+        elif outcome.verb == "replaced" and before and before.eni:
+            found.append(calls.replace_route(table.id, table.owner, move.destination, before.eni))
+    return tuple(found)
 
 
 def removals(tables: Sequence[Table], destinations: Sequence[str]) -> tuple[Move, ...]:

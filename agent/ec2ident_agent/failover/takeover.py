@@ -8,7 +8,8 @@ Everything is looked at and decided before anything is touched, so that a refusa
 4. the name moves, which takes longest.
 
 If no table could be moved the address is let go of again, so that two nodes never answer for it; what cannot be undone
-without a second outage (an interface, some of the tables) stays, and the next run goes on from there.
+without a second outage (an interface, some of the tables) stays, and the next run goes on from there. For those who
+would rather go back, the log says how.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 from ec2ident_agent.errors import AgentError, ConfigError
 
-from . import dns, eni, route
+from . import calls, dns, eni, route
 from .errors import RefusedError, UnknownError
 from .model import Instance, Interface
 
@@ -51,6 +52,8 @@ class Takeover:
         self.api, self.service, self.instance, self.here, self.say = api, service, instance, here, say
         #: Why parts of it did not move.
         self.failures: tuple[FailoverError, ...] = ()
+        #: What takes back what was done so far, as a person would type it; the last step first.
+        self.undo: list[str] = []
 
     # 0. Look and decide
 
@@ -123,10 +126,17 @@ class Takeover:
 
     def run(self, found: Decision) -> int:
         """In the order of the module's first lines. Returns the exit code; raises what ended it."""
-        self._move_interface(found)
-        held = self._hold()
-        # A name that points to half a service helps nobody; the next run gets to it.
-        return self._move_route(found, held) or self._move_names(found)
+        code = 4
+        try:
+            self._move_interface(found)
+            held = self._hold()
+            # A name that points to half a service helps nobody; the next run gets to it.
+            code = self._move_route(found, held) or self._move_names(found)
+        finally:
+            # A resolver that says otherwise (1) has the old answer in its cache.
+            for line in self.undo if code > 1 else ():
+                self.say(f"to undo: {line}")
+        return code
 
     def _move_interface(self, found: Decision) -> None:
         """1."""
@@ -137,8 +147,13 @@ class Takeover:
         if eni.here(moving, self.instance):
             self.say(f"{moving.id}: is here already")
         else:
+            was = moving.attachment
             moving = eni.move(self.api, moving, target, index=part.index, grace=part.grace, force=found.force)
             self.say(f"{moving.id}: attached to {self.instance}")
+            if was:
+                self.undo.insert(0, str(calls.attach(moving.id, was.instance, was.index, moving.owner)))
+            if moving.attachment:
+                self.undo.insert(0, str(calls.detach(moving.attachment.id, moving.id, self.instance, moving.owner)))
         if self.here:
             settle(self.here, moving, self.api.deadline, self.say)
 
@@ -150,6 +165,7 @@ class Takeover:
             try:
                 if self.here.hold(each, self.service.device, self.service.label):
                     held.append(each)
+                    self.undo.insert(0, _release(each))
                     self.say(f"{each}: held here")
             except AgentError:
                 self._let_go(held)
@@ -160,6 +176,7 @@ class Takeover:
         for each in held:
             assert self.here
             self.here.release(each)
+            self.undo.remove(_release(each))
             self.say(f"{each}: let go of again")
 
     def _move_route(self, found: Decision, held: Sequence[str]) -> int:
@@ -170,8 +187,10 @@ class Takeover:
         result = route.ensure(self.api, *found.route, check=self.service.route.check)
         for outcome in result.outcomes:
             self.say(str(outcome))
+        self.undo[:0] = map(str, route.undo(found.route[1], result.outcomes))
         if result.check_switched_off:
             self.say(f"{result.eni}: source/destination check switched off")
+            self.undo.insert(0, str(calls.source_dest_check(result.eni, found.route[0].interface.owner, True)))
         self.failures = tuple(each.error for each in result.outcomes if each.error)
         points_here = any(each.verb in ("created", "replaced", "right") for each in result.outcomes)
         # A call without an answer may have been done: then somebody should answer here.
@@ -189,6 +208,7 @@ class Takeover:
         if not part or found.names is None:
             return 0
         change = dns.upsert(self.api, part.zone, found.names)
+        self.undo[:0] = map(str, dns.undo(part.zone, found.names))
         for difference in found.names:
             self.say(f"{'upserted' if difference else 'right'}: {difference.wanted}")
         if change:
@@ -196,6 +216,10 @@ class Takeover:
             if part.wait:
                 self.say(f"change {change.id}: {dns.wait(self.api, change).status}")
         return _confirmed(self.api, part.resolver, found.names, self.say) if part.resolver else 0
+
+
+def _release(address: str) -> str:
+    return f"ec2ident-agent overlay del {address}"
 
 
 def _confirmed(api: Api, resolver: str, names: Sequence[dns.Difference], say: Say) -> int:

@@ -225,7 +225,14 @@ def assign_ipv6(request: Request, backend: Any) -> None:
 def create_interface(request: Request, backend: Any) -> None:
     """An address belongs to one interface and to the subnet."""
     address = request.form.get("PrivateIpAddress")
-    subnet = backend.get_subnet(request.form.get("SubnetId"))
+    wanted = request.form.get("SubnetId", "")
+    subnet = next((each for each in backend.describe_subnets() if each.id == wanted), None)
+    if subnet is None:
+        raise RefusalError("InvalidSubnetID.NotFound", f"The subnet ID '{wanted}' does not exist")
+    known = {group.id for group in backend.describe_security_groups()}
+    for group in request.numbered("SecurityGroupId"):
+        if group not in known:
+            raise RefusalError("InvalidGroup.NotFound", f"The security group '{group}' does not exist")
     if address and ipaddress.ip_address(address) not in ipaddress.ip_network(subnet.cidr_block):
         raise RefusalError(
             "InvalidParameterValue", f"Address does not fall within the subnet's address range: {address}"
