@@ -159,7 +159,7 @@ def test_an_imposter_without_firmware_is_no(behaviour: str, tmp_path: Path, serv
     """It calls itself EC2ws and gives tokens: what it signs shows what it is, even where a claim was asked for."""
     service.behave(behaviour)
 
-    verdict = detect(root=build(tmp_path, Machine({}, *[(Level.NONE, Reason.NO_EVIDENCE)] * 2)), imds=client(service))
+    verdict = detect(Level.CLAIM, PATIENCE, root=build(tmp_path, LOOK_ALIKES["no firmware"]), imds=client(service))
 
     assert ("no", Level.NONE) == (verdict.answer, verdict.level), verdict.explain()
 
@@ -266,7 +266,7 @@ def test_a_service_that_stays_silent_ends_with_the_deadline(tmp_path: Path, serv
 def test_an_explanation_says_everything_once(tmp_path: Path, service: MetadataService) -> None:
     """The first line says what the service did and what to do about it; its fact repeats the reason alone."""
     service.behave("disabled")
-    verdict = detect(root=build(tmp_path, EC2["xen pv"]), imds=client(service))
+    verdict = detect(Level.CLAIM, PATIENCE, root=build(tmp_path, EC2["xen pv"]), imds=client(service))
 
     first, second, *facts = verdict.explain().splitlines()
 
