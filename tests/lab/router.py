@@ -51,6 +51,8 @@ class Router(Namespace):
             f"link add outside index {next(self._indices)} type veth peer name eth0 netns {client.name}",
             "address add 203.0.113.1/24 dev outside",
             "address add 2001:db8:113::1/64 dev outside nodad",
+            # Without one the kernel cannot ask for a neighbour on behalf of others, and forgets the client in seconds.
+            "address add fe80::1/64 dev outside nodad",
             "link set outside up",
         )
         client.ip(
