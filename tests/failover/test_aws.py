@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.failover import aws as module
-from ec2ident_agent.failover import calls
+from ec2ident_agent.failover import calls, dns, eni, route
 from ec2ident_agent.failover.aws import Access, Api, check_endpoint
-from ec2ident_agent.failover.deadline import Deadline
+from ec2ident_agent.failover.deadline import Deadline, together
 from ec2ident_agent.failover.errors import (
     ApiError,
     CredentialsError,
@@ -21,6 +21,8 @@ from ec2ident_agent.failover.errors import (
     UsageError,
     kind_of,
 )
+from ec2ident_agent.failover.model import Records
+from ec2ident_agent.failover.route import Select
 
 from . import hostile
 from .conftest import ENVIRONMENT
@@ -38,6 +40,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]
+
+ZONE_NAME = "awslab.mycompany.corp"
 
 LOOK = calls.describe_tables({"vpc-id": ["vpc-00000000"]})
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n"
@@ -224,6 +228,48 @@ def test_pages_are_put_together_and_end() -> None:
         api.pages(lambda token: calls.describe_tables({}, token))
 
 
+def page(action: str, inside: str, token: str = "") -> str:
+    more = f"<nextToken>{token}</nextToken>" if token else ""
+    return f"<{action}Response>{inside}{more}</{action}Response>"
+
+
+def test_what_is_on_the_second_page_is_seen(aws: Fake, api: Api) -> None:
+    """Of route tables and of interfaces: the token of the first is sent, with the same filters."""
+    table = "<item><routeTableId>rtb-0000000{}</routeTableId><vpcId>vpc-0a1b2c3d</vpcId></item>"
+    first, second = (f"<routeTableSet>{table.format(number)}</routeTableSet>" for number in (2, 1))
+    aws.fault(action="DescribeRouteTables", match={"NextToken": "a+/="}, body=page("DescribeRouteTables", second))
+    aws.fault(action="DescribeRouteTables", body=page("DescribeRouteTables", first, "a+/="))
+    assert ["rtb-00000001", "rtb-00000002"] == [each.id for each in route.describe(api, Select(tag="a=b"))]
+    assert ["tag:a"] * 2 == [call["parameters"]["Filter.1.Name"] for call in aws.calls("DescribeRouteTables")]
+
+    answer = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": aws.lab.service_eni}).decode()
+    nothing = page("DescribeNetworkInterfaces", "<networkInterfaceSet/>", "t")
+    aws.fault(action="DescribeNetworkInterfaces", match={"NextToken": "t"}, body=answer)
+    aws.fault(action="DescribeNetworkInterfaces", body=nothing)
+    assert aws.lab.service_eni == eni.find(api, eni.Find(address="10.0.1.5")).id
+
+
+def test_an_address_whose_second_holder_is_on_the_second_page_is_refused(aws: Fake, api: Api) -> None:
+    """One page alone would take the first for the only one."""
+    answer = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": aws.lab.service_eni}).decode()
+    other = answer.replace(aws.lab.service_eni, "eni-0a1b2c3d")
+    token = "<nextToken>t</nextToken></DescribeNetworkInterfacesResponse>"
+    aws.fault(action="DescribeNetworkInterfaces", match={"NextToken": "t"}, body=other)
+    aws.fault(action="DescribeNetworkInterfaces", body=answer.replace("</DescribeNetworkInterfacesResponse>", token))
+    with pytest.raises(UsageError, match=r"is 2 interfaces: eni-.* in vpc-.*, eni-0a1b2c3d in vpc-"):
+        eni.find(api, eni.Find(address="10.0.1.5"))
+
+
+def test_a_list_of_records_that_goes_on_begins_with_ours(aws: Fake, api: Api) -> None:
+    """Route 53 lists from the name and type that were asked for, so one page has them or they are not there."""
+    name = f"db.{ZONE_NAME}"
+    every = [Records(f"db{number}.{ZONE_NAME}", "A", 10, ("10.0.0.9",)) for number in range(20)]
+    api.call(calls.change_records(aws.lab.zone, "UPSERT", [*every, Records(name, "A", 10, ("10.0.0.5",))]))
+    (found,) = dns.compare(api, aws.lab.zone, dns.wanted(name, ["10.0.0.5"], 10))
+    assert not found
+    assert "10" == aws.calls("ListResourceRecordSets")[-1]["parameters"]["maxitems"]
+
+
 # Credentials
 
 
@@ -320,6 +366,50 @@ def test_a_role_of_another_account_is_assumed_once(aws: Fake, make_api: Callable
     assert ["AssumeRole", "DescribeRouteTables", "DescribeRouteTables"] == [call["action"] for call in aws.calls()]
     assert "x-1" == aws.calls()[0]["parameters"]["ExternalId"]
     assert ("AKIDTEST", True) == (aws.calls()[0]["key"], aws.calls()[1]["key"] == aws.calls()[2]["key"] != "AKIDTEST")
+
+
+def test_calls_at_the_same_time_ask_for_credentials_once(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """Each look of a move is three calls at once, and STS has a limit too."""
+    aws.fault(action="AssumeRole", delay=0.2, times=1)
+    api = make_api(role_arn="arn:aws:iam::123456789012:role/failover")
+    assert [((), "")] * 5 == together([lambda: api.call(LOOK)] * 5)
+
+    assert 1 == len(aws.calls("AssumeRole"))
+    assert 1 == len({call["key"] for call in aws.calls("DescribeRouteTables")})
+
+
+@pytest.mark.parametrize("by", ["option", "AWS_PROFILE"])
+def test_a_profile_may_name_a_role_of_another_account(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """botocore asks STS, at the profile's own endpoint; once for several calls."""
+    pytest.importorskip("botocore")
+    role = "arn:aws:iam::210987654321:role/failover"
+    config = f"""[profile base]
+[profile other]
+role_arn = {role}
+source_profile = base
+external_id = x-1
+region = us-east-1
+endpoint_url = {aws.url}
+"""
+    (tmp_path / "config").write_text(config)
+    (tmp_path / "credentials").write_text("[base]\naws_access_key_id=AKIDBASE\naws_secret_access_key=x\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    if by == "AWS_PROFILE":
+        monkeypatch.setenv("AWS_PROFILE", "other")
+    api = make_api(30, profile="other" if by == "option" else "", environ={})
+    together([lambda: api.call(LOOK)] * 2)
+
+    (asked,) = aws.calls("AssumeRole")
+    assert ("AKIDBASE", role) == (asked["key"], asked["parameters"]["RoleArn"])
+    assert "x-1" == asked["parameters"]["ExternalId"]
+    keys = {call["key"] for call in aws.calls("DescribeRouteTables")}
+    assert 1 == len(keys)
+    assert keys.pop().startswith("ASIA")
 
 
 def test_a_role_that_may_not_be_assumed_is_named(aws: Fake, make_api: Callable[..., Api]) -> None:

@@ -97,6 +97,8 @@ class Api:
         self.access, self.deadline, self.log = access, deadline, log
         self._environ, self._now, self._jitter = environ, now, jitter
         self._lock = threading.Lock()
+        #: Held while credentials are asked for, so that calls at the same time ask once; a role needs its source's.
+        self._asking = {True: threading.Lock(), False: threading.Lock()}
         self._credentials: dict[bool, Credentials] = {}
         self._idle: dict[str, list[HTTPConnection]] = {}
 
@@ -281,17 +283,14 @@ class Api:
     def credentials(self, *, source: bool = False) -> Credentials:
         """What to sign with: of the role where one is configured, but `source` for asking for it."""
         source = source or not self.access.role_arn
-        with self._lock:
+        with self._asking[source]:
             found = self._credentials.get(source)
-        if found is None:
-            found = self._chain() if source else self._assume()
-            with self._lock:
-                self._credentials[source] = found
+            if found is None:
+                found = self._credentials[source] = self._chain() if source else self._assume()
         return found
 
     def _forget(self) -> None:
-        with self._lock:
-            self._credentials.clear()
+        self._credentials.clear()
 
     def _assume(self) -> Credentials:
         found: Credentials = self.call(
