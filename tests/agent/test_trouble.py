@@ -1,4 +1,4 @@
-"""A node in trouble, as docs/agent.md shows it: what status, plan, apply and doctor say there comes out here."""
+"""Nodes in trouble, as docs/agent.md and docs/doctor.md show them: what the commands say there comes out here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("node")]
 
-PAGE = (
-    (Path(__file__).parents[2] / "docs" / "agent.md").read_text(encoding="utf-8").partition("## A node in trouble\n")[2]
-)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "agent.md").read_text(encoding="utf-8").partition("## A node in trouble\n")[2]
 #: Verb -> what the page shows of it.
 SHOWN = dict(re.findall(r"^\$ ec2ident-agent (\w+); echo \$\?\n(.*?)(?=^\$|^```)", PAGE, re.MULTILINE | re.DOTALL))
 
@@ -58,14 +57,18 @@ NETWORKD = {
 }
 
 
+def fill(root: Path, files: dict[str, str]) -> None:
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(content, encoding="utf-8")
+
+
 class Trouble:
     """The node, and its metadata service, which is silent."""
 
     def __init__(self, agent: Agent, root: Path) -> None:
         self.agent, self.root = agent, root
-        for path, content in NETWORKD.items():
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(content, encoding="utf-8")
+        fill(root, NETWORKD)
         for number in (2, 3, 4):
             plug(f"eth{number}", number)
         agent.write(CONFIGURATION)
@@ -126,3 +129,22 @@ def test_when_each_trouble_is_over_all_is_in_order(trouble: Trouble) -> None:
 
     assert (0, 0) == (trouble("apply"), trouble("status"))
     assert "in order" == trouble.agent.out.splitlines()[-1]
+
+
+def test_the_doctors_page_shows_what_comes_out(agent: Agent, tmp_path: Path) -> None:
+    """Another node, with a file for each link, after somebody flushed the table of the published recipe."""
+    root, where = tmp_path / "root", ("--root", str(tmp_path / "root"))
+    fill(root, {path: content for path, content in NETWORKD.items() if "/system/" in path})
+    for device in ("eth0", "eth1"):
+        text = f"[Match]\nName={device}\n[Network]\nDHCP=yes\n"
+        fill(root, {f"etc/systemd/network/50-{device}.network": text})
+    agent("apply")
+    ip("route flush table 100")
+
+    page = (DOCS / "doctor.md").read_text(encoding="utf-8").partition("## What it looks like\n")[2]
+    shown = re.findall(r"^\$ ec2ident-agent (.*?)\n(.*?)(?=^\$|^```)", page, re.MULTILINE | re.DOTALL)
+
+    assert 4 == len(shown)
+    for words, text in shown:
+        agent(*words.split(), *(where if words.startswith("doctor") else ()))
+        assert text == agent.out + agent.err
