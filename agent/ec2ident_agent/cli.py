@@ -466,7 +466,7 @@ class Run:
         except UnknownError as wrong:
             unknown = wrong
         try:
-            profile = resolve(section, without_the_service(facts, kernel_facts(device, observed)))
+            profile = resolve(section, without_the_service(section, facts, kernel_facts(device, observed)))
         except UnknownError as wrong:
             raise UnknownError(f"{wrong} ({facts.unknown})" if facts.unknown else str(wrong)) from None
         if not set(laid) <= set(profile_items(profile)):

@@ -10,7 +10,7 @@ from ec2ident.value import Value, replace
 
 from .errors import ConfigError, UnknownError
 from .inet import contains, first, link_local, network_of
-from .items import DEFAULT, METRIC, Address, Observed, Route, Rule, TableName, family
+from .items import DEFAULT, METRIC, OURS, Address, Observed, Route, Rule, TableName, family
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,34 +98,51 @@ def find_device(section: Section, observed: Observed) -> Link | None:
 
 
 def kernel_facts(device: str, observed: Observed) -> Facts:
-    """What the kernel says of an interface: the subnets of its IPv4 addresses, and the routers of its default routes.
+    """What the kernel says of an interface: its addresses but for ours, their subnets (IPv4), and the routers of its
+    default routes.
 
     IPv6 addresses of EC2 are /128 from DHCP, so the kernel does not know their subnet; the configuration or the
     metadata service must say.
     """
     mine = [seen for seen in observed.seen if getattr(seen.item, "device", None) == device]
-    addresses = [seen.item.address for seen in mine if isinstance(seen.item, Address)]
+    addresses = [seen.item.address for seen in mine if isinstance(seen.item, Address) and seen.protocol != OURS]
     networks = [network_of(each) for each in addresses if family(each) == 4 and not each.endswith("/32")]
     routers = [seen.item.gateway for seen in mine if isinstance(seen.item, Route) and seen.item.table == MAIN]
     return Facts(
         device,
         subnets=tuple(dict.fromkeys(networks)) or None,
         routers=tuple(dict.fromkeys(filter(None, routers))) or None,
+        addresses=tuple(dict.fromkeys(map(_alone, addresses))) or None,
     )
 
 
-def without_the_service(facts: Facts, kernel: Facts) -> Facts:
+def _alone(address: str) -> str:
+    """An address without its network, as a rule names it."""
+    return f"{address.partition('/')[0]}/{128 if family(address) == 6 else 32}"
+
+
+def without_the_service(section: Section, facts: Facts, kernel: Facts) -> Facts:
     """The same, with the kernel's word for what the metadata service could not say, as where there is none.
 
-    IPv6 is left out while no router of the subnet has advertised itself: IPv4 need not wait for it.
+    IPv6 is left out while no router of the subnet has advertised itself: IPv4 need not wait for it. A source is the
+    interface's own address where the kernel knows one: a subnet may be that of another interface too.
     """
-    routed = any(family(router) == 6 for router in facts.routers or ())
+    routed = any(family(router) == 6 for router in section.routers or facts.routers or ())
 
-    def usable(networks: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def usable(networks: Iterable[str] | None) -> tuple[str, ...] | None:
         return tuple(each for each in networks or () if family(each) == 4 or routed) or None
 
-    subnets = kernel.subnets if facts.subnets is None else facts.subnets
-    return replace(facts, subnets=usable(subnets), addresses=usable(facts.addresses), unknown="")
+    subnets = usable(kernel.subnets if facts.subnets is None else facts.subnets)
+    addresses: Iterable[str] | None = facts.addresses
+    if addresses is None:
+        addresses = _inside(section.subnets or subnets or (), kernel.addresses or ())
+    return replace(facts, subnets=subnets, addresses=usable(addresses), unknown="")
+
+
+def _inside(subnets: Iterable[str], addresses: Iterable[str]) -> Iterable[str]:
+    """The addresses in each subnet; where there is none, the subnet."""
+    for subnet in subnets:
+        yield from [each for each in addresses if contains(subnet, each.partition("/")[0])] or [subnet]
 
 
 def complete(section: Section) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ec2ident.value import replace
 from ec2ident_agent.errors import ConfigError, UnknownError
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen, TableName
 from ec2ident_agent.profile import (
@@ -19,6 +20,7 @@ from ec2ident_agent.profile import (
     overlay_items,
     profile_items,
     resolve,
+    without_the_service,
 )
 
 SEED = Section("eth1", subnets=("10.0.1.0/24",), routers=("10.0.1.1",), table=100, table_name="MYHA", priority=100)
@@ -128,7 +130,7 @@ def test_a_device_is_found_by_mac_whatever_its_name() -> None:
 
 
 def test_what_the_kernel_knows_of_an_interface() -> None:
-    """The subnets of its own addresses, no /32, nothing of its neighbour; None where it knows nothing."""
+    """Its addresses but for ours, their subnets, nothing of its neighbour; None where it knows nothing."""
     there = observed(
         Seen(Address("ens6", "10.0.1.10/24"), None),
         Seen(Address("ens6", "10.0.1.11/24"), None),
@@ -139,8 +141,26 @@ def test_what_the_kernel_knows_of_an_interface() -> None:
         Seen(Route("0.0.0.0/0", "ens6", 100, "10.0.1.7"), 236),
     )
 
-    assert Facts("ens6", ("10.0.1.0/24",), ("fe80::1",)) == kernel_facts("ens6", there)
+    own = ("10.0.1.10/32", "10.0.1.11/32", "2600::1/128")
+    assert Facts("ens6", ("10.0.1.0/24",), ("fe80::1",), own) == kernel_facts("ens6", there)
     assert Facts("lo") == kernel_facts("lo", there)
+
+
+def test_without_the_service_a_source_is_the_kernels_address_and_no_subnet() -> None:
+    """Two interfaces may be in one subnet, and the rules of one must not take the other's packets."""
+    kernel = Facts("eth1", ("10.0.1.0/24",), None, ("10.0.1.10/32", "192.168.10.10/32", "2600:1f14::10/128"))
+    section = Section("eth1", scheme="split", vpc=("10.0.0.0/16", "2600:1f14::/56"), table=100)
+    subnets, routers = ("10.0.1.0/24", "2600:1f14::/64"), ("10.0.1.1", "fe80::1")
+
+    def sources(section: Section, facts: Facts) -> tuple[str, ...]:
+        return resolve(section, without_the_service(section, facts, kernel)).sources
+
+    assert ("10.0.1.10/32",) == sources(section, Facts("eth1", unknown="silent"))
+    written = replace(section, subnets=subnets, routers=routers)
+    assert ("10.0.1.10/32", "2600:1f14::10/128") == sources(written, Facts("eth1"))
+    elsewhere = replace(section, subnets=("10.0.2.0/24",))
+    assert ("10.0.2.0/24",) == sources(elsewhere, Facts("eth1")), "it has no address there yet"
+    assert KNOWN.addresses == sources(section, replace(KNOWN, subnets=None, vpc=None, unknown="half of it"))
 
 
 def test_an_overlay_routed_to_an_eni_needs_its_own_rule() -> None:
