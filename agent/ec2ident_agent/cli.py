@@ -249,7 +249,7 @@ class Run:
             self.steps(removals(owners, kernel.observe(), self.journal.read()))
             return 0
         with self.journal.lock(self.patience()):
-            withdrawn.add(self.journal, self.journal.read(), owners)
+            withdrawn.add(self.journal, self.journal.read(), kernel.observe(), owners)
             self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
         return 0
 
@@ -272,7 +272,7 @@ class Run:
                 if dry:
                     self.steps(removals(owners, observed, state))
                 else:
-                    withdrawn.add(self.journal, state, owners)
+                    withdrawn.add(self.journal, state, observed, owners)
                     self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
                 return 0
             self.device(overlay.device, observed)

@@ -9,6 +9,7 @@ NetworkManager runs a queued call even if the state has changed since.
           route may have waited for this link. The link is down: a later event will come.
 - revert  The interface goes down: take its profile away. The kernel drops routes with the link but never rules, and
           traffic from its addresses would leave by another interface. Overlay addresses stay, as the kernel keeps them.
+- off     The same for a link that is down; that it was down is out of date when it is up.
 - gone    The same for an interface that is not there any more; otherwise it is about an earlier one of that name.
 """
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[Sequence[str]], int]
 
-APPLY, REVERT, GONE, NOTHING = "apply", "revert", "gone", "nothing"
+APPLY, REVERT, OFF, GONE, NOTHING = "apply", "revert", "off", "gone", "nothing"
 UP, DOWN, ABSENT = "up", "down", "absent"
 
 #: Manager -> event -> what it asks for; an event that is not here asks for nothing.
@@ -45,7 +46,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         "down": REVERT,
     },
     # networkctl(1). A reconfigure ends in configured and may never leave routable. no-carrier keeps the routes.
-    "networkd-dispatcher": {"routable": APPLY, "configured": APPLY, "off": REVERT, "linger": GONE},
+    "networkd-dispatcher": {"routable": APPLY, "configured": APPLY, "off": OFF, "linger": GONE},
     # wicked's compat:suse, and the directories of SUSE's sysconfig.
     "sysconfig": {
         "post-up": APPLY,
@@ -69,6 +70,8 @@ VERBS: Mapping[tuple[str, str], str] = {
     (REVERT, UP): REVERT,
     (REVERT, DOWN): REVERT,
     (REVERT, ABSENT): GONE,
+    (OFF, DOWN): REVERT,
+    (OFF, ABSENT): GONE,
     (GONE, ABSENT): GONE,
 }
 

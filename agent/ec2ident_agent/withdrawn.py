@@ -2,7 +2,8 @@
 
 Otherwise `revert eth1` would last for a tenth of a second while watch runs, and the hook of an interface that goes down
 would fight with it. An apply, by hand, at boot, or by the hook of an interface that comes up, makes it wished again; so
-does another device in place of the one that was there, which has another index.
+does another device in place of the one that was there, which has another index. The profile of a link that is down is
+not laid anyway, and is laid when that comes up, whoever reverted it meanwhile: hooks may hear late of a flap.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import os
 
 from . import records
+from .items import Route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from .items import Observed
     from .journal import Journal, State
 
 KIND, VERSION = "ec2ident-withdrawn", 1
@@ -33,13 +36,13 @@ def read(journal: Journal) -> dict[str, int]:
         return {}
 
 
-def add(journal: Journal, state: State, owners: Collection[str] | None) -> None:
+def add(journal: Journal, state: State, observed: Observed, owners: Collection[str] | None) -> None:
     """These owners (None: all) are about to be reverted. The caller holds the lock. Raises OSError."""
-    mine = {record.owner: 0 for record in state.records if owners is None or record.owner in owners}
-    for record in state.records:
-        if record.owner in mine:
-            mine[record.owner] = max(mine[record.owner], record.index)
-    _write(journal, {**read(journal), **{owner: index for owner, index in mine.items() if index}})
+    down = {link.index for link in observed.links if not link.up}
+    mine = [record for record in state.records if record.index and (owners is None or record.owner in owners)]
+    waiting = {record.owner for record in mine if isinstance(record.item, Route) and record.index in down}
+    off = {record.owner: record.index for record in mine if record.owner not in waiting}
+    _write(journal, {**read(journal), **off})
 
 
 def drop(journal: Journal, owners: Collection[str] | None) -> None:

@@ -110,6 +110,12 @@ SEQUENCES = {
         ],
         LAID,
     ),
+    "networkd: link down and up, with a watch that was quicker": (
+        "networkd-dispatcher",
+        LAID,
+        [("=broken", DOWN), ("=laid", UP), ("off", UP)],
+        LAID,
+    ),
     "networkd: detach": (
         "networkd-dispatcher",
         LAID,

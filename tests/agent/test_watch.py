@@ -207,6 +207,20 @@ def test_another_device_of_that_name_was_not_reverted(node: Node) -> None:
     assert ALL == node.ours()
 
 
+def test_what_was_reverted_while_its_link_was_down_comes_with_the_link(node: Node) -> None:
+    """A hook that hears late of a flap; but an overlay that was deleted stays deleted, whatever becomes of its link."""
+    node.kernel.link_down("eth1")
+    node.kernel.link_down("eth0")
+    node.run("revert", "eth1").run()
+    node.run("overlay", "del", "192.168.10.10").run()
+    node.kernel.link_up("eth1")
+    node.kernel.link_up("eth0")
+
+    node.look()
+
+    assert ALL - {OVERLAY} == node.ours()
+
+
 def test_an_apply_of_one_is_about_no_other(node: Node) -> None:
     """`apply eth1` does not bring back the overlay that was reverted."""
     node.run("revert", "--all").run()

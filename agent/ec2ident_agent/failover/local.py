@@ -77,7 +77,7 @@ class Local:
 
         run = self._run("overlay", "del", address)
         with run.journal.lock(run.patience()):
-            withdrawn.add(run.journal, run.journal.read(), {f"overlay {address}"})
+            withdrawn.add(run.journal, run.journal.read(), run.kernel().observe(), {f"overlay {address}"})
             return tuple(revert({f"overlay {address}"}, run.kernel(), run.journal, self.log))
 
     def holds(self, address: str) -> bool:
