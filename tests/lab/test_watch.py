@@ -87,9 +87,9 @@ class Node:
         self.watches.append(process)
         return process
 
-    def watch(self, under: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    def watch(self, under: tuple[str, ...] = (), **environ: str) -> subprocess.Popen[str]:
         """Start a watch, and wait until everything is in order."""
-        process = self.start(under=under)
+        process = self.start(under=under, **environ)
         self.in_order("laid by the watch")
         return process
 
@@ -213,12 +213,13 @@ def test_what_the_metadata_service_knows_late_is_laid_when_it_is_known(node: Nod
 
 
 def test_a_rival_wins_over_one_item_loudly_and_over_nothing_else(node: Node) -> None:
-    """Named, with the number of his process; after he is gone, a SIGHUP brings it back."""
-    watch = node.watch()
+    """Named, with the number of his process; after he is gone, a SIGHUP brings it back. An error, for systemd."""
+    watch = node.watch(JOURNAL_STREAM="8:1")
     with rival(node, "rule del from 10.0.1.0/24 lookup 100") as process:
         wait_until(lambda: "giving up" in node.said(), f"{node.said()} gives up", PATIENCE)
         line = next(line for line in node.said().splitlines() if "giving up" in line)
         assert f"from 10.0.1.0/24 table 100 priority 100: by ip (process {process})" in line
+        assert line.startswith("<3>ec2ident-agent: ")
         laid = node.said().count("[#] ip rule add from 10.0.1.0/24")
         assert laid <= 11
 
