@@ -27,6 +27,21 @@ ENVIRONMENT = {
 }
 
 
+#: What outlasts the deadline is left to its thread, with its socket; that is the design, and no leak of a test's. When
+#: it is collected is chance, and so is the test that runs then.
+LEFT = (
+    "ignore:unclosed <socket:ResourceWarning",
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            for each in LEFT:
+                item.add_marker(pytest.mark.filterwarnings(each))
+
+
 @pytest.fixture(scope="session")
 def _server() -> Iterator[Fake]:
     pytest.importorskip("moto", "5.1", reason="needs moto 5.1")
@@ -109,3 +124,21 @@ def run(aws: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callab
         return code, said.out.splitlines(), said.err
 
     return call
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What the cluster did under each fault, where one ran; and at the end of the file that --matrix names."""
+    from .cluster.matrix import ROW, VERSION, table
+
+    reports = [report for each in ("passed", "failed") for report in terminalreporter.stats.get(each, [])]
+    told = [pair for report in reports if report.when == "call" for pair in report.user_properties]
+    rows = [value for name, value in told if name == ROW]
+    if not rows:
+        return
+    lines = table(rows, (value for name, value in told if name == VERSION))
+    terminalreporter.section("faults of a cluster, seen from outside")
+    terminalreporter.write("\n".join(lines) + "\n")
+    if config.getoption("--matrix"):
+        file = Path(config.getoption("--matrix"))
+        before = file.read_text(encoding="utf-8").partition(lines[0])[0] if file.exists() else ""
+        file.write_text(before + "\n".join(lines) + "\n", encoding="utf-8")

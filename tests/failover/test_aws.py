@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 
     from .fake import Fake
 
-#: What outlasts the deadline is left to its thread, with its socket; that is the design, and no leak of a test's.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
-
 ZONE_NAME = "awslab.mycompany.corp"
 
 LOOK = calls.describe_tables({"vpc-id": ["vpc-00000000"]})

@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 
     from .fake import Fake
 
-#: What outlasts the deadline is left to its thread, with its socket; that is the design, and no leak of a test's.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-]
-
 TOP = Path(__file__).parents[2]
 
 #: Seconds that a verb gets here, and what a busy machine may add; a socket's own limits, and botocore's, are longer.

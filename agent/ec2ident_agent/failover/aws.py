@@ -224,14 +224,14 @@ class Api:
         if call.method == "POST":
             connection.putheader("content-length", str(len(body)))
         connection.endheaders(body)
-        response = connection.getresponse()
-        data = response.read(LIMIT + 1)
-        if len(data) > LIMIT:
-            response.close()
-            raise MalformedError(f"{call.name}: an answer longer than {LIMIT} bytes")
-        if not response.isclosed():
-            # Content-Length said more than there is to read: http.client says so only when asked for all.
-            response.read()
+        # A response that is not closed keeps the connection's socket open, whoever closes that.
+        with connection.getresponse() as response:
+            data = response.read(LIMIT + 1)
+            if len(data) > LIMIT:
+                raise MalformedError(f"{call.name}: an answer longer than {LIMIT} bytes")
+            if not response.isclosed():
+                # Content-Length said more than there is to read: http.client says so only when asked for all.
+                response.read()
         if response.will_close:
             connection.close()
         return response.status, data
