@@ -157,7 +157,7 @@ class Node:
             wait_until(lambda: not away.lacking(done), f"{away.lacking()} is there again", PATIENCE)
             self.manager.settle()
             settled = time.monotonic()
-            wait_until(lambda: not away.lacking(settled), f"{away.lacking()} stays", 1)
+            wait_until(lambda: not away.lacking(settled), f"{away.lacking()} stays", PATIENCE)
         assert 0 == self.manager.run(PROGRAM, "status").returncode
         by = [who for who, count in self.work_done().items() if count > work[who]]
         assert away.back() - done <= SOON * TOLERANCE, f"by {by}, after {away.back() - done:.2f} s"
