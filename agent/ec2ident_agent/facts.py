@@ -18,13 +18,15 @@ from time import monotonic, sleep, time
 from ec2ident.value import Value, replace
 
 from . import records
+from .errors import AgentError
 from .inet import prefix, single
 from .items import family
+from .journal import Lock
 from .profile import Facts, default_table, kernel_facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from ec2ident import Imds
 
@@ -106,6 +108,13 @@ class Answer(Value):
         if not any(said[name] for name in SUBNETS):
             return "it has no subnet, as before it is known"
         return ""
+
+    @property
+    def again(self) -> tuple[str, ...]:
+        """What is worth asking again at once: the rest was said."""
+        said = dict(self.said)
+        placed = table(said, self.primary) is not None
+        return tuple(name for name in ITEMS if not said.get(name) or (name in (NUMBER, CARD) and not placed))
 
 
 def read(name: str, text: str | None) -> tuple[str, ...]:
@@ -199,13 +208,15 @@ class Source:
         self.path = os.path.join(directory, "facts")
         self.imds, self.fresh, self.wait, self.say = imds, fresh, wait, say
         self.earned, self.now, self.sleep = earned or is_ec2, now, sleep
-        #: Is there an interface that the service does not know in full yet?
-        self.pending = False
         self._known: dict[Key, Answer] | None = None
         #: When a device was last asked about in this process.
         self._asked: dict[Key, float] = {}
         self._began: float | None = None
         self._primary = ""
+        #: Has the first interface a card number? Then every one has, and one without is not known yet.
+        self._cards: bool | None = None
+        #: Why the service as a whole failed when it was asked last, when, and whether that may pass.
+        self._failed: tuple[str, float, bool] | None = None
         #: Interfaces of which it was said already that the service fails.
         self._failing: set[str] = set()
 
@@ -223,8 +234,7 @@ class Source:
             self._asked[key] = self.now()
             there = {(each.mac, each.index) for each in observed.links}
             self._known = {one: each for one, each in {**self._known, key: answer}.items() if one in there}
-            keep(self.path, self._known)
-        self.pending = any(each.lacks for each in self._known.values())
+            keep(self.path, key, answer, there)
         return facts_from(device, answer, kernel)
 
     def _good(self, key: Key, answer: Answer) -> bool:
@@ -236,9 +246,9 @@ class Source:
     def _ask(self, device: str, mac: str, answer: Answer) -> Answer:
         """Ask, and ask again while there is time and something is missing."""
         began = self._began = self.now() if self._began is None else self._began
-        pause, told = PAUSE, ""
+        pause, told, names = PAUSE, "", tuple(ITEMS)
         while True:
-            answer, passes = self._once(mac, answer)
+            answer, passes = self._once(mac, answer, names)
             spent, missing = self.now() - began, answer.lacks
             if not missing or spent + pause > self.wait or not passes:
                 break
@@ -247,7 +257,7 @@ class Source:
                 self.say(f"{device}: waiting for the metadata service: {missing} ({spent:.1f} s of {self.wait:g} s)")
             told = missing
             self.sleep(pause)
-            pause = min(1.5 * pause, LONGEST)
+            pause, names, self._failed = min(1.5 * pause, LONGEST), answer.again, None
         if not answer.why:
             self._failing.discard(mac)
         elif not answer.lacks and mac not in self._failing:
@@ -255,32 +265,52 @@ class Source:
             self.say(f"{device}: {answer.why}; what it said {self.now() - answer.at:.0f} s ago goes on to count")
         return answer
 
-    def _once(self, mac: str, before: Answer) -> tuple[Answer, bool]:
-        """Every item once, and whether it may be better soon. What could not be read is what it was."""
+    def _once(self, mac: str, before: Answer, names: Iterable[str]) -> tuple[Answer, bool]:
+        """These items once, and whether it may be better soon. What could not be read is what it was."""
         from ec2ident import Imds, ImdsError
         from ec2ident.imds import PASSES
 
+        if self._failed and 0 <= self.now() - self._failed[1] < EAGER:
+            # A service that is silent would cost each interface the whole time-out.
+            return replace(before, why=self._failed[0]), self._failed[2]
         asked, until = int(self.now()), monotonic() + PATIENCE
         self.imds = self.imds or Imds()
         try:
             self._primary = self._primary or (self.imds.get(PRIMARY, deadline=until) or "").strip().lower()
             listing = (self.imds.get(MACS, deadline=until) or "").lower().replace("/", "").split()
         except ImdsError as failed:
-            return replace(before, why=str(failed)), failed.reason in PASSES and self.earned()
+            self._failed = (str(failed), self.now(), failed.reason in PASSES and self.earned())
+            return replace(before, why=str(failed)), self._failed[2]
         if mac not in listing:
             return replace(before, why=f"{MACS} does not list {mac}" if before.listed else ""), True
         now: dict[str, tuple[str, ...]] = {}
         why = ""
-        for name in ITEMS:
+        for name in names:
             try:
-                now[name] = read(name, self.imds.get(f"{MACS}{mac}/{name}", deadline=until))
+                values = self._item(mac, name, until)
+                new = name == CARD and CARD not in dict(before.said) and mac != self._primary
+                if new and not values and self._has_cards(until):
+                    raise ValueError(f"{CARD}: missing, as before it is known: the first interface has one")
+                now[name] = values
             except (ValueError, ImdsError) as failed:
                 why = why or (f"{name}: {failed}" if isinstance(failed, ImdsError) else str(failed))
                 if monotonic() >= until:
+                    self._failed = (why, self.now(), True)
                     break
         said, late = together(dict(before.said), now)
         why = why or late
         return Answer(tuple(said.items()), why, before.at if why else asked, True, mac == self._primary), True
+
+    def _item(self, mac: str, name: str, until: float) -> tuple[str, ...]:
+        """One item's values. Raises ImdsError, and ValueError for what makes no sense."""
+        assert self.imds
+        return read(name, self.imds.get(f"{MACS}{mac}/{name}", deadline=until))
+
+    def _has_cards(self, until: float) -> bool:
+        """Has this instance several network cards? Raises as `_item`."""
+        if self._cards is None:
+            self._cards = bool(self._primary and self._item(self._primary, CARD, until))
+        return self._cards
 
 
 def is_ec2() -> bool:
@@ -310,14 +340,22 @@ def remembered(path: str) -> dict[Key, Answer]:
     return found
 
 
-def keep(path: str, known: Mapping[Key, Answer]) -> None:
-    """Write down what was said. Where that is not possible, the next process asks anew."""
-    lines = []
-    for (mac, index), answer in known.items():
-        flags = ("l" if answer.listed else "") + ("p" if answer.primary else "")
-        lines += [(mac, str(index), str(answer.at), flags, name, *values) for name, values in (("", ()), *answer.said)]
+def keep(path: str, key: Key, answer: Answer, there: Collection[Key]) -> None:
+    """Write down what was said of one device, beside what others wrote of those that are still there.
+
+    Where that is not possible the next process asks anew.
+    """
+    directory, name = os.path.split(path)
     try:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        records.write(path, records.pack(KIND, VERSION, lines))
-    except OSError:
+        with Lock(directory, f"{name}.lock", patience=1.0):
+            known = {**remembered(path), key: answer}
+            lines = [line for one, each in known.items() if one in there for line in _lines(one, each)]
+            records.write(path, records.pack(KIND, VERSION, lines))
+    except (OSError, AgentError):
         return
+
+
+def _lines(key: Key, answer: Answer) -> list[tuple[str, ...]]:
+    flags = ("l" if answer.listed else "") + ("p" if answer.primary else "")
+    head = (key[0], str(key[1]), str(answer.at), flags)
+    return [(*head, name, *values) for name, values in (("", ()), *answer.said)]

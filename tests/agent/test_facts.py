@@ -278,7 +278,6 @@ def test_the_wait_has_an_end(ask: Asking, time: Time) -> None:
     ask.service.behave("hide", path=f"/macs/{PRIMARY.mac}/")
     source("eth0", NODE)
     assert time.now <= 1005.0
-    assert source.pending
 
 
 @pytest.mark.parametrize(("earned", "waits"), [(True, True), (False, False)])
@@ -303,13 +302,71 @@ def test_a_number_0_is_another_interfaces_until_it_is_known() -> None:
     assert 23700 == table({NUMBER: ("0",), CARD: ("1",)}, primary=False)
 
 
+def test_a_card_is_late_where_the_first_interface_has_one(ask: Asking) -> None:
+    """Number 1 of the second card would get the table of number 1 of the first, and both be refused."""
+    ask.service.assign(PRIMARY.mac, network_card=0)
+    ask.service.assign(SECOND.mac, network_card=1)
+    ask.service.behave("status", status=404, path=f"/{SECOND.mac}/{CARD}$", times=2)
+
+    found = ask()
+
+    assert None is found.table
+    assert f"{CARD}: missing, as before it is known: the first interface has one" == found.unknown
+    assert 23701 == ask(wait=10.0).table
+
+
+def test_while_waiting_only_what_is_missing_is_asked_for(ask: Asking) -> None:
+    """One item that fails for ever costs two requests a round, and not dozens; a slow service gets to the end of it."""
+    ask.service.behave("status", path="/ipv6s$", status=500)
+
+    assert "ipv6s: " in ask(wait=10.0).unknown
+
+    rounds = [each.path for each in ask.service.requests].count("/latest/meta-data/network/interfaces/macs/")
+    assert 8 < rounds < 16
+    asked = [each.path.rpartition("/")[2] for each in ask.service.requests]
+    assert {"ipv6s": rounds, "local-ipv4s": 1, NUMBER: 1} == {
+        name: asked.count(name) for name in ("ipv6s", "local-ipv4s", NUMBER)
+    }
+
+
+@pytest.mark.parametrize("path", ["", "/macs/."], ids=["at once", "below the interfaces"])
+def test_a_silent_service_costs_one_time_out_for_all_interfaces(ask: Asking, path: str, time: Time) -> None:
+    """Ten of them would be a monitor's whole time; a second later it is asked again."""
+    ask.service.behave("silence", path=path)
+    ask.timeout = 5.0 if path else 0.2
+    source = ask.source()
+
+    assert "" != source("eth1", NODE).unknown
+    ask.asked()
+    assert "" != source("eth0", NODE).unknown
+    assert 0 == ask.asked()
+    time.now += 2
+    ask.service.reset()
+    assert 23600 == source("eth0", NODE).table
+
+
+def test_what_several_processes_heard_at_once_is_kept_of_all(ask: Asking) -> None:
+    """Two interfaces come up together, and each hook asks for its own."""
+    one, other = ask.source(), ask.source()
+    one("eth1", NODE)
+    other("eth0", NODE)
+    ask.service.assign(SECOND.mac, private_ips=("10.0.1.10",))
+    ask.source(fresh=0.0)("eth1", NODE)
+    other("eth0", NODE)
+    ask.service.stop()
+
+    assert 23600 == ask("eth0").table
+    assert "10.0.1.11/32" not in (ask().addresses or ())
+
+
 # What was said last
 
 
 def test_a_minute_long_nobody_is_asked_again(ask: Asking, time: Time) -> None:
     """A monitor every ten seconds costs one round of requests a minute; another process remembers."""
     assert ALL == ask()
-    assert 13 == ask.asked()  # a token, the instance's MAC, the listing, ten items
+    # A token, the instance's MAC, the listing, ten items; and once, has the first interface a card?
+    assert 14 == ask.asked()
     time.now += 59
     assert ALL == ask()
     assert 0 == ask.asked()
