@@ -61,6 +61,11 @@ def test_an_answer_that_makes_no_sense_ends_it_before_anything_is_written(
     assert [] == [call for call in aws.calls() if not call["action"].startswith(("Describe", "Get", "List"))]
 
 
+def needs(verb: str) -> None:
+    if verb.startswith("dns zone"):
+        pytest.importorskip("moto", "5.2", reason="needs moto 5.2: before, a new zone's answer has no id of its VPC")
+
+
 #: Each write, answered by nonsense: it may have been done. And what each verb writes, denied.
 WRITES = (
     ("route ensure db", "ec2:ReplaceRoute", "route-table/TABLE0"),
@@ -101,6 +106,7 @@ def test_a_denied_call_names_the_action_and_the_arn_and_once_allowed_the_rest_is
     aws: Fake, run: Callable[..., Any], verb: str, action: str, text: str
 ) -> None:
     """Exit 4; and the next run finishes, whatever this one had done."""
+    needs(verb)
     aws.settings(insync=0.1)
     aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
     service, _, name = action.partition(":")
@@ -121,6 +127,7 @@ def test_a_write_that_is_answered_by_nonsense_is_found_done_by_the_next_run(
     aws: Fake, run: Callable[..., Any], verb: str, action: str, text: str
 ) -> None:
     """Could not tell (3)."""
+    needs(verb)
     aws.settings(insync=0.1)
     aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
     aws.fault(action=action.partition(":")[2], body="<html>hello</html>", times=2)
