@@ -232,7 +232,7 @@ def kept(observed: Observed, identities: set[Identity]) -> list[str]:
 
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("changes", [100, pytest.param(1000, marks=pytest.mark.full)])
 def test_a_random_walk_ends_where_it_began(tmp_path: Path, changes: int) -> None:
     """Always the desired state or a clean rollback; others' objects as they left them."""
