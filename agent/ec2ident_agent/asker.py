@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Seconds for which a child waits for what the service does not know yet.
 WAIT = 30.0
 #: Seconds until the next child while something is missing: the first pause, which doubles, and the longest.
-SOON, LATER = 2.0, FRESH
+SOON, LATER = 1.0, 20.0
 
 
 class Asker:

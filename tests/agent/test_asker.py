@@ -55,8 +55,9 @@ class Node:
         return text
 
     def said(self, **answers: Answer) -> None:
-        links = {link.name: link for link in self.kernel.links}
-        keep(str(self.directory / "facts"), {(links[n].mac, links[n].index): each for n, each in answers.items()})
+        keys = {link.name: (link.mac, link.index) for link in self.kernel.links}
+        for name, answer in answers.items():
+            keep(str(self.directory / "facts"), keys[name], answer, list(keys.values()))
 
     def observed(self) -> Observed:
         return self.kernel.observe()

@@ -187,6 +187,7 @@ def test_an_interface_that_says_nothing_itself_is_laid_when_it_has_an_address(no
     node.in_order("its profile")
 
 
+@pytest.mark.timeout(240)
 def test_what_the_metadata_service_knows_late_is_laid_when_it_is_known(node: Node) -> None:
     """Meanwhile everything else is repaired; and what is assigned later comes too, at once when it is asked for."""
     service = node.vpc.serve_metadata()
@@ -200,11 +201,15 @@ def test_what_the_metadata_service_knows_late_is_laid_when_it_is_known(node: Nod
 
     node.vpc.node.ip("address del 192.168.10.10/32 dev eth0")
     wait_until(lambda: "inet 192.168.10.10/32" in node.vpc.node.snapshot(), "the overlay is repaired", PATIENCE)
-    wait_until(lambda: "from 10.0.1.10 to 10.0.0.0/16 lookup 23601" in rules(), f"{rules()} has eth1's", PATIENCE)
+    wait_until(
+        lambda: "from 10.0.1.10 to 10.0.0.0/16 lookup 23601" in rules(), f"{rules()} has eth1's: {node.said()}", 60
+    )
 
     service.assign(eni.mac, private_ips=(eni.address, "10.0.1.77"))
     watch.send_signal(signal.SIGHUP)
-    wait_until(lambda: "from 10.0.1.77 to 10.0.0.0/16 lookup 23601" in rules(), f"{rules()} has the new one", PATIENCE)
+    wait_until(
+        lambda: "from 10.0.1.77 to 10.0.0.0/16 lookup 23601" in rules(), f"{rules()} has the new one: {node.said()}", 60
+    )
     service.behave("status", status=500)
     watch.send_signal(signal.SIGHUP)
     node.vpc.node.ip("route flush table 23601")
