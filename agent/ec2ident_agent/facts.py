@@ -190,7 +190,7 @@ class Source:
 
     `directory` is where to keep what was said; `wait` the seconds, for all interfaces together, to wait for one that
     the service does not know in full yet; `say` gets a line for people. `earned` tells whether this machine is EC2 by
-    its firmware: only then is a service waited for that does not answer at all.
+    its firmware: only then, or when it has answered before, is a service waited for that does not answer at all.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class Source:
             spent, missing = self.now() - began, answer.lacks
             if not missing or spent + pause > self.wait or not passes:
                 break
-            missing = answer.why or missing
+            missing = (answer.why or missing).removeprefix("metadata service: ")
             if missing != told:
                 self.say(f"{device}: waiting for the metadata service: {missing} ({spent:.1f} s of {self.wait:g} s)")
             told = missing
@@ -279,7 +279,7 @@ class Source:
             self._primary = self._primary or (self.imds.get(PRIMARY, deadline=until) or "").strip().lower()
             listing = (self.imds.get(MACS, deadline=until) or "").lower().replace("/", "").split()
         except ImdsError as failed:
-            self._failed = (str(failed), self.now(), failed.reason in PASSES and self.earned())
+            self._failed = (str(failed), self.now(), failed.reason in PASSES and self._is_there())
             return replace(before, why=str(failed)), self._failed[2]
         if mac not in listing:
             return replace(before, why=f"{MACS} does not list {mac}" if before.listed else ""), True
@@ -300,6 +300,10 @@ class Source:
         said, late = together(dict(before.said), now)
         why = why or late
         return Answer(tuple(said.items()), why, before.at if why else asked, True, mac == self._primary), True
+
+    def _is_there(self) -> bool:
+        """Has this node such a service? It has answered since the node booted, or the firmware says EC2."""
+        return any(answer.listed for answer in (self._known or {}).values()) or self.earned()
 
     def _item(self, mac: str, name: str, until: float) -> tuple[str, ...]:
         """One item's values. Raises ImdsError, and ValueError for what makes no sense."""

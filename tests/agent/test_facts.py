@@ -292,6 +292,16 @@ def test_a_service_that_does_not_answer_is_waited_for_only_on_ec2(
     assert waits == (time.now > 1000)
 
 
+def test_a_service_that_has_answered_before_is_waited_for(ask: Asking, time: Time) -> None:
+    """Whatever the firmware says: an interface is attached just when the service is slow."""
+    assert 23600 == ask("eth0").table
+    slow = ask.service.behave("throttled")
+    time.then[1003.0] = lambda: ask.service.forget(slow)
+
+    assert ALL == ask(wait=10.0)
+    assert ask.said[0].startswith("eth1: waiting for the metadata service: /latest/")
+
+
 def test_a_number_0_is_another_interfaces_until_it_is_known() -> None:
     """Two interfaces with one table would overwrite each other's default route."""
     assert None is table({NUMBER: ("0",), CARD: ()}, primary=False)
