@@ -50,7 +50,7 @@ START, DEEP, DEEP_CPU, STOP, PLANNED, POWER = 0.5, 0.3, 0.25, 0.3, 1.0, 4.0
 
 #: What is wrong with the world while an action runs: a behaviour of the metadata service, or a fault of the API.
 FAULTS: dict[str, dict[str, Any]] = {
-    "one table denied": {"code": "UnauthorizedOperation", "status": 403},
+    "API denies": {"code": "UnauthorizedOperation", "status": 403},
     "API throttles": {"code": "RequestLimitExceeded", "status": 503},
     "API hangs": {"hang": True},
     "no metadata": {"metadata": "throttled"},
@@ -376,6 +376,7 @@ def main() -> int:
         print("bench failover: needs root, for network namespaces of its own", file=sys.stderr)
         return 2
     bench = Bench(1 if options.quick else 3)
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors: both are slower where others work")
     try:
         if options.cluster:
             clusters(bench)
