@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from ec2ident_agent import rtnl
 from ec2ident_agent.errors import UnknownError
-from ec2ident_agent.items import DEFAULT, Address, Link, Route, Rule, Seen
+from ec2ident_agent.items import DEFAULT, Address, Link, Observed, Route, Rule, Seen
 
 from .conftest import ip
+
+T = TypeVar("T")
 
 EVERYTHING = (
     "rule add from 10.0.1.0/24 to 10.2.0.0/16 table 1000 priority 70 protocol 236",
@@ -155,23 +158,36 @@ def address_of(message: Any, names: dict[int, str]) -> tuple[object, ...]:
     return item, attributes.get("IFA_PROTO"), ["peer"] if attributes["IFA_ADDRESS"] != own else []
 
 
+def at_one_moment(channel: rtnl.Channel, look: Callable[[], T]) -> tuple[Observed, T]:
+    """All that we read, and what another look saw while nothing changed: IPv6 adds routes when it comes to it."""
+    end = time.monotonic() + 30
+    while True:
+        before, seen = rtnl.observe(channel, everything=True), look()
+        if before == rtnl.observe(channel, everything=True):
+            return before, seen
+        assert time.monotonic() < end
+
+
 @pytest.mark.root
 @pytest.mark.usefixtures("busy")
 def test_what_we_read_is_what_pyroute2_reads(channel: rtnl.Channel, theirs: Any) -> None:
     """Every rule, route, address and link of both families, in the kernel's order."""
-    ours = rtnl.observe(channel, everything=True)
 
-    links = list(theirs.get_links())
-    names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
+    def look() -> tuple[list[Any], dict[type, list[tuple[object, ...]]]]:
+        links = list(theirs.get_links())
+        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
+        return links, {
+            Rule: [rule_of(each) for family in (2, 10) for each in theirs.get_rules(family=family)],
+            Route: [route_of(each, names) for family in (2, 10) for each in theirs.get_routes(family=family)],
+            Address: [address_of(each, names) for family in (2, 10) for each in theirs.get_addr(family=family)],
+        }
+
+    ours, (links, expected) = at_one_moment(channel, look)
+
     assert [
         Link(link["index"], link.get_attr("IFLA_IFNAME"), link.get_attr("IFLA_ADDRESS"), bool(link["flags"] & 1))
         for link in links
     ] == list(ours.links)
-    expected = {
-        Rule: [rule_of(each) for family in (2, 10) for each in theirs.get_rules(family=family)],
-        Route: [route_of(each, names) for family in (2, 10) for each in theirs.get_routes(family=family)],
-        Address: [address_of(each, names) for family in (2, 10) for each in theirs.get_addr(family=family)],
-    }
     for kind, objects in expected.items():
         assert objects == [simple(seen) for seen in ours.seen if isinstance(seen.item, kind)]
         assert len(objects) > 8
@@ -181,7 +197,7 @@ def test_what_we_read_is_what_pyroute2_reads(channel: rtnl.Channel, theirs: Any)
 @pytest.mark.usefixtures("busy")
 def test_what_cannot_matter_is_left_out_and_nothing_else(channel: rtnl.Channel) -> None:
     """The routes of local and main, but for ours and for main's default routes."""
-    everything, short = rtnl.observe(channel, everything=True), rtnl.observe(channel)
+    everything, short = at_one_moment(channel, lambda: rtnl.observe(channel))
 
     left_out = [seen for seen in everything.seen if seen not in short.seen]
     assert left_out
