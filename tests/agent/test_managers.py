@@ -75,7 +75,7 @@ PROFILE = (
 OVERLAY = "inet 192.168.10.10/32"
 
 #: Seconds from the moment at which the manager is done; what a busy machine is forgiven; when a test gives up.
-SOON, TOLERANCE, PATIENCE = 2.0, 2.0, 20.0
+SOON, TOLERANCE, PATIENCE = 2.0, 5.0, 30.0
 
 #: (manager, event): why no hook is called for what the kernel does.
 NOT_BY_HOOK = {
@@ -161,7 +161,7 @@ class Node:
         assert 0 == self.manager.run(PROGRAM, "status").returncode
         by = [who for who, count in self.work_done().items() if count > work[who]]
         assert away.back() - done <= SOON * TOLERANCE, f"by {by}, after {away.back() - done:.2f} s"
-        return cell(by, away.total())
+        return cell(by, away.total()) + (", late" if away.back() - done > SOON else "")
 
     def detach(self, name: str) -> tuple[float, str]:
         """Detach and attach again: after how long nothing of its profile was left, and how that came back."""
