@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlencode
 
 from tests.failover.conftest import ENVIRONMENT
 from tests.lab import packages
@@ -120,15 +122,24 @@ class Lab:
         for machine in self.machines:
             self.api.ip(f"link set v{machine.number} type bridge_slave isolated {'on' if on else 'off'}")
 
+    def ask(self, action: str, **form: str) -> str:
+        """An answer of the EC2 API, but for its request's id."""
+        body = urlencode({"Action": action, "Version": "2016-11-15", **form}).encode()
+        return self._read("ec2", urllib.request.Request(API, body))
+
+    def records(self, zone: str) -> str:
+        """All record sets of a zone."""
+        return self._read("route53", urllib.request.Request(f"{API}/2013-04-01/hostedzone/{zone}/rrset"))
+
+    def _read(self, service: str, request: urllib.request.Request) -> str:
+        scope = f"Credential=T/20260101/us-east-1/{service}/aws4_request, x"
+        request.add_header("Authorization", f"AWS4-HMAC-SHA256 {scope}")
+        with self.api.entered(), urllib.request.urlopen(request, timeout=10) as answer:
+            return re.sub("<requestId>.*?</requestId>", "", answer.read().decode())
+
     def owners(self) -> set[str]:
         """The interfaces that the overlay's route goes to, over all tables."""
-        with self.api.entered():
-            body = b"Action=DescribeRouteTables&Version=2016-11-15"
-            head = {"Authorization": "AWS4-HMAC-SHA256 Credential=T/20260101/us-east-1/ec2/aws4_request, x"}
-            with urllib.request.urlopen(urllib.request.Request(API, body, head), timeout=10) as answer:
-                text = answer.read().decode()
-        import re
-
+        text = self.ask("DescribeRouteTables")
         rows = re.findall(r"<destinationCidrBlock>192\.168\.10\.5/32<.*?</item>", text, re.DOTALL)
         return {eni for row in rows for eni in re.findall(r"<networkInterfaceId>(.*?)<", row)}
 
@@ -170,7 +181,8 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
-def start_engine(machine: Machine, count: int = 2) -> None:
+def start_engine(machine: Machine, count: int = 2, **more: str) -> None:
+    """Corosync and Pacemaker; `more` goes into their environment, which the agents inherit."""
     inside = machine.inside
     inside.write("/etc/corosync/corosync.conf", COROSYNC % "".join(NODE % (n, n, n) for n in range(1, count + 1)))
     inside.write("/etc/hosts", "127.0.0.1 localhost\n" + "".join(f"10.99.0.{n} node{n}\n" for n in range(1, count + 1)))
@@ -182,5 +194,6 @@ def start_engine(machine: Machine, count: int = 2) -> None:
         "PCMK_ipc_type": "socket",
         "PCMK_logfacility": "none",
         "PCMK_logfile": "/var/log/pacemaker/pacemaker.log",
+        **more,
     }
     inside.start("pacemakerd", log="pacemakerd", env=environment)
