@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import time
@@ -50,8 +51,19 @@ def ip(*words: str) -> str:
 def snapshot() -> str:
     """All rules, routes and addresses, as text: what has to be byte-equal before and after.
 
-    But for the kernel's own multicast routes, which stand in the order in which links happened to come up.
+    But for the kernel's own multicast routes, which stand in the order in which links happened to come up. An IPv6
+    address has its route in the table local when IPv6 comes to it: waited for.
     """
+    end = time.monotonic() + 30
+    while True:
+        text = at_this_moment()
+        if all(f"local {address} dev " in text for address in re.findall(r"inet6 ([0-9a-f:]+)", text)):
+            return text
+        assert time.monotonic() < end, text
+        time.sleep(0.005)
+
+
+def at_this_moment() -> str:
     addresses = (line for line in ip("-d address").splitlines() if line.lstrip().startswith("inet"))
     families = ("-4", "-6")
     routes = [line for family in families for line in ip("-d", family, "route show table all").splitlines()]
