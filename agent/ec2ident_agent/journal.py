@@ -97,7 +97,8 @@ class Lock:
     def __enter__(self) -> Lock:
         try:
             os.makedirs(self._directory, mode=0o755, exist_ok=True)
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+            # For nobody else to open: whoever can read a file can lock it, and would keep every hook from its work.
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as failed:
             hint = " (needs root)" if isinstance(failed, PermissionError) else ""
             raise JournalError(f"{failed.filename or self._path}: {failed.strerror}{hint}") from failed

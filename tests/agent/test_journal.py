@@ -174,6 +174,13 @@ def test_a_second_process_waits_and_then_says_who_holds_it(tmp_path: Path) -> No
         assert f"{os.getpid()}\n" == (tmp_path / "lock").read_text()
 
 
+@pytest.mark.parametrize("name", ["lock", "watch"])
+def test_the_lock_is_for_nobody_else_to_open(tmp_path: Path, name: str) -> None:
+    """An exclusive flock needs no more than the right to read (flock(2))."""
+    with Journal(str(tmp_path)).lock(5, name):
+        assert 0o600 == (tmp_path / name).stat().st_mode & 0o777
+
+
 def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     """A file stands in its place."""
     (tmp_path / "file").write_text("")
