@@ -1,197 +1,208 @@
-"""A real cluster of two nodes with fencing: whatever goes wrong, one node answers, and the service comes back."""
+"""A real cluster of two nodes with fencing: whatever goes wrong, one node answers, and the service comes back.
+
+The nodes run all three agents in one group. A prober outside asks all the time who answers for the overlay address.
+The tests run in this order; each leaves the pair as it found it, and says so: `state` is every address, rule and
+route of both nodes, the route tables, and the names. What they saw is a table at the end of the run.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from tests.lab.enclosure import wait_until
 from tests.lab.packages import Unavailable
 
-from .cluster.pair import API, TOP, lab, start_engine
+from .cluster.matrix import ROW, VERSION
+from .cluster.pair import PACKAGES, TOP, lab
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
-    from .cluster.pair import Lab, Machine
+    from .cluster.engine import Cluster
 
 pytestmark = [pytest.mark.root, pytest.mark.full, pytest.mark.timeout(300)]
 
-OVERLAY = "192.168.10.5"
-
-#: A switch of the power: it asks for it by a file, and waits for the answer. The test holds the plug.
-FENCE = """#!/bin/sh
-action= plug=
-while IFS='=' read -r key value; do
-    case $key in action) action=$value ;; plug|port|nodename) [ "$plug" ] || plug=$value ;; esac
-done
-case $action in
-    metadata) cat <<END
-<?xml version="1.0"?>
-<resource-agent name="fence_lab" shortdesc="lab"><longdesc>lab</longdesc><vendor-url/>
-<parameters><parameter name="action" required="1"><content type="string" default="off"/></parameter>
-<parameter name="plug" required="1" obsoletes="port"><content type="string"/></parameter></parameters>
-<actions><action name="on"/><action name="off"/><action name="reboot"/><action name="status"/><action name="list"/>
-<action name="monitor"/><action name="metadata"/></actions></resource-agent>
-END
-    ;;
-    status) [ -e @DIR@/$plug.done ] && exit 2 || exit 0 ;;
-    off|reboot) touch @DIR@/$plug.off
-        for _ in $(seq 100); do [ -e @DIR@/$plug.done ] && exit 0; sleep 0.1; done; exit 1 ;;
-esac
-exit 0
-"""
-
-CONFIGURATION = """primitive st stonith:fence_lab params pcmk_host_list="node1 node2" pcmk_host_check=static-list
-primitive db ocf:ec2ident:overlay params address={overlay} tables="{tables}" region=us-east-1 endpoint={api} \\
-    op start timeout=10s interval=0 op stop timeout=10s interval=0 op monitor interval=2s timeout=10s \\
-    op monitor interval=5s timeout=5s OCF_CHECK_LEVEL=10 meta priority=10
-location prefer db 100: node1
-rsc_defaults resource-stickiness=1000
-property stonith-enabled=true stonith-action=off stonith-timeout=30s no-quorum-policy=ignore \\
-    priority-fencing-delay=3
-"""
-
-
-class Cluster:
-    """The pair, the plug of each node, and a watch over who answers."""
-
-    def __init__(self, found: Lab, directory: Path) -> None:
-        self.lab, self.directory = found, directory
-        self.alive = {machine.name: machine for machine in found.machines}
-        self.twice: list[str] = []
-        self._over = threading.Event()
-        self._watch = threading.Thread(target=self._look, daemon=True)
-        self._watch.start()
-
-    def _look(self) -> None:
-        while not self._over.wait(0.05):
-            for name in list(self.alive):
-                if (self.directory / f"{name}.off").exists():
-                    self.power_off(self.alive[name])
-            if len(self.holders()) > 1:
-                self.twice.append(f"{time.time()}: {self.holders()}")
-
-    def holders(self) -> list[str]:
-        return [name for name, machine in list(self.alive.items()) if machine.answers(OVERLAY)]
-
-    def power_off(self, machine: Machine) -> None:
-        machine.namespace.ip("link set eth0 down")
-        self.alive.pop(machine.name, None)
-        machine.inside.close()
-        (self.directory / f"{machine.name}.done").touch()
-
-    def settled(self, name: str) -> bool:
-        eni = self.lab.ids[f"eni{name[-1]}"]
-        return self.holders() == [name] and self.lab.owners() == {eni}
-
-    def crm(self, *words: str) -> str:
-        return next(iter(self.alive.values())).inside.read(*words)
-
-    def end(self) -> None:
-        self._over.set()
-        self._watch.join()
-
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     pytest.importorskip("moto", "5.1", reason="needs moto")
-    directory = tmp_path_factory.mktemp("plugs")
+    from .cluster.engine import Cluster
+
     try:
-        with lab(2) as found, ExitStack() as stack:
-            for machine in found.machines:
-                machine.inside.write("/usr/sbin/fence_lab", FENCE.replace("@DIR@", str(directory)), 0o755)
-                # What a Nitro instance's firmware says of it stands in for a metadata service, which is away all along.
-                tag = f'[ -z "$OCF_RESKEY_instance" ] && export OCF_RESKEY_instance={found.ids[machine.name]}\n'
-                path = machine.inside.path("/usr/lib/ocf/resource.d/ec2ident/overlay")
-                path.write_text(path.read_text().replace("unset ", f"{tag}unset ", 1))
-                start_engine(machine)
-            cluster = Cluster(found, directory)
-            stack.callback(cluster.end)
-            first = found.machines[0].inside
-            both = "Online: [ node1 node2 ]"
-            wait_until(lambda: both in first.run("crm_mon", "-1").stdout, "both nodes are online", 90)
-            text = CONFIGURATION.format(overlay=OVERLAY, tables=",".join(found.ids["tables"]), api=API)
-            first.write("/etc/lab.crm", text)
-            first.read("crm", "configure", "load", "update", "/etc/lab.crm")
-            wait_until(lambda: cluster.settled("node1"), "the service runs on node 1", 60)
-            yield cluster
+        # The agents read the metadata service with requests.
+        with (
+            lab(2, *PACKAGES, "pcs", "python3-requests") as found,
+            Cluster(found, tmp_path_factory.mktemp("plugs")) as made,
+        ):
+            yield made
     except Unavailable as why:
         pytest.skip(str(why))
 
 
+@pytest.fixture
+def cluster(pair: Cluster) -> Iterator[Cluster]:
+    """The pair with the service on node 1, before and after; and never did two answer."""
+    assert pair.running == pair.state()
+    yield pair
+    wait_until(lambda: pair.settled("node1"), "the service is on node 1 again", 40)
+    pair.rest()
+    wait_until(lambda: pair.running == pair.state(), "all is as it was", 20)
+    assert [] == pair.prober.twice
+
+
+@pytest.fixture
+def row(cluster: Cluster, record_property: Callable[[str, Any], None]) -> Callable[..., None]:
+    """Note what was seen of a fault since a moment: who has the service, how soon, who answered, how soon a stop."""
+
+    def note(fault: str, since: float, owner: str, settled: float | None, stop: float | None) -> None:
+        who = len(max((each for when, each in cluster.prober.twice if when >= since), key=len, default="1"))
+        figures = [f"{each:.1f} s" if each is not None else "" for each in (settled, stop)]
+        record_property(ROW, [fault, owner, f"{cluster.prober.silence(since):.1f} s", *figures, str(who)])
+        for name, option in (("pacemakerd", "--version"), ("corosync", "-v")):
+            record_property(VERSION, cluster.crm(name, option).splitlines()[0].replace(" Cluster Engine, version", ""))
+
+    return note
+
+
+def stop_now(cluster: Cluster) -> float:
+    """A stop now leaves nothing on any node that lives, changes nothing in the API, and gets nobody fenced.
+
+    Returns its seconds; the service is started again by whoever calls this.
+    """
+    alive = set(cluster.alive)
+    began = cluster.switch("Stopped")
+    wait_until(lambda: not cluster.holders(), "nobody holds the address")
+    took = time.monotonic() - began
+    wait_until(lambda: "NOT running" in _where(cluster), "the engine sees it stopped")
+    bare = {each: cluster.nothing[each] for each in alive}
+    wait_until(lambda: bare == cluster.snapshots(), "nothing is left on the nodes", 10)
+    assert (alive, False) == (set(cluster.alive), _failed(cluster))
+    return took
+
+
+def _where(cluster: Cluster) -> str:
+    done = cluster.anyone.run("crm_resource", "--locate", "--resource", "net")
+    return done.stdout + done.stderr
+
+
+def _failed(cluster: Cluster) -> bool:
+    return "fail-count" in cluster.crm("crm_mon", "-1", "--failcounts")
+
+
 FAULTS: dict[str, dict[str, Any]] = {
-    "hang": {"hang": True},
-    "throttle": {"code": "RequestLimitExceeded", "status": 503},
-    "denied": {"code": "UnauthorizedOperation", "status": 403},
+    "the API hangs": {"hang": True},
+    "the API throttles": {"code": "RequestLimitExceeded", "status": 503},
+    "the API denies everything": {"code": "UnauthorizedOperation", "status": 403},
+    "one table denied": {"code": "UnauthorizedOperation", "status": 403, "match": {"RouteTableId": "second"}},
+    "the metadata service is silent": {"metadata": True},
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_the_api_moves_nothing(cluster: Cluster, fault: str) -> None:
-    """Nor does a probe of every node meanwhile. The metadata service is away all the time."""
-    cluster.lab.control("fault", **FAULTS[fault])
-    try:
-        cluster.crm("crm_resource", "--refresh", "--resource", "db")
+def test_a_fault_moves_nothing_and_a_stop_during_it_is_exact(
+    cluster: Cluster, row: Callable[..., None], fault: str
+) -> None:
+    """Monitors at both depths, and a probe of every node, restart nothing and write nothing."""
+    rule = dict(FAULTS[fault])
+    if "match" in rule:
+        rule["match"] = {"RouteTableId": cluster.lab.ids["tables"][1]}
+    since = time.monotonic()
+    with cluster.fault(**rule):
+        calls = len(cluster.lab.control("journal"))
+        cluster.crm("crm_resource", "--refresh", "--resource", "service")
+        # Long enough for a deep monitor of each agent to see the fault, and for the engine to act on it.
         time.sleep(7)
-        assert ["node1"] == cluster.holders()
-    finally:
-        cluster.lab.control("clear")
-    assert cluster.settled("node1")
-    assert [] == cluster.twice
+        cluster.rest()
+        assert (["node1"], False) == (cluster.holders(), _failed(cluster))
+        stopped = stop_now(cluster)
+        made = {call["action"] for call in cluster.lab.control("journal")[calls:]}
+        assert set() == {each for each in made if not each.startswith(("Describe", "List", "Get"))}
+    row(fault, since, "node1, as before", None, stopped)
+    cluster.switch("Started")
 
 
-def test_a_planned_move_and_back(cluster: Cluster) -> None:
-    """One node answers at every moment, and all routes follow."""
+def test_a_planned_move_and_back(cluster: Cluster, row: Callable[..., None]) -> None:
+    """One node answers at every moment; interface, routes and name follow."""
     for name in ("node2", "node1"):
-        cluster.crm("crm_resource", "--move", "--resource", "db", "--node", name)
-        began = time.monotonic()
-        wait_until(lambda name=name: cluster.settled(name), f"the service runs on {name}", 30)  # type: ignore[misc]
-        print(f"planned move to {name}: {time.monotonic() - began:.2f} s")
-        cluster.crm("crm_resource", "--clear", "--resource", "db")
-    assert [] == cluster.twice
+        since = time.monotonic()
+        cluster.move(name)
+        wait_until(lambda name=name: cluster.settled(name), f"the service runs on {name}")  # type: ignore[misc]
+        row(f"planned move to {name}", since, name, time.monotonic() - since, None)
+        cluster.rest()
+        cluster.clear()
 
 
-def test_a_start_that_may_write_one_table_only_goes_back(cluster: Cluster) -> None:
+def test_a_start_that_may_write_one_table_only_goes_back(cluster: Cluster, row: Callable[..., None]) -> None:
     """Node 2 is denied one table: the service returns to node 1 whole."""
     match = {"RouteTableId": cluster.lab.ids["tables"][1]}
     denied = {"code": "UnauthorizedOperation", "status": 403, "source": "10.99.0.2"}
-    cluster.lab.control("fault", action="ReplaceRoute", match=match, **denied)
-    try:
-        cluster.crm("crm_resource", "--move", "--resource", "db", "--node", "node2", "--lifetime", "PT10S")
-        wait_until(lambda: "node2" in cluster.crm("crm_mon", "-1", "--failcounts"), "the start failed on node 2", 30)
-        wait_until(lambda: cluster.settled("node1"), "the service is back on node 1", 30)
-    finally:
-        cluster.lab.control("clear")
-    cluster.crm("crm_resource", "--clear", "--resource", "db")
-    cluster.crm("crm_resource", "--cleanup", "--resource", "db")
-    assert [] == cluster.twice
+    since = time.monotonic()
+    with cluster.fault(action="ReplaceRoute", match=match, **denied):
+        cluster.move("node2", "--lifetime", "PT10S")
+        wait_until(lambda: _failed(cluster), "the start failed on node 2")
+        wait_until(lambda: cluster.settled("node1"), "the service is back on node 1")
+        row("move to a node that is denied one table", since, "node1", time.monotonic() - since, None)
+    cluster.clear()
+    cluster.crm("crm_resource", "--cleanup", "--resource", "service")
 
 
-def test_the_examples_for_crmsh_load(cluster: Cluster) -> None:
-    """As they are, under the names of the examples, into a file of their own."""
-    inside = cluster.lab.machines[0].inside
-    example = (TOP / "agent/ec2ident_agent/data/cluster/crmsh").read_text()
-    # Which fencing a cluster has is its own affair; without any it is not valid.
-    example += 'primitive st stonith:fence_lab params pcmk_host_list="node1 node2"\n'
-    inside.write("/etc/example.crm", example)
+def test_a_power_off_brings_the_service_to_the_other_node(cluster: Cluster, row: Callable[..., None]) -> None:
+    """The active node is gone without a word; the other fences it and has all of it."""
+    since = time.monotonic()
+    cluster.power_off("node1")
+    wait_until(lambda: cluster.settled("node2"), "the service runs on node 2")
+    took = time.monotonic() - since
+    stopped = stop_now(cluster)
+    row("power-off of the active node", since, "node2", took, stopped)
+    cluster.switch("Started")
+    wait_until(lambda: cluster.settled("node2"), "the service runs on node 2 again")
+    cluster.power_on("node1")
+    cluster.move("node1")
+    wait_until(lambda: cluster.settled("node1"), "the service runs on node 1 again")
+    cluster.clear()
+
+
+def test_in_a_partition_one_node_survives_with_all_of_it(cluster: Cluster, row: Callable[..., None]) -> None:
+    """Both reach the API; the active node wins the race of the fences. What it stops then is stopped."""
+    since = time.monotonic()
+    cluster.lab.isolate(True)
+    wait_until(lambda: len(cluster.alive) == 1, "one node is fenced")
+    survivor = next(iter(cluster.alive))
+    wait_until(lambda: cluster.settled(survivor), "the survivor has all of it")
+    took = time.monotonic() - since
+    stopped = stop_now(cluster)
+    row("partition, both reach the API", since, survivor, took, stopped)
+    assert "node1" == survivor
+    cluster.switch("Started")
+    cluster.lab.isolate(False)
+    cluster.power_on("node2")
+
+
+def test_the_example_for_crmsh_loads(cluster: Cluster) -> None:
+    """As it is, alone, into a configuration of its own. The lab has a switch under the name of fence_aws."""
+    inside = cluster.anyone
+    inside.write("/etc/example.crm", (TOP / "agent/ec2ident_agent/data/cluster/crmsh").read_text())
     done = inside.run(
         "sh", "-c", "crm -F cib new example empty && crm -c example configure load update /etc/example.crm"
     )
     assert (0, False) == (done.returncode, "ERROR" in done.stderr), done.stderr
+    assert "fence" in inside.read("crm", "-c", "example", "configure", "show", "fence")
 
 
-def test_in_a_partition_one_node_survives_with_all_of_it(cluster: Cluster) -> None:
-    """Both reach the API; the active node wins the race of the fences."""
-    cluster.lab.isolate(True)
-    wait_until(lambda: len(cluster.alive) == 1, "one node is fenced", 40)
-    survivor = next(iter(cluster.alive))
-    wait_until(lambda: cluster.settled(survivor), "the survivor has all of it", 40)
-    assert "node1" == survivor
-    assert [] == cluster.twice
+def test_the_example_for_pcs_loads(cluster: Cluster) -> None:
+    """Line by line, into a file; the engine's own judge finds nothing to say about it."""
+    inside = cluster.anyone
+    inside.write("/etc/example.pcs", (TOP / "agent/ec2ident_agent/data/cluster/pcs").read_text())
+    shadow = 'pcs() { command pcs -f /run/example.xml "$@"; }'
+    text = f"set -e; {shadow}; cibadmin --empty >/run/example.xml; . /etc/example.pcs"
+    done = inside.run("sh", "-c", text)
+    assert (0, False) == (done.returncode, "Error" in done.stderr), done.stderr + done.stdout
+    judged = inside.run("crm_verify", "--verbose", "--xml-file", "/run/example.xml")
+    assert (0, "") == (judged.returncode, judged.stdout + judged.stderr)
+    stored = inside.text("/run/example.xml")
+    for each in ("fence", "db", "db-name", "service"):
+        assert f'id="{each}"' in stored
