@@ -110,9 +110,9 @@ def test_a_hanging_detach_ends_with_the_deadline_and_the_next_run_goes_on(
 ) -> None:
     """Nothing is half done that a second run does not finish."""
     move(make_api(), aws, aws.lab.node1)
-    aws.settings(detach=1.2)
+    aws.settings(detach=4.0)
     with pytest.raises(OutOfTimeError, match=rf"detaching \({aws.lab.node1}\) .*run it again to go on from there"):
-        move(make_api(0.6), aws, aws.lab.node2)
+        move(make_api(2.0), aws, aws.lab.node2)
     move(make_api(), aws, aws.lab.node2)
 
     assert aws.lab.node2 == holder(aws)
