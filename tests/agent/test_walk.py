@@ -254,6 +254,7 @@ def test_a_random_walk_ends_where_it_began(tmp_path: Path, changes: int) -> None
         walk.kernel.close()
 
     assert before == snapshot()
-    assert {*BESIDES, "applied", "refused", "rolled back"} <= set(met)
-    assert changes < 1000 or "mended" in met
+    assert "applied" in met
+    # A short walk may miss what is rare.
+    assert changes < 1000 or {*BESIDES, "refused", "rolled back", "mended"} <= set(met)
     assert not any(isinstance(seen.item, TableName) for seen in walk.kernel.names())
