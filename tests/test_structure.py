@@ -42,6 +42,7 @@ PURE = {
     "agent/ec2ident_agent/errors.py",
     "agent/ec2ident_agent/inet.py",
     "agent/ec2ident_agent/items.py",
+    "agent/ec2ident_agent/options.py",
     "agent/ec2ident_agent/pace.py",
     "agent/ec2ident_agent/profile.py",
     "agent/ec2ident_agent/failover/answers.py",

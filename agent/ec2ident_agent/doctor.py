@@ -23,8 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .cli import Options
     from .install import Plan
+    from .options import Options
     from .threats.case import Threat
     from .tree import Tree
 

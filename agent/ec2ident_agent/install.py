@@ -24,8 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .cli import Options
     from .layout import Thing
+    from .options import Options
     from .tree import Node
 
     Run = Callable[[Sequence[str]], object]

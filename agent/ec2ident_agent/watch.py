@@ -27,9 +27,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .cli import Run
     from .items import Item, Observed
     from .journal import State
+    from .wanted import Wanted
 
 #: Seconds between taking announcements and waiting for the next: a storm of them wakes us no more often.
 COALESCE = 0.02
@@ -42,7 +42,7 @@ GONE = (0,)
 class Asked:
     """What is asked for now: by the configuration as it last made sense, without what was reverted since."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Wanted) -> None:
         self.run, self.path = run, run.options.get("--config", PATH)
         self.edition = Edition(self._mark())
         self.config = run.configuration()
@@ -82,7 +82,7 @@ class Asked:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def watch(run: Run, say: Callable[[str], object]) -> int:
+def watch(run: Wanted, say: Callable[[str], object]) -> int:
     """The verb: until SIGTERM or SIGINT, which leave everything in place. Raises AgentError when it cannot begin."""
     from .machine import Machine
     from .threats import culprit

@@ -10,9 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ec2ident_agent.cli import Run
     from ec2ident_agent.engine import Wish
     from ec2ident_agent.items import Observed, Step
+    from ec2ident_agent.wanted import Wanted
 
     from .deadline import Deadline
 
@@ -28,17 +28,18 @@ class Local:
     def __init__(self, log: Log, options: Sequence[str] = ()) -> None:
         self.log, self.options = log, tuple(options)
 
-    def _run(self, *arguments: str) -> Run:
-        from ec2ident_agent.cli import Run, read
+    def _run(self, *arguments: str) -> Wanted:
+        from ec2ident_agent.options import read
+        from ec2ident_agent.wanted import Wanted
 
-        return Run(read([*arguments, *self.options]))
+        return Wanted(read([*arguments, *self.options]))
 
-    def _overlay(self, address: str, device: str, label: str) -> Run:
+    def _overlay(self, address: str, device: str, label: str) -> Wanted:
         words = ["overlay", "add", address]
         words += ["--device", device] if device else []
         return self._run(*words, *(["--label", label] if label else []))
 
-    def _wish(self, run: Run, observed: Observed) -> Wish:
+    def _wish(self, run: Wanted, observed: Observed) -> Wish:
         from ec2ident_agent.engine import Wish
         from ec2ident_agent.journal import COMMAND
         from ec2ident_agent.profile import overlay_items
