@@ -28,7 +28,7 @@ class Local:
     def __init__(self, log: Log, options: Sequence[str] = ()) -> None:
         self.log, self.options = log, tuple(options)
 
-    def _run(self, *arguments: str) -> Wanted:
+    def _wanted(self, *arguments: str) -> Wanted:
         from ec2ident_agent.options import read
         from ec2ident_agent.wanted import Wanted
 
@@ -37,7 +37,7 @@ class Local:
     def _overlay(self, address: str, device: str, label: str) -> Wanted:
         words = ["overlay", "add", address]
         words += ["--device", device] if device else []
-        return self._run(*words, *(["--label", label] if label else []))
+        return self._wanted(*words, *(["--label", label] if label else []))
 
     def _wish(self, run: Wanted, observed: Observed) -> Wish:
         from ec2ident_agent.engine import Wish
@@ -76,7 +76,7 @@ class Local:
         from ec2ident_agent import withdrawn
         from ec2ident_agent.engine import revert
 
-        run = self._run("overlay", "del", address)
+        run = self._wanted("overlay", "del", address)
         with run.journal.lock(run.patience()):
             withdrawn.add(run.journal, run.journal.read(), run.kernel().observe(), {f"overlay {address}"})
             return tuple(revert({f"overlay {address}"}, run.kernel(), run.journal, self.log))
@@ -85,13 +85,13 @@ class Local:
         """Is the address on any interface of this node? One dump of the kernel, no more."""
         from ec2ident_agent.items import Address
 
-        seen = self._run("overlay", "add", address).kernel().observe().seen
+        seen = self._wanted("overlay", "add", address).kernel().observe().seen
         return any(isinstance(each.item, Address) and each.item.address == address for each in seen)
 
     def device(self, mac: str, deadline: Deadline) -> str:
         """The name of the interface with this MAC address, as soon as the kernel shows it. Raises OutOfTimeError."""
         while True:
-            link = self._run("status").kernel().observe().device_of(mac)
+            link = self._wanted("status").kernel().observe().device_of(mac)
             if link:
                 return link.name
             try:
@@ -103,5 +103,7 @@ class Local:
         """Lay the profile of an interface as the agent's configuration says; returns the agent's exit code."""
         from contextlib import redirect_stdout
 
+        from ec2ident_agent.cli import Run, read
+
         with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-            return self._run("apply", device).run()
+            return Run(read(["apply", device, *self.options])).run()
