@@ -16,8 +16,7 @@ from .pace import Fights, Pace, Setbacks, Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Optional
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .engine import Report, Wish
     from .events import Deletion
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
 
     #: What is asked for now, and what is to be said about it.
     Asking = Callable[[Observed, State, float], tuple[list[Wish], list[str]]]
-    #: Who deletes an item, and what prevents it; None where nobody is known. The text names a program seen to do so.
-    Blame = Callable[[Item, str, Observed], Optional[tuple[str, str]]]
+    #: Who deletes each of these items, and what prevents it, as far as he is known. With each item stands the name of a
+    #: program that was seen to do so, or nothing.
+    Blame = Callable[[Mapping[Item, str], Observed], Mapping[Item, tuple[str, str]]]
     #: A line for people, and whether it should stand out.
     Log = Callable[[str, bool], object]
 
@@ -231,24 +231,16 @@ class Keeper:
 
     def _accuse(self, what: str, items: Sequence[Item], observed: Observed) -> None:
         """One line for each culprit."""
+        if not items:
+            return
+        names = {item: self.seen[item].name if item in self.seen else "" for item in items}
+        known = self.blame(names, observed)
         groups: dict[str, list[Item]] = {}
         for item in items:
-            groups.setdefault(self._culprit(item, observed), []).append(item)
+            groups.setdefault(_culprit(self.seen.get(item), known.get(item)), []).append(item)
         for who, mine in groups.items():
             more = f" and {len(mine) - 1} more" if len(mine) > 1 else ""
             self.log(f"ec2ident-agent: {what}: {mine[0]}{more}: {who}", True)
-
-    def _culprit(self, item: Item, observed: Observed) -> str:
-        """By whom, as far as he was seen or is known for it, and what prevents it."""
-        program = self.seen.get(item)
-        who, prevent = self.blame(item, program.name if program else "", observed) or ("", "")
-        if not program:
-            by = f"by {who}, most likely" if who else "by nobody that is known for it; ip monitor shows when"
-        elif not who or who[:COMM] == program.name:
-            by = f"by {program}"
-        else:
-            by = f"by {program}; {who} is known for it"
-        return f"{by}. Prevent it: {prevent}" if prevent else by
 
     def _state(self, complaints: Sequence[str], now: float) -> str:
         left = len(self.fights.left(now))
@@ -256,3 +248,15 @@ class Keeper:
         parts += [f"given up on {left} of them, which others delete"] if left else []
         parts += complaints[:1] or ([] if left else ["in order"])
         return ": ".join(parts)
+
+
+def _culprit(program: Program | None, known: tuple[str, str] | None) -> str:
+    """By whom, as far as he was seen or is known for it, and what prevents it."""
+    who, prevent = known or ("", "")
+    if not program:
+        by = f"by {who}, most likely" if who else "by nobody that is known for it; ip monitor shows when"
+    elif not who or who[:COMM] == program.name:
+        by = f"by {program}"
+    else:
+        by = f"by {program}; {who} is known for it"
+    return f"{by}. Prevent it: {prevent}" if prevent else by

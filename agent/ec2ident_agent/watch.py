@@ -25,7 +25,7 @@ from .pace import Edition
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .items import Item, Observed
     from .journal import State
@@ -85,14 +85,14 @@ class Asked:
 def watch(run: Wanted, say: Callable[[str], object]) -> int:
     """The verb: until SIGTERM or SIGINT, which leave everything in place. Raises AgentError when it cannot begin."""
     from .machine import Machine
-    from .threats import culprit
+    from .threats import culprits
     from .tree import Tree
 
     def log(text: str, loud: bool) -> None:
         say(f"{LOUD if loud else ''}{text}" if "JOURNAL_STREAM" in os.environ else text)
 
-    def blame(item: Item, program: str, observed: Observed) -> tuple[str, str] | None:
-        return culprit(item, Machine(Tree("/")), observed, program)
+    def blame(lost: Mapping[Item, str], observed: Observed) -> Mapping[Item, tuple[str, str]]:
+        return culprits(lost, Machine(Tree("/")), observed)
 
     directory = run.journal.directory
     asker = Asker(directory, ask_the_service(directory, lambda line: log(f"ec2ident-agent: {line}", False)), monotonic)

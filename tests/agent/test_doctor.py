@@ -14,7 +14,7 @@ from ec2ident_agent.doctor import diagnose, faults, lines
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen
 from ec2ident_agent.machine import Machine, is_no, shell
 from ec2ident_agent.profile import Overlay, Profile
-from ec2ident_agent.threats import culprit, threats
+from ec2ident_agent.threats import culprits, threats
 from ec2ident_agent.threats.case import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat
 from ec2ident_agent.tree import Tree
 
@@ -395,15 +395,17 @@ def test_a_hook_brings_back_what_its_own_manager_takes(tmp_path: Path) -> None:
 
 
 def test_the_culprit_is_named_with_what_stops_it(tmp_path: Path) -> None:
-    """For who sees only that something goes again and again."""
+    """For who sees only that something goes again and again. Of several the one that was seen, else the first."""
     here = Observed(LINKS)
-    found = culprit(RULE, fill(tmp_path / "a", NETWORKD, NM), here)
-    assert found is not None
-    assert "systemd-networkd" == found[0]
-    assert "ManageForeignRoutingPolicyRules=no" in found[1]
-    assert "systemctl restart systemd-networkd" in found[1]
-    assert ("NetworkManager",) == (culprit(OVERLAY, fill(tmp_path / "b", NM), here) or ("",))[:1]
-    assert None is culprit(RULE, fill(tmp_path / "c", NM), here)
+    both = fill(tmp_path / "a", NETWORKD, NM)
+    found = culprits({RULE: "", OVERLAY: ""}, both, here)
+    assert ["systemd-networkd"] * 2 == [found[item][0] for item in (RULE, OVERLAY)]
+    assert "ManageForeignRoutingPolicyRules=no" in found[RULE][1]
+    assert "systemctl restart systemd-networkd" in found[RULE][1]
+    assert "KeepConfiguration=static" in found[OVERLAY][1]
+    seen = culprits({RULE: "NetworkManager", OVERLAY: "NetworkManager"}, both, here)
+    assert ["systemd-networkd", "NetworkManager"] == [seen[item][0] for item in (RULE, OVERLAY)]
+    assert {} == culprits({RULE: ""}, fill(tmp_path / "c", NM), here)
 
 
 # -- what is wrong already --------------------------------------------------------------------------------------------

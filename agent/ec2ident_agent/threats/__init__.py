@@ -18,7 +18,7 @@ from .scripts import cloud_netconfig, dhclient, ifupdown, net_utils_1, network_s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from ec2ident_agent.items import Item, Observed
     from ec2ident_agent.machine import Machine
@@ -47,18 +47,19 @@ def threats(case: Case) -> list[Threat]:
     return [threat for threat in found if threat.items]
 
 
-def culprit(item: Item, machine: Machine, observed: Observed, program: str = "") -> tuple[str, str] | None:
-    """Who deletes this item, most likely, and what prevents it; None where nobody is known who would.
+def culprits(lost: Mapping[Item, str], machine: Machine, observed: Observed) -> dict[Item, tuple[str, str]]:
+    """Who deletes each of these items, most likely, and what prevents it; of those whom nobody deletes nothing is said.
 
-    For watch, which sees that something goes again and again, and sometimes the `program` that asked for it (15
-    characters of its name): if that one is known to do so it is that one.
+    For watch, which sees that something goes again and again, and sometimes the program that asked for it: with each
+    item stand 15 characters of its name. If that one is known to do so it is that one. The node is read once for all.
     """
-    found = [
-        threat
-        for threat in threats(Case(machine, (item,), observed))
-        if threat.state != PREVENTED and threat.who != "the kernel"
-    ]
-    found.sort(key=lambda threat: threat.who[:15] != program)
-    for threat in found:
-        return threat.who, threat.prevent + (f", then {threat.then}" if threat.then else "")
-    return None
+    known: dict[Item, list[Threat]] = {}
+    for threat in threats(Case(machine, tuple(lost), observed)):
+        if threat.state != PREVENTED and threat.who != "the kernel":
+            for item in threat.items:
+                known.setdefault(item, []).append(threat)
+    likely = {item: min(mine, key=lambda each: each.who[:15] != lost[item]) for item, mine in known.items()}
+    return {
+        item: (threat.who, threat.prevent + (f", then {threat.then}" if threat.then else ""))
+        for item, threat in likely.items()
+    }
