@@ -222,6 +222,17 @@ def test_ifupdown_calls_once_for_an_interface_and_not_for_each_family(node: Node
     assert ["eth1:if-up.d"] == os.listdir(node.state / "ifupdown")
 
 
+def test_a_state_directory_that_a_hook_makes_is_for_everybody_to_read(node: Node) -> None:
+    """At boot ifup may come first; an ordinary user's status needs the journal later."""
+    shutil.rmtree(node.state)
+    ifup = node.lay("bin/ifup", f'#!/bin/sh\nsh -c "{node.path}/ifupdown; :"\n')
+    node.run("ifupdown")
+    subprocess.run([str(ifup)], env={**os.environ, "IFACE": "eth1"}, check=True, timeout=30)
+
+    assert ["ifupdown"] == os.listdir(node.state)
+    assert 0o755 == node.state.stat().st_mode & 0o777
+
+
 @pytest.mark.parametrize("action", ["up", "down", "pre-down", "reapply", "dhcp4-change", "dhcp6-change"])
 def test_networkmanager_passes_its_actions_on(node: Node, action: str) -> None:
     """First argument the interface, second the action."""
