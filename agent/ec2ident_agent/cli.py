@@ -187,8 +187,8 @@ class Run(Wanted):
     def case(self, tree: Tree) -> Case:
         """What the doctor looks at: the node's files, what the node should have, and what is there."""
         from .engine import held
-        from .install import read_manifest
         from .machine import Machine
+        from .manifest import read_manifest
         from .threats.case import Case
 
         observed, state, config = self.kernel().observe(), self.journal.read(), self.configuration()

@@ -3,8 +3,6 @@
 A manifest says what is ours: it is written before anything is laid and removed after everything is gone, so that an
 uninstall is exact even after SIGKILL at any step. What is not in the manifest is not ours and stays, however much it
 looks like ours; what is in it and was changed since is the administrator's.
-
-The manifest lies in /etc beside what it describes, because images carry /etc and often not /var.
 """
 
 from __future__ import annotations
@@ -13,11 +11,12 @@ import os
 import shlex
 import sys
 
-from ec2ident.value import Value
+from ec2ident.value import Value, replace
 
 from .errors import AgentError, ConfigError, RefusedError
 from .journal import Journal
-from .layout import CONFIG, FIX, HOME, INTERFACES, STATE, Request, advice, check, detect, wanted
+from .layout import CONFIG, FIX, HOME, INTERFACES, STATE, WANTS, Request, advice, check, detect, wanted
+from .manifest import MANIFEST, Entry, manifest, read_manifest
 from .tree import Directory, File, Link, Tree, beside_name
 
 TYPE_CHECKING = False
@@ -28,24 +27,12 @@ if TYPE_CHECKING:
     from .options import Options
     from .tree import Node
 
-    Run = Callable[[Sequence[str]], object]
+    Command = tuple[str, ...]
+    Run = Callable[[Command], object]
     Say = Callable[[str], object]
 
-MANIFEST = f"{HOME}/manifest.json"
 #: The manifest's directory is made under this name and renamed, so that there is never a directory without a manifest.
 NEW_HOME = "/etc/.ec2ident.new"
-VERSION = 1
-
-
-class Entry(Value):
-    """One line of the manifest: what we laid. `kind` is file, link or directory; `mark` the digest or the target."""
-
-    path: str
-    kind: str
-    mark: str = ""
-    mode: int = 0
-    #: The digest of our own file that an upgrade is about to replace. Empty: nothing was there before us.
-    before: str = ""
 
 
 class Step(Value):
@@ -90,13 +77,21 @@ class Plan(Value):
     notes: tuple[str, ...] = ()
     #: Somebody else's file is where one of ours belongs, and there is nothing that he could do instead.
     refused: bool = False
+    #: Programs of the node that are started before the steps, and after them.
+    first: tuple[tuple[str, ...], ...] = ()
+    then: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """All that is done, in order, as commands."""
+        return [*map(shlex.join, self.first), *map(str, self.steps), *map(shlex.join, self.then)]
 
 
 def command(options: Options, say: Say, log: Say) -> int:
     """The verbs install and uninstall. Raises AgentError."""
     root = options.get("--root", "/")
     tree, dry = Tree(root), bool(options.get("--dry-run"))
-    run = run_on_node if tree.root == "/" else None
+    run = run_on_node if tree.root == "/" and os.path.isdir("/run/systemd/system") else None
     if options.arguments:
         raise ConfigError(f"{options.verb}: takes no arguments: {' '.join(options.arguments)}")
     if options.verb == "uninstall":
@@ -108,8 +103,8 @@ def command(options: Options, say: Say, log: Say) -> int:
         extras = (*options.get("--manager", ()), *(["ocf"] if options.get("--ocf") else []))
         request = Request(program, config, state, names, extras)
         plan = install(tree, request, dry_run=dry, run=run)
-    for step in plan.steps:
-        say(str(step))
+    for line in plan.lines:
+        say(line)
     for note in plan.notes:
         log(f"ec2ident-agent: {note}")
     if options.verb == "uninstall" and run and os.path.exists(Journal(options.get("--state-dir", STATE)).path):
@@ -138,24 +133,31 @@ def install(tree: Tree, request: Request, *, dry_run: bool = False, run: Run | N
     """
     check(request)
     with Held(tree):
-        plan = plan_install(tree, request)
-        if not dry_run and plan.steps:
-            for step in plan.steps:
-                step.do(tree)
-            _tell(run, *RELOAD)
-        return plan
+        return perform(tree, plan_install(tree, request), dry_run, run)
 
 
 def uninstall(tree: Tree, *, dry_run: bool = False, run: Run | None = None) -> Plan:
     """Take away all that the manifest names and nobody changed; twice is once. Raises AgentError."""
     with Held(tree):
-        plan = plan_uninstall(tree)
-        if not dry_run and plan.steps:
-            _tell(run, *STOP)
-            for step in plan.steps:
-                step.do(tree)
-            _tell(run, *RELOAD)
-        return plan
+        return perform(tree, plan_uninstall(tree), dry_run, run, STOP)
+
+
+def perform(tree: Tree, plan: Plan, dry_run: bool, run: Run | None = None, first: Sequence[Command] = ()) -> Plan:
+    """Do what was planned, or nothing of it. Returns all that is done, the node's programs too if there is a `run`."""
+    if run and plan.steps:
+        plan = replace(plan, first=tuple(first), then=RELOAD)
+    if not dry_run:
+        _tell(run, plan.first)
+        for step in plan.steps:
+            step.do(tree)
+        _tell(run, plan.then)
+    return plan
+
+
+def _tell(run: Run | None, commands: Sequence[Command]) -> None:
+    if run:
+        for command in commands:
+            run(command)
 
 
 # ---- what to do: looks at the tree, changes nothing
@@ -197,12 +199,16 @@ def compare(tree: Tree, things: Sequence[Thing], owned: Mapping[str, Entry]) -> 
     refused = False
     for thing in things:
         here, mine = tree.look(thing.path), owned.get(thing.path)
-        if here is None or (mine and _as_laid(here, mine) and not _same(here, thing.node)):
+        if here is None and mine and _enabled(mine):
+            after[thing.path] = mine
+            unit = thing.path.rpartition("/")[2]
+            notes.append(f"{thing.path}: disabled since it was laid, left so; systemctl enable {unit} enables it")
+        elif here is None or (mine and _as_laid(here, mine) and not _same(here, thing.node)):
             steps.append(_lay(thing))
             during[thing.path] = _entry(thing, before=here)
-            after[thing.path] = _entry(thing)
+            after[thing.path] = _laid(thing)
         elif mine and _as_laid(here, mine):
-            after[thing.path] = _entry(thing)
+            after[thing.path] = _laid(thing)
         elif mine:
             after[thing.path] = mine
             notes += [] if thing.row and thing.row.sample else [f"{thing.path}: kept, changed since it was laid"]
@@ -234,6 +240,10 @@ def plan_uninstall(tree: Tree) -> Plan:
     going = {step.path for step in clean} | {MANIFEST}
     steps, notes, left = take_away(tree, entries, going)
     notes += [f"{entry.path}: kept, not empty" for entry in left]
+    if any(map(_enabled, entries)):
+        # So that an install after a crash lays them again, as it does everything else.
+        leaving = {entry.path: replace(entry, before="") if _enabled(entry) else entry for entry in entries}
+        steps.insert(0, manifest_step(MANIFEST, leaving))
     home = Step("rmdir", HOME)
     if home not in steps:
         return Plan((*clean, *steps, Step("rm", MANIFEST)), tuple(notes))
@@ -328,6 +338,20 @@ def _entry(thing: Thing, before: Node | None = None) -> Entry:
     return Entry(thing.path, kind, _mark(node), mode, _mark(before))
 
 
+def _laid(thing: Thing) -> Entry:
+    """The entry of what is there for sure."""
+    return _entry(thing, thing.node if thing.path.startswith(f"{WANTS}/") else None)
+
+
+def _enabled(entry: Entry) -> bool:
+    """Was this a link by which a unit starts at boot? When it is gone, `systemctl disable` took it."""
+    return entry.path.startswith(f"{WANTS}/") and entry.before == entry.mark
+
+
+def manifest_step(path: str, entries: Mapping[str, Entry]) -> Step:
+    return Step("write", path, 0o644, manifest(entries.values()))
+
+
 def _lay(thing: Thing) -> Step:
     node = thing.node
     if isinstance(node, File):
@@ -338,81 +362,21 @@ def _lay(thing: Thing) -> Step:
     return Step("mkdir", thing.path, node.mode)
 
 
-# ---- the manifest
-
-
-def read_manifest(tree: Tree) -> tuple[Entry, ...] | None:
-    """What is ours; None without a manifest. Raises RefusedError for one that is damaged or newer: never guesses."""
-    import json
-
-    here = tree.look(MANIFEST)
-    if here is None:
-        return None
-    try:
-        assert isinstance(here, File)
-        found = json.loads(here.content)
-        if found["version"] != VERSION:
-            raise RefusedError(f"{MANIFEST}: version {found['version']}, this program knows {VERSION}; use a newer one")
-        return tuple(_read_entry(fields) for fields in found["entries"])
-    except (AssertionError, ValueError, KeyError, TypeError, AttributeError) as wrong:
-        raise RefusedError(f"{MANIFEST}: damaged; nothing was changed. Restore it from a backup") from wrong
-
-
-def _read_entry(fields: dict[str, object]) -> Entry:
-    entry = Entry(
-        str(fields["path"]),
-        str(fields["kind"]),
-        str(fields["mark"]),
-        int(str(fields["mode"]), 8),
-        str(fields["before"]),
-    )
-    if (
-        entry.kind not in ("file", "link", "directory")
-        or not entry.path.startswith("/")
-        or ".." in entry.path.split("/")
-    ):
-        raise ValueError(entry.path)
-    return entry
-
-
-def manifest_step(path: str, entries: Mapping[str, Entry]) -> Step:
-    import json
-
-    listed = [
-        {
-            "path": entry.path,
-            "kind": entry.kind,
-            "mark": entry.mark,
-            "mode": f"{entry.mode:04o}",
-            "before": entry.before,
-        }
-        for entry in entries.values()
-    ]
-    text = json.dumps({"version": VERSION, "entries": listed}, indent=1) + "\n"
-    return Step("write", path, 0o644, text.encode())
-
-
 # ---- the node around the tree
 
 RELOAD = (("systemctl", "daemon-reload"), ("udevadm", "control", "--reload"))
-STOP = (("systemctl", "stop", "ec2ident-agent-watch.service", "ec2ident-agent.service"),)
+# With the device still there, stopping its unit does nothing.
+STOP = (("systemctl", "stop", "ec2ident-agent-watch.service", "ec2ident-agent.service", "ec2ident-agent@*.service"),)
 
 
-def run_on_node(command: Sequence[str]) -> None:
-    """Start a program of this node, where systemd runs and has it. Its failure changes nothing about what was laid."""
+def run_on_node(command: Command) -> None:
+    """Start a program of this node. Its failure changes nothing about what was laid."""
     import subprocess
 
-    if os.path.isdir("/run/systemd/system"):
-        try:
-            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return
-
-
-def _tell(run: Run | None, *commands: Sequence[str]) -> None:
-    if run:
-        for command in commands:
-            run(command)
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return
 
 
 def find_program(argv0: str, executable: str, root: str = "/") -> str:

@@ -58,7 +58,8 @@ _DISPATCHER = "/etc/NetworkManager/dispatcher.d/90-ec2ident"
 _LOCAL = f'add the line  [ ! -x {HOOK} ] || {HOOK} network-scripts "$1" '
 _OCF = "/usr/lib/ocf/resource.d/ec2ident"
 _UNITS = "/etc/systemd/system"
-_WANTS = f"{_UNITS}/multi-user.target.wants"
+#: Links here start a unit at boot: `systemctl enable` and `disable`.
+WANTS = f"{_UNITS}/multi-user.target.wants"
 _SUSE = "/etc/sysconfig/network"
 
 #: Everything that is laid, by what must be there. {interface}: one row for each configured interface.
@@ -130,8 +131,8 @@ ROWS: Mapping[str, Manager] = {
         (
             Row(f"{_UNITS}/ec2ident-agent.service", "ec2ident-agent.service", mode=0o644),
             Row(f"{_UNITS}/ec2ident-agent-watch.service", "ec2ident-agent-watch.service", mode=0o644),
-            Row(f"{_WANTS}/ec2ident-agent.service", target=f"{_UNITS}/ec2ident-agent.service"),
-            Row(f"{_WANTS}/ec2ident-agent-watch.service", target=f"{_UNITS}/ec2ident-agent-watch.service"),
+            Row(f"{WANTS}/ec2ident-agent.service", target=f"{_UNITS}/ec2ident-agent.service"),
+            Row(f"{WANTS}/ec2ident-agent-watch.service", target=f"{_UNITS}/ec2ident-agent-watch.service"),
         ),
     ),
     "udev": Manager(
@@ -142,7 +143,7 @@ ROWS: Mapping[str, Manager] = {
         ),
     ),
     "networkd": Manager(
-        (f"{_WANTS}/systemd-networkd.service", "/etc/systemd/system/dbus-org.freedesktop.network1.service"),
+        (f"{WANTS}/systemd-networkd.service", "/etc/systemd/system/dbus-org.freedesktop.network1.service"),
         note="systemd-networkd calls no hooks without networkd-dispatcher: ec2ident-agent-watch.service repairs what it"
         " deletes",
         unless="networkd-dispatcher",
@@ -244,11 +245,12 @@ def render(source: str, request: Request, tree: Tree) -> bytes:
         "STATE": shlex.quote(request.state),
         "OPTIONS": "".join(f" {shlex.quote(word)}" for word in options),
         "PROGRAM_UNIT": _unit_word(request.program),
-        "OPTIONS_UNIT": "".join(f" {_unit_word(word).replace('$', '$$')}" for word in options),
+        "OPTIONS_UNIT": "".join(f" {_argument(word)}" for word in options),
         "CONFIG_UNIT": request.config.replace("%", "%%"),
         "STATE_UNIT": "RuntimeDirectory=ec2ident\nRuntimeDirectoryPreserve=yes"
         if request.state == STATE
-        else f"ReadWritePaths=-{_unit_word(request.state)}",
+        # Made outside of the read-only system: a path that is not there would stay read-only.
+        else f"ExecStartPre=+/bin/mkdir -p {_argument(request.state)}\nReadWritePaths=-{_unit_word(request.state)}",
     }
 
     def fill(text: str) -> str:
@@ -269,6 +271,11 @@ def _unit_word(word: str) -> str:
     """One word of a command line in a unit: systemd.syntax(7), systemd.unit(5) on specifiers."""
     word = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return word if word.isascii() and not set(word) & set(" '\"\\;") else f'"{word}"'
+
+
+def _argument(word: str) -> str:
+    """A word that is no program's name: systemd.service(5) on variables."""
+    return _unit_word(word).replace("$", "$$")
 
 
 def check(request: Request) -> None:

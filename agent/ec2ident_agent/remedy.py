@@ -6,8 +6,9 @@ them, never laid over a file of his, and gone after an `uninstall`. An `install`
 
 from __future__ import annotations
 
-from .install import MANIFEST, Held, Plan, changes, compare, manifest_step, plan_uninstall, read_manifest, take_away
+from .install import Held, Plan, changes, compare, manifest_step, perform, plan_uninstall, take_away
 from .layout import FIX, HOME, Row, Thing, with_parents
+from .manifest import MANIFEST, read_manifest
 from .tree import Directory, File
 
 TYPE_CHECKING = False
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 def fix(tree: Tree, fixes: Iterable[Fix], *, dry_run: bool = False) -> Plan:
     """Lay these drop-ins; twice changes nothing. Returns what was done. Raises AgentError."""
     with Held(tree):
-        return _do(tree, plan_fix(tree, fixes), dry_run)
+        return perform(tree, plan_fix(tree, fixes), dry_run)
 
 
 def unfix(tree: Tree, *, dry_run: bool = False) -> Plan:
     """Take away every drop-in of ours that nobody changed; twice is once. Raises AgentError."""
     with Held(tree):
-        return _do(tree, plan_unfix(tree), dry_run)
+        return perform(tree, plan_unfix(tree), dry_run)
 
 
 def plan_fix(tree: Tree, fixes: Iterable[Fix]) -> Plan:
@@ -56,9 +57,3 @@ def plan_unfix(tree: Tree) -> Plan:
         # There was no install: without the drop-ins there is nothing to keep a manifest for.
         return plan_uninstall(tree)
     return Plan((*steps, manifest_step(MANIFEST, after)), tuple(notes))
-
-
-def _do(tree: Tree, plan: Plan, dry_run: bool) -> Plan:
-    for step in () if dry_run else plan.steps:
-        step.do(tree)
-    return plan

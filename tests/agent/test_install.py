@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -19,6 +20,7 @@ from ec2ident_agent import install as installer
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
 from ec2ident_agent.install import find_program, install, uninstall
 from ec2ident_agent.layout import Request, detect
+from ec2ident_agent.manifest import MANIFEST
 from ec2ident_agent.tree import Tree
 
 TYPE_CHECKING = False
@@ -349,6 +351,16 @@ def test_units_have_one_capability_and_a_read_only_system(debian: Tree, unit: st
     assert not any("@HARDENING@" in line or "@PROGRAM" in line for line in lines)
 
 
+def test_a_state_directory_of_one_s_own_is_made_where_the_unit_may_write(debian: Tree) -> None:
+    """Under /run it is gone with each boot, and a read-only system has no place for another."""
+    text = layout.render("ec2ident-agent.service", Request(REQUEST.program, state="/run/my $state"), debian).decode()
+
+    assert {
+        'ExecStartPre=+/bin/mkdir -p "/run/my $$state"',
+        'ReadWritePaths=-"/run/my $state"',
+    } <= set(text.splitlines())
+
+
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
     """Its own checker says nothing of them, for a program whose path has a space, a dollar and a percent sign."""
     if not shutil.which("systemd-analyze"):
@@ -539,6 +551,27 @@ def test_a_file_that_the_administrator_removed_is_laid_again(debian: Tree) -> No
     ]
 
 
+def test_a_unit_that_the_administrator_disabled_stays_disabled(debian: Tree) -> None:
+    """An upgrade enables nothing again, and says so; `systemctl enable` counts as ours, and goes with the uninstall."""
+    before = snapshot(debian)
+    link = f"{layout.WANTS}/ec2ident-agent-watch.service"
+    install(debian, REQUEST)
+    os.unlink(inside(debian, link))
+
+    for request in (NEWER, NEWER):
+        notes = install(debian, request).notes
+        assert not os.path.lexists(inside(debian, link))
+        assert (
+            f"{link}: disabled since it was laid, left so; systemctl enable ec2ident-agent-watch.service enables it"
+        ) in notes
+    assert os.path.lexists(inside(debian, f"{layout.WANTS}/ec2ident-agent.service"))
+
+    os.symlink("/etc/systemd/system/ec2ident-agent-watch.service", inside(debian, link))
+    assert () == install(debian, NEWER).steps
+    uninstall(debian)
+    assert before == snapshot(debian)
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", '{"version": 1}', '{"version": 1, "entries": [{}]}', "\0" * 100]
@@ -549,7 +582,7 @@ def test_a_file_that_the_administrator_removed_is_laid_again(debian: Tree) -> No
 )
 def test_a_damaged_manifest_is_refused(debian: Tree, content: str) -> None:
     """Never taken for an empty one: what we laid would be somebody else's for ever."""
-    write(debian, installer.MANIFEST, content, 0o644)
+    write(debian, MANIFEST, content, 0o644)
     before = snapshot(debian)
 
     for act, _ in ACTS.values():
@@ -560,7 +593,7 @@ def test_a_damaged_manifest_is_refused(debian: Tree, content: str) -> None:
 
 def test_a_newer_manifest_is_refused_with_both_versions(debian: Tree) -> None:
     """A later program may mean something else by the same words."""
-    write(debian, installer.MANIFEST, '{"version": 2, "entries": []}', 0o644)
+    write(debian, MANIFEST, '{"version": 2, "entries": []}', 0o644)
 
     with pytest.raises(RefusedError, match="version 2, this program knows 1"):
         uninstall(debian)
@@ -813,22 +846,31 @@ class Programs:
         self.started: list[str] = []
 
     def __call__(self, command: Sequence[str]) -> None:
-        self.started.append(" ".join(command))
+        self.started.append(shlex.join(command))
 
 
 def test_daemons_read_again_what_changed_and_only_then(debian: Tree) -> None:
-    """Nothing is started for a dry run, nor when there was nothing to do, nor for an image."""
+    """Nothing is started for a dry run, nor when there was nothing to do. What is started is said, in its place."""
     run = Programs()
     reload = ["systemctl daemon-reload", "udevadm control --reload"]
+    stop = "systemctl stop ec2ident-agent-watch.service ec2ident-agent.service 'ec2ident-agent@*.service'"
 
-    install(debian, REQUEST, dry_run=True, run=run)
+    dry = install(debian, REQUEST, dry_run=True, run=run)
     assert [] == run.started
-    install(debian, REQUEST, run=run)
+    assert dry == install(debian, REQUEST, run=run)
+    assert reload == run.started == dry.lines[-2:]
+    assert [] == install(debian, REQUEST, run=run).lines
     assert reload == run.started
-    install(debian, REQUEST, run=run)
+    dry = uninstall(debian, dry_run=True, run=run)
     assert reload == run.started
-    uninstall(debian, run=run)
-    assert [*reload, "systemctl stop ec2ident-agent-watch.service ec2ident-agent.service", *reload] == run.started
+    assert dry == uninstall(debian, run=run)
+    assert [*reload, stop, *reload] == run.started
+    assert [stop, *map(str, dry.steps), *reload] == dry.lines
+
+
+def test_an_image_starts_nothing(debian: Tree) -> None:
+    """There may be no systemd to hear of it, and not ours to tell."""
+    assert ((), ()) == (install(debian, REQUEST).first, install(debian, NEWER).then)
 
 
 def test_the_command_line_prints_what_it_does_and_tells_what_it_cannot(
