@@ -258,12 +258,12 @@ def command(options: Options, case: Callable[[Tree], Case], say: Say, log: Say) 
     if options.get("--unfix"):
         from .remedy import unfix
 
-        return _written(unfix(tree, dry_run=dry), say, log)
+        return _written(unfix(tree, dry_run=dry), (), options, say, log)
     if options.arguments and not options.get("--fix"):
         raise ConfigError(f"doctor: takes no arguments without --fix: {' '.join(options.arguments)}")
     found = diagnose(case(tree))
     if options.get("--fix"):
-        return _fix(found, tree, options.arguments, dry, say, log)
+        return _fix(found, tree, options, say, log)
     if options.get("--json"):
         import json
 
@@ -274,31 +274,34 @@ def command(options: Options, case: Callable[[Tree], Case], say: Say, log: Say) 
     return 0 if found.healthy else 1
 
 
-def _fix(found: Diagnosis, tree: Tree, names: Sequence[str], dry: bool, say: Say, log: Say) -> int:
+def _fix(found: Diagnosis, tree: Tree, options: Options, say: Say, log: Say) -> int:
     """Write what spares ours and costs nothing else; what switches something off only for who is named."""
     from .remedy import fix
 
+    names = options.arguments
     known = dict.fromkeys(threat.who for threat in found.threats)
     for name in names:
         if name not in known:
             raise ConfigError(f"doctor: {name} threatens nothing here (known: {', '.join(known) or 'nobody'})")
     asked = [threat for threat in found.threats if threat.state != PREVENTED and (not names or threat.who in names)]
     fixes = [each for threat in asked for each in threat.fixes if names or not each.costs]
-    code = _written(fix(tree, fixes, dry_run=dry), say, log)
     then = {threat.then for threat in asked if threat.then and any(each in fixes for each in threat.fixes)}
     # A restart last: by then networkd knows what to keep. Reading its files it takes ours away once more.
-    for line in (*sorted(then, key=lambda line: (" restart " in line, line)), "ec2ident-agent apply" if then else ""):
-        if line:
-            log(f"ec2ident-agent: now run: {line}")
-    return code
+    run = [*sorted(then, key=lambda line: (" restart " in line, line)), *(["ec2ident-agent apply"] if then else [])]
+    plan = fix(tree, fixes, dry_run=bool(options.get("--dry-run")))
+    return _written(plan, [f"now run: {line}" for line in run], options, say, log)
 
 
-def _written(plan: Plan, say: Say, log: Say) -> int:
-    for step in plan.steps:
+def _written(plan: Plan, then: Sequence[str], options: Options, say: Say, log: Say) -> int:
+    if options.get("--json"):
+        import json
+
+        say(json.dumps({"steps": [str(step) for step in plan.steps]}, indent=2))
+    for step in () if options.get("--json") else plan.steps:
         say(str(step))
         if step.verb == "write" and step.path.endswith(f"/{FIX}"):
             for line in step.content.decode().splitlines():
                 say(f"    {line}")
-    for note in plan.notes:
+    for note in (*plan.notes, *then):
         log(f"ec2ident-agent: {note}")
     return RefusedError.exit if plan.refused else 0

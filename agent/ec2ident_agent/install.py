@@ -15,7 +15,7 @@ from ec2ident.value import Value, replace
 
 from .errors import AgentError, ConfigError, RefusedError
 from .journal import Journal
-from .layout import CONFIG, FIX, HOME, INTERFACES, STATE, WANTS, Request, advice, check, detect, wanted
+from .layout import CONFIG, FIX, HOME, INTERFACES, STATE, WANTS, Request, advice, check, detect, once_gone, wanted
 from .manifest import MANIFEST, Entry, manifest, read_manifest
 from .tree import Directory, File, Link, Tree, beside_name
 
@@ -253,7 +253,7 @@ def plan_uninstall(tree: Tree) -> Plan:
 
 
 def take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[list[Step], list[str], list[Entry]]:
-    """Steps that remove entries, newest first; notes on what was changed and stays; directories that are not empty."""
+    """Steps that remove entries, newest first; notes on what stays and what to run; directories that are not empty."""
     steps: list[Step] = []
     notes: list[str] = []
     left: list[Entry] = []
@@ -270,11 +270,12 @@ def take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[li
             steps.append(Step("rmdir", entry.path))
         elif _is_ours(here, entry):
             steps.append(Step("rm", entry.path))
+            notes += once_gone(entry.path, here.content) if isinstance(here, File) else []
         else:
             notes.append(f"{entry.path}: kept, changed since it was laid")
             continue
         going.add(entry.path)
-    return steps, notes, left[::-1]
+    return steps, list(dict.fromkeys(notes)), left[::-1]
 
 
 def _leftovers(tree: Tree, owned: Mapping[str, Entry]) -> list[Step]:

@@ -262,6 +262,22 @@ def render(source: str, request: Request, tree: Tree) -> bytes:
     return fill(text).encode()
 
 
+def once_gone(path: str, content: bytes) -> list[str]:
+    """What makes who reads a drop-in of the doctor's see that it is gone; nothing for any other file."""
+    if not path.endswith(f"/{FIX}"):
+        return []
+    if path.startswith("/etc/sysctl.d/"):
+        # The kernel keeps what it was told, and it was 0: where it was not, none is written.
+        names = [line.partition(" =")[0] for line in content.decode().splitlines() if " = 1" in line]
+        return [f"now run: sysctl -w {shlex.quote(f'{name}=0')}" for name in names]
+    readers = {
+        "/etc/systemd/networkd.conf.d/": "systemctl restart systemd-networkd",
+        "/etc/systemd/network/": "networkctl reload",
+        "/etc/systemd/system/": "systemctl daemon-reload",
+    }
+    return [f"now run: {run}" for directory, run in readers.items() if path.startswith(directory)]
+
+
 def _data(name: str) -> str:
     with open(os.path.join(DATA, name), encoding="utf-8") as file:
         return file.read()

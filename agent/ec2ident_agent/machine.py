@@ -85,10 +85,10 @@ class Machine(Value):
 
     # -- systemd --
 
-    def networkd_conf(self) -> Settings:
+    def networkd_files(self) -> list[str]:
         """networkd.conf(5): the first main file, then every drop-in."""
         main = [f"{base}/networkd.conf" for base in SYSTEMD if self.exists(f"{base}/networkd.conf")]
-        return self.settings([*main[:1], *self.layered([f"{base}/networkd.conf.d" for base in SYSTEMD], ".conf")])
+        return [*main[:1], *self.layered([f"{base}/networkd.conf.d" for base in SYSTEMD], ".conf")]
 
     def network_file(self, device: Device) -> str:
         """The .network file that a device is configured by; empty where there is none (systemd.network(5))."""
@@ -130,7 +130,8 @@ class Machine(Value):
         libraries = [f"/usr/lib/{name}/systemd" for name in self.names("/usr/lib") if name.endswith("-linux-gnu")]
         for directory in ("/usr/lib/systemd", "/lib/systemd", "/usr/lib64/systemd", *libraries):
             for name in self.names(directory):
-                number = name.partition("libsystemd-shared-")[2].partition(".")[0]
+                # -252.so, -252.4-1.fc38.so, -257-9.el10.so
+                number = name.partition("libsystemd-shared-")[2].partition(".")[0].partition("-")[0]
                 if number.isdigit():
                     return int(number)
         return 0

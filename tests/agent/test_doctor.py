@@ -167,13 +167,54 @@ def test_a_setting_that_networkd_has_not_read_yet_spares_nothing(tmp_path: Path)
     assert RULE in taken(machine, "systemd-networkd")
     os.utime(drop_in, (1040, 1040))
     assert RULE not in taken(machine, "systemd-networkd")
+    # Whoever wrote it.
+    drop_in.rename(drop_in.with_name("10-mine.conf"))
+    assert RULE not in taken(machine, "systemd-networkd")
+    os.utime(drop_in.with_name("10-mine.conf"), (2000, 2000))
+    assert RULE in taken(machine, "systemd-networkd")
 
 
-def test_before_249_there_is_no_setting_for_rules(tmp_path: Path) -> None:
+SETTINGS = {OVERLAY: "KeepConfiguration", OUT6: "ManageForeignRoutes", RULE: "ManageForeignRoutingPolicyRules"}
+EVERYTHING = {
+    CONF: "[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n",
+    KEEP: "[Network]\nKeepConfiguration=yes\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("library", "spared"),
+    [
+        ("libsystemd-shared-239.so", set()),
+        ("libsystemd-shared-245.so", {OVERLAY}),
+        ("libsystemd-shared-247.3-7.amzn2023.so", {OVERLAY, OUT6}),
+        ("libsystemd-shared-249.so", {OVERLAY, OUT6, RULE}),
+        ("libsystemd-shared-257-9.el10.so", {OVERLAY, OUT6, RULE}),
+        ("somebody-elses-239.so", {OVERLAY, OUT6, RULE}),
+    ],
+)
+def test_a_setting_that_this_systemd_does_not_know_spares_nothing(
+    tmp_path: Path, library: str, spared: set[Address | Route | Rule]
+) -> None:
     """And none is written: systemd would pass over it, and the administrator would trust it."""
-    old = {"usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-247.so": ""}
-    threat = of(fill(tmp_path, NETWORKD, old), "systemd-networkd")[(RULE,)]
-    assert ("no setting before systemd 249", ()) == (threat.prevent, threat.fixes)
+    version = {f"usr/lib/x86_64-linux-gnu/systemd/{library}": ""}
+    assert set(ITEMS) - spared == taken(fill(tmp_path / "a", NETWORKD, EVERYTHING, version), "systemd-networkd")
+
+    here = fill(tmp_path / "b", NETWORKD, version)
+    assert (RULE in spared) == ("no setting before systemd 249" != of(here, "systemd-networkd")[(RULE,)].prevent)
+    text = "".join(fix.content for threat in threats(case(here)) for fix in threat.fixes)
+    assert {SETTINGS[item] for item in spared} == {key for key in SETTINGS.values() if f"{key}=" in text}
+
+
+@pytest.mark.parametrize("value", ["dynamic", "dynamic-on-stop"])
+@pytest.mark.parametrize(("version", "counts"), [("252", False), ("257", True)])
+def test_the_newer_name_of_a_value_counts_where_it_is_known(
+    tmp_path: Path, value: str, version: str, counts: bool
+) -> None:
+    """KeepConfiguration=dynamic is what dhcp was called until 257, and nothing at all before."""
+    library = {f"usr/lib/systemd/libsystemd-shared-{version}.so": ""}
+    machine = fill(tmp_path, NETWORKD, library, {KEEP: f"[Network]\nKeepConfiguration={value}\n"})
+    states = {t.state for t in threats(case(machine)) if t.items == (OUT,) and "is restarted" in t.event}
+    assert {PREVENTED if counts else OPEN} == states
 
 
 @pytest.mark.parametrize(
@@ -541,9 +582,34 @@ def test_fix_and_unfix_leave_the_tree_as_it_was(doctor: Path, agent: Agent) -> N
     states = {(each["who"], each["state"]) for each in json.loads(agent.out)["threats"] if each["files"]}
     assert {("systemd-networkd", PREVENTED)} == states
 
+    assert 0 == agent("doctor", "--unfix", "--dry-run", *here)
+    assert fixed == listing(doctor)
+    dry = agent.out, agent.err
     assert 0 == agent("doctor", "--unfix", *here)
     assert before == listing(doctor)
+    assert dry == (agent.out, agent.err)
+    # Who read them goes by them until he is told.
+    assert ["networkctl reload", "systemctl restart systemd-networkd"] == [
+        line.partition(": now run: ")[2] for line in agent.err.splitlines()
+    ]
     assert 0 == agent("doctor", "--unfix", *here)
+    assert ("", "") == (agent.out, agent.err)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+def test_a_promoted_address_is_taken_back_by_its_number(
+    doctor: Path, agent: Agent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kernel keeps what sysctl told it; the file alone takes nothing back."""
+    fill(doctor, {"proc/sys/net/ipv4/conf/eth1/promote_secondaries": "0\n"})
+    here = ("--root", str(doctor))
+    assert 0 == agent("doctor", "--fix", "--json", *here)
+    assert "now run: sysctl -p /etc/sysctl.d/90-ec2ident-doctor.conf\n" in agent.err
+    assert "install -m 0644 /dev/stdin /etc/sysctl.d/90-ec2ident-doctor.conf" in json.loads(agent.out)["steps"]
+
+    assert 0 == main(["uninstall", *here])
+    assert "now run: sysctl -w net.ipv4.conf.eth1.promote_secondaries=0\n" in capsys.readouterr().err
 
 
 @pytest.mark.root

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from .case import Case
 
 
+_SYSCTL_TEXT = (
+    "# Written by ec2ident-agent doctor --fix, taken away by doctor --unfix: routes stay when an address is replaced.\n"
+)
+
+
 def wireguard(case: Case) -> Iterator[Threat]:
     """wg-quick down deletes `table main suppress_prefixlength 0` until no such rule of everybody's is left.
 
@@ -63,7 +68,7 @@ def kernel(case: Case) -> Iterator[Threat]:
     path = f"/etc/sysctl.d/{FIX}"
     names = [link.name for link in case.devices() if case.of(Route, link.name)]
     promoting = "net/ipv4/conf/{device}/promote_secondaries"
-    text = "".join(f"net.ipv4.conf.{name.replace('.', '/')}.promote_secondaries = 1\n" for name in names)
+    text = _SYSCTL_TEXT + "".join(f"net.ipv4.conf.{name.replace('.', '/')}.promote_secondaries = 1\n" for name in names)
     for name in names:
         routes = case.of(Route, name)
         prevent = "no setting; ec2ident-agent install lays watch, which lays them again"
