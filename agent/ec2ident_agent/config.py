@@ -112,7 +112,8 @@ def section(name: str, keys: Mapping[str, Any]) -> Section:
     fields = _read(where, keys, _INTERFACE)
     if not fields.get("mac"):
         _device(where, name)
-    elif not name.isprintable():
+    elif not name.isprintable() or name.startswith("-"):
+        # revert is told it, and reads --all otherwise.
         raise ConfigError(f"{where!r}: not a name")
     subnets, routers = fields.get("subnets", ()), fields.get("routers", ())
     if subnets and not routers and all(family(subnet) == 4 for subnet in subnets[1:] or subnets):
