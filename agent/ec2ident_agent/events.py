@@ -4,7 +4,8 @@ An announcement says when to look and not what is there: IPv4 routes that the ke
 announced, and a socket that overruns has lost some. So all that is taken from one is whether it may matter, and, for a
 deletion, who asked for it: the kernel passes on the number of the socket that sent the request (nlmsg_pid), which for a
 program's first netlink socket is its process number (netlink_autobind in net/netlink/af_netlink.c), in a container the
-one that it has there. That is a hint for people, and decides nothing.
+one that it has there. That is a hint for people, and decides nothing. And whether a link went down: what it took along
+nobody fights over.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .rtnl import (
     EINTR,
     ENOBUFS,
     HEADER,
+    LINK_HEADER,
     ROUTE_HEADER,
     SO_RCVBUF,
     SO_RCVBUFFORCE,
@@ -58,6 +60,14 @@ class Deletion(Value):
     sender: int
 
 
+class Heard(Value):
+    """What was announced: something that may matter, deletions of ours, and the names of links that went down."""
+
+    changed: bool = False
+    deletions: tuple[Deletion, ...] = ()
+    down: frozenset[str] = frozenset()
+
+
 def relevant(kind: int, payload: bytes) -> bool:
     """May this announcement be about something that we would lay again?"""
     if kind in ROUTES and len(payload) >= ROUTE_HEADER.size:
@@ -81,6 +91,15 @@ def deletion(kind: int, payload: bytes, sender: int, names: dict[int, str]) -> D
     return Deletion(seen, sender) if seen and seen.protocol in (OURS, None) and not seen.extra else None
 
 
+def fallen(kind: int, payload: bytes, names: dict[int, str]) -> str:
+    """The name of a link that went down or away; empty for any other announcement. IFF_UP is bit 0 (linux/if.h)."""
+    if kind not in LINKS or len(payload) < LINK_HEADER.size:
+        return ""
+    family, _, _, index, flags, _ = LINK_HEADER.unpack_from(payload)
+    gone = family == 0 and (kind == LINKS[1] or not flags & 1)  # A bridge announces its ports as a family of its own.
+    return names.get(index, "") if gone else ""
+
+
 class Events:
     """The socket. `drain` takes what came; the file descriptor is readable when something did."""
 
@@ -100,9 +119,9 @@ class Events:
     def close(self) -> None:
         self._socket.close()
 
-    def drain(self, names: dict[int, str]) -> tuple[bool, list[Deletion]]:
-        """Did anything come that may matter, and which of ours were deleted? `names` are the links' by their index."""
-        changed, found = False, []
+    def drain(self, names: dict[int, str]) -> Heard:
+        """All that came since the last time. `names` are the links' by their index."""
+        changed, found, down = False, list[Deletion](), set[str]()
         for _ in range(MANY):
             try:
                 data, (source, _groups) = self._socket.recvfrom(LARGEST)
@@ -120,7 +139,8 @@ class Events:
                     changed = True
                     gone = deletion(kind, payload, sender, names)
                     found += [gone] if gone else []
-        return changed, found
+                    down.add(fallen(kind, payload, names))
+        return Heard(changed, tuple(found), frozenset(down - {""}))
 
 
 def _try(channel: socket, option: int, value: int) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .engine import Report, Wish
-    from .events import Deletion
+    from .events import Heard
     from .items import Item, Observed, Step
     from .journal import Journal, State
     from .kernel import Failure, Kernel
@@ -119,13 +119,16 @@ class Keeper:
         self.items: frozenset[Item] = frozenset()
         #: Who was seen to delete what should be there.
         self.seen: dict[Item, Program] = {}
+        #: Devices that were down or away since ours were last laid: what went with them nobody fights over.
+        self.down: frozenset[str] = frozenset()
         self._begun = False
 
-    def heard(self, changed: bool, deletions: Iterable[Deletion], name_of: Callable[[int], str]) -> None:
+    def heard(self, heard: Heard, name_of: Callable[[int], str]) -> None:
         """Something was announced."""
-        if changed:
+        if heard.changed:
             self.pace.changed(self.clock())
-        for each in deletions:
+        self.down |= heard.down & devices(self.items)
+        for each in heard.deletions:
             name = name_of(each.sender) if each.seen.item in self.items else ""
             if name:
                 self.seen[each.seen.item] = Program(name, each.sender)
@@ -170,6 +173,7 @@ class Keeper:
         sight = Sight(tuple(wishes), observed, state, tuple(complaints))
         self.links = {link.index: link.name for link in observed.links}
         self.items = frozenset(item for wish in sight.all for item in wish.items)
+        self.down |= devices(self.items) - {link.name for link in observed.links if link.up}
         self.fights.keep(self.items)
         self.seen = {item: program for item, program in self.seen.items() if item in self.items}
         return sight
@@ -191,7 +195,9 @@ class Keeper:
                     break
         self.setbacks.keep(kept)
         owned = {record.item for record in sight.state.records}
-        self._count([item for item in kernel.laid if item in owned], sight.observed, now)
+        again = [item for item in kernel.laid if item in owned and not self.down & devices([item])]
+        self._count(again, sight.observed, now)
+        self.down -= {link.name for link in sight.observed.links if link.up}
         return refusals
 
     def _apply(self, sight: Sight, kernel: Kernel, left: frozenset[Item]) -> tuple[str, ...]:
@@ -248,6 +254,11 @@ class Keeper:
         parts += [f"given up on {left} of them, which others delete"] if left else []
         parts += complaints[:1] or ([] if left else ["in order"])
         return ": ".join(parts)
+
+
+def devices(items: Iterable[Item]) -> frozenset[str]:
+    """The devices that these hang on."""
+    return frozenset(item.device for item in items if isinstance(item, (Address, Route)))
 
 
 def _culprit(program: Program | None, known: tuple[str, str] | None) -> str:

@@ -142,9 +142,9 @@ def serve(node: Keeper, asked: Asked, asker: Asker, events: Events, signals: Sig
                 node.anew()
         if asker.reap():
             node.pace.at(monotonic())
-        changed, deletions = events.drain(node.links)
-        node.heard(changed, deletions, program_name)
-        if changed:
+        heard = events.drain(node.links)
+        node.heard(heard, program_name)
+        if heard.changed:
             sleep(COALESCE)
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident_agent.events import Deletion, Events, deletion, relevant
+from ec2ident_agent.events import Deletion, Events, Heard, deletion, fallen, relevant
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
 
 from .conftest import ip
@@ -103,6 +103,7 @@ def test_no_bytes_break_it(kind: int, payload: bytes) -> None:
     """Cut short or nonsense: worth a look at most."""
     relevant(kind, payload)
     deletion(kind, payload, 1, NAMES)
+    fallen(kind, payload, NAMES)
 
 
 @pytest.mark.root
@@ -115,12 +116,31 @@ class TestOnAKernel:
         ip("rule add from 10.0.1.0/24 lookup 100 priority 100 protocol 236")
         events = Events()
         try:
-            assert (False, []) == events.drain(NAMES)
+            assert Heard() == events.drain(NAMES)
             done = os.spawnlp(os.P_NOWAIT, "ip", "ip", "rule", "del", "from", "10.0.1.0/24", "lookup", "100")
             os.waitpid(done, 0)
 
-            assert (True, [Deletion(Seen(Rule("10.0.1.0/24", 100, 100), OURS), done)]) == events.drain(NAMES)
-            assert (False, []) == events.drain(NAMES)
+            gone = Deletion(Seen(Rule("10.0.1.0/24", 100, 100), OURS), done)
+            assert Heard(True, (gone,)) == events.drain(NAMES)
+            assert Heard() == events.drain(NAMES)
+        finally:
+            events.close()
+
+    def test_a_link_that_went_down_is_named_though_it_is_up_again(self) -> None:
+        """Faster than anybody looks; one that was plugged out too, and one that nobody knows is none."""
+        lines = (line.split(":") for line in ip("-o link").splitlines())
+        names = {int(line[0]): line[1].strip().partition("@")[0] for line in lines}
+        events = Events()
+        try:
+            ip("link set eth0 mtu 1400")
+            assert frozenset() == events.drain(names).down
+            ip("link set eth1 down")
+            ip("link set eth1 up")
+            assert {"eth1"} == events.drain(names).down
+            ip("link del eth0")
+            assert {"eth0", "r0"} == events.drain(names).down
+            ip("link add eth9 type veth peer name r9")
+            assert frozenset() == events.drain(names).down
         finally:
             events.close()
 
@@ -131,13 +151,13 @@ class TestOnAKernel:
             for _ in range(40):
                 ip("rule add from 10.9.0.0/24 lookup 100 priority 7")
                 ip("rule del from 10.9.0.0/24 lookup 100 priority 7")
-            assert events.drain(NAMES)[0]
-            assert (False, []) == events.drain(NAMES)
+            assert events.drain(NAMES).changed
+            assert Heard() == events.drain(NAMES)
 
             ip("route add 10.8.0.0/24 dev eth1")
-            assert (False, []) == events.drain(NAMES)
+            assert Heard() == events.drain(NAMES)
             ip("route add 10.8.0.0/24 dev eth1 table 100")
-            assert events.drain(NAMES)[0]
+            assert events.drain(NAMES).changed
         finally:
             events.close()
 
@@ -152,6 +172,6 @@ class TestOnAKernel:
                 message = pack("=IHHII", 16 + len(payload), 33, 0, 0, 0) + payload
                 assert len(message) == other.sendto(message, (events._socket.getsockname()[0], 0))
 
-            assert (False, []) == events.drain(NAMES)
+            assert Heard() == events.drain(NAMES)
         finally:
             events.close()

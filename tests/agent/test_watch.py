@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ec2ident.value import replace
 from ec2ident_agent import withdrawn
 from ec2ident_agent.cli import Run, read
-from ec2ident_agent.events import Deletion
+from ec2ident_agent.events import Deletion, Heard
 from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
 from ec2ident_agent.keeper import Keeper
@@ -151,6 +151,24 @@ def test_a_link_that_is_down_waits_and_is_no_fight(node: Node) -> None:
     node.kernel.link_up("eth1")
     node.look()
     assert ALL == node.ours()
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["looked at", "only heard of"])
+def test_a_link_that_flaps_is_no_fight(node: Node, seen: bool) -> None:
+    """The kernel took the routes; giving up would leave the rule without them. A rival there is one after all."""
+    for _ in range(3 * Fights.LIMIT):
+        node.kernel.link_down("eth1")
+        if seen:
+            node.look(0.2)
+        else:
+            node.watch.heard(Heard(True, down=frozenset({"eth1", "veth7"})), str)
+        node.kernel.link_up("eth1")
+        node.look(0.2)
+        assert ALL == node.ours()
+    assert [] == node.loud
+
+    assert Fights.LIMIT == fight(node, DEFAULT, 2 * Fights.LIMIT)
+    assert 1 == len(node.loud)
 
 
 def test_what_a_command_holds_is_repaired_too(node: Node) -> None:
@@ -314,7 +332,7 @@ def fight(node: Node, item: Item, times: int, every: float = 0.2) -> int:
 def test_a_rival_wins_loudly_and_over_one_item_alone(node: Node) -> None:
     """Named by what was seen, with the setting that stops him; everything else is repaired as before."""
     node.known = ("systemd-networkd", "ManageForeignRoutingPolicyRules=no in [Network] of FILE")
-    node.watch.heard(True, [Deletion(Seen(RULE, OURS), 77)], {77: "systemd-network"}.get)  # type: ignore[arg-type]
+    node.watch.heard(Heard(True, (Deletion(Seen(RULE, OURS), 77),)), {77: "systemd-network"}.get)  # type: ignore[arg-type]
 
     assert Fights.LIMIT == fight(node, RULE, 30)
 
@@ -358,7 +376,7 @@ def test_a_rival_who_is_not_known_is_named_as_far_as_he_was_seen(node: Node) -> 
     fight(node, RULE, 12)
     assert node.loud[-1].endswith("by nobody that is known for it; ip monitor shows when")
 
-    node.watch.heard(True, [Deletion(Seen(OVERLAY, OURS), 5)], lambda _: "cleanup.sh")
+    node.watch.heard(Heard(True, (Deletion(Seen(OVERLAY, OURS), 5),)), lambda _: "cleanup.sh")
     fight(node, OVERLAY, 12)
     assert node.loud[-1].endswith(": by cleanup.sh (process 5)")
 
@@ -366,7 +384,7 @@ def test_a_rival_who_is_not_known_is_named_as_far_as_he_was_seen(node: Node) -> 
 def test_who_is_known_for_it_is_named_beside_another_who_was_seen(node: Node) -> None:
     """wg-quick runs ip: both names help."""
     node.known = ("wg-quick", "Table = off")
-    node.watch.heard(True, [Deletion(Seen(RULE, OURS), 5)], lambda _: "ip")
+    node.watch.heard(Heard(True, (Deletion(Seen(RULE, OURS), 5),)), lambda _: "ip")
     fight(node, RULE, 12)
     assert node.loud[-1].endswith(": by ip (process 5); wg-quick is known for it. Prevent it: Table = off")
 
@@ -496,7 +514,16 @@ def test_memory_is_bounded_by_what_is_wished(node: Node) -> None:
     """However often and by whomever something is deleted."""
     for number in range(300):
         item = Rule(f"10.9.{number % 250}.0/24", 100, 100)
-        node.watch.heard(True, [Deletion(Seen(item, OURS), number), Deletion(Seen(RULE, OURS), number)], str)
+        node.watch.heard(
+            Heard(
+                True,
+                (
+                    Deletion(Seen(item, OURS), number),
+                    Deletion(Seen(RULE, OURS), number),
+                ),
+            ),
+            str,
+        )
         node.lose(RULE)
         node.look(0.5)
 
