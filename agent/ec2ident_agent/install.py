@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import suppress
 
 from ec2ident.value import Value, replace
 
 from .errors import AgentError, ConfigError, RefusedError
 from .journal import Journal
-from .layout import CONFIG, FIX, HOME, INTERFACES, STATE, WANTS, Request, advice, check, detect, once_gone, wanted
+from .layout import CONFIG, FIX, HOME, HOOK, INTERFACES, STATE, WANTS, Request, advice, check, detect, once_gone, wanted
 from .manifest import MANIFEST, Entry, manifest, read_manifest
 from .tree import Directory, File, Link, Tree, beside_name
 
@@ -94,11 +95,13 @@ def command(options: Options, say: Say, log: Say) -> int:
     run = run_on_node if tree.root == "/" and os.path.isdir("/run/systemd/system") else None
     if options.arguments:
         raise ConfigError(f"{options.verb}: takes no arguments: {' '.join(options.arguments)}")
+    said = laid_with(tree)
+    state = options.get("--state-dir") or said.get("state", STATE)
     if options.verb == "uninstall":
         plan = uninstall(tree, dry_run=dry, run=run)
     else:
         program = options.get("--program") or find_program(sys.argv[0], sys.executable, root)
-        config, state = options.get("--config", CONFIG), options.get("--state-dir", STATE)
+        config = options.get("--config") or said.get("config", CONFIG)
         names = _interfaces(tree, config, log)
         extras = (*options.get("--manager", ()), *(["ocf"] if options.get("--ocf") else []))
         request = Request(program, config, state, names, extras)
@@ -107,9 +110,22 @@ def command(options: Options, say: Say, log: Say) -> int:
         say(line)
     for note in plan.notes:
         log(f"ec2ident-agent: {note}")
-    if options.verb == "uninstall" and run and os.path.exists(Journal(options.get("--state-dir", STATE)).path):
-        log("ec2ident-agent: what was applied is still there; ec2ident-agent revert --all takes it off")
+    if options.verb == "uninstall" and tree.root == "/" and os.path.exists(Journal(state).path):
+        where = "" if state == STATE else f" --state-dir {shlex.quote(state)}"
+        log(f"ec2ident-agent: what was applied is still there; ec2ident-agent revert --all{where} takes it off")
     return RefusedError.exit if plan.refused else 0
+
+
+def laid_with(tree: Tree) -> dict[str, str]:
+    """The configuration and the state directory that the hook on this node names: a later install goes on with them."""
+    found: dict[str, str] = {}
+    with suppress(OSError, ValueError):
+        here = tree.look(HOOK)
+        lines = here.content.decode().splitlines() if isinstance(here, File) else []
+        for name, _, value in (line.partition("=") for line in lines):
+            if name in ("config", "state"):
+                found[name] = "".join(shlex.split(value))
+    return found
 
 
 def _interfaces(tree: Tree, path: str, log: Say) -> tuple[str, ...]:

@@ -572,6 +572,25 @@ def test_a_unit_that_the_administrator_disabled_stays_disabled(debian: Tree) -> 
     assert before == snapshot(debian)
 
 
+def test_an_upgrade_goes_on_with_the_files_that_were_named(debian: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who runs it again after an upgrade does not know any more what he said then; what he says now counts."""
+    own = ["--config", "/etc/my agent's.toml", "--state-dir", "/run/$state"]
+    write(debian, "etc/my agent's.toml", "[interface.eth1]\n", 0o644)
+    line = ["install", "--root", debian.root, "--program"]
+    assert 0 == cli.main([*line, "/opt/a/ec2ident-agent", *own])
+    first = snapshot(debian)
+
+    assert 0 == cli.main([*line, "/opt/a/ec2ident-agent"])
+    assert first == snapshot(debian)
+    assert 0 == cli.main([*line, "/usr/bin/ec2ident-agent"])
+    assert "config='/etc/my agent'\"'\"'s.toml'\nstate='/run/$state'\n" in read(debian, layout.HOOK)
+    assert "/run/ec2ident" not in read(debian, "etc/systemd/system/ec2ident-agent.service")
+
+    assert 0 == cli.main([*line, "/usr/bin/ec2ident-agent", "--config", layout.CONFIG, "--state-dir", layout.STATE])
+    assert f"config={layout.CONFIG}\nstate={layout.STATE}\n" in read(debian, layout.HOOK)
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     "content",
     ["", "{", "[]", '{"version": 1}', '{"version": 1, "entries": [{}]}', "\0" * 100]
