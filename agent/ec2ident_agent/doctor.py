@@ -17,7 +17,7 @@ from .items import OURS, Route, Rule, diff, family, owner_test
 from .layout import FIX
 from .profile import inside_vpc
 from .threats import threats
-from .threats.case import OPEN, PREVENTED, Case
+from .threats.case import OPEN, PREVENTED, WATCH, Case
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     Say = Callable[[str], object]
 
 LOCAL = 255
+#: As it is installed, and as a module.
+PROGRAMS = ("ec2ident-agent", "ec2ident_agent")
 
 
 class Fault(Value):
@@ -63,7 +65,9 @@ TABLES = (
 
 
 def faults(case: Case) -> list[Fault]:
-    return [*_conflicts(case), *_local_rule(case), *_tables(case), *_shadowing(case), *_unrouted(case), *_inside(case)]
+    """Each kind by a function of its own."""
+    looks = (_conflicts, _watch, _local_rule, _tables, _shadowing, _unrouted, _inside)
+    return [fault for look in looks for fault in look(case)]
 
 
 def _conflicts(case: Case) -> Iterator[Fault]:
@@ -71,6 +75,19 @@ def _conflicts(case: Case) -> Iterator[Fault]:
     for conflict in diff(case.items, case.observed, owner_test(case.observed, case.items)).conflicts:
         what, _, advice = str(conflict).partition("; ")
         yield Fault(what, "apply leaves it alone, and lays nothing of whom it is in the way of", advice or "remove it")
+
+
+def _watch(case: Case) -> Iterator[Fault]:
+    """What is said to come back comes back only while it runs. (Where systemd does not run, it is an image.)"""
+    machine = case.machine
+    pairs = [pair for words in machine.commands() for pair in zip(words, words[1:])]
+    running = any(verb == "watch" and program.rpartition("/")[2] in PROGRAMS for program, verb in pairs)
+    if case.items and machine.enabled(WATCH) and machine.exists("/run/systemd/system") and not running:
+        yield Fault(
+            f"{WATCH} is enabled and does not run",
+            "until it runs nobody lays again what is lost",
+            f"systemctl start {WATCH}; systemctl status {WATCH} says why it ended",
+        )
 
 
 def _local_rule(case: Case) -> Iterator[Fault]:

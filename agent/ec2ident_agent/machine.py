@@ -155,6 +155,10 @@ class Machine(Value):
     def runs(self, name: str) -> bool:
         return name[:15] in self.running()
 
+    def commands(self) -> list[list[str]]:
+        """The command lines of all processes (proc(5))."""
+        return [self.text(f"/proc/{pid}/cmdline").split("\0") for pid in self.names("/proc") if pid.isdigit()]
+
     def newer_than(self, name: str, path: str) -> bool:
         """Was a file written after a running program started, so that it has not read it yet? proc(5)."""
         boot = [line.split()[1] for line in self.text("/proc/stat").splitlines() if line.startswith("btime ")]

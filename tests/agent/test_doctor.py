@@ -518,6 +518,24 @@ def test_an_overlay_inside_the_vpc_is_wrong(tmp_path: Path, address: str, told: 
     assert told == ("lies inside the VPC" in found)
 
 
+@pytest.mark.parametrize(
+    ("process", "told"),
+    [
+        ("/usr/bin/python3\0/opt/venv/bin/ec2ident-agent\0watch\0", False),
+        ("python3\0-m\0ec2ident_agent\0watch\0--wait\0" + "60\0", False),
+        ("/usr/bin/python3\0/opt/venv/bin/ec2ident-agent\0status\0", True),
+        ("watch\0-x\0ec2ident-agent\0status\0", True),
+        ("", True),
+    ],
+)
+def test_a_watch_that_is_enabled_and_does_not_run_is_wrong(tmp_path: Path, process: str, told: bool) -> None:
+    """Near misses: another verb, another program; and an image, where nothing runs."""
+    enabled = {f"etc/systemd/system/multi-user.target.wants/{WATCH}": "->/x", "proc/71/cmdline": process}
+    (tmp_path / "node/run/systemd/system").mkdir(parents=True)
+    assert told == any("does not run" in each.what for each in faults(case(fill(tmp_path / "node", enabled))))
+    assert [] == faults(case(fill(tmp_path / "image", enabled)))
+
+
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
