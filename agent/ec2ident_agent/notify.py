@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+#: Seconds to wait for a supervisor who is busy: at boot many speak to him, and a READY that is lost is a failed start.
+PATIENCE = 1.0
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,7 +48,7 @@ class Supervisor:
         try:
             with_supervisor = socket(AF_UNIX, SOCK_DGRAM, 0)
             try:
-                with_supervisor.setblocking(False)
+                with_supervisor.settimeout(PATIENCE)
                 with_supervisor.sendto(message.encode("utf-8", "backslashreplace"), address)
             finally:
                 with_supervisor.close()

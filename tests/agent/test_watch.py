@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 import pytest
 from hypothesis import given, settings
@@ -594,6 +596,30 @@ def test_the_supervisor_is_told_each_thing_once(tmp_path: Path, abstract: bool) 
         assert 15 == supervisor.interval
         told = [heard.recv(100) for _ in range(4)]
         assert [b"STATUS=in order STOPPING=1", b"READY=1", b"WATCHDOG=1", b"STOPPING=1"] == told
+
+
+def test_a_supervisor_who_is_busy_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+    """His queue is full; once he reads on he hears that we are ready. One who never does holds nobody up."""
+    path = str(tmp_path / "notify")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others,
+    ):
+        heard.bind(path)
+        heard.settimeout(10)
+        others.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                others.sendto(b"STATUS=I too", path)
+        supervisor = Supervisor({"NOTIFY_SOCKET": path})
+        supervisor.alive()  # comes back
+
+        speaking = Thread(target=supervisor.ready)
+        speaking.start()
+        speaking.join(0.05)
+        while heard.recv(100) != b"READY=1":
+            pass
+        speaking.join()
 
 
 def test_without_a_supervisor_nobody_is_told() -> None:
