@@ -164,6 +164,16 @@ def test_a_failing_hook_never_breaks_the_ifup(node: Node, end: str) -> None:
     assert ["networkmanager eth1 up"] == node.calls
 
 
+def test_the_caller_s_python_is_none_of_its_business(node: Node) -> None:
+    """An administrator's shell: another path, or a prompt when the program is done."""
+    node.set_program(f"env >{node.path}/environment")
+    ours = {"PYTHONPATH": "/home/me", "PYTHONINSPECT": "1", "PYTHONHOME": "/usr", "PYTHONWARNINGS": "error"}
+    node.run("hook", "ifupdown", "eth1", "if-up.d", **ours)
+
+    assert ["ifupdown eth1 if-up.d"] == node.calls
+    assert "PYTHON" not in (node.path / "environment").read_text()
+
+
 def test_results_do_not_reach_the_manager_s_standard_output(node: Node) -> None:
     """Some managers read what a script prints; a log belongs on stderr, from where it comes into the journal."""
     node.set_program("echo result; echo log >&2")
