@@ -177,9 +177,15 @@ def revert(owners: Iterable[str] | None, kernel: Kernel, journal: Journal, log: 
 
 
 def removals(owners: Iterable[str] | None, observed: Observed, state: State) -> tuple[Step, ...]:
-    """What revert would do. Pure. A name is struck out even if it does not show: half a file may lie there."""
+    """What revert would do. Pure. A name is struck out even if it does not show: half a file may lie there.
+
+    What another owner asks for too stays: a secondary address may be a source of its interface and an overlay as well.
+    """
     named = follow(state, observed)
     mine = {record.item.identity for record in named.records if owners is None or record.owner in owners}
+    if owners is not None:
+        others = (record for record in named.records if record.owner not in owners and record.origin != LEAVING)
+        mine -= {record.item.identity for record in others}
 
     def retire(seen: Seen) -> bool:
         return owners is None or seen.item.identity in mine

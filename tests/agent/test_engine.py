@@ -138,6 +138,22 @@ def test_revert_of_one_leaves_the_others(kernel: Refusing, journal: Journal) -> 
     assert {OVERLAY.owner} == {record.owner for record in journal.read().records}
 
 
+def test_what_two_ask_for_goes_with_the_second(kernel: Refusing, journal: Journal) -> None:
+    """A secondary private address that is a source of its interface, and an overlay too: its rule is both's."""
+    rule = Rule("10.0.1.77/32", 100, 100)
+    eth1 = Wish("eth1", (*ETH1.items, rule))
+    overlay = Wish("overlay 10.0.1.77/32", (Address("eth1", "10.0.1.77/32", "eth1:1"), rule))
+    for first, second in ((eth1, overlay), (overlay, eth1)):
+        apply(kernel, journal, eth1, overlay)
+        engine.revert([first.owner], kernel, journal, lambda _: None)
+
+        ours = {seen.item for seen in kernel.seen if seen.protocol == OURS}
+        assert set(second.items) == ours == {record.item for record in journal.read().records}
+        engine.revert([second.owner], kernel, journal, lambda _: None)
+        assert OURS not in {seen.protocol for seen in kernel.seen}
+        assert State() == journal.read()
+
+
 def test_what_a_command_asked_for_is_held(kernel: Refusing, journal: Journal) -> None:
     """An apply of the configuration leaves it, repairs it, and forgets it only when it is reverted."""
     apply(kernel, journal, OVERLAY, everything=False)
