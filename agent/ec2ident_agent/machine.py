@@ -136,6 +136,16 @@ class Machine(Value):
                     return int(number)
         return 0
 
+    # -- ifupdown --
+
+    def interfaces(self) -> frozenset[str]:
+        """What /etc/network/interfaces names, and what the directories do that it includes on Debian."""
+        files = ["/etc/network/interfaces"]
+        for directory in ("/etc/network/interfaces.d", "/run/network/interfaces.d"):
+            files += self.layered([directory], "")
+        words = [line.split() for path in files for line in self.text(path).splitlines()]
+        return frozenset(word[1] for word in words if len(word) > 1 and word[0] == "iface")
+
     # -- NetworkManager --
 
     def network_manager_conf(self) -> Settings:

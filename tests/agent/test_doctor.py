@@ -275,6 +275,35 @@ def test_networkmanager_spares_devices_that_it_does_not_manage(tmp_path: Path, s
     assert {OVERLAY, OUT, OUT6} == taken(fill(tmp_path / "b", NM, wrong), "NetworkManager")
 
 
+@pytest.mark.parametrize(
+    ("conf", "spared"),
+    [
+        ("[device-ours]\nmatch-device=interface-name:eth1\nmanaged=0\n", {OUT, OUT6}),
+        ("[device]\nmanaged=false\n", {OVERLAY, OUT, OUT6}),
+        ("[device-ours]\nmatch-device=interface-name:eth1\nmanaged=1\n", set()),
+        ("[main]\nplugins=ifupdown,keyfile\n[ifupdown]\nmanaged=false\n", {OVERLAY}),
+        ("[main]\nplugins=ifupdown,keyfile\n", {OVERLAY}),
+        ("[main]\nplugins=ifupdown,keyfile\n[ifupdown]\nmanaged=true\n", set()),
+        ("[main]\nplugins=keyfile\n[ifupdown]\nmanaged=false\n", set()),
+    ],
+)
+def test_there_are_other_ways_to_keep_networkmanager_from_a_device(
+    tmp_path: Path, conf: str, spared: set[object]
+) -> None:
+    """A section for devices; and on Debian, what ifupdown's files name."""
+    files = {"etc/NetworkManager/NetworkManager.conf": conf, "etc/network/interfaces": "iface eth0 inet dhcp\n"}
+    assert {OVERLAY, OUT, OUT6} - spared == taken(fill(tmp_path, NM, files), "NetworkManager")
+
+
+def test_a_list_of_unmanaged_devices_may_be_longer_by_another_file(tmp_path: Path) -> None:
+    """NetworkManager.conf(5): += appends."""
+    files = {
+        "etc/NetworkManager/NetworkManager.conf": "[keyfile]\nunmanaged-devices=interface-name:eth0\n",
+        "etc/NetworkManager/conf.d/a.conf": "[keyfile]\nunmanaged-devices+=interface-name:eth1\n",
+    }
+    assert set() == taken(fill(tmp_path, NM, files), "NetworkManager")
+
+
 def test_an_ifcfg_file_can_keep_networkmanager_away(tmp_path: Path) -> None:
     """NM_CONTROLLED=no, for its own device alone."""
     ifcfg = {"etc/sysconfig/network-scripts/ifcfg-eth0": 'DEVICE=eth0\nNM_CONTROLLED="no"\n'}
@@ -340,6 +369,9 @@ def test_ifupdown_is_about_the_interfaces_that_it_names(tmp_path: Path) -> None:
         "etc/network/interfaces.d/a": "iface eth0 inet dhcp\n",
     }
     assert {OVERLAY} == taken(fill(tmp_path, files), "ifupdown")
+    # As Debian's images for EC2 name interfaces that udev finds.
+    found = {"run/network/interfaces.d/eth1": "auto eth1\niface eth1 inet dhcp\n"}
+    assert {OVERLAY, OUT, OUT6} == taken(fill(tmp_path, files, found), "ifupdown")
 
 
 def test_network_scripts_are_not_asked_where_networkmanager_is(tmp_path: Path) -> None:

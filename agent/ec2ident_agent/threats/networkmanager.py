@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ec2ident_agent.items import Address, Route
 from ec2ident_agent.layout import FIX
-from ec2ident_agent.machine import YES, last, named, shell
+from ec2ident_agent.machine import YES, is_no, last, named, shell
 
 from .case import Fix, Threat
 
@@ -81,17 +81,28 @@ def _cloud_setup(case: Case, link: Link, reason: str, back: str) -> Iterator[Thr
 
 def unmanaged(machine: Machine, conf: dict[tuple[str, str], list[str]], link: Link) -> str:
     """Why NetworkManager leaves this device alone; empty where it does not."""
-    specs = last(conf, "keyfile", "unmanaged-devices")
-    plain = [spec.strip() for spec in specs.replace(",", ";").split(";") if spec.strip()]
-    excepted = any(_device_spec(spec[7:], link) for spec in plain if spec.startswith("except:"))
-    if not excepted and any(_device_spec(spec, link) for spec in plain if not spec.startswith("except:")):
-        return f"unmanaged-devices={specs}"
+    specs = ";".join([last(conf, "keyfile", "unmanaged-devices"), *conf.get(("keyfile", "unmanaged-devices+"), [])])
+    if _listed(specs, link):
+        return f"unmanaged-devices={specs.strip(';')}"
+    for section in dict.fromkeys(section for section, _ in conf if section.startswith("device")):
+        if is_no(conf, section, "managed") and _listed(last(conf, section, "match-device", "*"), link):
+            return f"managed=no in [{section}]"
+    plugins = last(conf, "main", "plugins").replace(",", ";").split(";")
+    managed = last(conf, "ifupdown", "managed", "no").lower() in YES
+    if "ifupdown" in plugins and not managed and link.name in machine.interfaces():
+        return "managed=no in [ifupdown]"
     ifcfg = f"/etc/sysconfig/network-scripts/ifcfg-{link.name}"
     return f"NM_CONTROLLED=no in {ifcfg}" if shell(machine.text(ifcfg), "NM_CONTROLLED").lower() == "no" else ""
 
 
-def _device_spec(spec: str, link: Link) -> bool:
+def _listed(specs: str, link: Link) -> bool:
     """NetworkManager.conf(5), "Device List Format"."""
+    plain = [spec.strip() for spec in specs.replace(",", ";").split(";") if spec.strip()]
+    excepted = any(_device_spec(spec[7:], link) for spec in plain if spec.startswith("except:"))
+    return not excepted and any(_device_spec(spec, link) for spec in plain if not spec.startswith("except:"))
+
+
+def _device_spec(spec: str, link: Link) -> bool:
     kind, _, pattern = spec.partition(":")
     if spec == "*":
         return True

@@ -22,9 +22,7 @@ def ifupdown(case: Case) -> Iterator[Threat]:
     machine = case.machine
     if not machine.exists("/etc/network/interfaces", "/etc/network/interfaces.d"):
         return
-    files = ["/etc/network/interfaces", *machine.layered(["/etc/network/interfaces.d"], "")]
-    words = [line.split() for path in files for line in machine.text(path).splitlines()]
-    mine = {word[1] for word in words if len(word) > 1 and word[0] == "iface"}
+    mine = machine.interfaces()
     for link in case.devices():
         if link.name in mine:
             yield by_hook("ifupdown", f"ifdown {link.name}", case.on(link.name), case, "ifupdown")
