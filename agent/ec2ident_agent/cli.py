@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AgentError as wrong:
         log(f"ec2ident-agent: {wrong}")
         # Who only looks could not tell; who wanted to act was refused.
-        looking = isinstance(wrong, JournalError) and arguments[0] in ("plan", "status")
+        verb = next((each for each in arguments if each in VERBS), "")
+        looking = isinstance(wrong, JournalError) and verb in ("plan", "status")
         return 3 if looking else wrong.exit
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -80,6 +81,9 @@ class Run(Wanted):
     # -- the verbs --
 
     def plan(self) -> int:
+        return self.verdict(self.planned())
+
+    def planned(self) -> Report:
         report = self.look()
         steps = report.difference.steps
         if self.options.get("--json"):
@@ -89,7 +93,7 @@ class Run(Wanted):
                 say(str(step))
         for why in (*report.refusals, *self.unknown):
             log(f"ec2ident-agent: {why}")
-        return self.verdict(report)
+        return report
 
     def status(self) -> int:
         report = self.look()
@@ -102,7 +106,7 @@ class Run(Wanted):
 
     def apply(self) -> int:
         if self.options.get("--dry-run"):
-            return min(self.plan(), 0) if not self.unknown else 3
+            return self.outcome(self.planned())
         from . import withdrawn
         from .engine import apply
 
@@ -131,7 +135,10 @@ class Run(Wanted):
             return 0
         with self.journal.lock(self.patience()):
             withdrawn.add(self.journal, self.journal.read(), kernel.observe(), owners)
-            self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
+            steps = revert(owners, kernel, self.journal, self.log_step)
+        self.steps(steps, quiet=True)
+        if names and not steps:
+            self.note(f"{' '.join(names)}: nothing of ours is there")
         return 0
 
     def overlay(self) -> int:
@@ -156,7 +163,8 @@ class Run(Wanted):
                     withdrawn.add(self.journal, state, observed, owners)
                     self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
                 return 0
-            self.device(overlay.device, observed)
+            for name in filter(None, (overlay.device, overlay.via)):
+                self.device(name, observed)
             profiles = self.profiles(config, overlay.via or overlay.device, observed)
             self.warn_inside(overlay, (*profiles, *config.sections))
             wish = Wish(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
@@ -217,6 +225,10 @@ class Run(Wanted):
             log(f"ec2ident-agent: {owner}: waits until its link is up")
         for why in (*report.refusals, *self.unknown):
             log(f"ec2ident-agent: {why}")
+        return self.outcome(report)
+
+    def outcome(self, report: Report) -> int:
+        """The exit code of an apply, or of one that would be."""
         return ConflictError.exit if report.refused else 3 if self.unknown else 1 if report.waiting else 0
 
     def log_step(self, text: str) -> None:

@@ -65,6 +65,8 @@ VERBS: dict[str, set[str]] = {
     "install": {"--dry-run", "--root", "--program", "--manager", "--ocf"},
     "uninstall": {"--dry-run", "--root"},
 }
+#: Every option of some verb.
+KNOWN = FLAGS | COMMON | set().union(*VERBS.values())
 
 
 class Options(Value):
@@ -88,6 +90,10 @@ def read(arguments: Sequence[str]) -> Options:
             words.append(each)
             continue
         name, equals, value = each.partition("=")
+        if name not in KNOWN:
+            raise ConfigError(f"{name}: no such option; see ec2ident-agent --help")
+        if name in FLAGS and equals:
+            raise ConfigError(f"{name}: takes no value; see ec2ident-agent --help")
         if name in FLAGS:
             values[name] = True
             continue
@@ -98,10 +104,12 @@ def read(arguments: Sequence[str]) -> Options:
         values[name] = [*values.get(name, []), value] if name in LISTS else _value(name, value)
     verb = words[0] if words else ""
     if verb not in VERBS:
-        raise ConfigError(f"{verb or arguments[0]}: no such verb (known: {', '.join(VERBS)})")
+        raise ConfigError(f"{f'{verb}: no such verb' if verb else 'which verb?'} (known: {', '.join(VERBS)})")
     for name in values:
         if name not in VERBS[verb] | COMMON:
             raise ConfigError(f"{name}: no option of {verb}; see ec2ident-agent --help")
+        if name in OVERLAY and verb != "overlay" and "--overlay" not in values:
+            raise ConfigError(f"{name}: goes with --overlay ADDRESS")
     return Options(verb, tuple(words[1:]), values)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.value import replace
+
 from .errors import ConfigError, UnknownError
 from .journal import COMMAND, LEAVING, STATE_DIRECTORY, Journal
 from .options import OVERLAY, PROFILE
@@ -86,7 +88,7 @@ class Wanted:
         from .engine import held
 
         config = self.configuration()
-        wishes = self.configured(config, observed, state)
+        wishes = self.configured(self.named(config, observed), observed, state)
         names = self.options.arguments
         if not names:
             return wishes
@@ -99,6 +101,22 @@ class Wanted:
             if section and not section.mac:
                 self.device(name, observed)
         return [wish for wish in wishes if wish.owner in names]
+
+    def named(self, config: Config, observed: Observed) -> Config:
+        """The part of the configuration that the command is about: all of it, where it names nothing.
+
+        An overlay needs the profile of the interface that it is routed to.
+        """
+        from .profile import find_device
+
+        names = self.options.arguments
+        if not names:
+            return config
+        overlays = tuple(each for each in config.overlays if each.owner in names)
+        routed = {each.via or each.device for each in overlays}
+        links = [(section, find_device(section, observed)) for section in config.sections]
+        sections = tuple(each for each, link in links if each.name in names or (link and link.name in routed))
+        return replace(config, sections=sections, overlays=overlays)
 
     def flagged(self, flags: dict[str, Any], observed: Observed) -> list[Wish]:
         """What the command line describes; it is held until reverted, since no configuration would repeat it."""
@@ -120,7 +138,8 @@ class Wanted:
             wishes.append(Wish(name, profile_items(profiles[0]), COMMAND))
         if self.options.get("--overlay"):
             overlay = self.which(self.options.get("--overlay"), None, adding=True)
-            self.device(overlay.device, observed)
+            for name in filter(None, (overlay.device, overlay.via)):
+                self.device(name, observed)
             self.warn_inside(overlay, profiles)
             wishes.append(Wish(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND))
         return wishes
@@ -205,14 +224,18 @@ class Wanted:
 
     def ask(self) -> None:
         """Ask for the facts that will be needed, before anything is locked: somebody may have to be waited for."""
-        from .config import section
+        from .config import Config, section
         from .profile import complete, find_device
 
         flags = self.flags()
-        sections = [section(name, flags) for name in self.options.arguments] if flags else self.configuration().sections
-        if all(map(complete, sections)):
+        if flags or self.options.get("--overlay"):
+            config = Config(tuple(section(name, flags) for name in self.options.arguments))
+        else:
+            config = self.configuration()
+        if all(map(complete, config.sections)):
             return
         observed = self.kernel().observe()
+        sections = self.named(config, observed).sections
         for link in (find_device(each, observed) for each in sections if not complete(each)):
             if link:
                 self.facts()(link.name, observed)
@@ -233,10 +256,11 @@ class Wanted:
             address = single(text)
         except ValueError as wrong:
             raise ConfigError(f"overlay: {wrong}") from None
-        for each in config.overlays if config else ():
-            if each.address == address and not self.options.get("--device"):
-                return each
         flags = {name[2:]: self.options.values[name] for name in OVERLAY if name in self.options.values}
+        for each in config.overlays if config and "device" not in flags else ():
+            if each.address == address:
+                said = {"device": each.device, "label": each.label, "via": each.via}
+                flags = {key: value for key, value in {**said, **flags}.items() if value}
         if "device" not in flags and not adding:
             flags["device"] = "lo"
         if "device" not in flags:

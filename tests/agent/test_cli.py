@@ -10,7 +10,7 @@ import pytest
 from ec2ident_agent import cli, records
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.fake import FakeKernel
-from ec2ident_agent.items import Address, Seen
+from ec2ident_agent.items import Address, Route, Seen
 from ec2ident_agent.journal import KIND, VERSION
 from ec2ident_agent.profile import Facts
 
@@ -43,8 +43,10 @@ def run(agent: Agent, kernel: FakeKernel, *words: str) -> int:
     [
         ("", "usage: ec2ident-agent VERB"),
         ("fly", r"fly: no such verb \(known: plan, apply,"),
-        ("--colour x", "--colour: no option|no such verb"),
-        ("status --colour x", "--colour: no option of status"),
+        ("--json", r"^which verb\? \(known: plan, apply,"),
+        ("--colour x", "--colour: no such option; see"),
+        ("status -c", "-c: no such option; see"),
+        ("revert --all=no", "--all: takes no value"),
         ("status --table 5", "--table: no option of status"),
         ("apply eth1 --table", "--table: needs a value"),
         ("apply eth1 --table=", "--table: needs a value"),
@@ -65,6 +67,9 @@ def run(agent: Agent, kernel: FakeKernel, *words: str) -> int:
         ("apply --overlay 192.168.10.10/32 --device eth9", "eth9: no such interface"),
         ("apply --overlay 192.168.10.10/32 --device eth0 --label eth0:abcdefghijk", "longer than 15 characters"),
         ("apply --overlay 192.168.10.10/32 --device eth0 --label eth1:1", "does not begin with its device"),
+        ("apply --overlay 192.168.10.10/32 --device eth0 --via eth9", "eth9: no such interface"),
+        ("plan eth1 --label eth1:1", "--label: goes with --overlay ADDRESS"),
+        ("overlay add 192.168.10.10 --device eth0 --via eth9", "eth9: no such interface"),
         ("overlay", "write  overlay add ADDRESS"),
         ("overlay hold 10.9.9.9", "write  overlay add ADDRESS"),
         ("overlay add ten", "overlay: ten: not an IP address"),
@@ -90,7 +95,9 @@ def test_wrong_words_are_usage(agent: Agent, kernel: FakeKernel, words: str, say
     assert [] == kernel.done
 
 
-@pytest.mark.parametrize(("verb", "code"), [("status", 3), ("plan", 3), ("apply", 4), ("revert --all", 4)])
+@pytest.mark.parametrize(
+    ("verb", "code"), [("status", 3), ("--json status", 3), ("plan", 3), ("apply", 4), ("revert --all", 4)]
+)
 @pytest.mark.parametrize("data", [b"", b"\0\0\0", b"{}", records.pack(KIND, VERSION + 1, [])])
 def test_a_journal_that_cannot_be_read_is_refused(agent: Agent, verb: str, code: int, data: bytes) -> None:
     """Damaged or newer: who looks could not tell, who acts is refused; it is never taken for an empty one."""
@@ -116,6 +123,57 @@ def test_what_the_facts_do_not_say_is_unknown(agent: Agent, kernel: FakeKernel) 
     assert ["ip route add 10.0.1.0/24 dev eth1 table 100 scope link",
             "ip route add default via 10.0.1.1 dev eth1 table 100",
             "ip rule add from 10.0.1.0/24 table 100 priority 100"] == list(map(str, kernel.done))  # fmt: skip
+
+
+def test_whoever_is_named_does_not_wait_for_others(agent: Agent, kernel: FakeKernel) -> None:
+    """Another interface of which nothing is known is none of his business; the one that he is routed to is."""
+    agent.write(
+        '[interface.eth0]\n[interface.eth1]\ntable = 100\nsubnet = "10.0.1.0/24"\n'
+        '[[overlay]]\naddress = "192.168.1.1"\ndevice = "eth1"\n[[overlay]]\naddress = "192.168.0.1"\ndevice = "eth0"\n'
+    )
+    asked = []
+
+    def facts_of(device: str, observed: Observed) -> Facts:
+        asked.append(device)
+        return Facts(device)
+
+    def again(*words: str) -> int:
+        return cli.Run(cli.read(agent.argv(*words)), facts_of, kernel).run()
+
+    assert (1, 0, 0) == (again("status", "eth1"), again("apply", "eth1"), again("status", "eth1"))
+    assert (0, 0) == (again("apply", "overlay 192.168.1.1/32"), again("plan", "overlay 192.168.1.1/32"))
+    assert [] == asked
+    assert 3 == again("status", "overlay 192.168.0.1/32")
+    assert {"eth0"} == set(asked)
+    assert 3 == again("status")
+
+
+def test_a_dry_run_ends_as_the_apply_would(agent: Agent, kernel: FakeKernel) -> None:
+    """What cannot be told, what is refused and what waits is no less so."""
+    agent.write("[interface.eth1]\n")
+    assert 3 == run(agent, kernel, "apply", "--dry-run")
+    agent.write('[interface.eth1]\ntable = 100\nsubnet = "10.0.1.0/24"\n')
+    assert 0 == run(agent, kernel, "apply", "--dry-run")
+    kernel.link_down("eth1")
+    assert 1 == run(agent, kernel, "apply", "--dry-run") == run(agent, kernel, "apply")
+    kernel.link_up("eth1")
+    kernel.add(Seen(Route("10.9.0.0/16", "eth0", 100), 3))
+    assert 4 == run(agent, kernel, "apply", "--dry-run") == run(agent, kernel, "apply")
+    assert [] == kernel.done
+
+
+def test_flags_go_before_what_is_configured_of_an_overlay(agent: Agent, kernel: FakeKernel) -> None:
+    """And what no flag says is as configured."""
+    agent.write('[[overlay]]\naddress = "192.168.1.1"\ndevice = "eth0"\nlabel = "eth0:7"\n')
+    for words, device, label in (((), "eth0", "eth0:7"), (("--label", "eth0:8"), "eth0", "eth0:8")):
+        assert 0 == run(agent, kernel, "overlay", "add", "192.168.1.1", *words)
+        assert Address(device, "192.168.1.1/32", label) in {seen.item for seen in kernel.seen}
+
+
+def test_a_revert_of_nothing_says_so(agent: Agent, kernel: FakeKernel) -> None:
+    """A name that is misspelt, or a section's other name, is no error but said."""
+    assert 0 == run(agent, kernel, "revert", "ethl")
+    assert agent._capsys.readouterr().err == "ec2ident-agent: ethl: nothing of ours is there\n"
 
 
 def test_what_has_become_unknown_is_not_removed(agent: Agent, kernel: FakeKernel) -> None:
