@@ -74,7 +74,7 @@ class Journal:
             elif os.path.exists(self.path):
                 os.unlink(self.path)
         except OSError as failed:
-            raise JournalError(f"{self.path}: {failed.strerror}; nothing was changed") from failed
+            raise JournalError(f"{self.path}: cannot be written: {failed.strerror}") from failed
 
     def lock(self, patience: float = 10.0, name: str = "lock") -> Lock:
         """Hold the node for one verb, waiting at most `patience` seconds for another process.
@@ -107,8 +107,11 @@ class Lock:
         except BaseException:
             os.close(self._handle)
             raise
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, b"%d\n" % os.getpid(), 0)
+        try:
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, b"%d\n" % os.getpid(), 0)
+        except OSError:
+            pass  # A full disk: it is held all the same, and its holder's name is for people.
         return self
 
     def _wait(self) -> None:

@@ -73,6 +73,9 @@ def write(path: str, data: bytes, mode: int = 0o644) -> None:
         while view:
             view = view[os.write(handle, view) :]
         os.fsync(handle)
+    except OSError:
+        os.unlink(temporary)
+        raise
     finally:
         os.close(handle)
     os.rename(temporary, path)

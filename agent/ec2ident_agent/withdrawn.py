@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 
 from . import records
+from .errors import JournalError
 from .items import Route
+from .show import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,16 +39,22 @@ def read(journal: Journal) -> dict[str, int]:
 
 
 def add(journal: Journal, state: State, observed: Observed, owners: Collection[str] | None) -> None:
-    """These owners (None: all) are about to be reverted. The caller holds the lock. Raises OSError."""
+    """These owners (None: all) are about to be reverted. The caller holds the lock.
+
+    Where that cannot be written they are reverted all the same, and it is said.
+    """
     down = {link.index for link in observed.links if not link.up}
     mine = [record for record in state.records if record.index and (owners is None or record.owner in owners)]
     waiting = {record.owner for record in mine if isinstance(record.item, Route) and record.index in down}
     off = {record.owner: record.index for record in mine if record.owner not in waiting}
-    _write(journal, {**read(journal), **off})
+    try:
+        _write(journal, {**read(journal), **off})
+    except JournalError as failed:
+        log(f"ec2ident-agent: {failed}; watch will lay again what is reverted now")
 
 
 def drop(journal: Journal, owners: Collection[str] | None) -> None:
-    """These owners (None: all) are wished again. The caller holds the lock. Raises OSError."""
+    """These owners (None: all) are wished again. The caller holds the lock. Raises JournalError."""
     there = read(journal)
     if there:
         _write(journal, {} if owners is None else {o: index for o, index in there.items() if o not in owners})
@@ -55,8 +63,11 @@ def drop(journal: Journal, owners: Collection[str] | None) -> None:
 def _write(journal: Journal, owners: Mapping[str, int]) -> None:
     if owners == read(journal):
         return
-    if owners:
-        lines = ((owner, str(index)) for owner, index in owners.items())
-        records.write(path(journal), records.pack(KIND, VERSION, lines))
-    else:
-        os.unlink(path(journal))
+    lines = ((owner, str(index)) for owner, index in owners.items())
+    try:
+        if owners:
+            records.write(path(journal), records.pack(KIND, VERSION, lines))
+        else:
+            os.unlink(path(journal))
+    except OSError as failed:
+        raise JournalError(f"{path(journal)}: cannot be written: {failed.strerror}") from failed

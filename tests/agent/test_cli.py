@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from ec2ident_agent import cli, records
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.fake import FakeKernel
-from ec2ident_agent.items import Address, Route, Seen
+from ec2ident_agent.items import OURS, Address, Route, Seen
 from ec2ident_agent.journal import KIND, VERSION
 from ec2ident_agent.profile import Facts
 
@@ -18,7 +22,7 @@ from .conftest import Agent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ec2ident_agent.items import Observed
+    from ec2ident_agent.items import Item, Observed
 
 
 @pytest.fixture
@@ -82,8 +86,6 @@ def run(agent: Agent, kernel: FakeKernel, *words: str) -> int:
 )
 def test_wrong_words_are_usage(agent: Agent, kernel: FakeKernel, words: str, says: str) -> None:
     """One line that says what is wrong and what to write; nothing was touched."""
-    import re
-
     if not words:
         assert 2 == agent()
         return
@@ -258,6 +260,50 @@ def test_a_full_disk_is_one_line_and_no_traceback(agent: Agent, verb: str, strea
         assert (4, "ec2ident-agent: standard output: No space left on device\n") == (done.returncode, done.stderr)
     else:
         assert (2, "") == (done.returncode, done.stdout)
+
+
+def test_where_nothing_can_be_written_apply_refuses_and_revert_does_what_it_can(
+    agent: Agent, kernel: FakeKernel
+) -> None:
+    """A full disk: nothing is laid that the journal does not name, and what is laid is taken off all the same."""
+    with nothing_to_be_written():
+        assert 4 == run(agent, kernel, "apply")
+        assert re.search("journal: cannot be written: File too large$", agent.err), agent.err
+        assert [] == kernel.done
+    assert 0 == run(agent, kernel, "apply")
+    agent._capsys.readouterr()
+    with nothing_to_be_written():
+        assert 4 == run(agent, kernel, "revert", "eth1")
+        assert "withdrawn: cannot be written: File too large; watch will lay" in agent._capsys.readouterr().err
+        assert {"eth0"} == {item.device for item in map(ours, kernel.seen) if isinstance(item, (Address, Route))}
+        assert 0 == run(agent, kernel, "revert", "--all")
+    assert {None} == set(map(ours, kernel.seen))
+    assert {"lock"} == {*os.listdir(agent.state)} - {"config"}
+
+
+def ours(seen: Seen) -> Item | None:
+    return seen.item if seen.protocol == OURS else None
+
+
+@contextmanager
+def nothing_to_be_written() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_withdrawal_that_cannot_be_lifted_is_one_line(agent: Agent, kernel: FakeKernel) -> None:
+    """And nothing is laid, since watch would take it off."""
+    assert (0, 0) == (run(agent, kernel, "apply"), run(agent, kernel, "revert", "--all"))
+    (agent.state / "withdrawn.new").mkdir()
+    kernel.done.clear()
+
+    assert 4 == run(agent, kernel, "apply", "eth1")
+    assert re.search("withdrawn: cannot be written: Is a directory$", agent.err), agent.err
+    assert [] == kernel.done
 
 
 def test_help_is_a_result(agent: Agent) -> None:
