@@ -111,6 +111,17 @@ def _names(path: str) -> list[TableName]:
     found = []
     for line in (data or b"").decode("utf-8", "replace").splitlines():
         words = line.partition("#")[0].split()
-        if len(words) == 2 and words[0].isascii() and words[0].isdigit():
-            found.append(TableName(int(words[0]), words[1]))
+        if len(words) == 2:
+            try:
+                found.append(TableName(_number(words[0]), words[1]))
+            except ValueError:
+                continue
     return found
+
+
+def _number(text: str) -> int:
+    """As iproute2 reads it (rtnl_tab_initialize): 100, or 0x64. Raises ValueError."""
+    digits = text[2:] if text.startswith("0x") else text
+    if not (digits.isascii() and digits.isalnum()):
+        raise ValueError(text)
+    return int(digits, 10 if digits is text else 16)

@@ -85,6 +85,8 @@ class Profile(Value):
     scheme: str
     sources: tuple[str, ...]
     vpc: tuple[str, ...] = ()
+    #: The interface's own addresses and delegated prefixes, as far as they are known.
+    addresses: tuple[str, ...] = ()
 
 
 def default_table(card: int, number: int) -> int:
@@ -169,9 +171,8 @@ def resolve(section: Section, facts: Facts) -> Profile:
         vpc = vpc or _known(facts.vpc, name, "vpc", why or "the VPC's address ranges are not known")
     priority = section.priority if section.priority >= 0 else PRIORITY[section.scheme]
     sources = sources or subnets
-    return Profile(
-        name, facts.device, subnets, routers, table, section.table_name, priority, section.scheme, sources, vpc
-    )
+    fixed = (table, section.table_name, priority, section.scheme)
+    return Profile(name, facts.device, subnets, routers, *fixed, sources, vpc, facts.addresses or ())
 
 
 def profile_items(profile: Profile) -> tuple[Item, ...]:
@@ -222,15 +223,23 @@ def overlay_items(overlay: Overlay, profiles: Sequence[Profile], observed: Obser
 def inside_vpc(overlay: Overlay, profiles: Iterable[Profile | Section]) -> str:
     """The range of the VPC's own, as far as it is known, that an overlay address lies in; empty for none.
 
-    A VPC delivers its own addresses to the ENI that has them: an overlay address there is never reached.
+    A VPC delivers its own addresses to the ENI that has them: an overlay address there is never reached, unless it is
+    one of the interface's own, a secondary private address or in a delegated prefix.
     """
     host = overlay.address.partition("/")[0]
+    profiles = tuple(profiles)
+    mine = (each for each in profiles if isinstance(each, Profile) and each.device == (overlay.via or overlay.device))
+    if any(contains(own, host) for each in mine for own in each.addresses):
+        return ""
     ranges = (cidr for profile in profiles for cidr in (*profile.vpc, *profile.subnets))
     return next((cidr for cidr in ranges if contains(cidr, host)), "")
 
 
 def free_label(overlay: Overlay, observed: Observed) -> str:
-    """The label it has already, or the next free DEVICE:N, from 1: DEVICE:0 is flushed by dhclient-script."""
+    """The label it has already, or the next free DEVICE:N, from 1: DEVICE:0 is flushed by dhclient-script.
+
+    None where the kernel would take none: a device's name may be as long as a label, and then it goes without.
+    """
     if family(overlay.address) == 6:
         return ""
     there = [
@@ -240,7 +249,13 @@ def free_label(overlay: Overlay, observed: Observed) -> str:
         if item.address == overlay.address and item.label:
             return item.label
     taken = {item.label for item in there}
-    return next(label for n in range(1, len(taken) + 2) for label in [f"{overlay.device}:{n}"] if label not in taken)
+    free = next(label for n in range(1, len(taken) + 2) for label in [f"{overlay.device}:{n}"] if label not in taken)
+    return free if _fits(free) else ""
+
+
+def _fits(label: str) -> bool:
+    """IFNAMSIZ, with the byte that ends it."""
+    return len(label.encode("utf-8", "surrogateescape")) < 16
 
 
 def check_label(overlay: Overlay) -> None:
@@ -250,7 +265,7 @@ def check_label(overlay: Overlay) -> None:
         return
     if family(overlay.address) == 6:
         raise ConfigError(f"{overlay.owner}: label {label!r}: an IPv6 address has no label")
-    if len(label.encode("utf-8", "surrogateescape")) > 15:
+    if not _fits(label):
         raise ConfigError(f"{overlay.owner}: label {label!r} is longer than 15 characters, the device's name included")
     if not label.startswith(f"{device}:") or label == f"{device}:" or any(c.isspace() or c < " " for c in label):
         raise ConfigError(f"{overlay.owner}: label {label!r} does not begin with its device: {device}:NAME")

@@ -275,7 +275,9 @@ class Wanted:
 
         inside = inside_vpc(overlay, ranges)
         if inside:
-            log(f"ec2ident-agent: warning: {overlay.owner} lies inside the VPC's own {inside}: nobody reaches it")
+            where = f"{overlay.owner} lies inside the VPC's own {inside}"
+            unless = f"unless {overlay.via or overlay.device}'s ENI has it as a private address"
+            self.note(f"warning: {where}: nobody reaches it, {unless}")
 
     def device(self, name: str, observed: Observed) -> None:
         """Raises ConfigError for an interface that is not there."""

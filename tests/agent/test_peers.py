@@ -147,10 +147,12 @@ def test_one_prefix_in_two_text_forms_is_one_rule(agent: Agent) -> None:
     assert applied == snapshot()
 
 
-@pytest.mark.parametrize("line", ["1000 MYHA # ours", "1000\tMYHA", "  1000  MYHA  "])
+@pytest.mark.parametrize("line", ["1000 MYHA # ours", "1000\tMYHA", "  1000  MYHA  ", "0x3e8 MYHA"])
 def test_a_line_with_a_comment_is_a_name(tmp_path: Path, line: str) -> None:
     """As iproute2 reads it; and what nobody can read is no name, and no error."""
-    (tmp_path / "rt_tables").write_text(f"# reserved\n{line}\nMYHA 1000\n1e3 x\n5\n\xff\n", encoding="latin-1")
+    (tmp_path / "rt_tables").write_text(
+        f"# reserved\n{line}\nMYHA 1000\n1e3 x\n0x x\n-5 x\n5\n\xff\n", encoding="latin-1"
+    )
 
     names = NamedKernel(FakeKernel(), str(tmp_path / "rt_tables.d"), [str(tmp_path)]).names()
 

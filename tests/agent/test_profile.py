@@ -16,6 +16,7 @@ from ec2ident_agent.profile import (
     default_table,
     find_device,
     free_label,
+    inside_vpc,
     kernel_facts,
     overlay_items,
     profile_items,
@@ -189,3 +190,29 @@ def test_a_label_is_kept_or_the_next_free_one() -> None:
     assert "eth0:3" == free_label(overlay, observed(*taken, elsewhere))
     assert "eth0:1" == free_label(overlay, observed())
     assert "" == free_label(Overlay("fd00::1/128", "eth0"), observed())
+
+
+@pytest.mark.parametrize(("device", "label"), [("enp135s0f0np0", "enp135s0f0np0:1"), ("enx0601020304a", "")])
+def test_a_name_as_long_as_a_label_leaves_no_room_for_one(device: str, label: str) -> None:
+    """The kernel refuses a label of more than 15 characters; the address needs none."""
+    assert label == free_label(Overlay("192.168.10.10/32", device), observed())
+
+
+@pytest.mark.parametrize(
+    ("address", "via", "inside"),
+    [
+        ("10.0.1.11", "", ""),
+        ("10.0.1.210", "", ""),
+        ("2600:1f14::b", "", ""),
+        ("10.0.1.12", "", "10.0.0.0/16"),
+        ("10.0.1.11", "eth0", "10.0.0.0/16"),
+        ("192.168.10.10", "", ""),
+    ],
+)
+def test_an_address_of_the_interfaces_own_is_reached(address: str, via: str, inside: str) -> None:
+    """A secondary private address or one of a delegated prefix; not where it is routed to another interface."""
+    own = ("10.0.1.10/32", "10.0.1.11/32", "10.0.1.208/28", "2600:1f14::b/128")
+    profile = resolve(Section("eth1", scheme="split"), replace(KNOWN, addresses=own))
+    overlay = Overlay(f"{address}/{128 if ':' in address else 32}", "eth1", via=via)
+
+    assert inside == inside_vpc(overlay, [profile])
