@@ -238,7 +238,7 @@ def changes(
     tree: Tree, owned: Mapping[str, Entry], compared: Compared, after: Mapping[str, Entry], drop: Sequence[Step]
 ) -> tuple[Step, ...]:
     """All steps in order: the manifest names everything before it is laid, and no longer what is gone."""
-    found = _leftovers(tree, owned)
+    found = leftovers(tree, owned)
     if compared.steps or drop or after != owned:
         found += _write_manifest(tree, compared.during)
         # The manifest's own directory came with it.
@@ -250,7 +250,7 @@ def changes(
 def plan_uninstall(tree: Tree) -> Plan:
     """What takes everything away, newest first, and the manifest last. Raises RefusedError, OSError."""
     entries = read_manifest(tree)
-    clean = _leftovers(tree, {entry.path: entry for entry in entries or ()})
+    clean = leftovers(tree, {entry.path: entry for entry in entries or ()})
     if entries is None:
         return Plan(tuple(clean))
     going = {step.path for step in clean} | {MANIFEST}
@@ -294,7 +294,7 @@ def take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[li
     return steps, list(dict.fromkeys(notes)), left[::-1]
 
 
-def _leftovers(tree: Tree, owned: Mapping[str, Entry]) -> list[Step]:
+def leftovers(tree: Tree, owned: Mapping[str, Entry]) -> list[Step]:
     """What a killed install or uninstall left under a temporary name."""
     there = [path for path in map(beside_name, [*owned, MANIFEST]) if tree.look(path) is not None]
     new = tree.look(NEW_HOME)

@@ -6,7 +6,7 @@ them, never laid over a file of his, and gone after an `uninstall`. An `install`
 
 from __future__ import annotations
 
-from .install import Held, Plan, changes, compare, manifest_step, perform, plan_uninstall, take_away
+from .install import Held, Plan, changes, compare, leftovers, manifest_step, perform, plan_uninstall, take_away
 from .layout import FIX, HOME, Row, Thing, with_parents
 from .manifest import MANIFEST, read_manifest
 from .tree import Directory, File
@@ -45,15 +45,16 @@ def plan_fix(tree: Tree, fixes: Iterable[Fix]) -> Plan:
 
 def plan_unfix(tree: Tree) -> Plan:
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
+    clean = leftovers(tree, owned)
     mine = [path for path in owned if path.endswith(f"/{FIX}")]
     if not mine:
-        return Plan()
+        return Plan(tuple(clean))
     going = [
         entry for path, entry in owned.items() if path in mine or any(each.startswith(f"{path}/") for each in mine)
     ]
-    steps, notes, left = take_away(tree, going, set())
+    steps, notes, left = take_away(tree, going, {step.path for step in clean})
     after = {path: entry for path, entry in owned.items() if entry not in going or entry in left}
     if not after.keys() - {HOME}:
         # There was no install: without the drop-ins there is nothing to keep a manifest for.
         return plan_uninstall(tree)
-    return Plan((*steps, manifest_step(MANIFEST, after)), tuple(notes))
+    return Plan((*clean, *steps, manifest_step(MANIFEST, after)), tuple(notes))

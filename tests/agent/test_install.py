@@ -15,12 +15,15 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from ec2ident.value import replace
 from ec2ident_agent import cli, layout
 from ec2ident_agent import install as installer
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
 from ec2ident_agent.install import find_program, install, uninstall
 from ec2ident_agent.layout import Request, detect
 from ec2ident_agent.manifest import MANIFEST
+from ec2ident_agent.remedy import fix, unfix
+from ec2ident_agent.threats.case import Fix
 from ec2ident_agent.tree import Tree
 
 TYPE_CHECKING = False
@@ -726,6 +729,47 @@ def test_killed_at_any_step_an_install_completes_it(tmp_path: Path, what: str) -
         install(tree, NEWER)
         assert snapshot(fresh) == snapshot(tree)
         assert () == install(tree, NEWER).steps
+
+
+FIXES = (
+    Fix(f"/etc/systemd/networkd.conf.d/{layout.FIX}", "[Network]\n"),
+    Fix(f"/etc/systemd/network/50-eth.network.d/{layout.FIX}", "[Network]\n"),
+)
+
+
+def lay_fixes(tree: Tree) -> object:
+    return fix(tree, FIXES)
+
+
+def lay_both(tree: Tree) -> object:
+    return lay(tree), lay_fixes(tree)
+
+
+#: What is killed, what was done before it, and what is there after an unfix.
+FIX_ACTS: dict[str, tuple[Act, Act | None, Act | None]] = {
+    "fix": (lay_fixes, None, None),
+    "fix beside an install": (lay_fixes, lay, lay),
+    "fix with another text": (lambda tree: fix(tree, [replace(FIXES[0], content="[Network]\n\n")]), lay_fixes, None),
+    "unfix": (unfix, lay_fixes, None),
+    "unfix beside an install": (unfix, lay_both, lay),
+}
+
+
+@pytest.mark.parametrize("what", sorted(FIX_ACTS))
+def test_killed_at_any_step_an_unfix_leaves_nothing_of_the_doctor_s(tmp_path: Path, what: str) -> None:
+    """Nor of temporary names, which nobody would know of any more."""
+    act, prepare, rest = FIX_ACTS[what]
+    expected = make(tmp_path / "expected", "debian")
+    if rest:
+        rest(expected)
+
+    trees = at_every_step(tmp_path, act, prepare)
+
+    assert len(trees) > 5
+    for tree in trees:
+        unfix(tree)
+        assert snapshot(expected) == snapshot(tree)
+        assert () == unfix(tree).steps
 
 
 @pytest.mark.full
