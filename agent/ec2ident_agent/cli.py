@@ -113,8 +113,13 @@ class Run(Wanted):
         self.ask()
         with self.journal.lock(self.patience()):
             kernel = self.kernel()
-            wishes = self.wishes(kernel.observe(), self.journal.read())
-            withdrawn.drop(self.journal, None if self.everything() else {wish.owner for wish in wishes})
+            observed = kernel.observe()
+            wishes = self.wishes(observed, self.journal.read())
+            if self.options.get("--event"):
+                withdrawn.lift(self.journal, observed.link(self.options.get("--event")))
+                wishes = withdrawn.without(wishes, self.journal, observed)
+            else:
+                withdrawn.drop(self.journal, None if self.everything() else {wish.owner for wish in wishes})
             try:
                 report = apply(wishes, kernel, self.journal, log, everything=self.everything())
             except ConflictError as refused:

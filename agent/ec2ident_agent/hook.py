@@ -128,7 +128,7 @@ def main(argv: Sequence[str], run: Run, *, sysfs: str = "/sys/class/net", patien
     done = decide(manager, event, link_state(interface, sysfs))
     if done == NOTHING:
         return 0
-    verb = [APPLY]
+    verb = [APPLY, "--event", interface]
     if done != APPLY:
         state = Journal(_value(options, "--state-dir", STATE_DIRECTORY)).read()
         going = owners(state, interface, _index(interface, sysfs), gone=done == GONE)

@@ -16,7 +16,6 @@ from time import monotonic, sleep
 from . import withdrawn
 from .asker import Asker, ask_the_service
 from .config import PATH
-from .engine import Wish
 from .errors import AgentError, UnknownError
 from .events import Events
 from .keeper import Keeper
@@ -27,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .engine import Wish
     from .items import Item, Observed
     from .journal import State
     from .wanted import Wanted
@@ -52,9 +52,7 @@ class Asked:
         self._read(now)
         self.run.unknown = []
         wishes = self.run.configured(self.config, observed, state)
-        there = {link.index for link in observed.links}
-        off = {owner for owner, index in withdrawn.read(self.run.journal).items() if index in there}
-        wishes = [Wish(wish.owner, ()) if wish.owner in off else wish for wish in wishes]
+        wishes = withdrawn.without(wishes, self.run.journal, observed)
         return wishes, [*self.broken, *self.run.unknown]
 
     def anew(self) -> None:

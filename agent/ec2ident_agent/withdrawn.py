@@ -1,14 +1,19 @@
-"""What revert took off and the configuration still asks for: watch leaves it off until the next apply.
+"""What revert took off and the configuration still asks for: watch and hooks leave it off until the next apply.
 
 Otherwise `revert eth1` would last for a tenth of a second while watch runs, and the hook of an interface that goes down
-would fight with it. An apply, by hand, at boot, or by the hook of an interface that comes up, makes it wished again; so
-does another device in place of the one that was there, which has another index. The profile of a link that is down is
-not laid anyway, and is laid when that comes up, whoever reverted it meanwhile: hooks may hear late of a flap.
+would fight with it. An apply, by hand or at boot, makes it wished again; so does another device in place of the one
+that was there, which has another index. The profile of a link that is down is not laid anyway, and is laid when that
+comes up, whoever reverted it meanwhile: hooks may hear late of a flap.
+
+The hook of an interface that comes up makes its own profile wished again, and nothing else: its neighbour may be going
+down, and an overlay address that a cluster let go of may live on another node by now.
 """
 
 from __future__ import annotations
 
 import os
+
+from ec2ident.value import replace
 
 from . import records
 from .errors import JournalError
@@ -17,9 +22,10 @@ from .show import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from .items import Observed
+    from .engine import Wish
+    from .items import Link, Observed
     from .journal import Journal, State
 
 KIND, VERSION = "ec2ident-withdrawn", 1
@@ -58,6 +64,19 @@ def drop(journal: Journal, owners: Collection[str] | None) -> None:
     there = read(journal)
     if there:
         _write(journal, {} if owners is None else {o: index for o, index in there.items() if o not in owners})
+
+
+def lift(journal: Journal, link: Link | None) -> None:
+    """The profile of this link is wished again. The caller holds the lock. Raises JournalError."""
+    if link:
+        drop(journal, {o for o, index in read(journal).items() if index == link.index and not o.startswith("overlay ")})
+
+
+def without(wishes: Iterable[Wish], journal: Journal, observed: Observed) -> list[Wish]:
+    """The wishes, with nothing for an owner who was withdrawn and whose device is still there."""
+    there = {link.index for link in observed.links}
+    off = {owner for owner, index in read(journal).items() if index in there}
+    return [replace(wish, items=()) if wish.owner in off else wish for wish in wishes]
 
 
 def _write(journal: Journal, owners: Mapping[str, int]) -> None:

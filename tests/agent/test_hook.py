@@ -212,7 +212,7 @@ def test_an_interface_that_came_up_gets_the_whole_configuration(tmp_path: Path) 
     run = Verbs()
 
     assert 0 == hook.main(["networkmanager", "eth1", "up"], run, sysfs=sysfs(tmp_path, eth1="0x1003"))
-    assert [["apply"]] == run.lines
+    assert [["apply", "--event", "eth1"]] == run.lines
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 0), (2, 2), (3, 3), (4, 4)])

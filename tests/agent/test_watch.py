@@ -251,6 +251,19 @@ def test_an_apply_of_one_is_about_no_other(node: Node) -> None:
     assert ALL - {OVERLAY} == node.ours()
 
 
+def test_a_hook_brings_back_its_own_profile_and_no_more(node: Node) -> None:
+    """A neighbour's lease that is renewed is no wish for what was reverted; nor may an overlay be on two nodes."""
+    node.run("revert", "--all").run()
+
+    for event, there in (("eth0", frozenset()), ("eth9", frozenset()), ("eth1", ALL - {OVERLAY})):
+        assert 0 == node.run("apply", "--event", event).run()
+        assert there == node.ours()
+        node.look()
+        assert there == node.ours()
+    node.run("apply").run()
+    assert ALL == node.ours()
+
+
 def test_a_file_of_withdrawals_that_is_damaged_says_nothing(node: Node) -> None:
     """The configuration's word counts then."""
     node.run("revert", "eth1").run()
