@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.failover import aws as module
-from ec2ident_agent.failover import calls, dns, eni, route
+from ec2ident_agent.failover import calls, dns, eni
 from ec2ident_agent.failover.aws import Access, Api, check_endpoint
 from ec2ident_agent.failover.deadline import Deadline, together
 from ec2ident_agent.failover.errors import (
@@ -22,7 +22,7 @@ from ec2ident_agent.failover.errors import (
     kind_of,
 )
 from ec2ident_agent.failover.model import Records
-from ec2ident_agent.failover.route import Select
+from ec2ident_agent.failover.tables import Select, describe
 
 from . import hostile
 from .conftest import ENVIRONMENT
@@ -198,6 +198,7 @@ def test_old_credentials_are_renewed_once(aws: Fake, make_api: Callable[..., Api
         ("NeverHeardOf", 429, Kind.RETRY),
         ("NeverHeardOf", 400, Kind.CONFIGURATION),
         ("NeverHeardOf", 403, Kind.DENIED),
+        ("NotAuthorizedException", 401, Kind.DENIED),
         ("InvalidNetworkInterface.InUse", 400, Kind.WAIT),
         ("InvalidAttachmentID.NotFound", 400, Kind.LOOK),
         ("AuthFailure", 401, Kind.CREDENTIALS),
@@ -208,6 +209,25 @@ def test_old_credentials_are_renewed_once(aws: Fake, make_api: Callable[..., Api
 def test_each_code_has_its_meaning(code: str, status: int, kind: Kind) -> None:
     """By name where we know it, else by status; what is unknown is final."""
     assert kind is kind_of(code, status)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "clock"),
+    [
+        ("RequestExpired", "Request has expired.", True),
+        ("SignatureDoesNotMatch", "Signature expired: 20260101T000000Z is now earlier than 20260101T001000Z", True),
+        ("SignatureDoesNotMatch", "Signature not yet current: 20260101T001000Z is still later than", True),
+        ("SignatureDoesNotMatch", "The request signature we calculated does not match", False),
+    ],
+)
+def test_a_clock_that_is_wrong_is_suspected(code: str, message: str, clock: bool) -> None:
+    """Each service has its own word for it."""
+    assert clock == str(ApiError("sts:AssumeRole", code, message, 403)).endswith("is this machine's clock right?")
+
+
+def test_what_no_policy_of_ours_allows_is_not_asked_for() -> None:
+    """A VPC's owner has to agree, an account to be open."""
+    assert "allow " not in str(ApiError("route53:AssociateVPCWithHostedZone", "NotAuthorizedException", "no", 401))
 
 
 def test_pages_are_put_together_and_end() -> None:
@@ -233,7 +253,7 @@ def test_what_is_on_the_second_page_is_seen(aws: Fake, api: Api) -> None:
     first, second = (f"<routeTableSet>{table.format(number)}</routeTableSet>" for number in (2, 1))
     aws.fault(action="DescribeRouteTables", match={"NextToken": "a+/="}, body=page("DescribeRouteTables", second))
     aws.fault(action="DescribeRouteTables", body=page("DescribeRouteTables", first, "a+/="))
-    assert ["rtb-00000001", "rtb-00000002"] == [each.id for each in route.describe(api, Select(tag="a=b"))]
+    assert ["rtb-00000001", "rtb-00000002"] == [each.id for each in describe(api, Select(tag="a=b"))]
     assert ["tag:a"] * 2 == [call["parameters"]["Filter.1.Name"] for call in aws.calls("DescribeRouteTables")]
 
     answer = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": aws.lab.service_eni}).decode()

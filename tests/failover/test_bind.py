@@ -49,6 +49,11 @@ def test_each_zone_is_forwarded_and_excepted_from_validation() -> None:
         ({"forwarders": ("ns.example",)}, "no IP address"),
         ({"directory": '/x"; }'}, "no absolute path"),
         ({"log": "query.log"}, "no absolute path"),
+        ({"forwarders": ("fe80::1%x; }; y",)}, "no IP address"),
+        ({"listen": ("fe80::1%x; }; y",)}, "no IP address"),
+        ({"clients": ("fe80::1%x; }; y/128",)}, "no CIDR block"),
+        ({"port": 0}, "port 0 is not from 1 to 65535"),
+        ({"port": 65536}, "is not from 1 to 65535"),
     ],
 )
 def test_what_would_be_a_wrong_file_is_refused(changes: dict[str, Any], said: str) -> None:
@@ -62,7 +67,8 @@ def test_binds_own_checker_takes_it(tmp_path: Path, number: int) -> None:
     """For any number of zones, both families, and ports."""
     if not shutil.which("named-checkconf"):
         pytest.skip("needs named-checkconf, from the Debian package bind9")
-    zones = tuple(f"z{index}.example.corp" for index in range(number))
+    odd = ("10.in-addr.arpa", "0/25.2.0.192.in-addr.arpa", "d.f.ip6.arpa", "_msdcs.example.corp", "xn--bcher-kva.corp")
+    zones = tuple(odd[index] if index < len(odd) else f"z{index}.example.corp" for index in range(number))
     wanted = Forwarder(
         ("10.0.0.0/8", "fd00::/8"),
         zones,

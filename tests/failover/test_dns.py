@@ -42,9 +42,13 @@ def test_addresses_become_an_a_and_an_aaaa() -> None:
         Records("db.example.corp", "A", 10, ("10.0.0.1", "10.0.0.2")),
         Records("db.example.corp", "AAAA", 10, ("fd00::5",)),
     ) == found
-    for values in ([], ["not an address"]):
+    assert ("10.0.0.1",) == dns.wanted("db", ["10.0.0.1", "10.0.0.1/32"], 10)[0].values
+    for values in ([], ["not an address"], ["192.168.10.0/24"], ["10.0.0.1/24"], ["fe80::1%eth0"], ["10.0.0.1/x"]):
         with pytest.raises(UsageError, match="record db"):
             dns.wanted("db", values, 10)
+    for name in ("", "a..b", "a b.corp", "a\n.corp"):
+        with pytest.raises(UsageError, match="name: "):
+            dns.wanted(name, ["10.0.0.1"], 10)
 
 
 @pytest.mark.parametrize(
@@ -99,6 +103,58 @@ def test_the_record_after_ours_is_not_taken_for_it(aws: Fake, api: Api) -> None:
     assert found.found is None
 
 
+LISTED = (
+    "<ListResourceRecordSetsResponse><ResourceRecordSets><ResourceRecordSet>"
+    f"<Name>{NAME}.</Name>{{}}</ResourceRecordSet></ResourceRecordSets></ListResourceRecordSetsResponse>"
+)
+VALUE = "<TTL>60</TTL><ResourceRecords><ResourceRecord><Value>10.0.0.9</Value></ResourceRecord></ResourceRecords>"
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (
+            "<Type>A</Type><AliasTarget><HostedZoneId>Z1</HostedZoneId><DNSName>lb.example.</DNSName></AliasTarget>",
+            r"AliasTarget lb\.example",
+        ),
+        (f"<Type>A</Type><SetIdentifier>blue</SetIdentifier><Weight>1</Weight>{VALUE}", "SetIdentifier blue Weight 1"),
+        (f"<Type>A</Type><HealthCheckId>abc</HealthCheckId>{VALUE}", "HealthCheckId abc"),
+        (f"<Type>A</Type><TrafficPolicyInstanceId>t</TrafficPolicyInstanceId>{VALUE}", "TrafficPolicyInstanceId t"),
+        (f"<Type>CNAME</Type>{VALUE}".replace("10.0.0.9", "x.corp."), r"is a CNAME of x\.corp\."),
+    ],
+)
+def test_a_record_that_is_more_than_values_is_not_replaced(aws: Fake, api: Api, record: str, said: str) -> None:
+    """An UPSERT would silently make a plain record of an alias; a CNAME it would only find at the end."""
+    aws.fault(action="ListResourceRecordSets", body=LISTED.format(record))
+    with pytest.raises(UsageError, match=f"{said}.*not ours to replace"):
+        dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10))
+
+
+def test_an_address_that_was_written_differently_is_the_same(aws: Fake, api: Api) -> None:
+    """The service keeps each as it was written."""
+    api.call(calls.change_records(aws.lab.zone, "UPSERT", [Records(NAME, "AAAA", 10, ("FD00:0::5",))]))
+    (found,) = dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["fd00::5"], 10))
+
+    assert not found
+
+
+@pytest.mark.parametrize("verb", ["show", "ensure"])
+def test_a_zone_of_another_vpc_is_refused_where_the_vpc_is_named(aws: Fake, run: Callable[..., Any], verb: str) -> None:
+    """Staging has the same names as production."""
+    config = configuration(aws, part(aws, 'vpc = "vpc-0a1b2c3d"'))
+    code, _, log = run("dns", verb, "db", config=config)
+
+    assert (2, []) == (code, aws.calls("ChangeResourceRecordSets"))
+    assert f"zone: {aws.lab.zone} is associated with {aws.lab.vpc} (not with vpc-0a1b2c3d)" in log
+    assert 2 > run("dns", verb, "db", config=config.replace("vpc-0a1b2c3d", aws.lab.vpc))[0]
+
+
+def test_an_expected_owner_of_a_name_is_no_option(run: Callable[..., Any]) -> None:
+    """A record has none; an option that is passed over would promise what it does not hold."""
+    with pytest.raises(SystemExit):
+        run("dns", "ensure", "db", "--expect", "i-0a1b2c3d")
+
+
 def test_waiting_ends_with_the_deadline_and_tells_the_change(aws: Fake, make_api: Callable[..., Api]) -> None:
     """The change itself goes on."""
     aws.settings(insync=600)
@@ -144,6 +200,51 @@ def test_a_resolver_confirms_or_contradicts(aws: Fake, run: Callable[..., Any]) 
         )
     code, _, log = run("dns", "ensure", "db", "--deadline", "1", config=config)
     assert (3, True) == (code, f"resolver {server}" in log)
+
+
+def test_show_asks_a_resolver_once(aws: Fake, run: Callable[..., Any]) -> None:
+    """Only who has just written has a reason to wait for it."""
+    asked: list[str] = []
+
+    class Table(dict):  # type: ignore[type-arg]
+        def get(self, key: object, default: object = None) -> object:
+            asked.append(str(key))
+            return ["192.168.10.6"]
+
+    with stub_dns.resolver(Table()) as server:
+        code, _, log = run("dns", "show", "db", config=configuration(aws, part(aws, f'resolver = "{server}"')))
+
+    assert (1, 1) == (code, log.count(f"resolver {server}: {NAME} A: 192.168.10.6"))
+    assert 1 == len(asked)
+
+
+def private(aws: Fake, name: str, vpc: str) -> str:
+    """A zone of the test's own."""
+    body = (
+        f'<CreateHostedZoneRequest xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Name>{name}</Name><VPC>'
+        f"<VPCRegion>{aws.region}</VPCRegion><VPCId>{vpc}</VPCId></VPC><CallerReference>{vpc}</CallerReference>"
+        "<HostedZoneConfig><PrivateZone>true</PrivateZone></HostedZoneConfig></CreateHostedZoneRequest>"
+    )
+    status, answer = aws._direct("route53", "POST", "/2013-04-01/hostedzone", {}, body.encode())
+    assert status == 201
+    return answer.decode().partition("<Id>/hostedzone/")[2].partition("<")[0]
+
+
+def test_of_two_zones_of_a_name_that_of_the_vpc_is_meant(aws: Fake, run: Callable[..., Any]) -> None:
+    """Split horizon. Where neither is, that is said before the VPC is touched."""
+    vpcs = [
+        aws.ask("CreateVpc", CidrBlock=cidr).decode().partition("<vpcId>")[2].partition("<")[0]
+        for cidr in ("10.8.0.0/16", "10.9.0.0/16")
+    ]
+    second = private(aws, "awslab.mycompany.corp", vpcs[0])
+    arguments = ("dns", "zone", "--name", "awslab.mycompany.corp", "--vpc")
+
+    assert (0, [aws.lab.zone]) == run(*arguments, aws.lab.vpc)[:2]
+    assert second == run(*arguments, vpcs[0])[1][-1]
+    aws.journal.clear()
+    code, _, log = run(*arguments, vpcs[1])
+    assert (2, []) == (code, [call for call in aws.calls() if not call["action"].startswith(("List", "Get"))])
+    assert f"is 2 private zones, none of {vpcs[1]}: " in log
 
 
 def test_a_zone_is_made_once_and_associated(aws: Fake, run: Callable[..., Any]) -> None:
@@ -228,6 +329,15 @@ def test_no_packet_raises_anything_else(tail: bytes, cut: int) -> None:
     good = struct.pack(">H", 7) + struct.pack(">5H", 0x8180, 1, 3, 0, 0) + asked[12:]
     with suppress(MalformedError):
         resolver.read((good + tail)[: len(good) + cut], asked, "A")
+
+
+def test_the_longest_name_is_one() -> None:
+    """253 characters are 255 bytes on the wire; one more is too long."""
+    name = ".".join(["a" * 63] * 3 + ["a" * 61])
+
+    assert (253, 255) == (len(name), len(resolver.question(name, "A", 1)) - 16)
+    with pytest.raises(UsageError, match="is no domain name"):
+        resolver.question(f"{name}a", "A", 1)
 
 
 @pytest.mark.parametrize("name", ["", "a..b", "x" * 64, ".".join(["a" * 63] * 4), "bücher.example"])

@@ -286,6 +286,63 @@ def test_what_else_the_question_is_answered_does_not_matter(aws: Fake, make_api:
     assert aws.lab.node2 == holder(aws)
 
 
+def test_an_attach_that_is_refused_after_the_detach_says_how_to_give_it_back(
+    aws: Fake, make_api: Callable[..., Api]
+) -> None:
+    """A full instance answers only then; nobody has the interface now."""
+    said: list[str] = []
+    move(make_api(), aws, aws.lab.node1)
+    for index in (1, 2):
+        other = make_api().call(calls.create_interface(aws.lab.subnet_a, "", [], "", f"t{index}"))
+        make_api().call(calls.attach(other.id, aws.lab.node2, index, ""))
+    with pytest.raises(ApiError, match="AttachmentLimitExceeded"):
+        move(make_api(log=said.append), aws, aws.lab.node2)
+
+    back = f"--network-interface-id {aws.lab.service_eni} --instance-id {aws.lab.node1} --device-index 1"
+    assert said[-1] == (
+        f"{aws.lab.service_eni}: detached from {aws.lab.node1} and attached to nobody; to undo:"
+        f" aws ec2 attach-network-interface {back}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--index", "0"), "index: 0 is not from 1 to 255"),
+        (("--index", "-1"), "index: -1 is not from 1 to 255"),
+        (("--grace", "-1"), "grace: -1.0 is not from 0 to 3600"),
+        (("--grace", "nan"), "grace: nan is not from 0 to 3600"),
+        (("--expect", "node1"), "expect: 'node1' is neither"),
+        (("--deadline", "nan"), "deadline: nan is not from 0.1 to 3600"),
+    ],
+)
+def test_flags_are_read_as_strictly_as_the_configuration(
+    aws: Fake, run: Callable[..., Any], arguments: tuple[str, ...], said: str
+) -> None:
+    """Or the attach would be refused after the detach."""
+    code, _, log = run("eni", "move", "--id", aws.lab.service_eni, *arguments)
+
+    assert (2, []) == (code, writes(aws))
+    assert said in log
+
+
+def test_a_service_and_another_interface_are_not_both_meant(aws: Fake, run: Callable[..., Any]) -> None:
+    """Which of them would be moved?"""
+    config = configuration(aws, f'[service.db.eni]\nid = "{aws.lab.service_eni}"')
+    code, _, log = run("eni", "move", "db", "--address", "10.0.1.77", config=config)
+
+    assert (2, []) == (code, writes(aws))
+    assert "--address: not together with a service" in log
+
+
+def test_create_does_not_pass_off_somebodys_primary_interface_as_made(aws: Fake, run: Callable[..., Any]) -> None:
+    """It can never move."""
+    code, lines, log = run("eni", "create", "--subnet", aws.lab.subnet_a, "--address", "10.0.0.12")
+
+    assert (4, [], []) == (code, lines, writes(aws))
+    assert f"10.0.0.12 is held by {aws.lab.eni2}, the primary interface of {aws.lab.node2}" in log
+
+
 def test_a_denied_detach_names_both_arns(aws: Fake, make_api: Callable[..., Api], run: Callable[..., Any]) -> None:
     """IAM asks about the instance and the interface."""
     move(make_api(), aws, aws.lab.node2)

@@ -9,7 +9,8 @@ import pytest
 from ec2ident_agent.failover import calls, route
 from ec2ident_agent.failover.errors import RefusedError, UsageError
 from ec2ident_agent.failover.model import Interface, Route, Table
-from ec2ident_agent.failover.route import Select, Sight
+from ec2ident_agent.failover.route import Sight
+from ec2ident_agent.failover.tables import Select, check_select, describe
 
 from .conftest import configuration
 
@@ -40,7 +41,7 @@ def writes(aws: Fake) -> list[tuple[str, int]]:
 
 
 def holders(aws: Fake, api: Api, destination: str = OVERLAY) -> list[str]:
-    tables = route.describe(api, Select(aws.lab.tables))
+    tables = describe(api, Select(aws.lab.tables))
     found = [table.route(destination) for table in sorted(tables, key=lambda each: aws.lab.tables.index(each.id))]
     return [each.eni if each else "" for each in found]
 
@@ -80,6 +81,16 @@ def test_nobody_else_is(expect: str) -> None:
     assert route.decide(sight(Route(OVERLAY, MINE)), [OVERLAY], expect=expect)
 
 
+@pytest.mark.parametrize("expect", ["", "i-0000000b"])
+def test_the_vpcs_own_route_is_no_overlay(expect: str) -> None:
+    """EC2 would let its target be replaced, and all of the VPC's traffic would go there."""
+    local = sight(Route("10.0.0.0/16", other="local"))
+    with pytest.raises(UsageError, match=r"10\.0\.0\.0/16 is the VPC's own block in rtb-1"):
+        route.decide(local, ["10.0.0.0/16"], expect=expect)
+    with pytest.raises(UsageError, match="is the VPC's own block"):
+        route.removals(local.tables, ["10.0.0.0/16"], expect=expect)
+
+
 def test_the_route_moves_in_all_tables_with_one_look_before_and_one_after(aws: Fake, run: Callable[..., Any]) -> None:
     """And a second time nothing is written."""
     code, lines, _ = run("route", "ensure", "db")
@@ -109,6 +120,20 @@ def test_tables_are_found_by_vpc(aws: Fake, run: Callable[..., Any]) -> None:
     code, lines, _ = run("route", "ensure", "--vpc", aws.lab.vpc, "--overlay", OVERLAY, "--eni", aws.lab.eni1)
 
     assert (0, 3) == (code, len(lines))
+
+
+def test_a_gateways_table_is_none_of_the_vpcs(aws: Fake, api: Api) -> None:
+    """It routes what comes in from outside, and takes no overlay; by its id it is what was asked for."""
+    item = (
+        "<item><routeTableId>{0}</routeTableId><vpcId>vpc-0a1b2c3d</vpcId><associationSet><item>"
+        "<routeTableAssociationId>rtbassoc-1</routeTableAssociationId>{1}</item></associationSet></item>"
+    )
+    items = item.format("rtb-0000000a", "<gatewayId>igw-0a1b2c3d</gatewayId>") + item.format("rtb-0000000b", "")
+    answer = f"<DescribeRouteTablesResponse><routeTableSet>{items}</routeTableSet></DescribeRouteTablesResponse>"
+    aws.fault(action="DescribeRouteTables", body=answer)
+
+    assert ["rtb-0000000b"] == [each.id for each in describe(api, Select(vpc="vpc-0a1b2c3d"))]
+    assert ["rtb-0000000a"] == [each.id for each in describe(api, Select(("rtb-0000000a",)))]
 
 
 def test_a_plan_writes_nothing(aws: Fake, run: Callable[..., Any]) -> None:
@@ -187,6 +212,25 @@ def test_somebody_quicker_turns_create_into_replace_and_back(aws: Fake, api: Api
     assert [aws.lab.eni1] * 2 == holders(aws, api)
 
 
+def test_who_may_only_take_from_nobody_does_not_from_who_was_quicker(aws: Fake, api: Api) -> None:
+    """Create tells, as it is refused where there is a route; our own, made by a call whose answer was lost, is ours."""
+    for table in aws.lab.tables:
+        aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock=OVERLAY)
+    seen = route.look(api, Select(aws.lab.tables), [OVERLAY], instance=aws.lab.node1)
+    moves = route.decide(seen, [OVERLAY], expect=route.NOBODY)
+    first, second = aws.lab.tables
+    aws.ask("CreateRoute", RouteTableId=first, DestinationCidrBlock=OVERLAY, NetworkInterfaceId=aws.lab.eni2)
+    aws.fault(
+        action="CreateRoute", match={"RouteTableId": second}, code="InternalError", status=500, after=True, times=1
+    )
+    result = route.ensure(api, seen, moves)
+
+    assert [aws.lab.eni2, aws.lab.eni1] == holders(aws, api)
+    assert {first: "failed", second: "created"} == {each.table: each.verb for each in result.outcomes}
+    assert 4 == result.exit
+    assert f"another mover was quicker: it is {aws.lab.node2}'s (expected nobody)" in str(result.failed[0])
+
+
 def test_a_mover_that_was_later_is_told_of(aws: Fake, make_api: Callable[..., Api]) -> None:
     """A write that went well, and yet reading back shows another: that is no success."""
     api = make_api(20)
@@ -222,6 +266,15 @@ def test_warnings_are_given_and_nothing_else_is_stopped(aws: Fake, run: Callable
     assert f"{aws.lab.tables[1]}: also holds {OVERLAY} -> {aws.lab.node2}" in log
 
 
+def test_other_tables_are_warned_of_when_found_by_tag(aws: Fake, run: Callable[..., Any]) -> None:
+    """One that lost its tag would be forgotten; all of a VPC has no others."""
+    aws.ask("DeleteTags", **{"ResourceId.1": aws.lab.tables[1], "Tag.1.Key": "Service", "Tag.1.Value": "web"})
+    said = f"{aws.lab.tables[1]}: also holds {OVERLAY} -> {aws.lab.node2}"
+
+    assert said in run("route", "show", "--tag", "Service=web", "--overlay", OVERLAY)[2]
+    assert "also holds" not in run("route", "show", "--vpc", aws.lab.vpc, "--overlay", OVERLAY)[2]
+
+
 def test_show_tells_here_from_elsewhere(aws: Fake, run: Callable[..., Any]) -> None:
     """Exit 1 while it points elsewhere, 0 when here; as JSON too."""
     code, lines, _ = run("route", "show", "db", "--json")
@@ -237,6 +290,33 @@ def test_delete_takes_it_out_only_from_the_expected(aws: Fake, run: Callable[...
     assert 0 == run("route", "delete", "db", "--expect", aws.lab.node2)[0]
     assert ["", ""] == holders(aws, api)
     assert 0 == run("route", "delete", "db")[0]
+
+
+def test_delete_is_believed_when_reading_back_shows_nothing(aws: Fake, run: Callable[..., Any]) -> None:
+    """A success without an effect, or another's route right after, is told of."""
+    done = "<DeleteRouteResponse><return>true</return></DeleteRouteResponse>"
+    aws.fault(action="DeleteRoute", match={"RouteTableId": aws.lab.tables[0]}, body=done)
+    code, lines, _ = run("route", "delete", "db")
+
+    said = {line.split()[0]: line for line in lines}
+    assert 4 == code
+    assert f"deleted, but reading back shows {aws.lab.node2} (expected nothing)" in said[aws.lab.tables[0]]
+    assert f"{aws.lab.tables[1]} {OVERLAY} deleted, was {aws.lab.node2}" == said[aws.lab.tables[1]]
+
+
+def test_a_route_that_somebody_deleted_first_is_gone_already(aws: Fake, api: Api) -> None:
+    """Which is what was wanted: exit 0."""
+    aws.fault(action="DeleteRoute", code="InternalError", status=500, after=True, times=2)
+    result = route.delete(api, Select(aws.lab.tables), [OVERLAY])
+
+    assert (0, ["gone already"] * 2) == (result.exit, [each.verb for each in result.outcomes])
+
+
+def test_a_plan_to_delete_refuses_what_delete_would(aws: Fake, run: Callable[..., Any]) -> None:
+    """The expected owner is part of the question."""
+    code, lines, log = run("route", "delete", "db", "--plan", "--expect", aws.lab.node1)
+
+    assert (4, [], True) == (code, lines, f"(expected {aws.lab.node1}); nothing was changed" in log)
 
 
 @pytest.mark.parametrize("fault", [{"hang": True}, {"drip": 0.05}, {"code": "RequestLimitExceeded", "status": 503}])
@@ -284,7 +364,37 @@ def test_wrong_arguments_are_wrong_usage(run: Callable[..., Any], arguments: tup
     assert said in log
 
 
+@pytest.mark.parametrize("verb", ["ensure", "delete"])
+def test_a_tag_that_finds_nothing_is_no_success(run: Callable[..., Any], verb: str) -> None:
+    """Nor for delete."""
+    code, _, log = run("route", verb, "--overlay", OVERLAY, "--tag", "Service=nothing")
+
+    assert (2, True) == (code, "none found by tag Service=nothing" in log)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--expect", "node2"), "'node2' is neither an instance"),
+        (("--table", "rtb-0a1b2c3d"), "--table: not together with a service"),
+        (("--overlay", OVERLAY, "--vpc", "vpc-0a1b2c3d"), "--overlay, --vpc: not together with a service"),
+    ],
+)
+def test_what_would_be_passed_over_is_refused(
+    aws: Fake, run: Callable[..., Any], arguments: tuple[str, ...], said: str
+) -> None:
+    """An owner that cannot be, and tables that would not count."""
+    code, _, log = run("route", "ensure", "db", *arguments)
+
+    assert (2, []) == (code, writes(aws))
+    assert said in log
+
+
 def test_selecting_is_checked() -> None:
-    """By the library as by the command line."""
+    """By the library as by the command line. A tag without a value must not become no filter at all."""
     with pytest.raises(UsageError, match="give either"):
-        route.check_select(Select())
+        check_select(Select())
+    for tag in ("Service=", "=web", "Service=w*", "Service=we?"):
+        with pytest.raises(UsageError, match="is not KEY=VALUE"):
+            check_select(Select(tag=tag))
+    assert {"tag:Service": [""]} == Select(tag="Service=").filters()

@@ -10,8 +10,8 @@ from ec2ident_agent.failover import node, settings
 from ec2ident_agent.failover.dns import server_of
 from ec2ident_agent.failover.eni import Find
 from ec2ident_agent.failover.errors import RefusedError, UnknownError, UsageError
-from ec2ident_agent.failover.route import Select
 from ec2ident_agent.failover.settings import DnsPart, EniPart, RoutePart, Service
+from ec2ident_agent.failover.tables import Select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def test_everything_that_can_be_said() -> None:
         ("eu-west-1", "europe", "'europe' is no name of a region"),
         ("i-0a1b2c3d", "i-0a1b2c3g", "instance: 'i-0a1b2c3g' is no id of one"),
         ("192.168.10.5", "192.168.10.5/24", "has host bits set"),
+        ("fd00::5/128", "fe80::5%eth0/128", "has a scope"),
+        ('tag = "Service=db"', 'tag = "Service="', "is not KEY=VALUE"),
         ('"leave"', '"maybe"', "'maybe' is neither off nor leave"),
         ('tag = "Service=db"', 'tag = "x=y"\nvpc = "vpc-0a1b2c3d"', "give either ids"),
         ("123456789012", "12345", "is no ARN of a role"),

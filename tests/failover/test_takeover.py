@@ -128,6 +128,32 @@ def test_a_refusal_costs_nothing(aws: Fake, api: Api) -> None:
     assert [] == effects(aws)
 
 
+def test_from_nobody_means_the_interface_too(aws: Fake, api: Api) -> None:
+    """Not only the route."""
+    for table in aws.lab.tables:
+        aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock="192.168.10.5/32")
+    aws.ask("AttachNetworkInterface", NetworkInterfaceId=aws.lab.service_eni, InstanceId=aws.lab.node2, DeviceIndex="1")
+    run = taking(aws, api, Here(aws))
+    with pytest.raises(RefusedError, match=rf"is attached to {aws.lab.node2} \(expected nobody\)"):
+        run.decide(expect="nobody")
+
+
+def test_a_zone_that_is_not_of_this_vpc_is_warned_of(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """A resolver's rules may lead there all the same, so no more than that."""
+    answer = (
+        f"<GetHostedZoneResponse><HostedZone><Id>/hostedzone/{aws.lab.zone}</Id><Name>awslab.mycompany.corp.</Name>"
+        "<Config><PrivateZone>true</PrivateZone></Config></HostedZone><VPCs><VPC><VPCRegion>us-east-1</VPCRegion>"
+        "<VPCId>vpc-0a1b2c3d</VPCId></VPC></VPCs></GetHostedZoneResponse>"
+    )
+    aws.fault(action="GetHostedZone", body=answer)
+    said: list[str] = []
+    taking(aws, make_api(log=said.append), Here(aws)).decide()
+
+    assert said == [
+        f"warning: zone: {aws.lab.zone} is associated with vpc-0a1b2c3d, not with this node's {aws.lab.vpc}"
+    ]
+
+
 def test_where_no_table_moves_the_address_is_let_go_again(aws: Fake, api: Api) -> None:
     """Two nodes must not answer for it."""
     aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)

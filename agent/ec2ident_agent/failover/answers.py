@@ -81,7 +81,7 @@ def network(text: str) -> str:
     import ipaddress
 
     try:
-        return str(ipaddress.ip_network(text))
+        return str(ipaddress.ip_network(_unscoped(text)))
     except ValueError as error:
         raise MalformedError(f"no CIDR block: {str(error)[:120]}") from None
 
@@ -91,9 +91,16 @@ def address(text: str) -> str:
     import ipaddress
 
     try:
-        return str(ipaddress.ip_address(text))
+        return str(ipaddress.ip_address(_unscoped(text)))
     except ValueError:
         raise MalformedError(f"no IP address: {text[:64]!r}") from None
+
+
+def _unscoped(text: str) -> str:
+    """Behind a % ipaddress takes anything at all; to the API an interface of this machine means nothing."""
+    if "%" in text:
+        raise ValueError(f"{text[:64]!r} has a scope")
+    return text
 
 
 def _next(node: Node) -> str:
@@ -121,6 +128,7 @@ def _table(item: Node) -> Table:
         _maybe_id(item, "ownerId", "account"),
         routes,
         _name_tag(item),
+        next((text for row in item.all("associationSet/item") for text in [row.maybe("gatewayId")] if text), ""),
     )
 
 
@@ -264,14 +272,24 @@ def records(answer: Node) -> tuple[Records, ...]:
 
 
 def _records(node: Node) -> Records:
-    values = tuple(row.get("Value") for row in node.all("ResourceRecords/ResourceRecord"))
+    kind = node.get("Type")
+    values = tuple(_rdata(kind, row.get("Value")) for row in node.all("ResourceRecords/ResourceRecord"))
+    more = [each for each in node.children if each.tag not in ("Name", "Type", "TTL", "ResourceRecords")]
     return Records(
         name(node.get("Name")),
-        node.get("Type"),
+        kind,
         _number(node, "TTL", 2**31 - 1) if node.maybe("TTL") else 0,
         values,
-        node.maybe("SetIdentifier") or "",
+        " ".join(f"{each.tag} {each.maybe('DNSName') or each.text.strip()}".strip()[:80] for each in more),
     )
+
+
+def _rdata(kind: str, text: str) -> str:
+    """An address in its one normal spelling; the service keeps it as it was written."""
+    try:
+        return address(text) if kind in ("A", "AAAA") else text
+    except MalformedError:
+        return text
 
 
 def name(text: str) -> str:

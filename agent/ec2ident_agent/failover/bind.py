@@ -10,7 +10,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 
 from .answers import name as normal
-from .errors import UsageError
+from .errors import FailoverError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ class Forwarder(Value):
 
 def check(wanted: Forwarder) -> Forwarder:
     """The same in normal spelling: names without final dot, networks without host bits. Raises UsageError."""
-    import ipaddress
-
+    from .answers import address, network
     from .dns import server_of
     from .resolver import question
 
@@ -43,13 +42,15 @@ def check(wanted: Forwarder) -> Forwarder:
         if not values:
             raise UsageError(f"bind: no {what} is given")
     try:
-        clients = tuple(str(ipaddress.ip_network(each)) for each in wanted.clients)
-        listen = tuple(str(ipaddress.ip_address(each)) for each in wanted.listen)
-    except ValueError as error:
+        clients, listen = tuple(map(network, wanted.clients)), tuple(map(address, wanted.listen))
+    except FailoverError as error:
         raise UsageError(f"bind: {error}") from None
+    if not 0 < wanted.port < 65536:
+        raise UsageError(f"bind: port {wanted.port} is not from 1 to 65535")
     for zone in wanted.zones:
         question(zone, "A", 0)
-        if not all(c.isalnum() or c in "-_." for c in zone):
+        # A slash as in 0/25.2.0.192.in-addr.arpa (RFC 2317).
+        if not all(c.isalnum() or c in "-_./" for c in zone):
             raise UsageError(f"zone: {zone!r} is no domain name")
     for path in (wanted.directory, wanted.log, wanted.pid):
         if not path.startswith("/") or not path.isprintable() or '"' in path or "\\" in path:

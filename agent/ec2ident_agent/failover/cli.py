@@ -18,6 +18,7 @@ from . import dns, eni, node, route, settings
 from .aws import Access, Api
 from .deadline import Deadline
 from .errors import UsageError
+from .tables import Select, check_select, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class Command:
         """Flags override the file, and are read as strictly."""
         given = {name: getattr(self.options, name, None) for name in FLAGS}
         given = {name: value for name, value in given.items() if value is not None}
-        lines = [f"{name} = {json.dumps(value)}" for name, value in given.items()]
+        # TOML writes a text as JSON does, and nan and inf as Python.
+        lines = [f"{n} = {json.dumps(v) if isinstance(v, str) else repr(v)}" for n, v in given.items()]
         strict = settings.parse("\n".join(lines).encode())
         return replace(found, **{name: getattr(strict, name) for name in given})
 
@@ -119,8 +121,16 @@ class Command:
         words = [word for name, value in named.items() if value for word in (name, value)]
         return Local(_log, words)
 
-    def service(self) -> Service:
+    def service(self, *instead: str) -> Service:
+        """The service that is named; what describes one `instead` must not be given as well, as it would not count."""
+        given = [f"--{name}" for name in instead if getattr(self.options, name)]
+        if given:
+            raise UsageError(f"{', '.join(given)}: not together with a service of the configuration")
         return self.settings.service(self.options.service)
+
+    @property
+    def expect(self) -> str:
+        return route.check_expect(self.options.expect)
 
     def say(self, values: Iterable[Any], lines: Iterable[object]) -> None:
         """The result: one JSON array, or lines for a person."""
@@ -149,19 +159,19 @@ def _plain(value: Any) -> Any:
 # route
 
 
-def _route_parts(command: Command) -> tuple[route.Select, tuple[str, ...], str, bool]:
+def _route_parts(command: Command) -> tuple[Select, tuple[str, ...], str, bool]:
     """Tables, destinations, interface, and whether to look after the check: by flags, else of the service."""
     options = command.options
+    eni_id = eni.check_find(eni.Find(id=options.eni)).id if options.eni else ""
     if options.service:
-        service = command.service()
+        service = command.service("overlay", "table", "tag", "vpc")
         if not service.route:
             raise UsageError(f"service.{service.name}: has no route")
         part = service.route
-        return part.select, service.overlay, options.eni or part.eni, part.check and not options.keep_check
-    select = route.check_select(route.Select(tuple(options.table), options.tag, options.vpc))
+        return part.select, service.overlay, eni_id or part.eni, part.check and not options.keep_check
+    select = check_select(Select(tuple(options.table), options.tag, options.vpc))
     if not options.overlay:
         raise UsageError("route: name a service, or give --overlay")
-    eni_id = eni.check_find(eni.Find(id=options.eni)).id if options.eni else ""
     return select, tuple(map(settings.overlay, options.overlay)), eni_id, not options.keep_check
 
 
@@ -181,11 +191,11 @@ def _results(command: Command, result: route.Result) -> int:
 
 
 def route_ensure(command: Command) -> int:
-    api = command.api()
+    api, expect = command.api(), command.expect
     sight, destinations, check = _route_sight(command, api)
     for warning in route.warnings(sight, destinations):
         _log(f"warning: {warning}")
-    moves = route.decide(sight, destinations, expect=command.options.expect)
+    moves = route.decide(sight, destinations, expect=expect)
     if command.options.plan:
         return command.plans(route.plan(sight, moves, check=check))
     return _results(command, route.ensure(api, sight, moves, check=check))
@@ -200,11 +210,11 @@ def route_show(command: Command) -> int:
 
 def route_delete(command: Command) -> int:
     select, destinations, _, _ = _route_parts(command)
-    api = command.api()
+    api, expect = command.api(), command.expect
     if command.options.plan:
-        moves = route.removals(route.describe(api, select), destinations)
+        moves = route.removals(describe(api, select), destinations, expect=expect)
         return command.plans(call for call in (move.call() for move in moves) if call)
-    return _results(command, route.delete(api, select, destinations, expect=command.options.expect))
+    return _results(command, route.delete(api, select, destinations, expect=expect))
 
 
 # eni
@@ -213,7 +223,7 @@ def route_delete(command: Command) -> int:
 def _eni_find(command: Command) -> eni.Find:
     options = command.options
     if options.service:
-        service = command.service()
+        service = command.service("id", "tag", "address")
         if not service.eni:
             raise UsageError(f"service.{service.name}: has no eni")
         return service.eni.find
@@ -245,17 +255,17 @@ def eni_show(command: Command) -> int:
 
 
 def eni_move(command: Command) -> int:
-    options, api = command.options, command.api()
-    part = command.service().eni if options.service else None
-    index = options.index if options.index is not None else part.index if part else None
-    grace = options.grace if options.grace is not None else part.grace if part else 30.0
+    options, api, expect = command.options, command.api(), command.expect
+    find = _eni_find(command)
+    part = (command.service().eni if options.service else None) or settings.EniPart(find)
+    part = settings.flagged(part, index=options.index, grace=options.grace)
     target = command.instance
-    moving, there = eni.look(api, _eni_find(command), target)
-    eni.check(moving, there, expect=options.expect, index=index)
+    moving, there = eni.look(api, find, target)
+    eni.check(moving, there, expect=expect, index=part.index)
     if options.plan:
-        return command.plans(eni.plan(moving, there, index=index, force=options.force))
+        return command.plans(eni.plan(moving, there, index=part.index, force=options.force))
     was_here = eni.here(moving, target)
-    moved = eni.move(api, moving, there, index=index, expect=options.expect, grace=grace, force=options.force)
+    moved = eni.move(api, moving, there, index=part.index, expect=expect, grace=part.grace, force=options.force)
     command.say([moved], [_eni_line(moved)])
     if was_here:
         _log(f"{moved.id}: is here already")
@@ -274,58 +284,54 @@ def _is_this_node(command: Command, target: str) -> bool:
 # dns
 
 
-def _dns_part(command: Command) -> tuple[str, tuple[Any, ...], str, bool]:
-    """Zone, record sets, resolver, and whether to wait."""
+def _dns_part(command: Command) -> tuple[settings.DnsPart, tuple[Any, ...], tuple[Any, ...]]:
+    """What is configured or given, the record sets, and what the zone says of them."""
     options = command.options
+    overlay: tuple[str, ...] = ()
     if options.service:
-        service = command.service()
+        service = command.service("zone", "name")
         if not service.dns:
             raise UsageError(f"service.{service.name}: has no dns")
-        part = service.dns
-        values = tuple(options.value) or part.values or service.overlay
-        ttl = part.ttl if options.ttl is None else options.ttl
-        resolver = options.resolver or part.resolver
-        return part.zone, dns.wanted(part.name, values or _own(command), ttl), resolver, part.wait
-    if not (options.zone and options.name):
+        part, overlay = service.dns, service.overlay
+    elif options.zone and options.name:
+        part = settings.DnsPart(dns.zone_id(options.zone), options.name)
+    else:
         raise UsageError("dns: name a service, or give --zone and --name")
-    values = tuple(options.value) or _own(command)
-    ttl = 10 if options.ttl is None else options.ttl
-    return dns.zone_id(options.zone), dns.wanted(options.name, values, ttl), options.resolver, True
-
-
-def _own(command: Command) -> tuple[str, ...]:
-    return route.carrier(command.api(), "", command.instance).addresses[:1]
+    resolver = dns.server_of(options.resolver) if options.resolver else part.resolver
+    part = replace(part, resolver=resolver, ttl=part.ttl if options.ttl is None else options.ttl)
+    values, api = tuple(options.value) or part.values or overlay, command.api()
+    own = None if values else route.carrier(api, "", command.instance)
+    records = dns.wanted(part.name, own.addresses[:1] if own else values, part.ttl)
+    return part, records, dns.look(api, part.zone, records, vpc=part.vpc, own=own.vpc if own else "")
 
 
 def dns_show(command: Command) -> int:
-    zone, records, resolver, _ = _dns_part(command)
-    found = dns.look(command.api(), zone, records)
+    part, records, found = _dns_part(command)
     command.say(found, found)
-    return max(int(any(found)), _confirm(command, resolver, records))
+    return max(int(any(found)), _confirm(command, part.resolver, records, once=True))
 
 
 def dns_ensure(command: Command) -> int:
-    zone, records, resolver, wait = _dns_part(command)
+    part, records, found = _dns_part(command)
     api = command.api()
-    found = dns.look(api, zone, records)
     if command.options.plan:
-        return command.plans(dns.plan(zone, found))
-    change = dns.upsert(api, zone, found)
+        return command.plans(dns.plan(part.zone, found))
+    change = dns.upsert(api, part.zone, found)
     command.say(found, [f"{'upserted' if each else 'right'}: {each.wanted}" for each in found])
     if change:
         _log(f"change {change.id}: {change.status}")
-        if wait and not command.options.no_wait:
+        if part.wait and not command.options.no_wait:
             _log(f"change {change.id}: {dns.wait(api, change).status}")
-    return _confirm(command, resolver, records)
+    return _confirm(command, part.resolver, records)
 
 
-def _confirm(command: Command, resolver: str, records: Sequence[Any]) -> int:
+def _confirm(command: Command, resolver: str, records: Sequence[Any], *, once: bool = False) -> int:
     if not resolver:
         return 0
     import random
 
     number = random.SystemRandom()
-    seen = dns.confirm(command.api(), dns.server_of(resolver), records, lambda: number.randrange(65536))
+    seen = dns.confirm(command.api(), resolver, records, lambda: number.randrange(65536), once=once)
     for each in seen:
         _log(f"resolver {resolver}: {each}")
     return int(any(seen))
@@ -376,7 +382,7 @@ def takeover(command: Command) -> int:
     target = command.instance
     here = command.local() if not options.no_local and _is_this_node(command, target) else None
     run = Takeover(command.api(), command.service(), target, here, _log)
-    decision = run.decide(expect=options.expect, force=options.force)
+    decision = run.decide(expect=command.expect, force=options.force)
     if options.plan:
         return command.plans(run.plan(decision))
     code = run.run(decision)
@@ -438,11 +444,15 @@ def _verb(verbs: Any, name: str, run: Any, text: str, *, slow: bool = False) -> 
 
 
 def _acting(found: argparse.ArgumentParser) -> None:
-    found.add_argument(
-        "--plan", action="store_true", help="print what would be done, and do nothing; exit 1 if there is something"
-    )
+    _planned(found)
     found.add_argument(
         "--expect", default="", metavar="OWNER", help="take only from this instance or interface (or: nobody)"
+    )
+
+
+def _planned(found: argparse.ArgumentParser) -> None:
+    found.add_argument(
+        "--plan", action="store_true", help="print what would be done, and do nothing; exit 1 if there is something"
     )
 
 
@@ -506,7 +516,7 @@ def _dns_parser(verbs: Any) -> None:
         found.add_argument("--value", action="append", default=[], metavar="ADDRESS", help="default: of this node")
         found.add_argument("--ttl", type=int)
         found.add_argument("--resolver", default="", metavar="ADDRESS[#PORT]", help="ask it to confirm")
-    _acting(found)
+    _planned(found)
     found.add_argument("--no-wait", action="store_true")
     found = _verb(group, "zone", dns_zone, "a private zone for a VPC: create, associate, switch the VPC's DNS on")
     found.add_argument("--name", required=True)
@@ -516,7 +526,9 @@ def _dns_parser(verbs: Any) -> None:
 def _bind_parser(verbs: Any) -> None:
     found = _verb(verbs, "bind", bind, "named.conf of a forwarder for resolvers outside the VPC")
     found.add_argument("--client", action="append", default=[], metavar="CIDR", help="who may ask")
-    found.add_argument("--zone", action="append", default=[], help="default: those of the configured records")
+    found.add_argument(
+        "--zone", action="append", default=[], help="default: the configured records' names without their first label"
+    )
     found.add_argument("--forwarder", action="append", default=[], metavar="ADDRESS[#PORT]", help="the VPC's resolver")
     found.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
     found.add_argument("--port", type=int, default=53)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 
 from . import calls
-from .answers import is_a
+from .answers import is_a, network
 from .answers import name as normal
 from .deadline import all_of
 from .errors import FailoverError, OutOfTimeError, UnknownError, UsageError
@@ -46,19 +46,27 @@ def _says(records: Records | None) -> str:
 
 def wanted(name: str, values: Sequence[str], ttl: int) -> tuple[Records, ...]:
     """The record sets, an A for the IPv4 addresses and an AAAA for the IPv6 ones. Raises UsageError."""
-    import ipaddress
+    from .resolver import question
 
+    question(normal(name), "A", 0)
     try:
-        addresses = [ipaddress.ip_address(value.partition("/")[0]) for value in values]
-    except ValueError as error:
+        addresses = tuple(dict.fromkeys(map(_single, values)))
+    except FailoverError as error:
         raise UsageError(f"record {name}: {error}") from None
     if not addresses:
         raise UsageError(f"record {name}: no address for it")
     if not 0 <= ttl <= 2**31 - 1:
         raise UsageError(f"record {name}: ttl {ttl} is not from 0 to 2147483647")
-    every = {"A": 4, "AAAA": 6}
-    split = {kind: tuple(str(a) for a in addresses if a.version == version) for kind, version in every.items()}
+    split = {kind: tuple(each for each in addresses if (":" in each) == (kind == "AAAA")) for kind in ("A", "AAAA")}
     return tuple(Records(normal(name), kind, ttl, found) for kind, found in split.items() if found)
+
+
+def _single(text: str) -> str:
+    """An address, or the one of a block that is no more than one."""
+    host, _, length = network(text).partition("/")
+    if length != ("128" if ":" in host else "32"):
+        raise UsageError(f"{text} is a whole network; name its addresses")
+    return host
 
 
 def check_zone(zone: Zone, name: str, *, vpc: str = "") -> None:
@@ -86,22 +94,34 @@ def compare(api: Api, zone: str, records: Sequence[Records]) -> tuple[Difference
     def one(each: Records) -> Difference:
         listed: tuple[Records, ...] = api.call(calls.list_records(zone, each.name, each.type))
         same = [found for found in listed if (found.name, found.type) == (each.name, each.type)]
-        special = [found for found in same if found.identifier]
-        if special:
-            raise UsageError(
-                f"record {each.name} {each.type}: has routing policies ({special[0].identifier}); not ours to replace"
-            )
+        for found in same:
+            if found.special:
+                raise UsageError(
+                    f"record {each.name} {each.type}: has more than values ({found.special}); not ours to replace"
+                )
+        for found in listed:
+            if (found.name, found.type) == (each.name, "CNAME"):
+                raise UsageError(f"record {each.name}: is a CNAME of {' '.join(found.values)}; not ours to replace")
         return Difference(each, same[0] if same else None)
 
     return tuple(all_of([lambda each=each: one(each) for each in records]))  # type: ignore[misc]
 
 
-def look(api: Api, zone: str, records: Sequence[Records], *, vpc: str = "") -> tuple[Difference, ...]:
-    """The zone is checked and the records are compared, at the same time."""
-    works: list[Callable[[], object]] = [
-        lambda: check_zone(api.call(calls.get_zone(zone)), records[0].name, vpc=vpc),
-        lambda: compare(api, zone, records),
-    ]
+def look(api: Api, zone: str, records: Sequence[Records], *, vpc: str = "", own: str = "") -> tuple[Difference, ...]:
+    """The zone is checked and the records are compared, at the same time.
+
+    The zone must be associated with `vpc`. Without that, one that is not with our `own` is warned of: a resolver's
+    rules may well lead to it.
+    """
+
+    def checked() -> None:
+        found: Zone = api.call(calls.get_zone(zone))
+        check_zone(found, records[0].name, vpc=vpc)
+        vpcs = [each for each, _ in found.vpcs]
+        if own and not vpc and own not in vpcs:
+            api.log(f"warning: zone: {zone} is associated with {', '.join(vpcs) or 'none'}, not with this node's {own}")
+
+    works: list[Callable[[], object]] = [checked, lambda: compare(api, zone, records)]
     found: tuple[Difference, ...] = all_of(works)[1]  # type: ignore[assignment]
     return found
 
@@ -140,8 +160,13 @@ def wait(api: Api, change: Change, *, every: float = LOOK_EVERY) -> Change:
     return change
 
 
-def confirm(api: Api, server: str, records: Sequence[Records], number: Callable[[], int]) -> tuple[Difference, ...]:
-    """What a resolver says, until it says what is wanted or the deadline comes: a cache keeps the old for its TTL."""
+def confirm(
+    api: Api, server: str, records: Sequence[Records], number: Callable[[], int], *, once: bool = False
+) -> tuple[Difference, ...]:
+    """What a resolver says: unless `once`, until that is what is wanted or the deadline comes.
+
+    A cache keeps the old answer for its TTL.
+    """
     from .resolver import ask
 
     while True:
@@ -153,7 +178,7 @@ def confirm(api: Api, server: str, records: Sequence[Records], number: Callable[
             # The resolver counts the TTL down, so it is not compared.
             values = tuple(address for address, _ in answers)
             found.append(Difference(each, Records(each.name, each.type, each.ttl, values) if values else None))
-        if not any(found) or api.deadline.left < LOOK_EVERY:
+        if once or not any(found) or api.deadline.left < LOOK_EVERY:
             return tuple(found)
         api.deadline.pause(LOOK_EVERY / 2, f"resolver {server}")
 
@@ -161,23 +186,26 @@ def confirm(api: Api, server: str, records: Sequence[Records], number: Callable[
 def zone(api: Api, name: str, vpc: str, region: str, token: str) -> tuple[str, tuple[str, ...]]:
     """A private zone of this name for the VPC, which has both DNS attributes on. Returns its id, and what was done.
 
-    What is right already is left alone. Raises UsageError where the name is several private zones.
+    What is right already is left alone. Raises UsageError where the name is several private zones, none of the VPC.
     """
     if not is_a("vpc", vpc):
         raise UsageError(f"VPC: {vpc!r} is no id of a VPC (vpc-…)")
+    name = normal(name)
+    listed: tuple[Zone, ...] = api.call(calls.zones_by_name(name))
+    ids = [each.id for each in listed if each.name == name and each.private]
+    same: list[Zone] = all_of([lambda each=each: api.call(calls.get_zone(each)) for each in ids])  # type: ignore[misc]
+    # Two zones of one name are never of the same VPC.
+    ours = [each for each in same if vpc in {known for known, _ in each.vpcs}]
+    if len(same) > 1 and not ours:
+        raise UsageError(f"zone: {name} is {len(same)} private zones, none of {vpc}: {', '.join(ids)}")
     said = [f"{vpc}: {attribute} switched on" for attribute in _attributes(api, vpc)]
-    listed: tuple[Zone, ...] = api.call(calls.zones_by_name(normal(name)))
-    mine = [each for each in listed if each.name == normal(name) and each.private]
-    if len(mine) > 1:
-        raise UsageError(f"zone: {normal(name)} is {len(mine)} private zones: {', '.join(each.id for each in mine)}")
-    if not mine:
-        made: Zone = api.call(calls.create_zone(normal(name), vpc, region, token))
+    if ours:
+        return ours[0].id, tuple(said)
+    if not same:
+        made: Zone = api.call(calls.create_zone(name, vpc, region, token))
         return made.id, (*said, f"{made.id}: created, associated with {vpc}")
-    found: Zone = api.call(calls.get_zone(mine[0].id))
-    if vpc in {each for each, _ in found.vpcs}:
-        return found.id, tuple(said)
-    api.call(calls.associate_zone(found.id, vpc, region))
-    return found.id, (*said, f"{found.id}: associated with {vpc}")
+    api.call(calls.associate_zone(same[0].id, vpc, region))
+    return same[0].id, (*said, f"{same[0].id}: associated with {vpc}")
 
 
 def _attributes(api: Api, vpc: str) -> list[str]:

@@ -13,6 +13,7 @@ from .answers import address as normal_address
 from .answers import is_a
 from .deadline import all_of
 from .errors import ApiError, FailoverError, Kind, OutOfTimeError, RefusedError, UsageError
+from .tables import check_tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def check_find(find: Find) -> Find:
         raise UsageError("interface: give either an id, or a tag KEY=VALUE, or an address")
     if find.id and not is_a("interface", find.id):
         raise UsageError(f"interface: {find.id!r} is no id of an interface (eni-…)")
-    if find.tag and ("=" not in find.tag or find.tag.startswith("=") or {*"*?"} & {*find.tag}):
-        raise UsageError(f"interface: tag {find.tag!r} is not KEY=VALUE (without wildcards)")
+    if find.tag:
+        check_tag("interface", find.tag)
     if find.address:
         try:
             return Find(address=normal_address(find.address))
@@ -154,7 +155,8 @@ class Mover:
         self.first = eni
         self.detaching_since: float | None = None
         self.asked: set[tuple[str, bool]] = set()
-        self.attached_by_us = False
+        #: Did we take it from somebody?
+        self.detached = False
 
     def run(self) -> Interface:
         """Raises RefusedError when another mover was quicker, OutOfTimeError, ApiError."""
@@ -201,11 +203,11 @@ class Mover:
         if ask not in self.asked:
             self.asked.add(ask)
             self.api.call(calls.detach(eni.attachment.id, eni.id, eni.holder, eni.owner, force=force))
+            self.detached = True
 
     def _attach(self, eni: Interface) -> None:
         index = free_index(self.instance, self.index)
         self.api.call(calls.attach(eni.id, self.instance.id, index, eni.owner))
-        self.attached_by_us = True
 
     def _index_taken(self, error: ApiError) -> bool:
         """Somebody attached another interface meanwhile: look which index is free now."""
@@ -235,9 +237,21 @@ def move(
     try:
         if eni.attachment and eni.holder != instance.id:
             _permitted(api, calls.attach(eni.id, instance.id, free_index(instance, index), eni.owner, dry=True))
-        return Mover(api, eni, instance, index=index, grace=grace, force=force).run()
+        return _run(Mover(api, eni, instance, index=index, grace=grace, force=force))
     except OutOfTimeError as error:
         raise OutOfTimeError(f"{error}; run it again to go on from there") from None
+
+
+def _run(mover: Mover) -> Interface:
+    """As `Mover.run`; where the attach is refused after the detach, the log says how to give it back."""
+    try:
+        return mover.run()
+    except ApiError:
+        eni = mover.first
+        if mover.detached and eni.attachment:
+            back = calls.attach(eni.id, eni.holder, eni.attachment.index, eni.owner)
+            mover.api.log(f"{eni.id}: detached from {eni.holder} and attached to nobody; to undo: {back}")
+        raise
 
 
 def _permitted(api: Api, dry: Call) -> None:
@@ -260,6 +274,10 @@ def create(api: Api, subnet: str, address: str, groups: Sequence[str], descripti
             lambda page: calls.describe_interfaces({**Find(address=address).filters(), "subnet-id": [subnet]}, page)
         )
         if len(found) == 1 and address in (*found[0].addresses, *found[0].ipv6):
+            held = found[0].attachment
+            if held and held.index == 0:
+                said = f"{found[0].id}, the primary interface of {held.instance}, which can never move"
+                raise RefusedError(f"address: {address} is held by {said}")
             return found[0]
     made: Interface = api.call(calls.create_interface(subnet, address, groups, description, token))
     return made

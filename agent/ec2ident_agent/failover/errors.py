@@ -88,9 +88,13 @@ class ApiError(FailoverError):
         return _EXIT.get(self.kind, 4)
 
     def _advice(self) -> str:
-        if self.kind is Kind.DENIED:
+        if self.kind is Kind.DENIED and self.code not in _NO_POLICY:
             return f"allow {self.action} on {', '.join(self.resources) or '*'}"
-        if self.code in ("RequestExpired", "InvalidSecurity.RequestHasExpired"):
+        # Of other services it is a signature that does not match, with the two times in its message.
+        times = self.code == "SignatureDoesNotMatch" and any(
+            said in self.message for said in ("expired", "not yet current")
+        )
+        if times or self.code in ("RequestExpired", "InvalidSecurity.RequestHasExpired"):
             return "is this machine's clock right?"
         return ""
 
@@ -110,7 +114,10 @@ KINDS = {
         "InvalidParameterValue.InUse"
     ),
     Kind.LOOK: "InvalidAttachmentID.NotFound RouteAlreadyExists InvalidRoute.NotFound DryRunOperation",
-    Kind.DENIED: ("UnauthorizedOperation AccessDenied AccessDeniedException OptInRequired Blocked PendingVerification"),
+    Kind.DENIED: (
+        "UnauthorizedOperation AccessDenied AccessDeniedException NotAuthorizedException OptInRequired Blocked "
+        "PendingVerification"
+    ),
     Kind.CREDENTIALS: (
         "AuthFailure ExpiredToken ExpiredTokenException RequestExpired InvalidClientTokenId SignatureDoesNotMatch "
         "IncompleteSignature InvalidSecurity.RequestHasExpired MissingAuthenticationToken UnrecognizedClientException"
@@ -120,6 +127,8 @@ KINDS = {
         "NetworkInterfaceLimitExceeded TooManyHostedZones"
     ),
 }
+#: An account that is not open yet, and a VPC whose owner has not agreed: no policy of ours helps.
+_NO_POLICY = ("NotAuthorizedException", "OptInRequired", "Blocked", "PendingVerification")
 _KIND_OF = {code: kind for kind, codes in KINDS.items() for code in codes.split()}
 _PASSING_STATUS = (429, 500, 502, 503, 504, 509)
 

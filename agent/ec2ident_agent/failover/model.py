@@ -33,6 +33,8 @@ class Table(Value):
     owner: str
     routes: tuple[Route, ...] = ()
     name: str = ""
+    #: The internet or virtual private gateway whose table it is, if it is one's.
+    gateway: str = ""
 
     def route(self, destination: str) -> Route | None:
         """The route to exactly this destination."""
@@ -100,7 +102,8 @@ class Records(Value):
     type: str
     ttl: int
     values: tuple[str, ...]
-    identifier: str = ""
+    #: What makes it more than values with a TTL: an alias, a routing policy, a health check.
+    special: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} {self.ttl} IN {self.type} {' '.join(self.values)}"

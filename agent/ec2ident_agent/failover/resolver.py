@@ -25,7 +25,9 @@ def question(name: str, kind: str, number: int) -> bytes:
         packed = b"".join(bytes([len(label)]) + label.encode("ascii") for label in labels)
     except UnicodeEncodeError:
         raise UsageError(f"name: {name!r} is not ASCII; write it as xn--…") from None
-    if any(not 0 < len(label) < 64 for label in labels) or len(packed) > 253:
+    # With the root's empty label that makes 255 bytes (RFC 1035, 2.3.4).
+    odd = not name.isprintable() or " " in name
+    if odd or any(not 0 < len(label) < 64 for label in labels) or len(packed) > 254:
         raise UsageError(f"name: {name!r} is no domain name")
     return struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + packed + b"\0" + struct.pack(">2H", TYPES[kind], 1)
 

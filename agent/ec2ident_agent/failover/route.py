@@ -12,10 +12,11 @@ from . import calls
 from .answers import is_a
 from .deadline import all_of, together
 from .errors import ApiError, FailoverError, RefusedError, UnknownError, UsageError
+from .tables import Select, describe, holders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .aws import Api
     from .calls import Call
@@ -24,22 +25,8 @@ if TYPE_CHECKING:
 #: In `expect`: there must be no route at all.
 NOBODY = "nobody"
 
-
-class Select(Value):
-    """Which route tables: by id, by a tag `KEY=VALUE`, or all of a VPC."""
-
-    tables: tuple[str, ...] = ()
-    tag: str = ""
-    vpc: str = ""
-
-    def filters(self) -> Mapping[str, Sequence[str]]:
-        """As DescribeRouteTables takes them."""
-        key, _, value = self.tag.partition("=")
-        every = {"route-table-id": self.tables, f"tag:{key}": (value,) if key else (), "vpc-id": (self.vpc,)}
-        return {name: values for name, values in every.items() if any(values)}
-
-    def __str__(self) -> str:
-        return ", ".join(self.tables) or (f"tag {self.tag}" if self.tag else self.vpc)
+#: How a table ends in which something was written.
+WRITTEN = ("created", "replaced", "deleted")
 
 
 class Move(Value):
@@ -50,6 +37,8 @@ class Move(Value):
     verb: str
     eni: str = ""
     before: Route | None = None
+    #: From whom alone it may be taken; from anybody where empty.
+    expect: str = ""
 
     def call(self) -> Call | None:
         table, owner = self.table.id, self.table.owner
@@ -61,7 +50,10 @@ class Move(Value):
 
 
 class Outcome(Value):
-    """How it ended in one table. `verb` is created, replaced, right, deleted, absent, other, missing or failed."""
+    """How it ended in one table.
+
+    `verb` is created, replaced, right, deleted, gone already, absent, other, missing or failed.
+    """
 
     table: str
     destination: str
@@ -84,10 +76,6 @@ class Result(Value):
     eni: str = ""
     #: Was the source/destination check of the interface on, and is it off now?
     check_switched_off: bool = False
-
-    @property
-    def changed(self) -> tuple[Outcome, ...]:
-        return tuple(each for each in self.outcomes if each.verb in ("created", "replaced", "deleted"))
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
@@ -124,36 +112,20 @@ def look(
         lambda: describe(api, select),
         lambda: carrier(api, eni, instance),
     ]
-    if others and select.tables:
+    if others and not select.vpc:
         works += [lambda each=each: holders(api, each) for each in destinations]  # type: ignore[misc]
     found: list[object] = all_of(works)
     tables: tuple[Table, ...] = found[0]  # type: ignore[assignment]
     missing = tuple(each for each in select.tables if each not in {table.id for table in tables})
-    if not tables and not missing:
-        raise UsageError(f"route tables: none found by {select} in {api.access.region}")
-    vpcs = {table.vpc for table in tables}
+    vpcs, ids = {table.vpc for table in tables}, {table.id for table in tables}
     extra = {
         f"{table.id}: also holds {destination} -> {route.holder}"
         for destination, holding in zip(destinations, found[2:])
         for table in holding  # type: ignore[attr-defined]
         for route in [table.route(destination)]
-        if route and table.vpc in vpcs and table.id not in select.tables
+        if route and table.vpc in vpcs and table.id not in ids
     }
     return Sight(tables, found[1], missing, tuple(sorted(extra)))  # type: ignore[arg-type]
-
-
-def describe(api: Api, select: Select) -> tuple[Table, ...]:
-    """One look at the tables, sorted by id."""
-    found: tuple[Table, ...] = api.pages(lambda token: calls.describe_tables(select.filters(), token))
-    if select.tables:
-        found = tuple(table for table in found if table.id in select.tables)
-    return tuple(sorted(found, key=lambda table: table.id))
-
-
-def holders(api: Api, destination: str) -> tuple[Table, ...]:
-    """Every table of the region that holds a route to this destination."""
-    name = "route.destination-ipv6-cidr-block" if ":" in destination else "route.destination-cidr-block"
-    return api.pages(lambda token: calls.describe_tables({name: [destination]}, token))
 
 
 def carrier(api: Api, eni: str, instance: str) -> Interface:
@@ -181,25 +153,46 @@ def carrier(api: Api, eni: str, instance: str) -> Interface:
 def decide(sight: Sight, destinations: Sequence[str], *, expect: str = "") -> tuple[Move, ...]:
     """What to do in each table. Raises RefusedError for all when one table belongs to neither `expect` nor us. Pure."""
     eni = sight.interface.id
-    moves = tuple(_move(table, each, eni) for table in sight.tables for each in destinations)
+    return _guarded(_move(table, each, eni, expect) for table in sight.tables for each in destinations)
+
+
+def removals(tables: Sequence[Table], destinations: Sequence[str], *, expect: str = "") -> tuple[Move, ...]:
+    """What delete has to do in each table. Raises as `decide` does. Pure."""
+    found = [(table, each, table.route(each)) for table in tables for each in destinations]
+    return _guarded(
+        Move(table, each, "delete" if before else "keep", "", before, expect) for table, each, before in found
+    )
+
+
+def _move(table: Table, destination: str, eni: str, expect: str) -> Move:
+    before = table.route(destination)
+    # A route to our own interface that is a black hole would stay one: writing it again changes nothing.
+    verb = "create" if before is None else "keep" if before.eni == eni else "replace"
+    return Move(table, destination, verb, eni, before, expect)
+
+
+def _guarded(every: Iterable[Move]) -> tuple[Move, ...]:
+    """The moves, unless one of them would take what is not ours to take."""
+    moves = tuple(every)
+    taken = [(move, move.before) for move in moves if move.before and move.verb != "keep"]
+    for move, before in taken:
+        if before.other == "local":
+            raise UsageError(f"overlay: {move.destination} is the VPC's own block in {move.table.id}")
     strangers = [
-        move for move in moves if expect and move.before and move.verb == "replace" and not _is(move.before, expect)
+        f"{move.table.id} {move.destination} -> {before.holder} (expected {move.expect})"
+        for move, before in taken
+        if move.expect and not _is(before, move.expect)
     ]
     if strangers:
-        said = ", ".join(
-            f"{move.table.id} {move.destination} -> {move.before.holder}" for move in strangers if move.before
-        )
-        raise RefusedError(f"owner: {said} (expected {expect}); nothing was changed")
+        raise RefusedError(f"owner: {', '.join(strangers)}; nothing was changed")
     return moves
 
 
-def _move(table: Table, destination: str, eni: str) -> Move:
-    before = table.route(destination)
-    if before is None:
-        return Move(table, destination, "create", eni)
-    right = before.eni == eni and before.state == "active"
-    # A route to our own interface that is a black hole would stay one: writing it again changes nothing.
-    return Move(table, destination, "keep" if right or before.eni == eni else "replace", eni, before)
+def check_expect(text: str) -> str:
+    """Raises UsageError for what can own nothing: it would be expected in vain."""
+    if text and text != NOBODY and not is_a("instance", text) and not is_a("interface", text):
+        raise UsageError(f"expect: {text!r} is neither an instance (i-…) nor an interface (eni-…) nor {NOBODY}")
+    return text
 
 
 def _is(route: Route, owner: str) -> bool:
@@ -246,19 +239,34 @@ def ensure(api: Api, sight: Sight, moves: Sequence[Move], *, check: bool = True)
     """
     eni = sight.interface
     switch = check and eni.check
-    works: list[Callable[[], object]] = [lambda move=move: _write(api, move) for move in moves if move.verb != "keep"]  # type: ignore[misc]
-    if switch:
-        works.append(lambda: api.call(calls.source_dest_check(eni.id, eni.owner, False)))
-    ended = together(works)
-    errors = dict(zip([move for move in moves if move.verb != "keep"], ended))
-    outcomes = [_outcome(move, errors.get(move)) for move in moves]
-    if any(each.verb in ("created", "replaced") for each in outcomes):
-        outcomes = _verify(api, moves, outcomes)
+    more = [lambda: api.call(calls.source_dest_check(eni.id, eni.owner, False))] if switch else []
+    outcomes, ended = _do(api, moves, more)
     outcomes += [_missing(table, api.access.region) for table in sight.missing]
-    if switch and isinstance(ended[-1], BaseException):
-        outcomes.append(Outcome(eni.id, "source/destination check", "failed", "on", "on", _translate(ended[-1])))
-    off = switch and not isinstance(ended[-1], BaseException)
-    return Result(tuple(outcomes), (), eni.id, off)
+    failed = [each for each in ended if isinstance(each, BaseException)]
+    outcomes += [Outcome(eni.id, "source/destination check", "failed", "on", "on", _translate(e)) for e in failed]
+    return Result(tuple(outcomes), (), eni.id, switch and not failed)
+
+
+def delete(api: Api, select: Select, destinations: Sequence[str], *, expect: str = "") -> Result:
+    """Take the route out of every table, and read back. With `expect`, only from that owner."""
+    tables = describe(api, select)
+    outcomes, _ = _do(api, removals(tables, destinations, expect=expect))
+    missing = [each for each in select.tables if each not in {table.id for table in tables}]
+    return Result((*outcomes, *(_missing(each, api.access.region) for each in missing)))
+
+
+def _do(
+    api: Api, moves: Sequence[Move], more: Sequence[Callable[[], object]] = ()
+) -> tuple[list[Outcome], list[object]]:
+    """Write whatever is to be written, and do `more`, all at the same time. How each ended, confirmed by one look."""
+    doing = [move for move in moves if move.verb != "keep"]
+    works: list[Callable[[], object]] = [lambda move=move: _write(api, move) for move in doing]  # type: ignore[misc]
+    ended = together([*works, *more])
+    errors = dict(zip(doing, ended))
+    outcomes = [_outcome(move, errors.get(move)) for move in moves]
+    if any(each.verb in WRITTEN for each in outcomes):
+        outcomes = _verify(api, moves, outcomes)
+    return outcomes, ended[len(doing) :]
 
 
 def _write(api: Api, move: Move) -> str:
@@ -267,21 +275,33 @@ def _write(api: Api, move: Move) -> str:
         api.call(move.call())  # type: ignore[arg-type]
     except ApiError as error:
         if move.verb == "create" and error.code == "RouteAlreadyExists":
-            api.call(calls.replace_route(move.table.id, move.table.owner, move.destination, move.eni))
-            return "replaced"
+            return _there_already(api, move)
         if move.verb == "replace" and error.code == "InvalidParameterValue" and "no route defined" in error.message:
             api.call(calls.create_route(move.table.id, move.table.owner, move.destination, move.eni))
             return "created"
         if move.verb == "delete" and error.code == "InvalidRoute.NotFound":
-            return "absent"
+            return "gone already"
         raise
     return {"create": "created", "replace": "replaced", "delete": "deleted"}[move.verb]
+
+
+def _there_already(api: Api, move: Move) -> str:
+    """The route is somebody's who was quicker, or our own, made by a call whose answer was lost."""
+    if move.expect:
+        now = next((table.route(move.destination) for table in describe(api, Select((move.table.id,)))), None)
+        if now and now.eni == move.eni:
+            return "created"
+        if not now or not _is(now, move.expect):
+            holder = now.holder if now else "somebody"
+            raise RefusedError(f"another mover was quicker: it is {holder}'s (expected {move.expect})")
+    api.call(calls.replace_route(move.table.id, move.table.owner, move.destination, move.eni))
+    return "replaced"
 
 
 def _outcome(move: Move, ended: object) -> Outcome:
     before = move.before.holder if move.before else ""
     if move.verb == "keep":
-        return Outcome(move.table.id, move.destination, "right", before, move.eni)
+        return Outcome(move.table.id, move.destination, "right" if move.eni else "gone already", before, move.eni)
     if isinstance(ended, BaseException):
         return Outcome(move.table.id, move.destination, "failed", before, before, _translate(ended))
     return Outcome(move.table.id, move.destination, str(ended), before, "" if move.verb == "delete" else move.eni)
@@ -314,7 +334,7 @@ def _verify(api: Api, moves: Sequence[Move], outcomes: list[Outcome]) -> list[Ou
 
 
 def _unverified(outcome: Outcome, error: FailoverError) -> Outcome:
-    if outcome.verb not in ("created", "replaced"):
+    if outcome.verb not in WRITTEN:
         return outcome
     return replace(outcome, error=UnknownError(f"written, but could not be read back: {error}"))
 
@@ -324,10 +344,11 @@ def _checked(outcome: Outcome, move: Move, seen: Mapping[str, Table]) -> Outcome
         return outcome
     table = seen.get(move.table.id)
     now = table.route(move.destination) if table else None
-    if now and now.eni == move.eni:
+    if (now is not None and now.eni == move.eni) if move.eni else now is None:
         return outcome
     holder = now.holder if now else "nothing"
-    said = f"written, but reading back shows {holder} (expected {move.eni}): another mover was later"
+    said = f"{outcome.verb}, but reading back shows {holder} (expected {move.eni or 'nothing'})"
+    said += ": another mover was later"
     return replace(outcome, verb="failed", now=holder, error=RefusedError(said))
 
 
@@ -341,34 +362,6 @@ def undo(moves: Sequence[Move], outcomes: Sequence[Outcome]) -> tuple[Call, ...]
         elif outcome.verb == "replaced" and before and before.eni:
             found.append(calls.replace_route(table.id, table.owner, move.destination, before.eni))
     return tuple(found)
-
-
-def removals(tables: Sequence[Table], destinations: Sequence[str]) -> tuple[Move, ...]:
-    """What delete has to do in each table. Pure."""
-    return tuple(
-        Move(table, each, "delete" if table.route(each) else "keep", "", table.route(each))
-        for table in tables
-        for each in destinations
-    )
-
-
-def delete(api: Api, select: Select, destinations: Sequence[str], *, expect: str = "") -> Result:
-    """Take the route out of every table. With `expect`, only from that owner."""
-    tables = describe(api, select)
-    moves = removals(tables, destinations)
-    strangers = [m for m in moves if expect and m.before and not _is(m.before, expect)]
-    if strangers:
-        said = ", ".join(f"{move.table.id} -> {move.before.holder}" for move in strangers if move.before)
-        raise RefusedError(f"owner: {said} (expected {expect}); nothing was changed")
-    doing = [move for move in moves if move.verb == "delete"]
-    ended = together([lambda move=move: _write(api, move) for move in doing])  # type: ignore[misc]
-    errors = dict(zip(doing, ended))
-    outcomes = [
-        _outcome(move, errors[move]) if move in errors else Outcome(move.table.id, move.destination, "gone already")
-        for move in moves
-    ]
-    missing = [each for each in select.tables if each not in {table.id for table in tables}]
-    return Result((*outcomes, *(_missing(each, api.access.region) for each in missing)))
 
 
 def show(sight: Sight, destinations: Sequence[str]) -> Result:
@@ -385,18 +378,3 @@ def show(sight: Sight, destinations: Sequence[str]) -> Result:
         said.append(f"{sight.interface.id}: source/destination check is on: it drops what is not for its own addresses")
     missing = tuple(_missing(table, "this region") for table in sight.missing)
     return Result((*outcomes, *missing), tuple(said), sight.interface.id)
-
-
-def check_select(select: Select) -> Select:
-    """Raises UsageError unless exactly one way to find tables is given, with ids that can be ids."""
-    given = [bool(select.tables), bool(select.tag), bool(select.vpc)]
-    if sum(given) != 1:
-        raise UsageError("route tables: give either ids, or a tag KEY=VALUE, or a VPC")
-    for table in select.tables:
-        if not is_a("table", table):
-            raise UsageError(f"route tables: {table!r} is no id of a route table (rtb-…)")
-    if select.tag and ("=" not in select.tag or select.tag.startswith("=")):
-        raise UsageError(f"route tables: tag {select.tag!r} is not KEY=VALUE")
-    if select.vpc and not is_a("vpc", select.vpc):
-        raise UsageError(f"route tables: {select.vpc!r} is no id of a VPC (vpc-…)")
-    return select

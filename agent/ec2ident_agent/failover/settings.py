@@ -31,6 +31,7 @@
     ttl = 10
     wait = true                       # until every name server has it
     resolver = "10.0.0.2"             # asked at the end to confirm
+    vpc = "vpc-…"                     # refuse a zone that is not associated with it
 
 A file of its own: the agent neither knows nor needs failover, and may be configured by somebody else.
 """
@@ -39,12 +40,12 @@ from __future__ import annotations
 
 import os
 
-from ec2ident.value import Value
+from ec2ident.value import Value, replace
 
 from .dns import server_of, zone_id
 from .eni import Find, check_find
-from .errors import RefusedError, UnknownError, UsageError
-from .route import Select, check_select
+from .errors import FailoverError, RefusedError, UnknownError, UsageError
+from .tables import Select, check_select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class DnsPart(Value):
     ttl: int = 10
     wait: bool = True
     resolver: str = ""
+    vpc: str = ""
 
 
 class Service(Value):
@@ -272,6 +274,13 @@ def _eni(table: _Reader) -> EniPart:
     return found
 
 
+def flagged(part: EniPart, **given: float | None) -> EniPart:
+    """With what flags say instead, which are read as strictly. Raises UsageError."""
+    table = _Reader("", {name: value for name, value in given.items() if value is not None})
+    index, grace = table.whole("index", part.index, 1, 255), table.number("grace", part.grace, 0, 3600)
+    return replace(part, index=index, grace=float(grace))
+
+
 def _dns(table: _Reader) -> DnsPart:
     resolver = table.text("resolver")
     found = DnsPart(
@@ -281,6 +290,7 @@ def _dns(table: _Reader) -> DnsPart:
         table.whole("ttl", 10, 0, 2**31 - 1),
         table.boolean("wait", True),
         server_of(resolver) if resolver else "",
+        _id("vpc", table.text("vpc")),
     )
     table.end()
     if not found.name:
@@ -290,11 +300,11 @@ def _dns(table: _Reader) -> DnsPart:
 
 def overlay(text: str) -> str:
     """An overlay address as the CIDR block of its route; a single address becomes a /32 or /128. Raises UsageError."""
-    import ipaddress
+    from .answers import network
 
     try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as error:
+        return network(text)
+    except FailoverError as error:
         raise UsageError(f"overlay: {error}") from None
 
 

@@ -73,7 +73,8 @@ class Takeover:
         part = self.service.eni
         assert part
         found = eni.look(self.api, part.find, self.instance)
-        eni.check(*found, expect=expect if expect.startswith("i-") else "", index=part.index)
+        # An interface can own a route, but no other interface.
+        eni.check(*found, expect="" if expect.startswith("eni-") else expect, index=part.index)
         return found
 
     def _route(self, expect: str) -> tuple[route.Sight, tuple[route.Move, ...]]:
@@ -89,13 +90,12 @@ class Takeover:
 
         part = self.service.dns
         assert part
-        values = part.values or self.service.overlay or self._own_address(found)
-        wanted = dns.wanted(part.name, values, part.ttl)
-        return replace(found, names=dns.look(self.api, part.zone, wanted))
-
-    def _own_address(self, found: Decision) -> tuple[str, ...]:
-        carrier = found.interface[0] if found.interface else route.carrier(self.api, "", self.instance)
-        return carrier.addresses[:1]
+        values = part.values or self.service.overlay
+        own = found.interface[0] if found.interface else found.route[0].interface if found.route else None
+        if own is None and not values:
+            own = route.carrier(self.api, "", self.instance)
+        wanted = dns.wanted(part.name, values or (own.addresses[:1] if own else ()), part.ttl)
+        return replace(found, names=dns.look(self.api, part.zone, wanted, vpc=part.vpc, own=own.vpc if own else ""))
 
     # The plan, printed
 
