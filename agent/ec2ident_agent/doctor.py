@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 
-from .errors import ConfigError, RefusedError
+from .errors import ConfigError, RefusedError, UnknownError
 from .inet import contains
 from .items import OURS, Route, Rule, diff, family, owner_test
 from .layout import FIX
@@ -175,6 +175,8 @@ class Diagnosis(Value):
 
     threats: tuple[Threat, ...]
     faults: tuple[Fault, ...]
+    #: What may not be read by who asks.
+    denied: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -188,7 +190,7 @@ def to_do(threat: Threat) -> bool:
 
 def diagnose(case: Case) -> Diagnosis:
     found = sorted(threats(case), key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
-    return Diagnosis(tuple(found), tuple(faults(case)))
+    return Diagnosis(tuple(found), tuple(faults(case)), tuple(case.machine.denied))
 
 
 def lines(diagnosis: Diagnosis) -> Iterator[str]:
@@ -203,6 +205,9 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield f"ok: {threat.who}, {threat.event}: " + (
             f"{_count(threat)} spared, {threat.spared}" if threat.spared else f"takes {_count(threat)}; {threat.back}"
         )
+    if diagnosis.healthy and diagnosis.denied:
+        yield "could not tell: nothing to do by what may be read"
+        return
     if diagnosis.healthy:
         yield "nothing to do" if rest else "nothing to do: nobody on this node deletes what is ours"
         return
@@ -259,6 +264,7 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, object]:
             for threat in diagnosis.threats
         ],
         "faults": [{"what": each.what, "because": each.why, "do": each.do} for each in diagnosis.faults],
+        "unreadable": list(diagnosis.denied),
     }
 
 
@@ -279,6 +285,9 @@ def command(options: Options, case: Callable[[Tree], Case], say: Say, log: Say) 
     if options.arguments and not options.get("--fix"):
         raise ConfigError(f"doctor: takes no arguments without --fix: {' '.join(options.arguments)}")
     found = diagnose(case(tree))
+    if found.denied:
+        more = f" and {len(found.denied) - 1} more" if found.denied[1:] else ""
+        log(f"ec2ident-agent: {found.denied[0]}{more}: Permission denied (needs root): what is said there is not known")
     if options.get("--fix"):
         return _fix(found, tree, options, say, log)
     if options.get("--json"):
@@ -288,7 +297,7 @@ def command(options: Options, case: Callable[[Tree], Case], say: Say, log: Say) 
     else:
         for line in lines(found):
             say(line)
-    return 0 if found.healthy else 1
+    return 1 if not found.healthy else UnknownError.exit if found.denied else 0
 
 
 def _fix(found: Diagnosis, tree: Tree, options: Options, say: Say, log: Say) -> int:

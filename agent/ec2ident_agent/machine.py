@@ -1,7 +1,8 @@
 """What a node's own files say: settings as their readers read them, units that start, programs that run.
 
 Nothing here knows what is good or bad; `doctor` does. All of it is read from a `Tree`, so a directory that looks like a
-node is as good as a node. A file that is missing, unreadable or odd says nothing, as for its own reader.
+node is as good as a node. A file that is missing or odd says nothing, as for its own reader. One that only its own
+reader may read is in `denied`: nobody knows what it says.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ class Machine(Value):
 
     tree: Tree
 
+    @property
+    def denied(self) -> list[str]:
+        """What was asked for, and could not be read by who asked."""
+        return sorted(self.tree.denied)
+
     # -- files --
 
     def text(self, path: str) -> str:
@@ -49,6 +55,8 @@ class Machine(Value):
                 if not isinstance(here, Link):
                     break
                 path = here.target if here.target.startswith("/") else f"{path.rpartition('/')[0]}/{here.target}"
+        except PermissionError:
+            self.tree.denied.add(path)
         except OSError:
             pass
         return ""
@@ -56,6 +64,9 @@ class Machine(Value):
     def names(self, directory: str) -> tuple[str, ...]:
         try:
             here = self.tree.look(f"{directory}/.")
+        except PermissionError:
+            self.tree.denied.add(directory)
+            return ()
         except OSError:
             return ()
         return here.names if isinstance(here, Directory) else ()

@@ -57,6 +57,8 @@ class Tree:
 
     def __init__(self, root: str = "/") -> None:
         self.root = os.path.realpath(root)
+        #: What somebody wanted to look at and may not.
+        self.denied: set[str] = set()
 
     def real(self, path: str) -> str:
         """Where a path lies outside; the directories on it are followed inside the tree, its last part is not."""

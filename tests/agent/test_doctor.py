@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from ec2ident.value import replace
 from ec2ident_agent.cli import main
-from ec2ident_agent.doctor import diagnose, faults, lines
+from ec2ident_agent.doctor import command, diagnose, faults, lines
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen
 from ec2ident_agent.machine import Machine, is_no, shell
+from ec2ident_agent.options import read
 from ec2ident_agent.profile import Overlay, Profile
+from ec2ident_agent.show import log, say
 from ec2ident_agent.threats import culprits, threats
 from ec2ident_agent.threats.case import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat
 from ec2ident_agent.tree import Tree
@@ -745,6 +748,37 @@ def test_plan_apply_and_status_warn_of_an_overlay_inside_the_vpc(agent: Agent) -
     agent.write(CONFIGURATION)
     agent("status")
     assert "inside" not in agent.err
+
+
+@pytest.mark.root
+def test_what_an_ordinary_user_may_not_read_is_not_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """Exit code 3 and the place, instead of "nothing to do"; root is told that."""
+    with TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        fill(Path(directory) / "root", {"etc/wireguard/wg0.conf": "[Peer]\nAllowedIPs = ::/0\n"})
+        (Path(directory) / "root/etc/wireguard").chmod(0o700)
+        options = read(["doctor", "--root", f"{directory}/root"])
+
+        def doctor() -> int:
+            return command(options, lambda tree: case(Machine(tree), RULE), say, log)
+
+        assert 0 == doctor()
+        assert "nothing to do" in capfd.readouterr().out
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                os._exit(doctor())
+            finally:
+                os._exit(99)
+        _, status = os.waitpid(child, 0)
+
+    assert 3 == os.WEXITSTATUS(status)
+    assert (
+        "ec2ident-agent: /etc/wireguard: Permission denied (needs root): what is said there" in capfd.readouterr().err
+    )
 
 
 def test_what_people_read_says_who_when_what_and_how(tmp_path: Path) -> None:
