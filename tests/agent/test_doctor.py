@@ -776,9 +776,9 @@ def test_what_an_ordinary_user_may_not_read_is_not_nothing(capfd: pytest.Capture
         _, status = os.waitpid(child, 0)
 
     assert 3 == os.WEXITSTATUS(status)
-    assert (
-        "ec2ident-agent: /etc/wireguard: Permission denied (needs root): what is said there" in capfd.readouterr().err
-    )
+    out, err = capfd.readouterr()
+    assert "could not tell: nothing to do by what may be read\n" == out
+    assert "ec2ident-agent: /etc/wireguard: Permission denied (needs root): what is said there is not known\n" == err
 
 
 def test_what_people_read_says_who_when_what_and_how(tmp_path: Path) -> None:
