@@ -14,7 +14,7 @@ settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", action="store_true", help="also run real daemons, clusters and virtual machines")
+    parser.addoption("--full", action="store_true", help="also run what takes long: real daemons, clusters, machines")
     parser.addoption("--matrix", metavar="FILE", help="put the table of who mended what at a file's end")
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from .fake import Fake
 
+pytestmark = pytest.mark.full
+
 VERBS = (
     "route ensure db",
     "route show db",

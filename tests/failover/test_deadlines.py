@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from .fake import Fake
 
+pytestmark = pytest.mark.full
+
 TOP = Path(__file__).parents[2]
 
 #: Seconds that a verb gets here, and what a busy machine may add; a socket's own limits, and botocore's, are longer.
@@ -89,7 +91,6 @@ WRITES = (
 )
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(("verb", "action"), WRITES)
 def test_a_verb_ends_while_a_write_hangs_and_the_next_run_finishes(
     aws: Fake, run: Callable[..., Any], verb: str, action: str

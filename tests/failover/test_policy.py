@@ -78,6 +78,7 @@ def test_every_call_is_allowed_and_every_grant_is_used(
 VERBS = ("route ensure", "route show", "eni move", "eni show", "dns ensure", "dns show", "takeover")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_verb_by_itself_is_allowed_too(aws: Fake, run: Callable[..., Any], verb: str) -> None:
     """All but those that a person does with rights of his own: `route delete`, `eni create`, `dns zone`."""
@@ -90,6 +91,7 @@ def test_each_verb_by_itself_is_allowed_too(aws: Fake, run: Callable[..., Any], 
     assert aws.calls()
 
 
+@pytest.mark.full
 def test_every_statement_is_needed(aws: Fake, run: Callable[..., Any]) -> None:
     """Without any one of them something is denied, and the message says what to allow."""
     document = json.loads("\n".join(run("policy", config=whole(aws))[1]))

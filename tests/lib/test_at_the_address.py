@@ -76,6 +76,7 @@ def command(here: Namespace, root: str, *arguments: str) -> CompletedProcess[str
     return here.run(*inside, *arguments, cwd=TOP)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", BEHAVIOURS)
 def test_each_error_mode_has_its_exit_code(
     name: str, here: Namespace, service: MetadataService, tmp_path: Path
