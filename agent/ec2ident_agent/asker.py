@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which a child waits for what the service does not know yet.
 WAIT = 30.0
-#: Seconds until the next child while something is missing: the first pause, which doubles, and the longest.
+#: Seconds until the next child: the first pause after an attach, which doubles, and the longest while something is
+#: missing. With nothing missing it grows to FRESH: what is IPv6 comes later, and that it will come nobody says.
 SOON, LATER = 1.0, 20.0
 
 
@@ -62,14 +63,14 @@ class Asker:
         """When the next child is due, of the clock."""
         if self.child or not self._wanted:
             return float("inf")
-        return self._ended + (self._pause if any(self._wanted.values()) else FRESH)
+        return self._ended + min(self._pause, LATER if any(self._wanted.values()) else FRESH)
 
     def work(self) -> None:
         """Start a child when it is time, which ends by itself."""
         if self.clock() < self.next():
             return
         devices = tuple(self._wanted)
-        self._pause = min(2 * self._pause, LATER) if any(self._wanted.values()) else SOON
+        self._pause = min(2 * self._pause, FRESH)
         self._devices = {device: key for device, key in self._devices.items() if device in devices}
         self._wanted = {}
         self.child = os.fork()

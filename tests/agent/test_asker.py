@@ -95,13 +95,13 @@ def test_what_was_said_last_is_told_and_what_is_missing_is_asked_for(node: Node)
     facts = node.asker("eth1", node.observed())
 
     assert (("10.0.1.0/24",), 23601, "") == (facts.subnets, facts.table, facts.unknown)
-    assert node.now + FRESH == node.asker.next()
+    assert node.now + 2 * SOON == node.asker.next()
 
 
-def test_one_child_at_a_time_and_later_and_later_while_something_is_missing(node: Node) -> None:
-    """A node that is not on EC2, or whose metadata service is switched off."""
-    pauses = []
-    for _ in range(7):
+def pauses(node: Node, count: int) -> list[float]:
+    """From the end of each of so many children to the next."""
+    found = []
+    for _ in range(count):
         node.asker("eth1", node.observed())
         node.now = max(node.now, node.asker.next())
         node.asker.work()
@@ -112,9 +112,24 @@ def test_one_child_at_a_time_and_later_and_later_while_something_is_missing(node
         node.asked()
         node.ended()
         node.asker("eth1", node.observed())
-        pauses.append(node.asker.next() - node.now)
+        found.append(node.asker.next() - node.now)
+    return found
 
-    assert [2 * SOON, 4 * SOON, 8 * SOON, 16 * SOON, LATER, LATER, LATER] == pauses
+
+def test_what_is_known_is_asked_again_more_and_more_rarely(node: Node) -> None:
+    """IPv6 is known later than IPv4, and until then it looks as if there were none; another attach begins anew."""
+    node.said(eth1=WHOLE)
+    assert [2 * SOON, 4 * SOON, 8 * SOON, 16 * SOON, 32 * SOON, FRESH, FRESH] == pauses(node, 7)
+
+    node.kernel.unplug("eth1")
+    node.kernel.plug("eth1")
+    node.said(eth1=WHOLE)
+    assert [2 * SOON, 4 * SOON] == pauses(node, 2)
+
+
+def test_one_child_at_a_time_and_later_and_later_while_something_is_missing(node: Node) -> None:
+    """A node that is not on EC2, or whose metadata service is switched off."""
+    assert [2 * SOON, 4 * SOON, 8 * SOON, 16 * SOON, LATER, LATER, LATER] == pauses(node, 7)
 
 
 def test_another_interface_does_not_wait_for_the_one_that_is_waited_for(node: Node) -> None:
