@@ -128,10 +128,13 @@ class Keeper:
         if heard.changed:
             self.pace.changed(self.clock())
         self.down |= heard.down & devices(self.items)
+        # A flush is over before we have read of its end: its program has the name that it had just now.
+        names = {program.process: program.name for program in self.seen.values()}
         for each in heard.deletions:
-            name = name_of(each.sender) if each.seen.item in self.items else ""
-            if name:
-                self.seen[each.seen.item] = Program(name, each.sender)
+            if each.seen.item in self.items:
+                name = names[each.sender] = name_of(each.sender) or names.get(each.sender, "")
+                if name:
+                    self.seen[each.seen.item] = Program(name, each.sender)
 
     def anew(self) -> None:
         """The administrator asks for another try of everything, now."""

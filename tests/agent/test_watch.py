@@ -420,6 +420,22 @@ def test_several_items_of_one_rival_are_one_line(node: Node) -> None:
     assert [{item for item in ALL if isinstance(item, Route)}] == [set(lost) for lost in node.blamed]
 
 
+def test_a_flush_that_is_over_is_one_rival_s(node: Node) -> None:
+    """Its program is gone before its last deletion is read of: the number is the same, so the name is."""
+    names = iter(["ip", "", ""])
+    for item in (DEFAULT, Route("10.0.1.0/24", "eth1", 100)):
+        node.watch.heard(Heard(True, (Deletion(Seen(item, OURS), 5),)), lambda _: next(names))
+    node.watch.heard(Heard(True, (Deletion(Seen(RULE, OURS), 6),)), lambda _: next(names))
+    for _ in range(12):
+        node.kernel.flush_table(100)
+        node.lose(RULE)
+        node.look(0.2)
+
+    assert ["by ip (process 5)", "by nobody that is known for it; ip monitor shows when"] == sorted(
+        line.rpartition(": ")[2] for line in node.loud
+    )
+
+
 def test_a_slow_rival_is_named_and_never_wins(node: Node) -> None:
     """Once a minute: each time it is repaired."""
     assert 60 == fight(node, RULE, 60, every=60)
