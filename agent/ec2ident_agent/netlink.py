@@ -2,8 +2,8 @@
 
 The only importer of pyroute2, which costs more than a hundred times the work of a hook that finds nothing to do: it is
 imported when there is a change to make, which is known under the lock: of several hooks at once the first then pays for
-it and the others find nothing to do, where all would pay, and wait for a processor, if it were loaded before. Its errors
-are translated here; nobody else has heard of them.
+it and the others find nothing to do, where all would pay, and wait for a processor, if it were loaded before. Errors of
+its own are translated here; nobody else has heard of them.
 """
 
 from __future__ import annotations
