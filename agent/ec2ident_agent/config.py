@@ -58,7 +58,8 @@ def load(path: str, *, required: bool, uids: Collection[int], cache: str | None,
     cannot be read.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Whoever opens a pipe waits for its writer.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         if required:
             raise ConfigError(f"{path}: no such file") from None
@@ -299,6 +300,8 @@ def _toml(path: str, data: bytes) -> dict[str, Any]:
         _malformed(path, str(wrong))
     except RecursionError:
         raise ConfigError(f"{path}: nested too deeply") from None
+    except ValueError as wrong:
+        raise ConfigError(f"{path}: {wrong}") from None  # a number of thousands of digits
 
 
 def _malformed(path: str, text: str) -> NoReturn:

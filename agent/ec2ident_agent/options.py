@@ -116,7 +116,7 @@ def read(arguments: Sequence[str]) -> Options:
 
 def _value(name: str, value: str) -> object:
     if name in NUMBERS:
-        if not (value.isascii() and value.isdigit()):
-            raise ConfigError(f"{name} {value}: not a number")
+        if not (value.isascii() and value.isdigit() and len(value) < 20):
+            raise ConfigError(f"{name} {value[:40]}: not a number")
         return int(value)
     return value

@@ -38,7 +38,7 @@ def unpack(kind: str, version: int, data: bytes) -> list[Fields]:
     """The records. Raises DamagedError with the reason; a newer version is told apart from damage."""
     first, _, _ = data.partition(b"\n")
     name, _, number = first.decode("ascii", "replace").partition(" ")
-    if name != kind or not (number.isascii() and number.isdigit()):
+    if name != kind or not (number.isascii() and number.isdigit() and len(number) < 10):
         raise DamagedError(f"damaged: it begins {first[:40]!r}, not {kind} {version}")
     if int(number) != version:
         raise DamagedError(f"version {int(number)}, and this program knows version {version}")

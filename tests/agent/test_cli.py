@@ -56,6 +56,7 @@ def run(agent: Agent, kernel: FakeKernel, *words: str) -> int:
         ("apply eth1 --table=", "--table: needs a value"),
         ("apply eth1 --table MYHA", "--table MYHA: not a number"),
         ("apply eth1 --table -5", "--table -5: not a number"),
+        pytest.param(f"apply eth1 --table {'9' * 5000}", "--table 9{40}: not a number$", id="a giant"),
         ("apply eth1 --table 254", "the kernel's own table main"),
         ("apply --table 100", "--table: name one interface"),
         ("apply eth0 eth1 --table 100", "--table: name one interface"),
@@ -100,7 +101,11 @@ def test_wrong_words_are_usage(agent: Agent, kernel: FakeKernel, words: str, say
 @pytest.mark.parametrize(
     ("verb", "code"), [("status", 3), ("--json status", 3), ("plan", 3), ("apply", 4), ("revert --all", 4)]
 )
-@pytest.mark.parametrize("data", [b"", b"\0\0\0", b"{}", records.pack(KIND, VERSION + 1, [])])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0\0\0", b"{}", records.pack(KIND, VERSION + 1, []), f"{KIND} {'9' * 5000}\n".encode()],
+    ids=["empty", "zeros", "JSON", "newer", "a giant"],
+)
 def test_a_journal_that_cannot_be_read_is_refused(agent: Agent, verb: str, code: int, data: bytes) -> None:
     """Damaged or newer: who looks could not tell, who acts is refused; it is never taken for an empty one."""
     agent.state.mkdir()

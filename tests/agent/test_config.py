@@ -83,6 +83,7 @@ def test_both_families_and_a_mac() -> None:
         ("[interface.eth1]\ntable = 0", r"table = 0: not a number from 1"),
         ("[interface.eth1]\ntable = 4294967296", r"not a number from 1 to 4294967295"),
         ("[interface.eth1]\ntable = 254", r"the kernel's own table main"),
+        ("[interface.eth1]\ntable = " + "9" * 5000, r"^f: "),
         ("[interface.eth1]\npriority = 0", r"priority = 0: not a number from 1"),
         ("[interface.eth1]\npriority = 32766", r"priority"),
         ("[interface.eth1]\nsubnet = '10.0.1.5/24'", r"interface\.eth1: subnet: 10\.0\.1\.5/24 has host bits set"),
@@ -155,9 +156,11 @@ def test_no_file_is_no_configuration_unless_it_was_named(tmp_path: Path) -> None
 
 
 def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
-    """Nor a socket, nor a device."""
-    with pytest.raises(ConfigError, match="not a regular file"):
-        read(tmp_path)
+    """Nor a socket, nor a device, nor a pipe that nobody writes to, which is not waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    for each in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            read(each)
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666, 0o777])
