@@ -72,8 +72,13 @@ class Asker:
         devices = tuple(self._wanted)
         self._pause = min(2 * self._pause, FRESH)
         self._devices = {device: key for device, key in self._devices.items() if device in devices}
+        try:
+            self.child = os.fork()
+        except OSError:
+            # No room for a process: the watch goes on to repair, and the next one is tried later.
+            self._ended = self.clock()
+            return
         self._wanted = {}
-        self.child = os.fork()
         if not self.child:
             try:
                 leave_the_watch()

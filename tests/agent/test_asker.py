@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -176,3 +177,23 @@ def test_a_child_holds_nothing_of_the_watch(node: Node) -> None:
     os.kill(node.asker.child, signal.SIGTERM)
     assert signal.SIGTERM == os.waitpid(node.asker.child, 0)[1]
     node.asker.child = 0
+
+
+@pytest.mark.root
+def test_without_room_for_a_child_it_is_tried_again_later(node: Node) -> None:
+    """A machine that is out of processes needs its routes all the same."""
+    node.asker("eth1", node.observed())
+    tried = os.fork()
+    if tried == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        try:
+            node.asker.work()
+            later = node.asker.next() - node.now
+            os._exit(0 if (node.asker.child, later) == (0, 2 * SOON) else 1)
+        finally:
+            os._exit(2)
+
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(tried, 0)[1])
