@@ -5,6 +5,10 @@ ipaddress is imported on use: the way of a hook with nothing to do does not come
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
 
 def prefix(text: str) -> str:
     """A network ("10.0.1.0/24") in canonical form. Raises ValueError with the reason, host bits included."""
@@ -20,6 +24,10 @@ def prefix(text: str) -> str:
 
 def host(text: str) -> str:
     """One address ("10.0.1.1") in canonical form. Raises ValueError with the reason."""
+    return str(_host(text))
+
+
+def _host(text: str) -> IPv4Address | IPv6Address:
     from ipaddress import ip_address
 
     try:
@@ -28,17 +36,31 @@ def host(text: str) -> str:
         raise ValueError(f"{text}: not an IP address") from None
     if "%" in text or address.is_unspecified or address.is_multicast:
         raise ValueError(f"{text}: not the address of one host")
-    return str(address)
+    return address
 
 
 def single(text: str) -> str:
-    """One address with the length of one address ("192.168.10.10/32"); the length may be left out."""
+    """One address with the length of one address ("192.168.10.10/32"); the length may be left out.
+
+    One that can be routed to a node: on an interface the metadata service's own would take it away from the node.
+    """
     address, slash, length = text.partition("/")
-    address = host(address)
-    full = "128" if ":" in address else "32"
+    found = _host(address)
+    if not _routable(found):
+        raise ValueError(f"{text}: not an address that can be routed to a node")
+    full = str(found.max_prefixlen)
     if slash and length != full:
         raise ValueError(f"{text}: an overlay address is a /{full}, one address and no network")
-    return f"{address}/{full}"
+    return f"{found}/{full}"
+
+
+def _routable(address: IPv4Address | IPv6Address) -> bool:
+    """Not of this node or this link alone, not what the VPC answers itself (fd00:ec2::/32), nor IPv4 in IPv6 (::/8)."""
+    if address.is_loopback or address.is_link_local:
+        return False
+    if address.version == 6:
+        return int(address) >> 120 != 0 and int(address) >> 96 != 0xFD000EC2
+    return int(address) >> 24 != 0 and int(address) != 0xFFFFFFFF
 
 
 def contains(network: str, address: str) -> bool:
