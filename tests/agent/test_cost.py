@@ -49,7 +49,9 @@ def heavy_in(verb: str, agent: Agent, code: int = 0) -> set[str]:
 
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
-@pytest.mark.parametrize("verb", ["status", "plan", "apply", "apply eth1", "overlay add 192.168.10.10"])
+@pytest.mark.parametrize(
+    "verb", ["status", "plan", "apply", "apply eth1", "apply --event eth1", "overlay add 192.168.10.10"]
+)
 def test_with_nothing_to_do_nothing_heavy_is_loaded(agent: Agent, verb: str) -> None:
     """Neither pyroute2 nor TOML nor any of the standard library's larger parts."""
     agent("apply")
