@@ -36,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 4
+    except KeyboardInterrupt:
+        # As after SIGKILL: the journal names whatever was begun, and the next apply or revert goes on from there.
+        log("ec2ident-agent: interrupted")
+        return 130
 
 
 def _main(arguments: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from ec2ident_agent import cli, records
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import OURS, Address, Route, Seen
-from ec2ident_agent.journal import KIND, VERSION
+from ec2ident_agent.journal import KIND, VERSION, Journal
 from ec2ident_agent.profile import Facts
 
 from .conftest import Agent
@@ -309,6 +310,21 @@ def test_a_withdrawal_that_cannot_be_lifted_is_one_line(agent: Agent, kernel: Fa
     assert 4 == run(agent, kernel, "apply", "eth1")
     assert re.search("withdrawn: cannot be written: Is a directory$", agent.err), agent.err
     assert [] == kernel.done
+
+
+def test_who_waits_may_be_interrupted(agent: Agent) -> None:
+    """Ctrl-C while another process holds the lock: one line, and the shell's own exit code for it."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    with Journal(str(agent.state)).lock():
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        code = agent("revert", "--all", "--wait", "60")
+    signal.signal(signal.SIGALRM, before)
+
+    assert (130, "ec2ident-agent: interrupted\n") == (code, agent.err)
 
 
 def test_help_is_a_result(agent: Agent) -> None:
