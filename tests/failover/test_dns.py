@@ -147,6 +147,9 @@ def test_a_zone_of_another_vpc_is_refused_where_the_vpc_is_named(aws: Fake, run:
     assert (2, []) == (code, aws.calls("ChangeResourceRecordSets"))
     assert f"zone: {aws.lab.zone} is associated with {aws.lab.vpc} (not with vpc-0a1b2c3d)" in log
     assert 2 > run("dns", verb, "db", config=config.replace("vpc-0a1b2c3d", aws.lab.vpc))[0]
+    given = ("--zone", aws.lab.zone, "--name", NAME, "--value", "10.0.0.1", "--vpc")
+    assert 2 == run("dns", verb, *given, "vpc-0a1b2c3d")[0]
+    assert 2 > run("dns", verb, *given, aws.lab.vpc)[0]
 
 
 def test_an_expected_owner_of_a_name_is_no_option(run: Callable[..., Any]) -> None:

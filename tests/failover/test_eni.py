@@ -10,6 +10,7 @@ import pytest
 from ec2ident_agent.failover import calls, eni
 from ec2ident_agent.failover.eni import Find
 from ec2ident_agent.failover.errors import ApiError, OutOfTimeError, RefusedError, UsageError
+from ec2ident_agent.failover.model import Instance
 
 from .conftest import configuration
 
@@ -270,6 +271,26 @@ def test_a_denied_attach_is_found_before_the_detach(aws: Fake, make_api: Callabl
         move(make_api(), aws, aws.lab.node2)
 
     assert (before, aws.lab.node1) == (writes(aws), holder(aws))
+
+
+def test_a_full_instance_is_found_before_the_detach_where_the_service_says_so(
+    aws: Fake, make_api: Callable[..., Api]
+) -> None:
+    """It will be as full after it."""
+    move(make_api(), aws, aws.lab.node1)
+    before = writes(aws)
+    aws.fault(action="AttachNetworkInterface", match={"DryRun": "true"}, code="AttachmentLimitExceeded")
+    with pytest.raises(ApiError, match="AttachmentLimitExceeded"):
+        move(make_api(), aws, aws.lab.node2)
+
+    assert (before, aws.lab.node1) == (writes(aws), holder(aws))
+
+
+def test_an_instance_without_a_free_index_is_refused() -> None:
+    """Whatever the answer says."""
+    full = Instance("i-0a1b2c3d", "running", "a", "vpc-1", dict.fromkeys(range(64), "eni-1"))
+    with pytest.raises(RefusedError, match="i-0a1b2c3d has none free from 1 to 63"):
+        eni.free_index(full, None)
 
 
 def test_what_else_the_question_is_answered_does_not_matter(aws: Fake, make_api: Callable[..., Api]) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ec2ident_agent.failover import calls, route
+from ec2ident_agent.failover import calls, cli, route
 from ec2ident_agent.failover.errors import RefusedError, UsageError
 from ec2ident_agent.failover.model import Interface, Route, Table
 from ec2ident_agent.failover.route import Sight
@@ -210,6 +210,38 @@ def test_somebody_quicker_turns_create_into_replace_and_back(aws: Fake, api: Api
     result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
     assert (0, ["created", "replaced"]) == (result.exit, sorted(each.verb for each in result.outcomes))
     assert [aws.lab.eni1] * 2 == holders(aws, api)
+
+
+def test_lines_of_calls_at_the_same_time_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is written in one piece."""
+    import io
+    import sys
+
+    pieces: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            pieces.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Stream())
+    cli._log("one line")
+
+    assert ["one line\n"] == [piece for piece in pieces if piece]
+
+
+def test_what_is_confirmed_stays_so_when_the_time_ends(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """One table was read back as it should be; of the other it is not known."""
+    api = make_api(2.0)
+    seen = route.look(api, Select(aws.lab.tables), [OVERLAY], instance=aws.lab.node1)
+    done = "<ReplaceRouteResponse><return>true</return></ReplaceRouteResponse>"
+    aws.fault(action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[1]}, body=done)
+    result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
+
+    said = {each.table: str(each) for each in result.outcomes}
+    assert 3 == result.exit
+    assert said[aws.lab.tables[0]].endswith(f"replaced -> {aws.lab.eni1}, was {aws.lab.node2}")
+    assert "written, but could not be read back: reading back: not within 2 s" in said[aws.lab.tables[1]]
 
 
 def test_who_may_only_take_from_nobody_does_not_from_who_was_quicker(aws: Fake, api: Api) -> None:

@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] = os.e
 
 
 def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    # In one piece: calls at the same time speak at the same time.
+    print(f"{line}\n", end="", file=sys.stderr, flush=True)
 
 
 class Command:
@@ -289,12 +290,12 @@ def _dns_part(command: Command) -> tuple[settings.DnsPart, tuple[Any, ...], tupl
     options = command.options
     overlay: tuple[str, ...] = ()
     if options.service:
-        service = command.service("zone", "name")
+        service = command.service("zone", "name", "vpc")
         if not service.dns:
             raise UsageError(f"service.{service.name}: has no dns")
         part, overlay = service.dns, service.overlay
     elif options.zone and options.name:
-        part = settings.DnsPart(dns.zone_id(options.zone), options.name)
+        part = settings.DnsPart(dns.zone_id(options.zone), options.name, vpc=settings.vpc(options.vpc))
     else:
         raise UsageError("dns: name a service, or give --zone and --name")
     resolver = dns.server_of(options.resolver) if options.resolver else part.resolver
@@ -320,7 +321,7 @@ def dns_ensure(command: Command) -> int:
     command.say(found, [f"{'upserted' if each else 'right'}: {each.wanted}" for each in found])
     if change:
         _log(f"change {change.id}: {change.status}")
-        if part.wait and not command.options.no_wait:
+        if part.wait and change.status != "INSYNC" and not command.options.no_wait:
             _log(f"change {change.id}: {dns.wait(api, change).status}")
     return _confirm(command, part.resolver, records)
 
@@ -514,6 +515,7 @@ def _dns_parser(verbs: Any) -> None:
         found.add_argument("--zone", default="", metavar="ID")
         found.add_argument("--name", default="")
         found.add_argument("--value", action="append", default=[], metavar="ADDRESS", help="default: of this node")
+        found.add_argument("--vpc", default="", metavar="ID", help="refuse a zone that is not associated with it")
         found.add_argument("--ttl", type=int)
         found.add_argument("--resolver", default="", metavar="ADDRESS[#PORT]", help="ask it to confirm")
     _planned(found)

@@ -127,7 +127,10 @@ def check(eni: Interface, instance: Instance, *, expect: str = "", index: int | 
 def free_index(instance: Instance, wanted: int | None) -> int:
     """The wanted device index, or the first free one. Raises RefusedError where it is taken."""
     if wanted is None:
-        return next(index for index in INDEXES if index not in instance.interfaces)
+        free = next((index for index in INDEXES if index not in instance.interfaces), None)
+        if free is None:
+            raise RefusedError(f"device index: {instance.id} has none free from {INDEXES[0]} to {INDEXES[-1]}")
+        return free
     if wanted in instance.interfaces:
         taken = instance.interfaces[wanted]
         raise RefusedError(f"device index: {wanted} of {instance.id} is taken by {taken}")
@@ -255,11 +258,11 @@ def _run(mover: Mover) -> Interface:
 
 
 def _permitted(api: Api, dry: Call) -> None:
-    """Raises ApiError where the attach would be denied: after the detach, nobody would have the interface."""
+    """Raises ApiError where the attach will be refused: after the detach, nobody would have the interface."""
     try:
         api.call(dry)
     except ApiError as error:
-        if error.kind is Kind.DENIED:
+        if error.kind in (Kind.DENIED, Kind.QUOTA):
             raise
 
 

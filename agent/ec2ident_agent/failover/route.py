@@ -321,6 +321,7 @@ def _missing(table: str, region: str) -> Outcome:
 def _verify(api: Api, moves: Sequence[Move], outcomes: list[Outcome]) -> list[Outcome]:
     """Read back. EC2 is eventually consistent, so what is not there yet is looked at again for a moment."""
     select = Select(tables=tuple(sorted({move.table.id for move in moves})))
+    checked = [replace(each, error=UnknownError("not read back yet")) for each in outcomes]
     for wait in (0.2, 0.4, 0.8, 1.6, 0.0):
         try:
             seen = {table.id: table for table in describe(api, select)}
@@ -329,7 +330,8 @@ def _verify(api: Api, moves: Sequence[Move], outcomes: list[Outcome]) -> list[Ou
                 return checked
             api.deadline.pause(wait, "reading back")
         except FailoverError as error:
-            return [_unverified(each, error) for each in outcomes]
+            # What an earlier look confirmed, it did.
+            return [_unverified(each, error) if last.error else each for each, last in zip(outcomes, checked)]
     return outcomes
 
 

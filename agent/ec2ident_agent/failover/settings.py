@@ -290,7 +290,7 @@ def _dns(table: _Reader) -> DnsPart:
         table.whole("ttl", 10, 0, 2**31 - 1),
         table.boolean("wait", True),
         server_of(resolver) if resolver else "",
-        _id("vpc", table.text("vpc")),
+        vpc(table.text("vpc")),
     )
     table.end()
     if not found.name:
@@ -322,6 +322,10 @@ def region(text: str) -> str:
     if text and not is_a("region", text):
         raise UsageError(f"region: {text!r} is no name of a region")
     return text
+
+
+def vpc(text: str) -> str:
+    return _id("vpc", text)
 
 
 def role(text: str) -> str:

@@ -213,7 +213,7 @@ class Takeover:
             self.say(f"{'upserted' if difference else 'right'}: {difference.wanted}")
         if change:
             self.say(f"change {change.id}: {change.status}")
-            if part.wait:
+            if part.wait and change.status != "INSYNC":
                 self.say(f"change {change.id}: {dns.wait(self.api, change).status}")
         return _confirmed(self.api, part.resolver, found.names, self.say) if part.resolver else 0
 
