@@ -229,7 +229,9 @@ class Run(Wanted):
         if self.options.get("--json"):
             self.json(report)
         for name in report.difference.unnamed:
-            log(f"ec2ident-agent: warning: {name}: cannot be written here; ip shows the number")
+            self.note(f"warning: {name}: cannot be written here; ip shows the number")
+        if self.kernel().refused:
+            self.note(f"warning: table names: {self.kernel().refused}; ip shows the number")
         for owner in dict.fromkeys(map(report.owner, report.waiting)):
             log(f"ec2ident-agent: {owner}: waits until its link is up")
         for why in (*report.refusals, *self.unknown):

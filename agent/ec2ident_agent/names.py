@@ -2,7 +2,7 @@
 
 iproute2 reads `rt_tables` and every `rt_tables.d/*.conf` beside it (ip-route(8)). We add a file of our own and never
 touch another; a name that somebody else gave already is as good as ours. Where the directory cannot be written (an
-ordinary user, a read-only system) names are left out with a warning: routing does not need them.
+ordinary user, a read-only system, a full disk) names are left out with a warning: routing does not need them.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class NamedKernel:
         self.directory = os.path.abspath(directory)
         self.path = os.path.join(self.directory, NAMES_FILE)
         self.system = system
+        #: Why a name could not be written; it is left out then, as where none can be.
+        self.refused = ""
 
     def writable(self) -> bool:
         """Could a name be written here? Asked without trying."""
@@ -45,7 +47,7 @@ class NamedKernel:
 
     def observe(self) -> Observed:
         seen = self.kernel.observe()
-        return Observed(seen.links, (*seen.seen, *self.names()), self.writable())
+        return Observed(seen.links, (*seen.seen, *self.names()), self.writable() and not self.refused)
 
     def close(self) -> None:
         self.kernel.close()
@@ -75,13 +77,18 @@ class NamedKernel:
 
     def _name(self, step: Step) -> list[Failure]:
         assert isinstance(step.item, TableName)
-        names = [item for item in _names(self.path) if item != step.item]
+        there = _names(self.path)
+        names = [item for item in there if item != step.item]
         if step.verb == "add":
             names.append(step.item)
         try:
-            self._write(names)
+            if not names or names != there:
+                self._write(names)
         except OSError as failed:
-            return [Failure(step, failed.errno or 5, failed.strerror or str(failed))]
+            why = failed.strerror or str(failed)
+            if step.verb == "del":
+                return [Failure(step, failed.errno or 5, why)]
+            self.refused = f"{self.path}: {why}"
         return []
 
     def _write(self, names: list[TableName]) -> None:

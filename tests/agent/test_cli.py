@@ -15,7 +15,7 @@ import pytest
 from ec2ident_agent import cli, records
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.fake import FakeKernel
-from ec2ident_agent.items import OURS, Address, Route, Seen
+from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
 from ec2ident_agent.journal import KIND, VERSION, Journal
 from ec2ident_agent.profile import Facts
 
@@ -310,6 +310,22 @@ def test_a_withdrawal_that_cannot_be_lifted_is_one_line(agent: Agent, kernel: Fa
     assert 4 == run(agent, kernel, "apply", "eth1")
     assert re.search("withdrawn: cannot be written: Is a directory$", agent.err), agent.err
     assert [] == kernel.done
+
+
+def test_a_name_that_cannot_be_written_keeps_nobody_from_his_routes(agent: Agent, kernel: FakeKernel) -> None:
+    """A full disk: routing needs no names. It is said, seen as missing, and written when that is possible."""
+    (agent.names / "ec2ident.conf.new").mkdir()
+
+    assert 0 == run(agent, kernel, "apply")
+    said = agent._capsys.readouterr().err
+    assert f"warning: table names: {agent.names}/ec2ident.conf: Is a directory; ip shows the number" in said
+    assert Rule("10.0.1.0/24", 100, 100) in set(map(ours, kernel.seen))
+    assert 1 == run(agent, kernel, "status")
+    assert "missing  eth1" in agent._capsys.readouterr().out
+    (agent.names / "ec2ident.conf.new").rmdir()
+    assert (0, 0) == (run(agent, kernel, "apply"), run(agent, kernel, "status"))
+    assert 0 == run(agent, kernel, "revert", "--all")
+    assert [] == os.listdir(agent.names)
 
 
 def test_who_waits_may_be_interrupted(agent: Agent) -> None:
