@@ -97,6 +97,17 @@ def test_a_hanging_detach_is_forced_only_after_the_grace(aws: Fake, api: Api) ->
     assert ([None, "true"], aws.lab.node2) == (forced, holder(aws))
 
 
+def test_a_detach_that_comes_too_early_is_asked_for_again(aws: Fake, api: Api) -> None:
+    """While it is still attaching there; once it was taken, it is not asked for twice."""
+    move(api, aws, aws.lab.node1)
+    aws.fault(action="DetachNetworkInterface", code="IncorrectState", times=2)
+    aws.settings(detach=0.6)
+    move(api, aws, aws.lab.node2)
+
+    assert aws.lab.node2 == holder(aws)
+    assert [400, 400, 200] == [call["status"] for call in aws.calls("DetachNetworkInterface")]
+
+
 def test_force_on_demand_is_at_once(aws: Fake, api: Api) -> None:
     """The operator's word."""
     move(api, aws, aws.lab.node1)

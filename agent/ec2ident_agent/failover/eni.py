@@ -204,8 +204,9 @@ class Mover:
                 return
         ask = (eni.attachment.id, force)
         if ask not in self.asked:
-            self.asked.add(ask)
+            # One that is refused, as while it is still attaching there, was not asked.
             self.api.call(calls.detach(eni.attachment.id, eni.id, eni.holder, eni.owner, force=force))
+            self.asked.add(ask)
             self.detached = True
 
     def _attach(self, eni: Interface) -> None:
