@@ -172,9 +172,10 @@ class Run(Wanted):
                     withdrawn.add(self.journal, state, observed, owners)
                     self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
                 return 0
-            for name in filter(None, (overlay.device, overlay.via)):
-                self.device(name, observed)
+            self.device(overlay.device, observed)
             profiles = self.profiles(config, overlay.via or overlay.device, observed)
+            if overlay.via and not profiles:
+                self.device(overlay.via, observed)
             self.warn_inside(overlay, (*profiles, *config.sections))
             wish = Wish(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
             if dry:

@@ -142,9 +142,8 @@ def _covers(network: str, inside: str) -> bool:
 
 def _unrouted(case: Case) -> Iterator[Fault]:
     """An overlay that the VPC routes to an interface without a profile: its answers leave by another one."""
-    has = {profile.device for profile in case.profiles}
     for overlay in case.overlays:
-        if overlay.via and overlay.via not in has:
+        if overlay.via and not any(profile.carries(overlay) for profile in case.profiles):
             strict = any(
                 case.machine.sysctl("net/ipv4/conf/{device}/rp_filter", name) == 1 for name in ("all", overlay.via)
             )

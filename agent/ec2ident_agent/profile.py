@@ -45,7 +45,10 @@ class Section(Value):
 
 
 class Overlay(Value):
-    """`[[overlay]]`: an address outside the VPC that this node answers for; `via` is the interface it is routed to."""
+    """`[[overlay]]`: an address outside the VPC that this node answers for; `via` is the interface it is routed to.
+
+    By its device or by the name of its section, which may be another.
+    """
 
     address: str
     device: str = ""
@@ -87,6 +90,10 @@ class Profile(Value):
     vpc: tuple[str, ...] = ()
     #: The interface's own addresses and delegated prefixes, as far as they are known.
     addresses: tuple[str, ...] = ()
+
+    def carries(self, overlay: Overlay) -> bool:
+        """Is the overlay routed to this interface?"""
+        return overlay.via in (self.device, self.owner) if overlay.via else overlay.device == self.device
 
 
 def default_table(card: int, number: int) -> int:
@@ -211,11 +218,10 @@ def overlay_items(overlay: Overlay, profiles: Sequence[Profile], observed: Obser
 
     `from SUBNET` never covers it: an overlay address lies outside the VPC by definition.
     """
-    via = overlay.via or overlay.device
     label = overlay.label or free_label(overlay, observed)
     items: list[Item] = [Address(overlay.device, overlay.address, label)]
     for profile in profiles:
-        if profile.device == via:
+        if profile.carries(overlay):
             items += rules(profile, [overlay.address])
     return tuple(items)
 
@@ -228,7 +234,7 @@ def inside_vpc(overlay: Overlay, profiles: Iterable[Profile | Section]) -> str:
     """
     host = overlay.address.partition("/")[0]
     profiles = tuple(profiles)
-    mine = (each for each in profiles if isinstance(each, Profile) and each.device == (overlay.via or overlay.device))
+    mine = (each for each in profiles if isinstance(each, Profile) and each.carries(overlay))
     if any(contains(own, host) for each in mine for own in each.addresses):
         return ""
     ranges = (cidr for profile in profiles for cidr in (*profile.vpc, *profile.subnets))

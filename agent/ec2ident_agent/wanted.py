@@ -115,7 +115,8 @@ class Wanted:
         overlays = tuple(each for each in config.overlays if each.owner in names)
         routed = {each.via or each.device for each in overlays}
         links = [(section, find_device(section, observed)) for section in config.sections]
-        sections = tuple(each for each, link in links if each.name in names or (link and link.name in routed))
+        needed = {*names, *routed}
+        sections = tuple(each for each, link in links if each.name in needed or (link and link.name in routed))
         return replace(config, sections=sections, overlays=overlays)
 
     def flagged(self, flags: dict[str, Any], observed: Observed) -> list[Wish]:
@@ -166,7 +167,7 @@ class Wanted:
                 profile = self.profile(section, link.name, observed, laid)
             except UnknownError as wrong:
                 self.unknown.append(str(wrong))
-                unknown.add(link.name)
+                unknown |= {link.name, section.name}
                 wishes.append(Wish(section.name, laid))
                 continue
             profiles.append(profile)
@@ -187,7 +188,8 @@ class Wanted:
         from .profile import find_device
 
         links = ((section, find_device(section, observed)) for section in config.sections)
-        return [self.profile(section, link.name, observed) for section, link in links if link and link.name == device]
+        mine = ((section, link) for section, link in links if link and device in (link.name, section.name))
+        return [self.profile(section, link.name, observed) for section, link in mine]
 
     def profile(self, section: Section, device: str, observed: Observed, laid: Collection[Item] = ()) -> Profile:
         """One interface's profile; facts are asked for only where the section leaves something open.

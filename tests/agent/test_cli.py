@@ -178,6 +178,21 @@ def test_flags_go_before_what_is_configured_of_an_overlay(agent: Agent, kernel: 
         assert Address(device, "192.168.1.1/32", label) in {seen.item for seen in kernel.seen}
 
 
+@pytest.mark.parametrize("via", ["service", "eth1"])
+def test_an_overlay_is_routed_to_a_section_by_either_name(agent: Agent, kernel: FakeKernel, via: str) -> None:
+    """A section that is found by its MAC has a name of its own beside its device's."""
+    mac = kernel.links[2].mac
+    section = f'[interface.service]\nmac = "{mac}"\nsubnet = "10.0.1.0/24"\ntable = 100\n'
+    agent.write(f'{section}[[overlay]]\naddress = "192.168.1.1"\ndevice = "eth0"\nvia = "{via}"\n')
+    rules = {Rule(f"192.168.1.{number}/32", 100, 100) for number in (1, 2, 3)}
+
+    assert 0 == run(agent, kernel, "apply", "overlay 192.168.1.1/32")
+    assert 0 == run(agent, kernel, "apply")
+    assert 0 == run(agent, kernel, "overlay", "add", "192.168.1.2", "--device", "eth0", "--via", via)
+    assert 0 == run(agent, kernel, "overlay", "add", "192.168.1.3", "--device", "eth1")
+    assert rules < set(map(ours, kernel.seen))
+
+
 def test_a_revert_of_nothing_says_so(agent: Agent, kernel: FakeKernel) -> None:
     """A name that is misspelt, or a section's other name, is no error but said."""
     assert 0 == run(agent, kernel, "revert", "ethl")
