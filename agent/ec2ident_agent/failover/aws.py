@@ -101,6 +101,8 @@ class Api:
         self._asking = {True: threading.Lock(), False: threading.Lock()}
         self._credentials: dict[bool, Credentials] = {}
         self._idle: dict[str, list[HTTPConnection]] = {}
+        #: Each call that only looked, as a person would type it.
+        self.looks: set[str] = set()
 
     def close(self) -> None:
         """Close the connections that are kept for the next call."""
@@ -118,6 +120,8 @@ class Api:
         """
         if call.writes:
             self.log(f"[#] {call}")
+        else:
+            self.looks.add(str(call))
         pauses, refreshed = 0, False
         while True:
             try:

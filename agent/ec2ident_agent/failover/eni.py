@@ -147,6 +147,11 @@ def plan(eni: Interface, instance: Instance, *, index: int | None = None, force:
     return tuple(found)
 
 
+def permission(eni: Interface, instance: Instance, *, index: int | None = None) -> Call:
+    """What asks, before the detach, whether the attach will be allowed. Pure."""
+    return calls.attach(eni.id, instance.id, free_index(instance, index), eni.owner, dry=True)
+
+
 class Mover:
     """One move, from a first look to the interface attached."""
 
@@ -240,7 +245,7 @@ def move(
     check(eni, instance, expect=expect, index=index)
     try:
         if eni.attachment and eni.holder != instance.id:
-            _permitted(api, calls.attach(eni.id, instance.id, free_index(instance, index), eni.owner, dry=True))
+            _permitted(api, permission(eni, instance, index=index))
         return _run(Mover(api, eni, instance, index=index, grace=grace, force=force))
     except OutOfTimeError as error:
         raise OutOfTimeError(f"{error}; run it again to go on from there") from None

@@ -318,9 +318,14 @@ def _missing(table: str, region: str) -> Outcome:
     return Outcome(table, "", "missing", error=error)
 
 
+def tables_of(moves: Sequence[Move]) -> Select:
+    """The tables that are read back. Pure."""
+    return Select(tables=tuple(sorted({move.table.id for move in moves})))
+
+
 def _verify(api: Api, moves: Sequence[Move], outcomes: list[Outcome]) -> list[Outcome]:
     """Read back. EC2 is eventually consistent, so what is not there yet is looked at again for a moment."""
-    select = Select(tables=tuple(sorted({move.table.id for move in moves})))
+    select = tables_of(moves)
     checked = [replace(each, error=UnknownError("not read back yet")) for each in outcomes]
     for wait in (0.2, 0.4, 0.8, 1.6, 0.0):
         try:

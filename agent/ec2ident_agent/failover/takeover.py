@@ -23,7 +23,7 @@ from .model import Instance, Interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .aws import Api
     from .errors import FailoverError
@@ -100,21 +100,42 @@ class Takeover:
     # The plan, printed
 
     def plan(self, found: Decision) -> tuple[str, ...]:
-        """Every call and every `ip` line, in order."""
-        lines: list[str] = []
-        if found.interface:
-            part = self.service.eni
-            assert part
-            lines += map(str, eni.plan(*found.interface, index=part.index, force=found.force))
-            if found.interface[0].holder != self.instance:
-                lines.append(f"# wait for {found.interface[0].mac}, then: ec2ident-agent apply")
-        lines += map(str, self._address_steps())
-        if found.route:
-            assert self.service.route
-            lines += map(str, route.plan(*found.route, check=self.service.route.check))
-        if found.names is not None and self.service.dns:
-            lines += map(str, dns.plan(self.service.dns.zone, found.names))
-        return tuple(lines)
+        """Every call and every `ip` line, in order; what only looks, asks or waits stands behind a #."""
+        lines = (
+            *self._plan_interface(found),
+            *map(str, self._address_steps()),
+            *self._plan_route(found),
+            *self._plan_names(found),
+        )
+        return (*(f"# look: {look}" for look in sorted(self.api.looks)), *lines) if lines else ()
+
+    def _plan_interface(self, found: Decision) -> Iterator[str]:
+        part = self.service.eni
+        if not part or not found.interface or found.interface[0].holder == self.instance:
+            return
+        moving = found.interface[0]
+        if moving.attachment:
+            yield f"# allowed? {eni.permission(*found.interface, index=part.index)}"
+        yield from map(str, eni.plan(*found.interface, index=part.index, force=found.force))
+        yield f"# until it is attached: {calls.describe_interfaces(eni.Find(id=moving.id).filters())}"
+        if self.here:
+            yield f"# wait for {moving.mac}, then: ec2ident-agent apply"
+
+    def _plan_route(self, found: Decision) -> Iterator[str]:
+        if not self.service.route or not found.route:
+            return
+        yield from map(str, route.plan(*found.route, check=self.service.route.check))
+        if any(move.call() for move in found.route[1]):
+            yield f"# read back: {calls.describe_tables(route.tables_of(found.route[1]).filters())}"
+
+    def _plan_names(self, found: Decision) -> Iterator[str]:
+        part = self.service.dns
+        if not part or found.names is None:
+            return
+        change = dns.plan(part.zone, found.names)
+        yield from map(str, change)
+        if change and part.wait:
+            yield f"# until it is INSYNC: {calls.get_change('CHANGE')}"
 
     def _address_steps(self) -> Sequence[object]:
         if not self.here:
