@@ -1,0 +1,155 @@
+"""The command line: every verb with its options. `verb` says which: `route ensure`, `takeover`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="ec2ident-failover", description=description, allow_abbrev=False)
+    top.add_argument("--version", action=_Version)
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+    _route_parser(verbs)
+    _eni_parser(verbs)
+    _dns_parser(verbs)
+    found = _verb(verbs, "policy", "the least that IAM must allow for this configuration")
+    found.add_argument("--account", help="default: as configured, else of the credentials")
+    found.add_argument("--node-role", action="store_true", help="instead: what the nodes need to assume role_arn")
+    _bind_parser(verbs)
+    found = _verb(verbs, "takeover", "move a whole service here, in the right order", slow=True)
+    found.add_argument("service")
+    _acting(found)
+    found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
+    found.add_argument("--no-local", action="store_true", help="leave this node's addresses and interfaces alone")
+    return top
+
+
+class _Version(argparse.Action):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(nargs=0, help="show the version", **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"{parser.prog} {version('ec2ident')}\n")
+        parser.exit()
+
+
+def _verb(verbs: Any, name: str, text: str, *, slow: bool = False) -> argparse.ArgumentParser:
+    found: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+    found.set_defaults(verb=found.prog.partition(" ")[2], slow=slow, expect="", plan=False, service="")
+    shared = found.add_argument_group("everywhere")
+    shared.add_argument("--config", metavar="FILE", help=f"default {settings.PATH}")
+    shared.add_argument("--region", help="default: AWS_REGION, then the metadata service")
+    shared.add_argument("--instance", metavar="ID", help="the node to move to; default: this one")
+    shared.add_argument("--profile", help="of the shared AWS configuration")
+    shared.add_argument("--role-arn", metavar="ARN", help="assume this role, in another account perhaps")
+    shared.add_argument("--external-id", metavar="ID")
+    shared.add_argument("--endpoint", metavar="URL", help="instead of the regional ones, for all services")
+    shared.add_argument("--ca-bundle", metavar="FILE")
+    shared.add_argument("--deadline", type=float, metavar="SECONDS", help="for the whole action")
+    shared.add_argument("--state-dir", metavar="DIR", help="of ec2ident-agent")
+    shared.add_argument("--agent-config", metavar="FILE", help="of ec2ident-agent")
+    shared.add_argument("--json", action="store_true")
+    return found
+
+
+def _acting(found: argparse.ArgumentParser) -> None:
+    _planned(found)
+    found.add_argument(
+        "--expect", default="", metavar="OWNER", help="take only from this instance or interface (or: nobody)"
+    )
+
+
+def _planned(found: argparse.ArgumentParser) -> None:
+    found.add_argument(
+        "--plan", action="store_true", help="print what would be done, and do nothing; exit 1 if there is something"
+    )
+
+
+def _route_parser(verbs: Any) -> None:
+    group = verbs.add_parser("route", help="an overlay route in its route tables").add_subparsers(
+        metavar="VERB", required=True
+    )
+    texts = {
+        "ensure": "create where missing, replace where other, skip where right",
+        "show": "where it points; exit 1 when that is not here",
+        "delete": "take it out of the tables",
+    }
+    for name, text in texts.items():
+        found = _verb(group, name, text)
+        found.add_argument("service", nargs="?", default="", help="of the configuration; or give it all by options")
+        found.add_argument("--overlay", action="append", default=[], metavar="CIDR")
+        found.add_argument("--table", action="append", default=[], metavar="ID")
+        found.add_argument("--tag", default="", metavar="KEY=VALUE", help="all route tables with this tag")
+        found.add_argument("--vpc", default="", metavar="ID", help="all route tables of this VPC")
+        found.add_argument("--eni", default="", metavar="ID", help="default: the first interface of the node")
+        found.add_argument("--keep-check", action="store_true", help="leave the source/destination check alone")
+        if name != "show":
+            _acting(found)
+
+
+def _eni_parser(verbs: Any) -> None:
+    group = verbs.add_parser("eni", help="an interface that moves").add_subparsers(metavar="VERB", required=True)
+    found = _verb(group, "create", "make one, or find the one that has the address already")
+    found.add_argument("--subnet", required=True, metavar="ID")
+    found.add_argument("--address", default="")
+    found.add_argument("--group", action="append", default=[], metavar="ID", help="security group")
+    found.add_argument("--description", default="")
+    for name, text in (
+        ("show", "where it is; exit 1 when that is not here"),
+        ("move", "attach it here"),
+    ):
+        found = _verb(group, name, text, slow=True)
+        found.add_argument("service", nargs="?", default="", help="of the configuration; or one of:")
+        found.add_argument("--id", default="")
+        found.add_argument("--tag", default="", metavar="KEY=VALUE")
+        found.add_argument("--address", default="", help="exactly this one")
+    _acting(found)
+    found.add_argument("--index", type=int, help="device index; default: the first free one")
+    found.add_argument("--grace", type=float, metavar="SECONDS", help="before a hanging detach is forced; default 30")
+    found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
+    found.add_argument("--no-local", action="store_true", help="do not wait for the interface and lay its profile")
+
+
+def _dns_parser(verbs: Any) -> None:
+    group = verbs.add_parser("dns", help="a name in a private hosted zone").add_subparsers(
+        metavar="VERB", required=True
+    )
+    for name, text in (
+        ("show", "compare; exit 1 when it says otherwise"),
+        ("ensure", "UPSERT what differs, and wait until every name server has it"),
+    ):
+        found = _verb(group, name, text, slow=True)
+        found.add_argument("service", nargs="?", default="", help="of the configuration; or give it all by options")
+        found.add_argument("--zone", default="", metavar="ID")
+        found.add_argument("--name", default="")
+        found.add_argument("--value", action="append", default=[], metavar="ADDRESS", help="default: of this node")
+        found.add_argument("--vpc", default="", metavar="ID", help="refuse a zone that is not associated with it")
+        found.add_argument("--ttl", type=int)
+        found.add_argument("--resolver", default="", metavar="ADDRESS[#PORT]", help="ask it to confirm")
+    _planned(found)
+    found.add_argument("--no-wait", action="store_true")
+    found = _verb(group, "zone", "a private zone for a VPC: create, associate, switch the VPC's DNS on")
+    found.add_argument("--name", required=True)
+    found.add_argument("--vpc", required=True, metavar="ID")
+
+
+def _bind_parser(verbs: Any) -> None:
+    found = _verb(verbs, "bind", "named.conf of a forwarder for resolvers outside the VPC")
+    found.add_argument("--client", action="append", default=[], metavar="CIDR", help="who may ask")
+    found.add_argument(
+        "--zone", action="append", default=[], help="default: the configured records' names without their first label"
+    )
+    found.add_argument("--forwarder", action="append", default=[], metavar="ADDRESS[#PORT]", help="the VPC's resolver")
+    found.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
+    found.add_argument("--port", type=int, default=53)
+    found.add_argument("--directory", default="/var/cache/bind")
+    found.add_argument("--log", default="/var/log/named/queries.log")
