@@ -73,7 +73,7 @@ def make_api(aws: Fake) -> Iterator[Callable[..., Api]]:
     """An Api on the fake; `log` collects what it said."""
     made: list[Api] = []
 
-    def make(seconds: float = 10.0, environ: Mapping[str, str] = ENVIRONMENT, log: Any = None, **access: Any) -> Api:
+    def make(seconds: float = 30.0, environ: Mapping[str, str] = ENVIRONMENT, log: Any = None, **access: Any) -> Api:
         given = {"region": aws.region, "endpoint": aws.url, **access}
         made.append(Api(Access(**given), Deadline(seconds), environ=environ, log=log or (lambda line: None)))
         return made[-1]

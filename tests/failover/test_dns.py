@@ -226,7 +226,7 @@ def private(aws: Fake, name: str, vpc: str) -> str:
     body = (
         f'<CreateHostedZoneRequest xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Name>{name}</Name><VPC>'
         f"<VPCRegion>{aws.region}</VPCRegion><VPCId>{vpc}</VPCId></VPC><CallerReference>{vpc}</CallerReference>"
-        "<HostedZoneConfig><PrivateZone>true</PrivateZone></HostedZoneConfig></CreateHostedZoneRequest>"
+        "<HostedZoneConfig><Comment/><PrivateZone>true</PrivateZone></HostedZoneConfig></CreateHostedZoneRequest>"
     )
     status, answer = aws._direct("route53", "POST", "/2013-04-01/hostedzone", {}, body.encode())
     assert status == 201

@@ -103,9 +103,13 @@ def route(story: Story, vpc: Vpc, agent: Agent) -> None:
     before = node.snapshot()
     story.step(client.ask(eth0.address), f"a client outside gets an answer from eth0's address {eth0.address}")
     story.step(
-        not client.ask(eth1.address), f"but none from eth1's address {eth1.address}: it leaves by eth0, and is dropped"
+        not client.ask(eth1.address, timeout=0.5),
+        f"but none from eth1's address {eth1.address}: it leaves by eth0, and is dropped",
     )
-    story.step(not client.ask(OVERLAY), f"and none from the overlay address {OVERLAY}, which is routed to the node")
+    story.step(
+        not client.ask(OVERLAY, timeout=0.5),
+        f"and none from the overlay address {OVERLAY}, which is routed to the node",
+    )
 
     done = agent("apply")
     story.step(done.returncode == 0, "ec2ident-agent apply", *lines(done.stdout + done.stderr))
@@ -117,7 +121,8 @@ def route(story: Story, vpc: Vpc, agent: Agent) -> None:
     story.chapter("Somebody flushes the table")
     node.ip("route flush table 100")
     story.step(
-        not client.ask(eth1.address), "ip route flush table MYHA: eth1's address is silent again, and nothing said so"
+        not client.ask(eth1.address, timeout=0.5),
+        "ip route flush table MYHA: eth1's address is silent again, and nothing said so",
     )
     done = agent("status")
     story.step(done.returncode == 1, "ec2ident-agent status: drift, exit code 1", *lines(done.stdout))

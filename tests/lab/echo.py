@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from .namespace import Namespace
 
 PORT = 7
+#: Seconds after which an unanswered question is sent again: a busy machine loses or delays one, and a kernel drops what
+#: waits too long for a neighbour's address.
+AGAIN = 0.25
 
 _IP_PKTINFO = 8
 _ANCILLARY_SIZE = 256
@@ -58,23 +62,26 @@ class Echo:
                 _answer(each)
 
 
-def ask(namespace: Namespace, address: str, *, source: str | None = None, timeout: float = 0.5) -> bool:
+def ask(namespace: Namespace, address: str, *, source: str | None = None, timeout: float = 2.0) -> bool:
     """Whether the echo service at an address answers, from that very address, within `timeout` seconds."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with namespace.entered():
         asking = socket.socket(family, socket.SOCK_DGRAM)
     with asking:
-        asking.settimeout(timeout)
         question = os.urandom(16)
         try:
             if source:
                 asking.bind((source, 0))
             # Connected: the kernel then passes on what comes from the address that was asked, and nothing else.
             asking.connect((address, PORT))
-            asking.send(question)
-            return asking.recv(64) == question
-        except OSError:  # silence, no route, or an ICMP error: no answer, each of them
-            return False
+            deadline = time.monotonic() + timeout
+            while (left := deadline - time.monotonic()) > 0:
+                asking.send(question)
+                if select.select([asking], [], [], min(AGAIN, left))[0]:
+                    return asking.recv(64) == question
+        except OSError:  # no route, or an ICMP error: no answer, either of them
+            pass
+        return False
 
 
 def _listen(family: int, address: str) -> socket.socket:

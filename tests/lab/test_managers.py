@@ -167,7 +167,7 @@ def test_each_manager_calls_the_hooks_it_did_when_measured(manager: Manager, eve
     manager.machine.write("/run/calls", "")
     getattr(manager, event)("eth1")
     try:
-        wait_until(lambda: in_order(calls, noted(manager)), f"calls {calls} (seen: {noted(manager)})", patience=10)
+        wait_until(lambda: in_order(calls, noted(manager)), f"calls {calls} (seen: {noted(manager)})", patience=30)
         manager.settle()
         assert bool(noted(manager)) == bool(calls)
     finally:

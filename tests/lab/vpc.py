@@ -31,7 +31,7 @@ class Machine(Namespace):
         self.address = address
         self.address6 = address6
 
-    def ask(self, address: str, *, timeout: float = 0.5) -> bool:
+    def ask(self, address: str, *, timeout: float = 2.0) -> bool:
         """Whether the node answers at an address, from that very address, within `timeout` seconds."""
         return ask(self, address, source=self.address6 if ":" in address else self.address, timeout=timeout)
 

@@ -48,7 +48,7 @@ def here() -> Iterator[Namespace]:
 def listener(here: Namespace, address: str = METADATA_IPV4.address) -> socket.socket:
     """A socket that listens at the service's own address, inside."""
     six = ":" in address
-    here.ip(f"-6 addr add {address}/128 dev lo" if six else f"addr add {address}/32 dev lo")
+    here.ip(f"-6 addr add {address}/128 dev lo nodad" if six else f"addr add {address}/32 dev lo")
     with here.entered():
         return socket.create_server((address, 80), family=socket.AF_INET6 if six else socket.AF_INET)
 

@@ -253,7 +253,7 @@ def test_retries_go_on_until_the_deadline_and_not_beyond(here: Namespace) -> Non
 def test_the_service_is_found_at_its_real_address_over_either_family(here: Namespace, address: str) -> None:
     """An instance without IPv4 has the service at fd00:ec2::254 only."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    here.ip(f"-6 addr add {address}/128 dev lo" if ":" in address else f"addr add {address}/32 dev lo")
+    here.ip(f"-6 addr add {address}/128 dev lo nodad" if ":" in address else f"addr add {address}/32 dev lo")
     with here.entered():
         listener = socket.create_server((address, 80), family=family)
         with MetadataService(listeners=[listener]) as service:
