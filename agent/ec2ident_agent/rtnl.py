@@ -377,9 +377,15 @@ def observe(channel: Channel, *, everything: bool = False) -> Observed:
     names = {each.index: each.name for each in found}
 
     rules: Alike = {}
-    addresses: Alike = {}
     seen = [rule(payload, names, rules) for payload in channel.dump(GET_RULE, bytes(12))]
     routes = channel.dump(GET_ROUTE, bytes(12))
     seen += [route(payload, names) for payload in routes if everything or matters(payload)]
-    seen += [address(payload, names, addresses) for payload in channel.dump(GET_ADDRESS, bytes(8))]
+    seen += addresses(channel, names)
     return Observed(found, tuple(filter(None, seen)))
+
+
+def addresses(channel: Channel, names: dict[int, str]) -> list[Seen]:
+    """The addresses alone: for who asks for them every few seconds, on a node that may have very many routes."""
+    alike: Alike = {}
+    found = (address(payload, names, alike) for payload in channel.dump(GET_ADDRESS, bytes(8)))
+    return [each for each in found if each]

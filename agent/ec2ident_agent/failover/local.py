@@ -71,15 +71,28 @@ class Local:
             report = apply([self._wish(run, kernel.observe())], kernel, run.journal, self.log, everything=False)
         return tuple(report.difference.steps)
 
-    def release(self, address: str) -> tuple[Step, ...]:
-        """Let go of it: exactly what was laid for it. Raises AgentError with all that could not be taken off."""
+    def release(self, *addresses: str, wait: float | None = None) -> tuple[Step, ...]:
+        """Let go of them: exactly what was laid for them. Raises AgentError with all that could not be taken off.
+
+        With `wait`, after so many seconds without the lock too: who holds it for so long hangs, and struck out of the
+        journal the addresses are not laid again by whoever comes after him.
+        """
+        from contextlib import ExitStack
+
         from ec2ident_agent import withdrawn
         from ec2ident_agent.engine import revert
+        from ec2ident_agent.errors import LockedError
 
-        run = self._wanted("overlay", "del", address)
-        with run.journal.lock(run.patience()):
-            withdrawn.add(run.journal, run.journal.read(), run.kernel().observe(), {f"overlay {address}"})
-            return tuple(revert({f"overlay {address}"}, run.kernel(), run.journal, self.log))
+        run, owners = self._wanted("overlay", "del"), {f"overlay {each}" for each in addresses}
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(run.journal.lock(run.patience() if wait is None else wait))
+            except LockedError as error:
+                if wait is None:
+                    raise
+                self.log(f"{error}: going on without")
+            withdrawn.add(run.journal, run.journal.read(), run.kernel().observe(), owners)
+            return tuple(revert(owners, run.kernel(), run.journal, self.log))
 
     def holds(self, address: str) -> bool:
         """Is the address on any interface of this node? One dump of the kernel, no more."""

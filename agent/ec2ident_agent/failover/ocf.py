@@ -106,6 +106,8 @@ class Addresses:
     def __init__(self, request: Request, local: Callable[[], Local], say: Callable[[str], object]) -> None:
         self._local, self._state_dir, self._say = local, request.state_dir, say
         self._texts = request.values.get("address", "").replace(",", " ").split()
+        #: Seconds for somebody else who holds the agent's lock. He does so for a moment, or hangs.
+        self._wait = request.deadline / 4
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -137,12 +139,11 @@ class Addresses:
         from ec2ident_agent.items import Step
         from ec2ident_agent.netlink import NetlinkKernel
 
-        for each in self.addresses:
-            try:
-                self._local().release(each)
-            except AgentError as error:
-                # A damaged journal must not keep the address here; what else was laid for it harms nobody.
-                self._say(f"{each}: {error}")
+        try:
+            self._local().release(*self.addresses, wait=self._wait)
+        except AgentError as error:
+            # A damaged journal must not keep the address here; what else was laid for it harms nobody.
+            self._say(f"{' '.join(self.addresses)}: {error}")
         names = {each.partition("/")[0] for each in self.addresses}
         left = [Step("del", each) for each in _seen() if each.address.partition("/")[0] in names]
         if left:
@@ -152,11 +153,12 @@ class Addresses:
 
 def _seen() -> list[Address]:
     from ec2ident_agent.items import Address
-    from ec2ident_agent.rtnl import Channel, observe
+    from ec2ident_agent.rtnl import Channel, addresses, links
 
     channel = Channel()
     try:
-        return [each.item for each in observe(channel).seen if isinstance(each.item, Address)]
+        names = {each.index: each.name for each in links(channel)}
+        return [each.item for each in addresses(channel, names) if isinstance(each.item, Address)]
     finally:
         channel.close()
 

@@ -1,0 +1,95 @@
+"""A stop in a bad hour: it fences the node if it fails, so what hangs or is very long must not hold it up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent import rtnl
+from ec2ident_agent.failover import ocf
+from tests.lab.namespace import Namespace, unique
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ADDRESSES = ("192.168.10.5", "192.168.10.6", "fd00:10::5")
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(str(Path(each).resolve().parent.parent) for each in (ocf.__file__, rtnl.__file__)),
+}
+
+
+@pytest.fixture
+def node() -> Iterator[Namespace]:
+    made = Namespace(unique("node"))
+    Namespace.add_all(made)
+    try:
+        made.ip("link add eth0 type veth peer name far", "link set far up", "link set eth0 up")
+        yield made
+    finally:
+        Namespace.remove_all(made)
+
+
+class Agent:
+    """ec2ident-agent and the engine's agent, with their run state in a directory of the test's."""
+
+    def __init__(self, node: Namespace, state: Path) -> None:
+        self.node, self.state = node, state
+        self.config = state.parent / "agent.toml"
+        self.config.touch(0o600)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        files = ("--state-dir", str(self.state), "--config", str(self.config))
+        return self._python("-m", "ec2ident_agent", *words, *files)
+
+    def act(self, action: str) -> subprocess.CompletedProcess[str]:
+        given = {"address": ",".join(ADDRESSES), "state_dir": str(self.state), "CRM_meta_timeout": "12000"}
+        values = {f"OCF_RESKEY_{name}": value for name, value in given.items()}
+        return self._python("-m", "ec2ident_agent.failover.ocf", "overlay", action, **values)
+
+    def held(self) -> list[str]:
+        shown = self.node.read("ip", "-o", "address", "show")
+        return [each for each in ADDRESSES if f" {each}/" in shown]
+
+    def _python(self, *words: str, **values: str) -> subprocess.CompletedProcess[str]:
+        return self.node.run(sys.executable, *words, env={**ENVIRONMENT, **values})
+
+
+@pytest.mark.root
+def test_who_hangs_with_the_lock_does_not_keep_the_address(node: Namespace, tmp_path: Path) -> None:
+    """Nor do the addresses come back when he lets go at last: nobody wishes them any more."""
+    agent = Agent(node, tmp_path / "state")
+    for each in ADDRESSES:
+        done = agent.run("overlay", "add", each, "--device", "eth0")
+        assert 0 == done.returncode, done.stderr
+    before = list(ADDRESSES)
+    assert before == agent.held()
+
+    with (tmp_path / "state/lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = agent.act("stop")
+        assert (ocf.SUCCESS, []) == (done.returncode, agent.held()), done.stderr
+    assert ocf.NOT_RUNNING == agent.act("monitor").returncode
+    assert 0 == agent.run("apply").returncode
+    assert [] == agent.held()
+
+
+def test_a_look_reads_no_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that speaks BGP has very many, and they change all the time: a dump of them may never come to its end."""
+    asked: list[int] = []
+    dump = rtnl.Channel.dump
+
+    def noted(channel: rtnl.Channel, request: int, header: bytes) -> list[bytes]:
+        asked.append(request)
+        return dump(channel, request, header)
+
+    monkeypatch.setattr(rtnl.Channel, "dump", noted)
+    request = ocf.read("overlay", "monitor", {"OCF_RESKEY_address": "192.0.2.1"})
+    assert ocf.NOT_RUNNING == ocf.Agent(request, {}, print).run()
+    assert {rtnl.GET_LINK, rtnl.GET_ADDRESS} == set(asked)
