@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.failover import node, settings
+from ec2ident_agent.failover.cli import main
 from ec2ident_agent.failover.dns import server_of
 from ec2ident_agent.failover.eni import Find
 from ec2ident_agent.failover.errors import RefusedError, UnknownError, UsageError
 from ec2ident_agent.failover.settings import DnsPart, EniPart, RoutePart, Service
 from ec2ident_agent.failover.tables import Select
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
 
 WHOLE = """
 region = "eu-west-1"
@@ -171,3 +168,19 @@ def test_a_resolver_is_an_address_with_perhaps_a_port(text: str, expected: str) 
     assert expected == server_of(text)
     with pytest.raises(UsageError, match="resolver"):
         server_of(f"{text}#0")
+
+
+@pytest.mark.parametrize(
+    "verb", ["route ensure", "route show", "route delete", "eni show", "eni move", "dns ensure", "takeover"]
+)
+def test_a_service_that_nobody_configured_is_told_before_anybody_is_asked(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage needs neither a region nor the metadata service, and says which file was read."""
+    path = tmp_path / "failover.toml"
+    path.write_text('[service.db]\noverlay = ["192.168.10.5/32"]\n')
+    words = [*verb.split(), "bd", "--config", str(path)]
+    code = main(words, environ={"AWS_EC2_METADATA_DISABLED": "true"}, root=str(tmp_path))
+
+    said = f"ec2ident-failover: service: no [service.bd] in {path} (known: db)\n"
+    assert (2, said) == (code, capsys.readouterr().err)

@@ -62,8 +62,8 @@ class Command:
 
     def __init__(self, options: argparse.Namespace, environ: Mapping[str, str], root: str) -> None:
         self.options, self.environ, self.root = options, environ, root
-        path = options.config or settings.path_from(environ)
-        self.settings = self._flagged(settings.load(path, required=options.config is not None))
+        self.path = options.config or settings.path_from(environ)
+        self.settings = self._flagged(settings.load(self.path, required=options.config is not None))
         self.deadline = Deadline(self.settings.deadline or (LONG_DEADLINE if options.slow else DEADLINE))
         self._region = ""
         self._api: Api | None = None
@@ -127,7 +127,7 @@ class Command:
         given = [f"--{name}" for name in instead if getattr(self.options, name)]
         if given:
             raise UsageError(f"{', '.join(given)}: not together with a service of the configuration")
-        return self.settings.service(self.options.service)
+        return self.settings.service(self.options.service, self.path)
 
     @property
     def expect(self) -> str:
@@ -176,10 +176,10 @@ def _route_parts(command: Command) -> tuple[Select, tuple[str, ...], str, bool]:
     return select, tuple(map(settings.overlay, options.overlay)), eni_id, not options.keep_check
 
 
-def _route_sight(command: Command, api: Api) -> tuple[route.Sight, tuple[str, ...], bool]:
+def _route_sight(command: Command) -> tuple[route.Sight, tuple[str, ...], bool]:
     select, destinations, eni_id, check = _route_parts(command)
     instance = "" if eni_id else command.instance
-    return route.look(api, select, destinations, eni=eni_id, instance=instance), destinations, check
+    return route.look(command.api(), select, destinations, eni=eni_id, instance=instance), destinations, check
 
 
 def _results(command: Command, result: route.Result) -> int:
@@ -192,26 +192,26 @@ def _results(command: Command, result: route.Result) -> int:
 
 
 def route_ensure(command: Command) -> int:
-    api, expect = command.api(), command.expect
-    sight, destinations, check = _route_sight(command, api)
+    expect = command.expect
+    sight, destinations, check = _route_sight(command)
     for warning in route.warnings(sight, destinations):
         _log(f"warning: {warning}")
     moves = route.decide(sight, destinations, expect=expect)
     if command.options.plan:
         return command.plans(route.plan(sight, moves, check=check))
-    return _results(command, route.ensure(api, sight, moves, check=check))
+    return _results(command, route.ensure(command.api(), sight, moves, check=check))
 
 
 def route_show(command: Command) -> int:
-    sight, destinations, _ = _route_sight(command, command.api())
+    sight, destinations, _ = _route_sight(command)
     if not sight.interface.check:
         _log(f"{sight.interface.id}: source/destination check is off, as it should be")
     return _results(command, route.show(sight, destinations))
 
 
 def route_delete(command: Command) -> int:
-    select, destinations, _, _ = _route_parts(command)
-    api, expect = command.api(), command.expect
+    (select, destinations, _, _), expect = _route_parts(command), command.expect
+    api = command.api()
     if command.options.plan:
         moves = route.removals(describe(api, select), destinations, expect=expect)
         return command.plans(call for call in (move.call() for move in moves) if call)
@@ -250,17 +250,18 @@ def _eni_line(found: Any) -> str:
 
 
 def eni_show(command: Command) -> int:
-    found = eni.find(command.api(), _eni_find(command))
+    find = _eni_find(command)
+    found = eni.find(command.api(), find)
     command.say([found], [_eni_line(found)])
     return 0 if eni.here(found, command.instance) else 1
 
 
 def eni_move(command: Command) -> int:
-    options, api, expect = command.options, command.api(), command.expect
+    options, expect = command.options, command.expect
     find = _eni_find(command)
     part = (command.service().eni if options.service else None) or settings.EniPart(find)
     part = settings.flagged(part, index=options.index, grace=options.grace)
-    target = command.instance
+    target, api = command.instance, command.api()
     moving, there = eni.look(api, find, target)
     eni.check(moving, there, expect=expect, index=part.index)
     if options.plan:
@@ -379,11 +380,11 @@ def bind(command: Command) -> int:
 def takeover(command: Command) -> int:
     from .takeover import Takeover
 
-    options = command.options
+    options, service, expect = command.options, command.service(), command.expect
     target = command.instance
     here = command.local() if not options.no_local and _is_this_node(command, target) else None
-    run = Takeover(command.api(), command.service(), target, here, _log)
-    decision = run.decide(expect=command.expect, force=options.force)
+    run = Takeover(command.api(), service, target, here, _log)
+    decision = run.decide(expect=expect, force=options.force)
     if options.plan:
         return command.plans(run.plan(decision))
     code = run.run(decision)

@@ -107,13 +107,13 @@ class Settings(Value):
     interfaces: tuple[str, ...] = ()
     services: tuple[Service, ...] = ()
 
-    def service(self, name: str) -> Service:
-        """Raises UsageError."""
+    def service(self, name: str, path: str = "the configuration") -> Service:
+        """The one of that name; `path` is what the error says it is not in. Raises UsageError."""
         for each in self.services:
             if each.name == name:
                 return each
         known = ", ".join(each.name for each in self.services) or "none"
-        raise UsageError(f"service: no [service.{name}] in the configuration (known: {known})")
+        raise UsageError(f"service: no [service.{name}] in {path} (known: {known})")
 
 
 class _Reader:
