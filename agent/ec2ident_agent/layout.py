@@ -16,7 +16,7 @@ from .tree import Directory, File, Link
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from .tree import Node, Tree
 
@@ -227,6 +227,10 @@ def with_parents(tree: Tree, things: Sequence[Thing], owned: Container[str]) -> 
         yield thing
 
 
+def _words(options: Iterable[str]) -> str:
+    return "".join(f" {shlex.quote(word)}" for word in options)
+
+
 def render(source: str, request: Request, tree: Tree) -> bytes:
     """A file of data/ with its @NAMES@ filled in, each quoted for who reads it."""
     import re
@@ -243,7 +247,8 @@ def render(source: str, request: Request, tree: Tree) -> bytes:
         "FAILOVER": shlex.quote(os.path.join(os.path.dirname(request.program), "ec2ident-failover")),
         "CONFIG": shlex.quote(request.config),
         "STATE": shlex.quote(request.state),
-        "OPTIONS": "".join(f" {shlex.quote(word)}" for word in options),
+        "OPTIONS": _words(options),
+        "FAILOVER_OPTIONS": _words("--agent-config" if word == "--config" else word for word in options),
         "PROGRAM_UNIT": _unit_word(request.program),
         "OPTIONS_UNIT": "".join(f" {_argument(word)}" for word in options),
         "CONFIG_UNIT": request.config.replace("%", "%%"),

@@ -161,6 +161,31 @@ def test_a_planned_move_and_back(pair: Pair) -> None:
     arrival(pair, "node1")
 
 
+def test_what_was_refused_is_taken_when_it_is_allowed(pair: Pair) -> None:
+    """keepalived calls its script once. The API refuses the takeover again and again, and then no longer."""
+    first = pair.lab.machines[0]
+
+    def refused() -> int:
+        return len([call for call in pair.lab.control("journal") if call["status"] == 403])
+
+    before = refused()
+    pair.lab.control("fault", code="UnauthorizedOperation", status=403)
+    try:
+        pair.stop(first)
+        wait_until(lambda: refused() > before, "the first refusal", 60)
+        once = refused()
+        time.sleep(1)
+        wait_until(lambda: refused() > once, "a refusal once more", 60)
+    finally:
+        pair.lab.control("clear")
+    arrival(pair, "node2")
+    pair.start(first)
+    pair.stop(pair.lab.machines[1])
+    arrival(pair, "node1")
+    pair.start(pair.lab.machines[1])
+    arrival(pair, "node1")
+
+
 def test_every_partition_that_heals_ends_with_one_node(pair: Pair) -> None:
     """While they do not hear each other both take the routes; afterwards the one of the higher priority has it all."""
     node2 = {pair.lab.ids["eni2"]}

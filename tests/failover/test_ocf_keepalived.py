@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from ec2ident_agent.layout import Request, render
+from ec2ident_agent.tree import Tree
 from tests.lab.enclosure import wait_until
 
-SCRIPT = Path(__file__).parents[2] / "agent/ec2ident_agent/data/keepalived/notify"
-
-#: Writes down when it begins and ends, which is when it is let.
+#: Writes down when it begins and ends, which is when it is let. It fails as often as its file says.
 PROGRAM = """#!/bin/sh
 echo "begin $*" >>"$LOG"
 while [ ! -e "$GO" ]; do sleep 0.02; done
 echo "end $*" >>"$LOG"
+read -r left <"$FAIL" || exit 0
+[ "$left" -gt 0 ] || exit 0
+echo $((left - 1)) >"$FAIL"
+exit 3
 """
 
 TAKE = ["begin takeover db", "end takeover db"]
@@ -31,17 +35,22 @@ class Calls:
         program.write_text(PROGRAM)
         program.chmod(0o755)
         (directory / "log").touch()
+        (directory / "fail").touch()
+        self.script = directory / "notify"
+        self.script.write_bytes(render("keepalived/notify", Request("/opt/ec2ident/bin/ec2ident-agent"), Tree("/")))
         self.environment = {
             "PATH": "/usr/bin:/bin",
             "LOG": str(directory / "log"),
             "GO": str(directory / "go"),
+            "FAIL": str(directory / "fail"),
+            "EC2IDENT_PAUSE": "1",
             "EC2IDENT_RUN": str(directory / "run"),
             "EC2IDENT_FAILOVER": str(program),
             "EC2IDENT_AGENT": str(program),
         }
 
     def call(self, state: str, *before: str) -> subprocess.Popen[bytes]:
-        words = [*before, "sh", str(SCRIPT), "db", "192.0.2.1", "INSTANCE", "db", state, "99"]
+        words = [*before, "sh", str(self.script), "db", "192.0.2.1", "INSTANCE", "db", state, "99"]
         return subprocess.Popen(words, env=self.environment, stdin=subprocess.PIPE if before else subprocess.DEVNULL)
 
     def numbered(self, call: subprocess.Popen[bytes]) -> None:
@@ -53,6 +62,10 @@ class Calls:
     def wait(self, count: int) -> None:
         """Until so many lines are in the log."""
         wait_until(lambda: len(self.log) >= count, f"{count} lines in the log")
+
+    def fail(self, times: int) -> None:
+        """So often the programs fail from now on."""
+        (self.directory / "fail").write_text(f"{times}\n")
 
     def go(self) -> None:
         """Let every program end."""
@@ -127,3 +140,59 @@ def test_what_was_started_first_and_gets_going_last_does_nothing(calls: Calls) -
     assert 0 == calls.call("BACKUP").wait(20)
     slow.communicate(b"\n", timeout=20)
     assert (0, RELEASE) == (slow.returncode, calls.log)
+
+
+@pytest.mark.parametrize(("state", "lines"), [("MASTER", TAKE), ("BACKUP", RELEASE)])
+def test_what_failed_is_done_again(calls: Calls, state: str, lines: list[str]) -> None:
+    """keepalived calls once: without that an API that is away for longer than one takeover would end the service."""
+    calls.go()
+    calls.fail(2)
+    assert 0 == calls.call(state).wait(20)
+    assert lines * 3 == calls.log
+
+
+def test_who_waits_to_try_again_is_in_nobody_s_way(calls: Calls) -> None:
+    """Neither in the way of one who takes nor of one who lets go; and it takes nothing from them afterwards."""
+    calls.go()
+    calls.fail(1)
+    calls.environment["EC2IDENT_PAUSE"] = "3"
+    first = calls.call("MASTER")
+    calls.wait(2)
+    assert 0 == calls.call("BACKUP").wait(20)
+    assert 0 == calls.call("MASTER").wait(20)
+    assert 1 == first.wait(20)
+    assert [*TAKE, *RELEASE, *TAKE] == calls.log
+
+
+def test_a_takeover_that_is_tried_again_ends_with_keepalived(calls: Calls) -> None:
+    """Its node answers for nothing any more, and the other one has the service: it is not to be taken back."""
+    calls.go()
+    calls.fail(1000)
+    calls.environment["EC2IDENT_PAUSE"] = "4"
+    lock = (calls.directory / "run/db.lock").resolve()
+    parent = calls.call("MASTER", "sh", "-c", '"$@" & read -r _', "sh")
+    calls.wait(2)
+    assert [] != _openers(lock)
+    parent.communicate(b"\n", timeout=20)
+    wait_until(lambda: not _openers(lock), "the script has ended", 30)
+    assert 2 == len(calls.log)
+
+
+def _openers(path: Path) -> list[str]:
+    """Who has the file open."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/fd/9"):
+        try:
+            found += [each.parts[2]] if each.readlink() == path else []
+        except OSError:
+            continue
+    return found
+
+
+def test_the_agent_s_files_are_for_everybody_to_read(calls: Calls) -> None:
+    """As without a cluster; but our locks are nobody else's to hold."""
+    calls.go()
+    calls.environment["EC2IDENT_RUN"] = str(calls.directory / "state/keepalived")
+    assert 0 == calls.call("MASTER").wait(20)
+    modes = [(calls.directory / each).stat().st_mode & 0o777 for each in ("state", "state/keepalived")]
+    assert [0o755, 0o700] == modes
