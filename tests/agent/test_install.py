@@ -813,9 +813,38 @@ def test_a_cluster_s_agents_are_laid_on_request(tree: Tree) -> None:
         assert ("file", 0o755) == seen[path][:2]
         assert subprocess.run(["sh", "-n", inside(tree, path)], check=False).returncode == 0
     for name in ("overlay", "eni", "dns"):
-        assert f'exec /opt/ec2ident/bin/ec2ident-ocf {name} "$@"' == read(tree, f"{AGENTS}/{name}").splitlines()[-1]
+        assert f'/opt/ec2ident/bin/ec2ident-ocf {name} "$@"' in read(tree, f"{AGENTS}/{name}").splitlines()
     for directory in ("usr/lib/ocf", "usr/lib/ocf/resource.d", AGENTS):
         assert ("directory", 0o755) == seen[directory]
+
+
+def test_a_cluster_s_agents_have_the_agent_s_own_files(tree: Tree) -> None:
+    """With another journal the address would be one that nobody asked the agent for, and it would take it off."""
+    install(tree, replace(FOR_A_CLUSTER, config="/srv/a b.toml", state="/run/other"))
+
+    files = "'/srv/a b.toml' --state-dir /run/other"
+    for name in ("overlay", "eni", "dns"):
+        assert f'ec2ident-ocf {name} "$@" --config {files}\n' in read(tree, f"{AGENTS}/{name}")
+    notify = read(tree, "etc/ec2ident/keepalived-notify")
+    assert f'takeover "$service" --agent-config {files}\n' in notify
+    assert f'overlay del "$address" --config {files}\n' in notify
+
+
+@pytest.mark.parametrize("first", [None, "#!/nonexistent/python3\n", f"#!{sys.executable} -I\n"])
+def test_a_cluster_s_agent_without_its_python_is_not_installed(tmp_path: Path, tree: Tree, first: str | None) -> None:
+    """As an upgrade of the node leaves it. A probe with another code would restart the service on the healthy node."""
+    install(tree, replace(FOR_A_CLUSTER, program=str(tmp_path / "ec2ident-agent")))
+    if first:
+        script = (Path(layout.__file__).parents[1] / "bin/ec2ident-ocf").read_text().partition("\n")[2]
+        # As where the package is not: -I keeps what the tests' environment says from Python.
+        (tmp_path / "ec2ident-ocf").write_text(first + script.replace("ec2ident_agent", "ec2ident_agent_gone"))
+        (tmp_path / "ec2ident-ocf").chmod(0o755)
+    command = ["sh", inside(tree, f"{AGENTS}/overlay"), "monitor"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    assert 5 == done.returncode, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("ocf-exit-reason:")
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("there", [(), ("usr/lib/ocf/resource.d/heartbeat/IPaddr2",), (f"{AGENTS}/README",)])

@@ -306,7 +306,19 @@ def test_the_metadata_names_every_parameter(kind: str) -> None:
         assert (kind in each.kinds) == (f'<parameter name="{each.name}"' in text)
 
 
-@pytest.mark.parametrize("words", [[], ["overlay"], ["overlay", "promote"], ["route", "start"]])
+def test_the_agent_s_files_are_those_it_was_installed_with() -> None:
+    """Unless the resource says otherwise. An empty parameter says nothing."""
+    installed = ("--config", "/srv/agent.toml", "--state-dir", "/run/other")
+    for given_, expected in ((None, "/run/other"), ("", "/run/other"), ("/run/mine", "/run/mine")):
+        environ = {} if given_ is None else {"OCF_RESKEY_state_dir": given_}
+        request = ocf.read("eni", "start", environ, installed)
+        assert (expected, "/srv/agent.toml") == (request.state_dir, request.config)
+    assert ("/run/ec2ident", "") == (lambda r: (r.state_dir, r.config))(ocf.read("eni", "start", {}))
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["overlay"], ["overlay", "promote"], ["route", "start"], ["overlay", "start", "--force", "x"]]
+)
 def test_what_is_not_implemented_is_said_so(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """3, without touching anything."""
     assert ocf.UNIMPLEMENTED == ocf.main(words, {})

@@ -50,6 +50,9 @@ ANSWERS = {
 #: The longest reason that is shown, in characters; the engine cuts what is longer.
 REASON = 128
 
+#: What `install` says besides, where it was not the default.
+FILES = {"--state-dir", "--config"}
+
 #: What an action has where the engine does not say, in seconds.
 TIMEOUT = 20.0
 
@@ -66,6 +69,8 @@ class Request(Value):
     deep: bool
     instance: str
     prefix: str
+    #: The agent's configuration, where it was installed with one of its own.
+    config: str = ""
 
     @property
     def deadline(self) -> float:
@@ -77,23 +82,29 @@ class Request(Value):
         return self.values["state_dir"]
 
 
-def read(kind: str, action: str, environ: Mapping[str, str]) -> Request:
-    """Pure. A number that is none counts as not said."""
+def read(kind: str, action: str, environ: Mapping[str, str], installed: Sequence[str] = ()) -> Request:
+    """Pure. A number that is none counts as not said. `installed` are the files that ec2ident-agent was installed with.
+
+    With a journal other than the agent's the address would be ours, but wished by nobody that the agent knows of.
+    """
     from .parameters import given
 
     def number(name: str) -> int:
         text = environ.get(name, "")
         return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
 
+    files = dict(zip(installed[::2], installed[1::2]))
+    state = {"OCF_RESKEY_state_dir": files["--state-dir"]} if "--state-dir" in files else {}
     return Request(
         kind,
         action,
-        given(kind, environ),
+        given(kind, {**state, **{name: value for name, value in environ.items() if value.strip()}}),
         number("OCF_RESKEY_CRM_meta_timeout") / 1000 or TIMEOUT,
         action == "monitor" and not number("OCF_RESKEY_CRM_meta_interval"),
         max(number("OCF_CHECK_LEVEL"), number("OCF_RESKEY_OCF_CHECK_LEVEL")) >= 10,
         environ.get("OCF_RESOURCE_INSTANCE", kind),
         environ.get("OCF_EXIT_REASON_PREFIX", "ocf-exit-reason:"),
+        files.get("--config", ""),
     )
 
 
@@ -213,7 +224,8 @@ class Agent:
     def _local(self) -> Local:
         from .local import Local
 
-        return Local(self.say, ["--state-dir", self.request.state_dir])
+        config = ["--config", self.request.config] if self.request.config else []
+        return Local(self.say, ["--state-dir", self.request.state_dir, *config])
 
     def run(self) -> int:
         """The exit code. Raises AgentError, for which `failed` has the code."""
@@ -370,12 +382,15 @@ def failed(action: str, error: AgentError) -> int:
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """`KIND ACTION`, as the engine's executables call it. Returns the exit code; ends the process at the deadline."""
+    """`KIND ACTION [--state-dir DIR] [--config FILE]`, as the engine's executables call it. Returns the exit code.
+
+    It ends the process at the deadline.
+    """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if len(words) != 2 or words[0] not in SIDES or words[1] not in Agent.ACTIONS:
+    if len(words) < 2 or words[0] not in SIDES or words[1] not in Agent.ACTIONS or {*words[2::2]} - FILES:
         _say(f"usage: ec2ident-ocf {{{','.join(SIDES)}}} {{{','.join(Agent.ACTIONS)}}}")
         return UNIMPLEMENTED
-    request = read(words[0], words[1], environ)
+    request = read(words[0], words[1], environ, words[2:])
     agent = Agent(request, environ, _say)
     _end_at(request)
     try:

@@ -80,7 +80,7 @@ PARAMETERS = (
     Parameter("endpoint", "endpoint", KINDS, "The URL of the API, instead of the regional one."),
     Parameter("ca_bundle", "ca_bundle", KINDS, "PEM file of the authorities to trust."),
     Parameter("attempt", "attempt", KINDS, "Seconds for one try of one call.", "integer", "5"),
-    Parameter("state_dir", "", KINDS, "Where the run state is kept; empty at boot.", default="/run/ec2ident"),
+    Parameter("state_dir", "", KINDS, "The run state; as ec2ident-agent has it.", default="/run/ec2ident"),
 )
 
 _LISTS = ("tables", "values", "address")
