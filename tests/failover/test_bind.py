@@ -91,6 +91,11 @@ def test_the_command_line_prints_it(run: Callable[..., Any]) -> None:
     code, lines, _ = run("bind", "--client", "10.0.0.0/8", "--forwarder", "10.0.0.2", "--zone", "a.corp")
 
     assert (0, 1) == (code, len([line for line in lines if line.startswith("zone ")]))
+    # A fresh machine has no /var/log/named, and without its log's directory BIND does not start.
+    assert '        file "/var/cache/bind/queries.log" versions 3 size 10m;' in lines
+    more = ("--client", "10.0.0.0/8", "--forwarder", "10.0.0.2", "--zone", "a.corp", "--directory", "/srv/")
+    assert '        file "/srv/queries.log" versions 3 size 10m;' in run("bind", *more)[1]
+    assert '        file "/x" versions 3 size 10m;' in run("bind", *more, "--log", "/x")[1]
     assert (2, "no client") == (lambda f: (f[0], f[2].strip()[-18:-9]))(run("bind"))
 
 

@@ -151,5 +151,5 @@ def _bind_parser(verbs: Any) -> None:
     found.add_argument("--forwarder", action="append", default=[], metavar="ADDRESS[#PORT]", help="the VPC's resolver")
     found.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
     found.add_argument("--port", type=int, default=53)
-    found.add_argument("--directory", default="/var/cache/bind")
-    found.add_argument("--log", default="/var/log/named/queries.log")
+    found.add_argument("--directory", default="/var/cache/bind", help="where BIND may write; default %(default)s")
+    found.add_argument("--log", metavar="FILE", help="of the queries; default queries.log in that directory")

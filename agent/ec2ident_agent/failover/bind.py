@@ -27,8 +27,9 @@ class Forwarder(Value):
     #: Addresses of this machine; every one where none is given. The ACL decides who is answered.
     listen: tuple[str, ...] = ()
     port: int = 53
+    #: With the log and the PID file: BIND does not start where it may not write them.
     directory: str = "/var/cache/bind"
-    log: str = "/var/log/named/queries.log"
+    log: str = "/var/cache/bind/queries.log"
     pid: str = "/run/named/named.pid"
 
 

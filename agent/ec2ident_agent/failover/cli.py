@@ -373,7 +373,8 @@ def bind(command: Command) -> int:
     options = command.options
     zones = options.zone or [each.dns.name.partition(".")[2] for each in command.settings.services if each.dns]
     wanted = Forwarder(tuple(options.client), tuple(zones), tuple(options.forwarder), tuple(options.listen))
-    sys.stdout.write(configuration(replace(wanted, port=options.port, directory=options.directory, log=options.log)))
+    log = options.log or f"{options.directory.rstrip('/')}/queries.log"
+    sys.stdout.write(configuration(replace(wanted, port=options.port, directory=options.directory, log=log)))
     return 0
 
 
