@@ -47,6 +47,8 @@ def document(settings: Settings, region: str, account: str) -> dict[str, Any]:
     statements += _checks(services, settings.interfaces, arns)
     statements += _interfaces(services, settings.instances, arns)
     statements += _names(services, arns)
+    if not statements:
+        raise UsageError("policy: nothing to allow: no service has a route, eni or dns; holding an address asks nobody")
     return {"Version": "2012-10-17", "Statement": statements}
 
 
