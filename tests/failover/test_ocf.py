@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -233,12 +234,33 @@ def test_only_a_deep_monitor_sees_that_somebody_else_has_it(aws: Fake, act: Call
     assert 1 == len([line for line in said if line.startswith("ocf-exit-reason:")])
 
 
+def test_an_answer_of_a_moment_ago_is_no_failure(aws: Fake, act: Callable[..., Any]) -> None:
+    """EC2 is eventually consistent, and the engine looks right after the start: a Describe may show what was before."""
+    before = raw(aws, "DescribeRouteTables")
+    assert ocf.SUCCESS == act("overlay", "start")[0]
+    aws.fault(action="DescribeRouteTables", body=before, times=1)
+    assert (ocf.SUCCESS, []) == act("overlay", "monitor", deep=True)
+    aws.fault(action="DescribeRouteTables", body=before)
+    assert ocf.GENERIC == act("overlay", "monitor", deep=True)[0]
+
+
+def raw(aws: Fake, action: str) -> str:
+    """The whole answer of a call."""
+    scope = f"Credential=T/20260101/{aws.lab.region}/ec2/aws4_request, x"
+    head = {"Authorization": f"AWS4-HMAC-SHA256 {scope}"}
+    body = f"Action={action}&Version=2016-11-15".encode()
+    with urllib.request.urlopen(urllib.request.Request(aws.url, body, head), timeout=20) as answer:
+        return str(answer.read().decode())
+
+
 BAD = (
     ("overlay", {"address": "nonsense"}, "overlay"),
     ("overlay", {"tables": "rtb-zz"}, "route tables"),
     ("overlay", {"tables": ""}, "tables"),
     ("overlay", {"region": "moon-1"}, "region"),
     ("overlay", {"label": "x" * 16}, "label"),
+    ("overlay", {"address": "\U0001f642"}, "overlay"),
+    ("overlay", {"profile": "\udcff"}, "profile"),
     ("eni", {"id": "eni-1;reboot"}, "interface"),
     ("eni", {"index": "one"}, "index"),
     ("dns", {"zone": "../../x"}, "zone"),

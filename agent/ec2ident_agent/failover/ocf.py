@@ -47,6 +47,9 @@ ANSWERS = {
     (ABSENT, UNKNOWN): NOT_RUNNING,
 }
 
+#: Seconds after which the API is asked again before somebody else has it. A start waits longer for what it wrote.
+LOOK_AGAIN = 1.0
+
 #: The longest reason that is shown, in characters; the engine cuts what is longer.
 REASON = 128
 
@@ -252,28 +255,38 @@ class Agent:
         return ELSEWHERE if wrong else HERE
 
     def _compare(self) -> str:
-        """What is not as it should be; nothing where all is."""
-        from . import dns, eni, node, route
+        """What is not as it should be; nothing where all is.
+
+        EC2 is eventually consistent, and the engine looks right after a start: an answer of a moment ago is no failure.
+        """
+        from . import node
 
         settings = self.settings()
-        service = settings.services[0]
         with _Session(self, settings) as session:
             instance = node.instance_of(settings.instance, self.root, session.metadata)
-            if service.route:
-                part = service.route
-                sight = route.look(
-                    session.api, part.select, service.overlay, eni=part.eni, instance=instance, others=False
-                )
-                shown = route.show(sight, service.overlay).outcomes
-                return "; ".join(str(each) for each in shown if each.verb in ("other", "absent"))
-            if service.eni:
-                found = eni.find(session.api, service.eni.find)
-                return "" if eni.here(found, instance) else f"{found.id}: is at {found.holder or 'nobody'}"
-            part_dns = service.dns
-            assert part_dns
-            values = part_dns.values or route.carrier(session.api, "", instance).addresses[:1]
-            wanted = dns.wanted(part_dns.name, values, part_dns.ttl)
-            return "; ".join(str(each) for each in dns.compare(session.api, part_dns.zone, wanted) if each)
+            wrong = self._wrong(session.api, settings.services[0], instance)
+            if wrong:
+                session.deadline.pause(LOOK_AGAIN, wrong)
+                wrong = self._wrong(session.api, settings.services[0], instance)
+        return wrong
+
+    @staticmethod
+    def _wrong(api: Api, service: Service, instance: str) -> str:
+        from . import dns, eni, route
+
+        if service.route:
+            part = service.route
+            sight = route.look(api, part.select, service.overlay, eni=part.eni, instance=instance, others=False)
+            shown = route.show(sight, service.overlay).outcomes
+            return "; ".join(str(each) for each in shown if each.verb in ("other", "absent"))
+        if service.eni:
+            found = eni.find(api, service.eni.find)
+            return "" if eni.here(found, instance) else f"{found.id}: is at {found.holder or 'nobody'}"
+        part_dns = service.dns
+        assert part_dns
+        values = part_dns.values or route.carrier(api, "", instance).addresses[:1]
+        wanted = dns.wanted(part_dns.name, values, part_dns.ttl)
+        return "; ".join(str(each) for each in dns.compare(api, part_dns.zone, wanted) if each)
 
     def settings(self) -> Settings:
         from . import settings

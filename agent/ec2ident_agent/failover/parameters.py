@@ -112,8 +112,12 @@ def as_toml(kind: str, values: Mapping[str, str]) -> str:
 def _value(parameter: Parameter, text: str) -> str:
     import json
 
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{parameter.name}: {text[:32]!r} is no text in UTF-8") from None
     if parameter.name in _LISTS:
-        return json.dumps(text.replace(",", " ").split())
+        return json.dumps(text.replace(",", " ").split(), ensure_ascii=False)
     if parameter.type == "integer":
         if not (text.isascii() and text.isdigit() and len(text) < 10):
             raise UsageError(f"{parameter.name}: {text[:32]!r} is no whole number")
@@ -122,7 +126,7 @@ def _value(parameter: Parameter, text: str) -> str:
         if text.lower() not in _TRUE + _FALSE:
             raise UsageError(f"{parameter.name}: {text[:32]!r} is neither yes nor no")
         return "true" if text.lower() in _TRUE else "false"
-    return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)
 
 
 #: Action, its time-out in seconds, its interval and depth: hints, from which people write their operations.
