@@ -7,6 +7,7 @@ route of both nodes, the route tables, and the names. What they saw is a table a
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -206,3 +207,23 @@ def test_the_example_for_pcs_loads(cluster: Cluster) -> None:
     stored = inside.text("/run/example.xml")
     for each in ("fence", "db", "db-name", "service"):
         assert f'id="{each}"' in stored
+    # A start that an API was away for is tried again, on both nodes, without a person.
+    assert 'name="failure-timeout" value="120s"' in stored
+
+
+@pytest.mark.parametrize("failing", ["node1", "node2"])
+def test_the_service_of_the_example_stays_where_it_went(cluster: Cluster, failing: str) -> None:
+    """The engine's own simulator: a node that comes back after its fencing does not cost a second outage."""
+    inside = cluster.anyone
+
+    def simulate(before: str, after: str, *happens: str) -> str:
+        said = inside.read("crm_simulate", "--xml-file", before, "--simulate", "--save-output", after, *happens)
+        found = re.findall(r"db\s+\(ocf:ec2ident:overlay\):\s+Started (\w+)", said.rpartition("Revised")[2])
+        assert 1 == len(found), said
+        return str(found[0])
+
+    first = simulate("/run/example.xml", "/run/up.xml", "--node-up", "node1", "--node-up", "node2")
+    assert first in ("node1", "node2")
+    left = simulate("/run/up.xml", "/run/failed.xml", "--node-fail", failing)
+    assert failing != left
+    assert left == simulate("/run/failed.xml", "/run/again.xml", "--node-up", failing)
