@@ -111,6 +111,12 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 
+#: Every day each fault meets the agent that calls most.
+each_kind = pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind == "overlay" else [pytest.mark.full]) for kind in KINDS]
+)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_life(act: Callable[..., Any], kind: str) -> None:
     """Not running, started, running at both depths, started again, stopped, stopped again."""
@@ -130,7 +136,7 @@ def test_a_whole_life(act: Callable[..., Any], kind: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_what_runs_goes_on_running_while_the_api_does_not_answer(
     aws: Fake, act: Callable[..., Any], kind: str, fault: str
 ) -> None:
@@ -152,7 +158,7 @@ def test_what_runs_goes_on_running_while_the_api_does_not_answer(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_a_start_without_the_api_fails_in_time_and_says_why_in_one_line(
     aws: Fake, act: Callable[..., Any], kind: str, fault: str
 ) -> None:
