@@ -56,7 +56,8 @@ setup(
             # The type checker looks at the oldest Python, which needs it.
             "tomli",
             "types-psutil",
-            "types-requests",
+            # On Python 3.9 it and botocore want different urllib3s, over which pip broods for minutes.
+            "types-requests; python_version >= '3.10'",
             "typing_extensions",
         ],
     },
