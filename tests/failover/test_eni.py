@@ -131,6 +131,17 @@ def test_a_hanging_detach_ends_with_the_deadline_and_the_next_run_goes_on(
     assert aws.lab.node2 == holder(aws)
 
 
+def test_time_that_ends_in_a_look_says_where_the_interface_stood(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """Which question got no answer is the lesser half of what an operator must know then."""
+    move(make_api(), aws, aws.lab.node1)
+    aws.settings(detach=600)
+    seen = eni.look(make_api(), Find(id=aws.lab.service_eni), aws.lab.node2)
+    aws.fault(action="DescribeNetworkInterfaces", hang=True)
+    stood = rf": attached \({aws.lab.node1}\) \(wanted attached to {aws.lab.node2}\): "
+    with pytest.raises(OutOfTimeError, match=stood + "ec2:DescribeNetworkInterfaces: no answer"):
+        eni.move(make_api(2.0), *seen)
+
+
 def test_two_movers_end_with_one_owner_and_the_other_is_told(aws: Fake, make_api: Callable[..., Api]) -> None:
     """Both want it from a third; whoever attaches first has it."""
     aws.settings(attach=0.2, detach=0.3)

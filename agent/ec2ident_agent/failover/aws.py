@@ -169,8 +169,8 @@ class Api:
         credentials = self.credentials(source=call.service == "sts")
         try:
             status, body = bounded(lambda: self._exchange(call, credentials, attempt), attempt, call.name)
-        except OutOfTimeError as error:
-            raise _PassingError(str(error)) from None
+        except OutOfTimeError:
+            raise _PassingError(f"no answer within {attempt:.1f} s") from None
         if status in (200, 201) and body:
             return self._read(call, body)
         raise self._error(call, status, body)

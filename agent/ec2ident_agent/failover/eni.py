@@ -177,7 +177,11 @@ class Mover:
                     raise
                 self.api.log(f"{error.action}: {error.code}: looking again")
             self.deadline.pause(LOOK_EVERY, self._state(eni))
-            eni = find(self.api, Find(id=eni.id))
+            try:
+                eni = find(self.api, Find(id=eni.id))
+            except OutOfTimeError as error:
+                # What the interface was doing says more than which look at it was the last.
+                raise OutOfTimeError(f"{self._state(eni)}: {error}") from None
         return eni
 
     def _state(self, eni: Interface) -> str:
