@@ -30,6 +30,7 @@ class Node:
 
     def __init__(self) -> None:
         self.held: set[str] = set()
+        self.taken: set[str] = set()
 
     def plan(self, address: str, device: str, label: str) -> list[str]:
         return []
@@ -45,6 +46,9 @@ class Node:
     def device(self, mac: str, deadline: object) -> str:
         return "eth1"
 
+    def shows(self, mac: str) -> bool:
+        return mac not in self.taken
+
     def apply(self, device: str) -> int:
         return 0
 
@@ -58,7 +62,7 @@ class Side:
     def look(self) -> str:
         return ocf.HELD if self.node.held else ocf.ABSENT
 
-    def keep(self) -> None:
+    def keep(self, mac: str) -> None:
         pass
 
     def drop(self) -> None:
@@ -96,6 +100,7 @@ def act(aws: Fake, tmp_path: Path) -> Callable[..., Any]:
         except AgentError as error:
             return ocf.failed(action, error), [*said, ocf.reason(request, error)]
 
+    call.node = node  # type: ignore[attr-defined]
     return call
 
 
@@ -177,6 +182,25 @@ def test_a_start_without_the_api_fails_in_time_and_says_why_in_one_line(
 
 def _writes(aws: Fake) -> list[Any]:
     return [call for call in aws.calls() if not call["action"].startswith(("Describe", "Get", "List"))]
+
+
+def test_an_interface_that_is_gone_from_this_node_fails_its_monitor(
+    aws: Fake, act: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The mark has its MAC address; one without, as of a start that was cut, is no reason to stop what runs."""
+    assert 0 == act("eni", "start")[0]
+    (mark,) = (tmp_path / "ocf").iterdir()
+    mac = aws.backend.enis[aws.lab.service_eni].mac_address
+    assert mac == mark.read_text()
+    act.node.taken.add(mac)  # type: ignore[attr-defined]
+    asked = len(aws.journal)
+
+    assert (1, ["ocf-exit-reason:the interface is not on this node any more"]) == act("eni", "monitor")
+    assert (1, 0) == (act("eni", "monitor", deep=True)[0], len(aws.journal) - asked)
+    mark.write_bytes(b"")
+    assert 0 == act("eni", "monitor")[0]
+    mark.write_text(mac)
+    assert (0, 7) == (act("eni", "stop")[0], act("eni", "monitor")[0])
 
 
 def test_one_denied_table_fails_the_start_and_the_stop_lets_go(aws: Fake, act: Callable[..., Any]) -> None:

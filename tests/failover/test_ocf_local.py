@@ -148,7 +148,7 @@ def _files(room: Lab) -> dict[str, tuple[int, bytes]]:
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_probe_and_monitor_write_nothing_and_a_stop_needs_nobody(room: Lab, act: Act, kind: str, fault: str) -> None:
-    """Not running, running, and (where an address can be taken away) partly running.
+    """Not running, running, and (where an address or the interface can be taken away) partly running.
 
     A probe and a plain monitor answer from this node alone, the same whatever the API does; and without an instance
     id, which would be the metadata service's to tell.
@@ -181,3 +181,32 @@ def test_probe_and_monitor_write_nothing_and_a_stop_needs_nobody(room: Lab, act:
     assert asked == len(room.control("journal"))
     with unchanged(room, silent=True):
         assert SUCCESS == act(kind, "stop", known=False)
+
+
+def test_an_interface_that_was_taken_away_is_seen_without_the_api(room: Lab, act: Act) -> None:
+    """Known by its MAC address: under another name it is the same, and another one under its name is not."""
+    namespace = room.machines[0].namespace
+
+    def looks(expected: int) -> None:
+        with unchanged(room, silent=True):
+            assert expected == act("eni", "monitor", known=False)
+            assert expected == act("eni", "monitor", interval=0, known=False)
+
+    def rename(old: str, new: str, mac: str = "") -> None:
+        address = [f"link set {old} address {mac}"] if mac else []
+        namespace.ip(f"link set {old} down", *address, f"link set {old} name {new}", f"link set {new} up")
+        wait_until(lambda: "tentative" not in namespace.read("ip", "-6", "address"), "the link is up", 20)
+
+    mac = namespace.read("ip", "-o", "link", "show", "eth1").partition("link/ether ")[2].split()[0]
+    assert SUCCESS == act("eni", "start")
+    try:
+        rename("eth1", "ens6")
+        looks(SUCCESS)
+        rename("ens6", "eth1", "02:00:00:00:00:77")
+        looks(GENERIC)
+        assert SUCCESS == act("eni", "stop", known=False)
+        looks(NOT_RUNNING)
+    finally:
+        rename("eth1", "eth1", mac)
+    assert SUCCESS == act("eni", "start")
+    looks(SUCCESS)

@@ -112,6 +112,16 @@ class Local:
             except OutOfTimeError as error:
                 raise OutOfTimeError(f"{error}; ec2ident-agent apply lays its profile when it is there") from None
 
+    def shows(self, mac: str) -> bool:
+        """Is an interface with this MAC address on this node? One dump of the links. Raises UnknownError."""
+        from ec2ident_agent.rtnl import Channel, links
+
+        channel = Channel()
+        try:
+            return any(link.mac == mac for link in links(channel))
+        finally:
+            channel.close()
+
     def apply(self, device: str) -> int:
         """Lay the profile of an interface as the agent's configuration says; returns the agent's exit code."""
         from contextlib import redirect_stdout

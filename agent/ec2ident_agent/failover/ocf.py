@@ -143,7 +143,7 @@ class Addresses:
         here = [each for each in addresses if each.partition("/")[0] in held]
         return ABSENT if not here else HELD if len(here) == len(addresses) else PARTLY
 
-    def keep(self) -> None:
+    def keep(self, mac: str) -> None:
         """Takeover has laid them."""
 
     def drop(self) -> None:
@@ -180,21 +180,29 @@ def _seen() -> list[Address]:
 class Mark:
     """A file that says that the resource was started here since boot, where nothing else on the node does.
 
-    It is gone at boot, with the directory it is in.
+    It is gone at boot, with the directory it is in. Where an interface moved it has that one's MAC address, so that a
+    plain monitor sees when it is taken away.
     """
 
     def __init__(self, request: Request, local: Callable[[], Local], say: Callable[[str], object]) -> None:
+        self._local = local
         self._directory = os.path.join(request.state_dir, "ocf")
         safe = "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):02x}" for c in request.instance)
         self._path = os.path.join(self._directory, f"{request.kind}-{safe}")
 
     def look(self) -> str:
-        return HELD if os.path.exists(self._path) else ABSENT
+        """HELD, PARTLY (started here, but the interface is not on this node) or ABSENT. Raises UnknownError."""
+        try:
+            with open(self._path, "rb") as file:
+                mac = file.read(64).decode("ascii", "replace").strip()
+        except FileNotFoundError:
+            return ABSENT
+        return HELD if not mac or self._local().shows(mac) else PARTLY
 
-    def keep(self) -> None:
+    def keep(self, mac: str) -> None:
         os.makedirs(self._directory, 0o755, exist_ok=True)
-        with open(self._path, "w", encoding="ascii"):
-            return
+        with open(self._path, "w", encoding="ascii") as file:
+            file.write(mac)
 
     def drop(self) -> None:
         try:
@@ -204,6 +212,12 @@ class Mark:
 
 
 SIDES: Mapping[str, type[Addresses | Mark]] = {"overlay": Addresses, "eni": Mark, "dns": Mark}
+
+#: What the engine shows for PARTLY. A name has no part on a node.
+LACKING = {
+    "overlay": "only some of the addresses are on this node",
+    "eni": "the interface is not on this node any more",
+}
 
 
 # The agent
@@ -237,7 +251,7 @@ class Agent:
     def monitor(self) -> int:
         here = self.side.look()
         if here == PARTLY:
-            self.say(f"{self.request.prefix}only some of the addresses are on this node")
+            self.say(f"{self.request.prefix}{LACKING[self.request.kind]}")
         there = UNKNOWN
         if here == HELD and self.request.deep and not self.request.probe:
             there = self.ask()
@@ -323,11 +337,12 @@ class Agent:
         with _Session(self, settings) as session:
             instance = node.instance_of(settings.instance, self.root, session.metadata)
             run = Takeover(session.api, settings.services[0], instance, self.local(), self.say)
-            code = run.run(run.decide())
+            found = run.decide()
+            code = run.run(found)
         if code:
             self.say(reason(self.request, run.failures[0] if run.failures else "not all of it moved here; see the log"))
             return GENERIC
-        self.side.keep()
+        self.side.keep(found.interface[0].mac if found.interface else "")
         if self.side.look() != HELD:
             self.say(f"{self.request.prefix}moved, but not all of it is on this node")
             return GENERIC
