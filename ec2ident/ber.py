@@ -27,6 +27,8 @@ _LONG = 0x80
 #: The smallest length that needs so many octets (X.690 10.1). Three reach 16 MiB, far beyond all that is read here.
 _SHORTEST = {1: 0x80, 2: 0x100, 3: 0x10000}
 
+_Z = ord("Z")
+
 
 class Reader:
     """A cursor over BER bytes. Each method raises MalformedError where the bytes are not what it was told to expect."""
@@ -89,12 +91,12 @@ class Reader:
 
 def time(tag: int, octets: bytes) -> datetime:
     """The contents of a UTCTime or GeneralizedTime, aware: in DER always with seconds and Z (RFC 5280 4.1.2.5)."""
-    text = octets.decode("latin-1")
-    if tag == UTC_TIME:
-        text = ("20" if text < "50" else "19") + text
-    digits = text[:14]
-    if len(text) != 15 or text[14] != "Z" or not (digits.isascii() and digits.isdigit()):
+    short = tag == UTC_TIME
+    if len(octets) != (13 if short else 15) or octets[-1] != _Z or not octets[:-1].isdigit():
         raise MalformedError(f"BER: time {octets[:32]!r} (expected yymmddhhmmssZ or yyyymmddhhmmssZ)")
+    text = octets.decode("ascii")
+    if short:
+        text = ("20" if text < "50" else "19") + text
     try:
         return datetime.fromisoformat(
             f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:10]}:{text[10:12]}:{text[12:14]}+00:00"

@@ -21,6 +21,8 @@ _START = bytes.fromhex("3080 06092a864886f70d010702 a080 3080 020101")  # Conten
 _CONTENT = bytes.fromhex("3080 06092a864886f70d010701 a080")  # EncapsulatedContentInfo: data
 _CHUNKS = bytes.fromhex("2480")  # OCTET STRING, constructed
 _END_OF_CONTENTS = bytes(2)
+_END_OF_CONTENT = _END_OF_CONTENTS * 2
+_END_OF_SIGNED_DATA = _END_OF_CONTENTS * 3
 _VERSION_1 = bytes.fromhex("020101")
 
 # Types of attributes, as they stand: tag, length, value.
@@ -65,11 +67,11 @@ def parse(blob: bytes) -> SignedData:
     digest_algorithms = reader.read(ber.SET)
     reader.expect(_CONTENT, "start of the content")
     content = _octets(reader)
-    reader.expect(_END_OF_CONTENTS * 2, "end of the content")
+    reader.expect(_END_OF_CONTENT, "end of the content")
     if not reader.next_is(ber.SET):
         raise MalformedError("CMS: certificates, CRLs or nothing, where the signers are expected (AWS embeds none)")
     signers = Reader(reader.read(ber.SET))
-    reader.expect(_END_OF_CONTENTS * 3, "end of SignedData")
+    reader.expect(_END_OF_SIGNED_DATA, "end of SignedData")
     reader.finish()
     signed = _signer(Reader(signers.read(ber.SEQUENCE)), content)
     if signers.more():
@@ -129,8 +131,8 @@ def _signer(reader: Reader, content: bytes) -> SignedData:
 
 def _signing_time(attributes: dict[bytes, bytes]) -> datetime:
     """UTCTime, which ends with 2049, or GeneralizedTime (RFC 5652 11.3)."""
-    later = attributes.get(_SIGNING_TIME, b"")[2:3] == bytes((ber.GENERALIZED_TIME,))
-    tag = ber.GENERALIZED_TIME if later else ber.UTC_TIME
+    values = attributes.get(_SIGNING_TIME, b"")
+    tag = ber.GENERALIZED_TIME if len(values) > 2 and values[2] == ber.GENERALIZED_TIME else ber.UTC_TIME
     return ber.time(tag, _one(attributes, _SIGNING_TIME, tag))
 
 
@@ -159,6 +161,7 @@ def _one(attributes: dict[bytes, bytes], oid: bytes, tag: int) -> bytes:
     """
     values = attributes.get(oid, b"")
     size = len(values)
-    if not _SHORTEST_VALUE <= size <= _LONGEST_VALUE or values[:4] != bytes((ber.SET, size - 2, tag, size - 4)):
+    fits = _SHORTEST_VALUE <= size <= _LONGEST_VALUE and values[1] == size - 2 and values[3] == size - 4
+    if not fits or values[0] != ber.SET or values[2] != tag:
         raise MalformedError(f"CMS: {_NAMES[oid]} is {values[:32].hex() or 'missing'} (expected one value)")
     return values[4:]
