@@ -253,7 +253,7 @@ class Keeper:
 
     def _state(self, complaints: Sequence[str], now: float) -> str:
         left = len(self.fights.left(now))
-        parts = [f"{len(self.items)} items"]
+        parts = [f"{len(self.items)} item{'s' * (len(self.items) != 1)}"]
         parts += [f"given up on {left} of them, which others delete"] if left else []
         parts += complaints[:1] or ([] if left else ["in order"])
         return ": ".join(parts)

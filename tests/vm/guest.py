@@ -1,6 +1,7 @@
-"""The first process of the virtual machine: runs what it is told over the second serial port, one JSON line each way.
+"""Runs in the virtual machine what it is told over the second serial port, one JSON line each way.
 
-It runs with the standard library alone, as root, in a machine that has nothing but the initial RAM disk.
+It is the first process, in a machine that has nothing but the initial RAM disk, or a service of systemd's. Standard
+library alone, as root.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ def run(argv: list[str], user: str) -> dict[str, object]:
 
 
 def main() -> None:
-    for kind, where in (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp")):
-        mount(kind, where)
-    os.chmod("/tmp", 0o1777)
+    if os.getpid() == 1:
+        for kind, where in (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/tmp")):
+            mount(kind, where)
+        os.chmod("/tmp", 0o1777)
     line = os.open("/dev/ttyS1", os.O_RDWR | os.O_NOCTTY)
     tty.setraw(line)
     with os.fdopen(line, "r+b", buffering=0) as port:

@@ -12,32 +12,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import select
 import shutil
-import stat
 import subprocess
-import sys
-import sysconfig
 import time
 from pathlib import Path
 
 from ec2ident.value import Value
 
+from .image import Image
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
 
-HERE = Path(__file__).parent
-TOP = HERE.parent.parent
-
-#: What of the standard library no guest needs.
-LEFT_OUT = re.compile(
-    r"/(test|tests|idlelib|tkinter|lib2to3|ensurepip|turtledemo|pydoc_data|unittest|site-packages|dist-packages)/"
-    r"|/config-3[^/]*/|/_tkinter|/_test|/_ctypes_test|/_ssl|/_sqlite3|/sqlite3/|/(xml|msilib|curses|dbm|wsgiref)/"
-    r"|\.opt-[12]\.pyc$|\.a$"
-)
+TOP = Path(__file__).parents[2]
+GUEST = Path(__file__).with_name("guest.py").read_text(encoding="utf-8")
 
 EC2IDENT = """\
 #!{python} -I
@@ -47,7 +38,8 @@ from ec2ident.cli import main
 sys.exit(main())
 """
 
-MEGABYTES = 384
+#: The kernel's command line. The first serial port is its console; over the second the guest is told what to run.
+KERNEL = "console=ttyS0 quiet panic=-1 tsc=unstable mitigations=off random.trust_cpu=on"
 
 
 class Result(Value):
@@ -59,19 +51,27 @@ class Result(Value):
 
 
 class Machine:
-    """A booted machine; leaving the context ends it. `smbios` are the arguments of QEMU's `-smbios`."""
+    """A booted machine; leaving the context ends it.
 
-    def __init__(self, image: Path, kernel: Path, smbios: Sequence[str] = (), timeout: float = 90) -> None:
+    `smbios` are the arguments of QEMU's `-smbios`, `devices` more arguments of QEMU. Without those it has no network.
+    """
+
+    #: MiB.
+    memory = 384
+    #: Seconds for an answer, or to boot.
+    timeout = 90.0
+    kernel_arguments = KERNEL
+
+    def __init__(self, image: Path, kernel: Path, smbios: Sequence[str] = (), devices: Sequence[str] = ()) -> None:
         self._command = [
-            *("qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-m", str(MEGABYTES), "-smp", "1"),
-            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-nic", "none"),
+            *("qemu-system-x86_64", "-machine", "pc,accel=tcg", "-cpu", "max", "-m", str(self.memory), "-smp", "1"),
+            *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", *(devices or ("-nic", "none"))),
             *("-serial", f"file:{image}.console", "-serial", "stdio"),
             *("-kernel", str(kernel), "-initrd", str(image)),
-            *("-append", "console=ttyS0 quiet panic=-1 tsc=unstable mitigations=off random.trust_cpu=on"),
+            *("-append", self.kernel_arguments),
             *(word for one in smbios for word in ("-smbios", one)),
         ]
         self._console = Path(f"{image}.console")
-        self._timeout = timeout
         self._read = b""
 
     def __enter__(self) -> Machine:
@@ -98,7 +98,7 @@ class Machine:
     def _line(self) -> dict[str, object]:
         """The next line of JSON from the guest. Raises RuntimeError with the console when there is none in time."""
         assert self._qemu.stdout is not None
-        end = time.monotonic() + self._timeout
+        end = time.monotonic() + self.timeout
         while b"\n" not in self._read:
             ready, _, _ = select.select([self._qemu.stdout], [], [], max(0.0, end - time.monotonic()))
             more = os.read(self._qemu.stdout.fileno(), 65536) if ready else b""
@@ -118,50 +118,12 @@ class Machine:
 
 def build_image(directory: Path, *, package: Path = TOP / "ec2ident") -> Path:
     """Write the initial RAM disk, and return its path."""
-    python = os.path.realpath(sys.executable)
-    library = Path(sysconfig.get_paths()["stdlib"])
+    image = Image()
+    python = image.copy_python()
     dmidecode = shutil.which("dmidecode", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    binaries = [python, *([dmidecode] if dmidecode else [])]
-    modules = sorted(str(path) for path in library.rglob("*") if path.is_file() and not LEFT_OUT.search(str(path)))
-    shared = sorted(_shared_objects([*binaries, *(path for path in modules if path.endswith(".so"))]))
-    files: dict[str, bytes] = {path: Path(path).read_bytes() for path in (*binaries, *shared, *modules)}
-    for source in package.rglob("*"):
-        if source.is_file() and "__pycache__" not in source.parts:
-            files[f"/opt/ec2ident/ec2ident/{source.relative_to(package)}"] = source.read_bytes()
-    files["/init"] = f"#!{python} -I\n".encode() + (HERE / "guest.py").read_bytes()
-    files["/usr/bin/ec2ident"] = EC2IDENT.format(python=python).encode()
-    image = directory / "image.cpio"
-    with image.open("wb") as out:
-        out.writelines(_cpio(files))
-    return image
-
-
-def _shared_objects(binaries: Iterable[str]) -> set[str]:
-    """The shared libraries, and the loader, that the binaries ask for, by `ldd`."""
-    found = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
-    return set(re.findall(r"(/\S+) \(0x", found))
-
-
-def _cpio(files: dict[str, bytes]) -> Iterator[bytes]:
-    """The files as an archive in the "newc" form that the kernel unpacks (Documentation/driver-api/early-userspace)."""
-    directories: dict[str, None] = {}
-    for path in files:
-        for parent in reversed(Path(path).parents):
-            directories[str(parent)] = None
-    for name in directories:
-        yield from _entry(name, stat.S_IFDIR | 0o755, b"")
-    yield from _entry("/dev/console", stat.S_IFCHR | 0o600, b"", device=(5, 1))
-    for name, body in files.items():
-        yield from _entry(name, stat.S_IFREG | 0o755, body)
-    yield from _entry("TRAILER!!!", 0, b"")
-
-
-_numbers = iter(range(1, 1 << 30))
-
-
-def _entry(name: str, mode: int, body: bytes, device: tuple[int, int] = (0, 0)) -> Iterator[bytes]:
-    encoded = name.lstrip("/").encode() or b"."
-    fields = (next(_numbers), mode, 0, 0, 1, 0, len(body), 0, 0, *device, len(encoded) + 1, 0)
-    head = b"070701" + "".join(f"{field:08x}" for field in fields).encode() + encoded + b"\0"
-    yield head + b"\0" * (-len(head) % 4)
-    yield body + b"\0" * (-len(body) % 4)
+    if dmidecode:
+        image.copy_program(dmidecode)
+    image.copy_all(package, "/opt/ec2ident/ec2ident")
+    image.file("/init", f"#!{python} -I\n{GUEST}", 0o755)
+    image.file("/usr/bin/ec2ident", EC2IDENT.format(python=python), 0o755)
+    return image.write(directory / "image.cpio")
