@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import sysconfig
+from importlib.metadata import distribution
 from pathlib import Path
 
 TYPE_CHECKING = False
@@ -75,6 +76,14 @@ class Image:
                 self.copy(Path(path), path)
         for each in below:
             self.copy_all(Path(f"{self._package}{each}"), each)
+
+    def copy_distributions(self, *names: str, path: str) -> None:
+        """Python packages as pip installed them, without their commands. Raises PackageNotFoundError."""
+        for name in names:
+            for each in distribution(name).files or ():
+                source = Path(str(each.locate()))
+                if ".." not in each.parts and source.exists():
+                    self.copy(source, f"{path}/{each}")
 
     def copy_python(self) -> str:
         """This Python and its standard library, at its own path, which is returned."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import lzma
 import socket
-import sysconfig
 from pathlib import Path
 
 from tests.lab.enclosure import wait_until
 
 from .image import Image
 from .machine import GUEST, KERNEL, TOP, Machine
+from .smbios import NITRO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ DIRECTORIES = tuple(f"/usr/lib/{name}" for name in ("systemd", "udev", "tmpfiles
 PROGRAMS = (
     *("/usr/bin/systemd-escape", "/usr/bin/systemd-sysusers", "/usr/bin/systemd-tmpfiles"),
     *(f"/usr/bin/{name}" for name in ("systemctl", "journalctl", "udevadm", "find")),
-    *(f"/bin/{name}" for name in ("sh", "mount", "umount", "kill", "cat", "rm", "mkdir", "ip")),
+    *(f"/bin/{name}" for name in ("sh", "mount", "umount", "kill", "cat", "rm", "mkdir", "grep", "ip")),
+)
+
+#: What the package and its test service need; tomli is in every environment of the tests, whatever the Python.
+DISTRIBUTIONS = (
+    *("cffi", "cryptography", "psutil", "pyroute2", "tomli"),
+    *("requests", "certifi", "charset-normalizer", "idna", "urllib3"),
 )
 
 #: Modules of the kernel for the network card, in the order of their needs.
@@ -59,6 +65,16 @@ StandardOutput=null
 ExecStart={command}
 """
 
+#: The metadata service, on the node itself: it starts when a test says so. `metadata tell` steers it.
+METADATA = "from ec2ident.testing.__main__ import main\nsys.exit(main())\n"
+METADATA_UNIT = """\
+[Service]
+ExecStartPre=/bin/ip address add 169.254.169.254/32 dev lo
+ExecStart=/usr/bin/metadata --host 169.254.169.254 --port 80 --control /run/metadata.socket
+ExecStopPost=/bin/ip address del 169.254.169.254/32 dev lo
+"""
+
+CONFIGURATION = "/etc/ec2ident/agent.toml"
 FILES = {
     "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
     "/etc/group": "root:x:0:\n",
@@ -68,7 +84,7 @@ FILES = {
     "/etc/systemd/network/20-eni.network": "[Match]\nName=eth*\n[Network]\nAddress=10.0.1.10/24\n",
     # QEMU has no network card of Amazon's. All that comes after this rule is as on EC2.
     "/etc/udev/rules.d/81-ena.rules": 'SUBSYSTEM=="net", ENV{ID_NET_DRIVER}=="virtio_net", ENV{ID_NET_DRIVER}="ena"\n',
-    "/etc/ec2ident/agent.toml": """\
+    CONFIGURATION: """\
 [interface.eth1]
 subnet     = "10.0.1.0/24"
 router     = "10.0.1.1"
@@ -83,7 +99,7 @@ label   = "eth0:1"
 """,
 }
 
-#: The agent's command as pip lays it, with the place of its packages.
+#: How a command begins: as pip lays it, with the place of its packages.
 SHEBANG = "#!{python} -I\nimport sys\nsys.path.insert(0, '/opt/ec2ident')\n"
 
 #: MAC addresses: the primary interface's, and the one of the ENI that is attached while the node runs.
@@ -104,8 +120,7 @@ def build_node(
         image.file(f"/modules/{Path(module).name}.ko", _module(kernel / f"{module}.ko"))
     for directory in (TOP / "ec2ident", TOP / "agent" / "ec2ident_agent"):
         image.copy_all(directory, f"/opt/ec2ident/{directory.name}")
-    for name in ("pyroute2", "tomli"):
-        image.copy_all(Path(sysconfig.get_paths()["purelib"], name), f"/opt/ec2ident/{name}")
+    image.copy_distributions(*DISTRIBUTIONS, path="/opt/ec2ident")
     command = (TOP / "agent" / "bin" / "ec2ident-agent").read_text(encoding="utf-8")
     image.file("/usr/bin/ec2ident-agent", SHEBANG.format(python=python) + command, 0o755)
 
@@ -116,6 +131,8 @@ def build_node(
         unit = UNIT.format(type=kind, command=f"{python} -I {words}")
         image.file(f"/etc/systemd/system/{name}.service", unit)
         image.link(f"/etc/systemd/system/sysinit.target.wants/{name}.service", f"../{name}.service")
+    image.file("/usr/bin/metadata", SHEBANG.format(python=python) + METADATA, 0o755)
+    image.file("/etc/systemd/system/metadata.service", METADATA_UNIT)
     wants = "/etc/systemd/system/multi-user.target.wants"
     image.link(f"{wants}/systemd-networkd.service", "/lib/systemd/system/systemd-networkd.service")
     image.link("/etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target")
@@ -137,7 +154,7 @@ def _module(path: Path) -> bytes:
 
 
 class Node(Machine):
-    """A machine with eth0, to which an ENI can be attached while it runs, or before with `eni`."""
+    """A machine with EC2's firmware and eth0, to which an ENI can be attached while it runs, or before with `eni`."""
 
     memory = 768
     timeout = 300.0
@@ -148,6 +165,7 @@ class Node(Machine):
         super().__init__(
             image,
             kernel,
+            NITRO,
             devices=[
                 *("-netdev", "hubport,id=primary,hubid=0", "-netdev", "hubport,id=eni,hubid=0"),
                 *("-device", f"virtio-net-pci,netdev=primary,mac={PRIMARY},romfile="),

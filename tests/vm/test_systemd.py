@@ -10,11 +10,11 @@ import pytest
 
 from tests.lab.enclosure import wait_until
 from tests.lab.packages import Unavailable, tree
-from tests.vm.node import Node, build_node
+from tests.vm.node import CONFIGURATION, ENI, FILES, Node, build_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
@@ -85,6 +85,40 @@ def test_an_eni_attached_while_the_node_runs_is_routed_and_nothing_is_left_when_
     # The table's name was the only one.
     node.wait("cat", NAMES, exit_code=1)
     assert "" == node.said("systemctl", "list-units", "--failed", "--no-legend")
+
+
+@pytest.fixture
+def metadata(node: Node) -> Iterator[Callable[..., None]]:
+    """The metadata service at its address, and a configuration that leaves nearly all to it. Steers the service."""
+    node.said("systemctl", "start", "metadata")
+    _configure(node, '[interface.eth1]\nscheme = "split"\n')
+    yield lambda *words: node.wait("metadata", "tell", "/run/metadata.socket", *words)
+    _configure(node, FILES[CONFIGURATION])
+    node.said("systemctl", "stop", "metadata")
+    node.wait("ec2ident-agent", "status")
+
+
+def _configure(node: Node, text: str) -> None:
+    node.said("sh", "-c", f'printf %s "$0" >{CONFIGURATION}', text)
+    node.said("systemctl", "reload", WATCH)
+
+
+def test_what_the_metadata_service_says_of_an_eni_is_laid(node: Node, metadata: Callable[..., None]) -> None:
+    """Asked by units that may talk to nobody else; it knows the interface later than the node does."""
+    addresses = ("10.0.1.10", "10.0.1.11")
+    late = ("listed_after=2", "numbered_after=4")
+    metadata(
+        "attach", f"mac={ENI}", "subnet=10.0.1.0/24", f"private_ips={json.dumps(addresses)}", "device_number=1", *late
+    )
+    node.attach()
+    wanted = {f"23600:\tfrom {each} to 10.0.0.0/16 lookup 23601 proto ec2ident" for each in addresses}
+    wait_until(lambda: wanted <= {*rules(node)}, "both addresses have their rules", PATIENCE)
+    node.wait("ec2ident-agent", "status")
+    assert {"ActiveState": "active", "NRestarts": "0"} == show(node, WATCH, "ActiveState", "NRestarts")
+
+    metadata("detach", f"mac={ENI}")
+    node.detach()
+    wait_until(lambda: not rules(node), "the rules of eth1 are gone", PATIENCE)
 
 
 def test_what_somebody_deletes_is_there_again(node: Node) -> None:
