@@ -168,6 +168,20 @@ def test_waiting_ends_with_the_deadline_and_tells_the_change(aws: Fake, make_api
         dns.wait(api, change, every=0.2)
 
 
+def test_a_question_without_an_answer_ends_the_wait_with_the_change_too(
+    aws: Fake, make_api: Callable[..., Api]
+) -> None:
+    """What an operator goes on with is the change's id."""
+    aws.settings(insync=600)
+    change = dns.upsert(
+        make_api(), aws.lab.zone, dns.compare(make_api(), aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10))
+    )
+    assert change
+    aws.fault(action="GetChange", hang=True)
+    with pytest.raises(OutOfTimeError, match=f"change {change.id}: still PENDING: not within 1 s; .*--id {change.id}"):
+        dns.wait(make_api(1.0), change, every=0.2)
+
+
 def test_throttling_and_a_busy_zone_are_waited_out(aws: Fake, run: Callable[..., Any]) -> None:
     """PriorRequestNotComplete is Route 53's own way to say: later."""
     aws.fault(action="ChangeResourceRecordSets", code="PriorRequestNotComplete", times=1)

@@ -1,4 +1,4 @@
-"""A virtual machine with the firmware strings of any vendor, booted by QEMU in about two seconds, without a network.
+"""A virtual machine with the firmware strings of any vendor, booted by QEMU in a few seconds, without a network.
 
     image = build_image(directory)
     with Machine(image, kernel, smbios=["type=1,manufacturer=Amazon EC2,product=t3.micro"]) as machine:

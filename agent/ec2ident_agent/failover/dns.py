@@ -153,10 +153,14 @@ def wait(api: Api, change: Change, *, every: float = LOOK_EVERY) -> Change:
     """Until every name server has it. Raises OutOfTimeError with the change's id: the change itself goes on."""
     while change.status != "INSYNC":
         try:
-            api.deadline.pause(every, f"change {change.id}: still {change.status}")
-        except OutOfTimeError as error:
-            raise OutOfTimeError(f"{error}; it goes on: aws route53 get-change --id {change.id}") from None
-        change = api.call(calls.get_change(change.id))
+            api.deadline.pause(every, "")
+            change = api.call(calls.get_change(change.id))
+        except OutOfTimeError:
+            # Whichever of the two it was: the change counts, not the question.
+            raise OutOfTimeError(
+                f"change {change.id}: still {change.status}: not within {api.deadline.seconds:g} s; "
+                f"it goes on: aws route53 get-change --id {change.id}"
+            ) from None
     return change
 
 
