@@ -21,8 +21,8 @@ _START = bytes.fromhex("3080 06092a864886f70d010702 a080 3080 020101")  # Conten
 _CONTENT = bytes.fromhex("3080 06092a864886f70d010701 a080")  # EncapsulatedContentInfo: data
 _CHUNKS = bytes.fromhex("2480")  # OCTET STRING, constructed
 _END_OF_CONTENTS = bytes(2)
-_END_OF_CONTENT = _END_OF_CONTENTS * 2
-_END_OF_SIGNED_DATA = _END_OF_CONTENTS * 3
+_CONTENT_END = _END_OF_CONTENTS * 2
+_SIGNED_DATA_END = _END_OF_CONTENTS * 3
 _VERSION_1 = bytes.fromhex("020101")
 
 # Types of attributes, as they stand: tag, length, value.
@@ -67,11 +67,11 @@ def parse(blob: bytes) -> SignedData:
     digest_algorithms = reader.read(ber.SET)
     reader.expect(_CONTENT, "start of the content")
     content = _octets(reader)
-    reader.expect(_END_OF_CONTENT, "end of the content")
+    reader.expect(_CONTENT_END, "end of the content")
     if not reader.next_is(ber.SET):
         raise MalformedError("CMS: certificates, CRLs or nothing, where the signers are expected (AWS embeds none)")
     signers = Reader(reader.read(ber.SET))
-    reader.expect(_END_OF_SIGNED_DATA, "end of SignedData")
+    reader.expect(_SIGNED_DATA_END, "end of SignedData")
     reader.finish()
     signed = _signer(Reader(signers.read(ber.SEQUENCE)), content)
     if signers.more():

@@ -16,22 +16,9 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent import cli
+from tests.lab.demo import CONFIGURATION
 
 CLONE_NEWNET = 0x40000000
-
-CONFIGURATION = """\
-[interface.eth1]
-subnet     = "10.0.1.0/24"
-router     = "10.0.1.1"
-table      = 100
-table_name = "MYHA"
-priority   = 100
-
-[[overlay]]
-address = "192.168.10.10/32"
-device  = "eth0"
-label   = "eth0:1"
-"""
 
 
 def enter(handle: int) -> None:

@@ -12,8 +12,7 @@ from ec2ident_agent import config, records
 from ec2ident_agent.config import Config, load, parse
 from ec2ident_agent.errors import ConfigError, RefusedError, UnknownError
 from ec2ident_agent.profile import Overlay, Section
-
-from .conftest import CONFIGURATION
+from tests.lab.demo import CONFIGURATION
 
 ME = {os.geteuid()}
 LATER = 4e9

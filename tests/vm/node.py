@@ -10,6 +10,7 @@ import lzma
 import socket
 from pathlib import Path
 
+from tests.lab.demo import CONFIGURATION
 from tests.lab.enclosure import wait_until
 
 from .image import Image
@@ -74,7 +75,7 @@ ExecStart=/usr/bin/metadata --host 169.254.169.254 --port 80 --control /run/meta
 ExecStopPost=/bin/ip address del 169.254.169.254/32 dev lo
 """
 
-CONFIGURATION = "/etc/ec2ident/agent.toml"
+CONFIGURED = "/etc/ec2ident/agent.toml"
 FILES = {
     "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
     "/etc/group": "root:x:0:\n",
@@ -84,19 +85,7 @@ FILES = {
     "/etc/systemd/network/20-eni.network": "[Match]\nName=eth*\n[Network]\nAddress=10.0.1.10/24\n",
     # QEMU has no network card of Amazon's. All that comes after this rule is as on EC2.
     "/etc/udev/rules.d/81-ena.rules": 'SUBSYSTEM=="net", ENV{ID_NET_DRIVER}=="virtio_net", ENV{ID_NET_DRIVER}="ena"\n',
-    CONFIGURATION: """\
-[interface.eth1]
-subnet     = "10.0.1.0/24"
-router     = "10.0.1.1"
-table      = 100
-table_name = "MYHA"
-priority   = 100
-
-[[overlay]]
-address = "192.168.10.10/32"
-device  = "eth0"
-label   = "eth0:1"
-""",
+    CONFIGURED: CONFIGURATION,
 }
 
 #: How a command begins: as pip lays it, with the place of its packages.

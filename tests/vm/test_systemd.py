@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.demo import CONFIGURATION
 from tests.lab.enclosure import wait_until
 from tests.lab.packages import Unavailable, tree
-from tests.vm.node import CONFIGURATION, ENI, FILES, Node, build_node
+from tests.vm.node import CONFIGURED, ENI, Node, build_node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,21 +71,25 @@ def test_the_units_run_with_one_capability_and_are_well(node: Node) -> None:
 
 
 def test_an_eni_attached_while_the_node_runs_is_routed_and_nothing_is_left_when_it_goes(node: Node) -> None:
-    """PCI hot plug, udev, the unit of its own; and back. Nobody calls the agent but they."""
-    assert [] == rules(node)
-    node.attach()
-    node.wait("systemctl", "is-active", OF_ETH1)
-    node.wait("ec2ident-agent", "status", "eth1")
-    assert ["100:\tfrom 10.0.1.0/24 lookup MYHA proto ec2ident"] == rules(node)
-    assert "default via 10.0.1.1 dev eth1" in node.said("ip", "route", "show", "table", "MYHA")
+    """PCI hot plug, udev and the unit of its own, in both directions: nobody else calls the agent, no watch runs."""
+    node.said("systemctl", "stop", WATCH)
+    try:
+        assert [] == rules(node)
+        node.attach()
+        node.wait("systemctl", "is-active", OF_ETH1)
+        node.wait("ec2ident-agent", "status", "eth1")
+        assert ["100:\tfrom 10.0.1.0/24 lookup MYHA proto ec2ident"] == rules(node)
+        assert "default via 10.0.1.1 dev eth1" in node.said("ip", "route", "show", "table", "MYHA")
 
-    node.detach()
-    node.wait("ip", "link", "show", "eth1", exit_code=1)
-    node.wait("systemctl", "is-active", OF_ETH1, exit_code=3)
-    wait_until(lambda: not rules(node), "the rule of eth1 is gone", PATIENCE)
-    # The table's name was the only one.
-    node.wait("cat", NAMES, exit_code=1)
-    assert "" == node.said("systemctl", "list-units", "--failed", "--no-legend")
+        node.detach()
+        node.wait("ip", "link", "show", "eth1", exit_code=1)
+        node.wait("systemctl", "is-active", OF_ETH1, exit_code=3)
+        wait_until(lambda: not rules(node), "the rule of eth1 is gone", PATIENCE)
+        # The table's name was the only one.
+        node.wait("cat", NAMES, exit_code=1)
+        assert "" == node.said("systemctl", "list-units", "--failed", "--no-legend")
+    finally:
+        node.said("systemctl", "start", WATCH)
 
 
 @pytest.fixture
@@ -93,13 +98,13 @@ def metadata(node: Node) -> Iterator[Callable[..., None]]:
     node.said("systemctl", "start", "metadata")
     _configure(node, '[interface.eth1]\nscheme = "split"\n')
     yield lambda *words: node.wait("metadata", "tell", "/run/metadata.socket", *words)
-    _configure(node, FILES[CONFIGURATION])
+    _configure(node, CONFIGURATION)
     node.said("systemctl", "stop", "metadata")
     node.wait("ec2ident-agent", "status")
 
 
 def _configure(node: Node, text: str) -> None:
-    node.said("sh", "-c", f'printf %s "$0" >{CONFIGURATION}', text)
+    node.said("sh", "-c", f'printf %s "$0" >{CONFIGURED}', text)
     node.said("systemctl", "reload", WATCH)
 
 

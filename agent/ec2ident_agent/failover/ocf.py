@@ -117,6 +117,9 @@ def read(kind: str, action: str, environ: Mapping[str, str], installed: Sequence
 class Addresses:
     """The overlay address: the kernel itself is asked, so nothing needs to be remembered."""
 
+    #: What the engine shows for PARTLY.
+    lacking = "only some of the addresses are on this node"
+
     def __init__(self, request: Request, local: Callable[[], Local], say: Callable[[str], object]) -> None:
         self._local, self._state_dir, self._say = local, request.state_dir, say
         self._texts = request.values.get("address", "").replace(",", " ").split()
@@ -184,6 +187,8 @@ class Mark:
     plain monitor sees when it is taken away.
     """
 
+    lacking = "the interface is not on this node any more"
+
     def __init__(self, request: Request, local: Callable[[], Local], say: Callable[[str], object]) -> None:
         self._local = local
         self._directory = os.path.join(request.state_dir, "ocf")
@@ -212,12 +217,6 @@ class Mark:
 
 
 SIDES: Mapping[str, type[Addresses | Mark]] = {"overlay": Addresses, "eni": Mark, "dns": Mark}
-
-#: What the engine shows for PARTLY. A name has no part on a node.
-LACKING = {
-    "overlay": "only some of the addresses are on this node",
-    "eni": "the interface is not on this node any more",
-}
 
 
 # The agent
@@ -251,7 +250,7 @@ class Agent:
     def monitor(self) -> int:
         here = self.side.look()
         if here == PARTLY:
-            self.say(f"{self.request.prefix}{LACKING[self.request.kind]}")
+            self.say(f"{self.request.prefix}{self.side.lacking}")
         there = UNKNOWN
         if here == HELD and self.request.deep and not self.request.probe:
             there = self.ask()
