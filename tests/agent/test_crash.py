@@ -23,8 +23,9 @@ from ec2ident_agent.items import Observed, Route, Step
 from ec2ident_agent.journal import Journal
 from ec2ident_agent.kernel import Failure
 from ec2ident_agent.netlink import NetlinkKernel
+from tests.lab.demo import CONFIGURATION
 
-from .conftest import CONFIGURATION, Agent, ip, snapshot
+from .conftest import Agent, ip, snapshot
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("node"), pytest.mark.timeout(300)]
 

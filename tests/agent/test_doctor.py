@@ -20,8 +20,9 @@ from ec2ident_agent.show import log, say
 from ec2ident_agent.threats import culprits, threats
 from ec2ident_agent.threats.case import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat
 from ec2ident_agent.tree import Tree
+from tests.lab.demo import CONFIGURATION
 
-from .conftest import CONFIGURATION, Agent, ip
+from .conftest import Agent, ip
 
 OVERLAY = Address("eth0", "192.168.10.10/32", "eth0:1")
 OUT = Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")

@@ -12,8 +12,9 @@ import pytest
 from ec2ident_agent import layout
 from ec2ident_agent.layout import Request
 from ec2ident_agent.tree import Tree
+from tests.lab.demo import CONFIGURATION
 
-from .conftest import CONFIGURATION, ip, snapshot
+from .conftest import ip, snapshot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
