@@ -22,7 +22,7 @@ setup(
     package_dir={"ec2ident_agent": "agent/ec2ident_agent"},
     package_data={
         "ec2ident": ["py.typed", "certificates/*"],
-        "ec2ident_agent": ["py.typed", "data/*", "data/**/*"],
+        "ec2ident_agent": ["py.typed", "install/data/*", "install/data/**/*"],
     },
     install_requires=[
         "requests>=2.28",

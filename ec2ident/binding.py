@@ -6,9 +6,9 @@ machine alone: the board's asset tag and product name on Nitro, the addresses an
 
 from __future__ import annotations
 
+from .assess import AGREES, BINDING, DIFFERS
 from .firmware import instance_id, instance_type
 from .model import Fact
-from .weigh import AGREES, BINDING, DIFFERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

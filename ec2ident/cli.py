@@ -74,7 +74,7 @@ def _show(level: Level, timeout: float, network: bool = True, json: bool = False
 
 def verify(options: argparse.Namespace) -> int:
     """Did AWS sign this document?"""
-    from .saved import load
+    from .evidence_files import load
     from .verification import verify as prove
 
     saved = load(options.files, kind=options.kind, document=options.document)
@@ -108,8 +108,8 @@ def evidence(options: argparse.Namespace) -> int:
     import time
 
     from .detection import detect
+    from .evidence_files import fetch, save
     from .imds import Imds
-    from .saved import fetch, save
 
     until = time.monotonic() + options.timeout
     imds = Imds(options.timeout)

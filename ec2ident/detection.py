@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import time
 
+from .assess import DOCUMENT, FAILED, SIGNATURE, VERIFIED, weigh
 from .errors import Ec2IdentError, FirmwareError, ImdsError, MalformedError, UnverifiableError, VerificationError
 from .host import FIRMWARE, Host
 from .model import Fact, Kind, Level, Reason, Verdict
 from .value import replace
-from .weigh import DOCUMENT, FAILED, SIGNATURE, VERIFIED, weigh
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .assess import Weight
     from .imds import Imds
     from .model import Identity, IdentityDocument
     from .trust import TrustStore
-    from .weigh import Weight
 
 #: How often to ask again where firmware says that this is EC2, and for how long, in seconds: at boot the service may be
 #: late.

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import time
 
-from . import reach
+from . import connect
+from .connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError
 from .errors import ImdsError
 from .model import Fact, Kind, Reason
-from .reach import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .exchange import Answer
+    from .http import Answer
 
 TOKEN_PATH = "/latest/api/token"  # noqa: S105  a path, not a token
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105
@@ -241,7 +241,7 @@ class Imds:
     def _ask(self, method: str, target: str, headers: Mapping[str, str], until: float) -> Answer:
         """One request over a connection of its own: the service closes after each answer."""
         connection = self._connect(until)
-        from .exchange import Wire, exchange
+        from .http import Wire, exchange
 
         wire = Wire(connection.detach(), until, self._clock)
         began = self._clock()
@@ -261,9 +261,9 @@ class Imds:
     def _connect(self, until: float) -> _socket.socket:
         left = max(0.0, until - self._clock())
         if self.endpoint is None or self._failed is not None:
-            self.endpoint, connection = reach.race(self.endpoints, min(left, CONNECT_WITHIN), self._clock)
+            self.endpoint, connection = connect.race(self.endpoints, min(left, CONNECT_WITHIN), self._clock)
         else:
-            self.endpoint, connection = reach.race((self.endpoint,), left, self._clock)
+            self.endpoint, connection = connect.race((self.endpoint,), left, self._clock)
         return connection
 
 

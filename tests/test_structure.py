@@ -15,11 +15,11 @@ AGENT = TOP / "agent" / "ec2ident_agent"
 
 #: A foreign library is imported in one place, where its errors are translated: only these files may name it.
 ALONE = {
-    "requests": {"ec2ident/exchange.py"},
-    "urllib3": {"ec2ident/exchange.py"},
+    "requests": {"ec2ident/http.py"},
+    "urllib3": {"ec2ident/http.py"},
     "psutil": {"ec2ident/host.py"},
-    "pyroute2": {"agent/ec2ident_agent/netlink.py"},
-    "botocore": {"agent/ec2ident_agent/failover/aws.py"},
+    "pyroute2": {"agent/ec2ident_agent/kernel/change.py"},
+    "botocore": {"agent/ec2ident_agent/failover/aws/client.py"},
     "boto3": set[str](),
     "dataclasses": set[str](),
     "pytest": {"ec2ident/testing/pytest_plugin.py"},
@@ -34,7 +34,7 @@ PURE = {
     "ec2ident/ber.py",
     "ec2ident/cms.py",
     "ec2ident/firmware.py",
-    "ec2ident/weigh.py",
+    "ec2ident/assess.py",
     "ec2ident/binding.py",
     "ec2ident/partitions.py",
     "ec2ident/endpoints.py",
@@ -43,14 +43,14 @@ PURE = {
     "agent/ec2ident_agent/inet.py",
     "agent/ec2ident_agent/items.py",
     "agent/ec2ident_agent/options.py",
-    "agent/ec2ident_agent/pace.py",
+    "agent/ec2ident_agent/watch/backoff.py",
     "agent/ec2ident_agent/profile.py",
-    "agent/ec2ident_agent/failover/answers.py",
-    "agent/ec2ident_agent/failover/calls.py",
+    "agent/ec2ident_agent/failover/aws/response.py",
+    "agent/ec2ident_agent/failover/aws/actions.py",
     "agent/ec2ident_agent/failover/errors.py",
-    "agent/ec2ident_agent/failover/model.py",
-    "agent/ec2ident_agent/failover/signature.py",
-    "agent/ec2ident_agent/failover/xml.py",
+    "agent/ec2ident_agent/failover/aws/model.py",
+    "agent/ec2ident_agent/failover/aws/sigv4.py",
+    "agent/ec2ident_agent/failover/aws/xml.py",
 }
 
 #: What a pure module never touches: files, sockets, processes, clocks.
@@ -161,7 +161,7 @@ def test_a_pure_module_has_no_effects(name: str) -> None:
     assert set() == roots(path) & EFFECTS
     ours = {found for found in imports(path) if found.split(".")[0] in ("ec2ident", "ec2ident_agent")}
     pure = {p.replace("agent/ec2ident_agent", "ec2ident_agent").removesuffix(".py").replace("/", ".") for p in PURE}
-    packages = {"ec2ident", "ec2ident_agent", "ec2ident_agent.failover"}
+    packages = {"ec2ident", "ec2ident_agent", "ec2ident_agent.failover", "ec2ident_agent.failover.aws"}
     assert [] == [found for found in ours if found not in packages | pure and found.rpartition(".")[0] not in pure]
 
 

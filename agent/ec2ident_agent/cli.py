@@ -6,18 +6,18 @@ import os
 import sys
 
 from .errors import AgentError, ConfigError, ConflictError, JournalError, UnknownError
-from .journal import COMMAND
 from .options import USAGE, VERBS, read
 from .show import as_dict, log, say, table
+from .state.journal import COMMAND
 from .wanted import Wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .doctor.threats.case import Case
     from .engine import Report
-    from .threats.case import Case
-    from .tree import Tree
+    from .install.rootfs import Tree
 
 __all__ = ["VERBS", "Run", "main", "read"]
 
@@ -64,7 +64,7 @@ class Run(Wanted):
     def run(self) -> int:
         verb = self.options.verb
         if verb in ("install", "uninstall"):
-            from .install import command
+            from .install.installer import command
 
             return command(self.options, say, log)
         verbs = {
@@ -111,8 +111,8 @@ class Run(Wanted):
     def apply(self) -> int:
         if self.options.get("--dry-run"):
             return self.outcome(self.planned())
-        from . import withdrawn
         from .engine import apply
+        from .state import suppressed
 
         self.ask()
         with self.journal.lock(self.patience()):
@@ -120,10 +120,10 @@ class Run(Wanted):
             observed = kernel.observe()
             wishes = self.wishes(observed, self.journal.read())
             if self.options.get("--event"):
-                withdrawn.lift(self.journal, observed.link(self.options.get("--event")))
-                wishes = withdrawn.without(wishes, self.journal, observed)
+                suppressed.lift(self.journal, observed.link(self.options.get("--event")))
+                wishes = suppressed.without(wishes, self.journal, observed)
             else:
-                withdrawn.drop(self.journal, None if self.everything() else {wish.owner for wish in wishes})
+                suppressed.drop(self.journal, None if self.everything() else {wish.owner for wish in wishes})
             try:
                 report = apply(wishes, kernel, self.journal, log, everything=self.everything())
             except ConflictError as refused:
@@ -131,8 +131,8 @@ class Run(Wanted):
         return self.done(report)
 
     def revert(self) -> int:
-        from . import withdrawn
         from .engine import removals, revert
+        from .state import suppressed
 
         names, everything = self.options.arguments, bool(self.options.get("--all"))
         if bool(names) == everything:
@@ -143,7 +143,7 @@ class Run(Wanted):
             self.steps(removals(owners, kernel.observe(), self.journal.read()))
             return 0
         with self.journal.lock(self.patience()):
-            withdrawn.add(self.journal, self.journal.read(), kernel.observe(), owners)
+            suppressed.add(self.journal, self.journal.read(), kernel.observe(), owners)
             steps = revert(owners, kernel, self.journal, self.log_step)
         self.steps(steps, quiet=True)
         if names and not steps:
@@ -152,9 +152,9 @@ class Run(Wanted):
 
     def overlay(self) -> int:
         """`overlay add` and `del`: the cluster engine's verbs, which hold whatever the configuration says."""
-        from . import withdrawn
         from .engine import Wish, apply, removals, revert
         from .profile import overlay_items
+        from .state import suppressed
 
         if len(self.options.arguments) != 2 or self.options.arguments[0] not in ("add", "del"):
             raise ConfigError("overlay: write  overlay add ADDRESS  or  overlay del ADDRESS")
@@ -169,7 +169,7 @@ class Run(Wanted):
                 if dry:
                     self.steps(removals(owners, observed, state))
                 else:
-                    withdrawn.add(self.journal, state, observed, owners)
+                    suppressed.add(self.journal, state, observed, owners)
                     self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
                 return 0
             self.device(overlay.device, observed)
@@ -183,19 +183,19 @@ class Run(Wanted):
 
                 self.steps(status([wish], observed, state, everything=False).difference.steps)
                 return 0
-            withdrawn.drop(self.journal, {overlay.owner})
+            suppressed.drop(self.journal, {overlay.owner})
             report = apply([wish], kernel, self.journal, log, everything=False)
         return self.done(report)
 
     def watch(self) -> int:
-        from .watch import watch
+        from .watch.loop import watch
 
         if self.options.arguments:
             raise ConfigError(f"watch: takes no arguments: {' '.join(self.options.arguments)}")
         return watch(self, log)
 
     def doctor(self) -> int:
-        from .doctor import command
+        from .doctor.diagnosis import command
 
         code = command(self.options, self.case, say, log)
         for why in self.unknown:
@@ -204,10 +204,10 @@ class Run(Wanted):
 
     def case(self, tree: Tree) -> Case:
         """What the doctor looks at: the node's files, what the node should have, and what is there."""
+        from .doctor.node_files import Machine
+        from .doctor.threats.case import Case
         from .engine import held
-        from .machine import Machine
-        from .manifest import read_manifest
-        from .threats.case import Case
+        from .install.manifest import read_manifest
 
         observed, state, config = self.kernel().observe(), self.journal.read(), self.configuration()
         wishes = [*self.configured(config, observed, state), *held(state)]

@@ -25,9 +25,9 @@ from stat import S_ISREG
 
 from ec2ident.value import Value
 
-from . import records
 from .errors import ConfigError, RefusedError, UnknownError
 from .profile import Overlay, Section, check_label
+from .state import statefile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -331,8 +331,8 @@ def _cached(cache: str, key: str, uids: Collection[int]) -> Config | None:
     """What the same file said when it was last read, if that is known and nobody else could have written it."""
     try:
         found = os.lstat(cache)
-        data = records.read(cache) if found.st_uid in uids and not found.st_mode & 0o022 else None
-        rows = records.unpack(CACHE, CACHE_VERSION, data or b"")
+        data = statefile.read(cache) if found.st_uid in uids and not found.st_mode & 0o022 else None
+        rows = statefile.unpack(CACHE, CACHE_VERSION, data or b"")
         if rows[0] != (key,):
             return None
         sections = tuple(Section(**_unpack(row[1:])) for row in rows[1:] if row[0] == "interface")
@@ -344,14 +344,14 @@ def _cached(cache: str, key: str, uids: Collection[int]) -> Config | None:
 _LISTS, _NUMBERS = ("subnets", "routers", "sources", "vpc"), ("table", "priority")
 
 
-def _unpack(row: records.Fields) -> dict[str, Any]:
+def _unpack(row: statefile.Fields) -> dict[str, Any]:
     fields: dict[str, Any] = dict(zip(Section._fields, row))
     fields.update({name: tuple(fields[name].split()) for name in _LISTS})
     fields.update({name: int(fields[name]) for name in _NUMBERS})
     return fields
 
 
-def _pack(section: Section) -> records.Fields:
+def _pack(section: Section) -> statefile.Fields:
     values = (getattr(section, name) for name in Section._fields)
     return ("interface", *(" ".join(value) if isinstance(value, tuple) else str(value) for value in values))
 
@@ -360,6 +360,6 @@ def _keep(cache: str, key: str, config: Config) -> None:
     rows = [(key,), *map(_pack, config.sections)]
     rows += [("overlay", each.address, each.device, each.label, each.via) for each in config.overlays]
     try:
-        records.write(cache, records.pack(CACHE, CACHE_VERSION, rows))
+        statefile.write(cache, statefile.pack(CACHE, CACHE_VERSION, rows))
     except OSError:
         return  # An ordinary user, or no state directory yet: the next one reads the file again.

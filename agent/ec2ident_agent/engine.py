@@ -13,16 +13,16 @@ from ec2ident.value import Value, replace
 
 from .errors import ConfigError, ConflictError, KernelError
 from .items import Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
-from .journal import COMMAND, CONFIG, LEAVING, Record, State
-from .kernel import Failure
+from .kernel.protocol import Failure
+from .state.journal import COMMAND, CONFIG, LEAVING, Record, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from .items import Conflict, Item, Link, Observed, Seen
-    from .journal import Journal
-    from .kernel import Kernel
+    from .kernel.protocol import Kernel
+    from .state.journal import Journal
 
     Log = Callable[[str], object]
 

@@ -17,12 +17,12 @@ from time import monotonic, sleep, time
 
 from ec2ident.value import Value, replace
 
-from . import records
 from .errors import AgentError
 from .inet import prefix, single
 from .items import family
-from .journal import Lock
 from .profile import Facts, default_table, kernel_facts
+from .state import statefile
+from .state.journal import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -331,10 +331,10 @@ def remembered(path: str) -> dict[Key, Answer]:
     """What `keep` wrote. What cannot be read, or is not ours, or makes no sense, is nothing: it is asked for anew."""
     found: dict[Key, Answer] = {}
     try:
-        data = records.read(path)
+        data = statefile.read(path)
         if data is None or os.stat(path, follow_symlinks=False).st_uid not in {0, os.geteuid()}:
             return {}
-        for mac, index, at, flags, name, *values in records.unpack(KIND, VERSION, data):
+        for mac, index, at, flags, name, *values in statefile.unpack(KIND, VERSION, data):
             key = (mac, int(index))
             answer = found.get(key, Answer((), "", int(at), "l" in flags, "p" in flags))
             said = (*answer.said, (name, tuple(map(ITEMS[name], values)))) if name else answer.said
@@ -354,7 +354,7 @@ def keep(path: str, key: Key, answer: Answer, there: Collection[Key]) -> None:
         with Lock(directory, f"{name}.lock", patience=1.0):
             known = {**remembered(path), key: answer}
             lines = [line for one, each in known.items() if one in there for line in _lines(one, each)]
-            records.write(path, records.pack(KIND, VERSION, lines))
+            statefile.write(path, statefile.pack(KIND, VERSION, lines))
     except (OSError, AgentError):
         return
 

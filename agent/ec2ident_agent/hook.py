@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import os
 
-from .journal import CONFIG, STATE_DIRECTORY, Journal
+from .state.journal import CONFIG, STATE_DIRECTORY, Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .journal import State
+    from .state.journal import State
 
     Run = Callable[[Sequence[str]], int]
 

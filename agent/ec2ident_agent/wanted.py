@@ -11,9 +11,9 @@ import os
 from ec2ident.value import replace
 
 from .errors import ConfigError, UnknownError
-from .journal import COMMAND, LEAVING, STATE_DIRECTORY, Journal
 from .options import OVERLAY, PROFILE
 from .show import log
+from .state.journal import COMMAND, LEAVING, STATE_DIRECTORY, Journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from .config import Config
     from .engine import Wish
     from .items import Item, Observed
-    from .journal import State
-    from .kernel import Kernel
-    from .names import NamedKernel
+    from .kernel.protocol import Kernel
+    from .kernel.table_names import NamedKernel
     from .options import Options
     from .profile import Facts, Overlay, Profile, Section
+    from .state.journal import State
 
     #: What a provider knows of a device; by default what the metadata service says.
     FactsOf = Callable[[str, Observed], Facts]
@@ -57,13 +57,13 @@ class Wanted:
 
     def kernel(self) -> NamedKernel:
         if self._kernel is None:
-            from .netlink import NetlinkKernel
+            from .kernel.change import NetlinkKernel
 
             self._kernel = self._named(NetlinkKernel())
         return self._kernel
 
     def _named(self, kernel: Kernel) -> NamedKernel:
-        from .names import DIRECTORY, NamedKernel
+        from .kernel.table_names import DIRECTORY, NamedKernel
 
         return NamedKernel(kernel, self.options.get("--names-dir", DIRECTORY))
 

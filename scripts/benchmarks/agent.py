@@ -27,8 +27,8 @@ sys.path[:0] = [str(TOP), str(TOP / "agent")]
 
 from ec2ident_agent.engine import Wish, apply, revert, status  # noqa: E402  the checkout's own, installed or not
 from ec2ident_agent.items import Address, Route, Rule, Step, diff, owner_test  # noqa: E402
-from ec2ident_agent.journal import Journal  # noqa: E402
-from ec2ident_agent.netlink import NetlinkKernel  # noqa: E402
+from ec2ident_agent.kernel.change import NetlinkKernel  # noqa: E402
+from ec2ident_agent.state.journal import Journal  # noqa: E402
 
 if TYPE_CHECKING:
     from ec2ident_agent.items import Item

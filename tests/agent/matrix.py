@@ -7,8 +7,8 @@ import time
 
 from ec2ident_agent.config import parse
 from ec2ident_agent.items import OURS, Observed
+from ec2ident_agent.kernel.dump import Channel, observe
 from ec2ident_agent.profile import Facts, overlay_items, profile_items, resolve
-from ec2ident_agent.rtnl import Channel, observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

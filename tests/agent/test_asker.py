@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.asker import LATER, SOON, Asker
 from ec2ident_agent.facts import FRESH, ITEMS, Answer, keep
-from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import Observed
+from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.watch.fact_refresher import LATER, SOON, Asker
 
 # The children here do nothing that another thread of the test runner could hold a lock for.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from ec2ident_agent import cli, records
+from ec2ident_agent import cli
 from ec2ident_agent.errors import AgentError
-from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
-from ec2ident_agent.journal import KIND, VERSION, Journal
+from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.profile import Facts
+from ec2ident_agent.state import statefile
+from ec2ident_agent.state.journal import KIND, VERSION, Journal
 
 from .conftest import Agent
 
@@ -104,7 +105,7 @@ def test_wrong_words_are_usage(agent: Agent, kernel: FakeKernel, words: str, say
 )
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\0\0\0", b"{}", records.pack(KIND, VERSION + 1, []), f"{KIND} {'9' * 5000}\n".encode()],
+    [b"", b"\0\0\0", b"{}", statefile.pack(KIND, VERSION + 1, []), f"{KIND} {'9' * 5000}\n".encode()],
     ids=["empty", "zeros", "JSON", "newer", "a giant"],
 )
 def test_a_journal_that_cannot_be_read_is_refused(agent: Agent, verb: str, code: int, data: bytes) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import config, records
+from ec2ident_agent import config
 from ec2ident_agent.config import Config, load, parse
 from ec2ident_agent.errors import ConfigError, RefusedError, UnknownError
 from ec2ident_agent.profile import Overlay, Section
+from ec2ident_agent.state import statefile
 from tests.lab.demo import CONFIGURATION
 
 ME = {os.geteuid()}
@@ -198,7 +199,7 @@ def test_what_was_read_once_is_not_parsed_again(file: Path, tmp_path: Path) -> N
 
 def repacked(data: bytes) -> bytes:
     rows = [tuple(line.split("\t")) for line in data.decode().splitlines()[1:-1]]
-    return records.pack(config.CACHE, config.CACHE_VERSION, rows)
+    return statefile.pack(config.CACHE, config.CACHE_VERSION, rows)
 
 
 def test_a_changed_file_is_read_anew(file: Path, tmp_path: Path) -> None:

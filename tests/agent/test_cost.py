@@ -94,4 +94,4 @@ def test_importing_the_agent_loads_nothing() -> None:
 
 def test_the_watch_loads_nothing_large_until_there_is_something_to_change_or_to_ask() -> None:
     """It runs on every node for ever, and mostly listens: what it waits with is small."""
-    assert set() == HEAVY & loaded("import ec2ident_agent.watch")
+    assert set() == HEAVY & loaded("import ec2ident_agent.watch.loop")

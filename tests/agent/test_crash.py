@@ -20,9 +20,9 @@ from ec2ident.value import replace
 from ec2ident_agent import engine
 from ec2ident_agent.cli import Run, read
 from ec2ident_agent.items import Observed, Route, Step
-from ec2ident_agent.journal import Journal
-from ec2ident_agent.kernel import Failure
-from ec2ident_agent.netlink import NetlinkKernel
+from ec2ident_agent.kernel.change import NetlinkKernel
+from ec2ident_agent.kernel.protocol import Failure
+from ec2ident_agent.state.journal import Journal
 from tests.lab.demo import CONFIGURATION
 
 from .conftest import Agent, ip, snapshot
@@ -46,7 +46,7 @@ device  = "eth1"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ec2ident_agent.kernel import Kernel
+    from ec2ident_agent.kernel.protocol import Kernel
 
 
 class OneByOne:

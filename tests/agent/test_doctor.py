@@ -11,15 +11,15 @@ import pytest
 
 from ec2ident.value import replace
 from ec2ident_agent.cli import main
-from ec2ident_agent.doctor import command, diagnose, faults, lines
+from ec2ident_agent.doctor.diagnosis import command, diagnose, faults, lines
+from ec2ident_agent.doctor.node_files import Machine, is_no, shell
+from ec2ident_agent.doctor.threats import culprits, threats
+from ec2ident_agent.doctor.threats.case import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat
+from ec2ident_agent.install.rootfs import Tree
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen
-from ec2ident_agent.machine import Machine, is_no, shell
 from ec2ident_agent.options import read
 from ec2ident_agent.profile import Overlay, Profile
 from ec2ident_agent.show import log, say
-from ec2ident_agent.threats import culprits, threats
-from ec2ident_agent.threats.case import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat
-from ec2ident_agent.tree import Tree
 from tests.lab.demo import CONFIGURATION
 
 from .conftest import Agent, ip

@@ -11,10 +11,10 @@ from ec2ident.value import replace
 from ec2ident_agent import engine
 from ec2ident_agent.engine import Wish
 from ec2ident_agent.errors import ConfigError, ConflictError, KernelError, RefusedError
-from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import OURS, Address, Link, Route, Rule, Seen, Step
-from ec2ident_agent.journal import COMMAND, Journal, State
-from ec2ident_agent.kernel import Failure
+from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.kernel.protocol import Failure
+from ec2ident_agent.state.journal import COMMAND, Journal, State
 
 SUBNET, OUT, RULE = (
     Route("10.0.1.0/24", "eth1", 100),

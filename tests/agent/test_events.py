@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident_agent.events import Deletion, Events, Heard, deletion, fallen, relevant
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
+from ec2ident_agent.kernel.events import Deletion, Events, Heard, deletion, fallen, relevant
 
 from .conftest import ip
 

@@ -15,8 +15,8 @@ from ec2ident.value import replace
 from ec2ident_agent import cli
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.facts import ADDRESSES, CARD, ITEMS, NUMBER, SUBNETS, VPC, Source, read, table
-from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import OURS, Address, Link, Observed, Route, Seen
+from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.profile import Facts
 
 from .conftest import Agent

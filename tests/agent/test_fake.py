@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen, Step
-from ec2ident_agent.netlink import NetlinkKernel
+from ec2ident_agent.kernel.change import NetlinkKernel
+from ec2ident_agent.kernel.fake import FakeKernel
 
 from .conftest import ip
 

@@ -10,7 +10,7 @@ from ec2ident_agent import hook
 from ec2ident_agent.errors import JournalError
 from ec2ident_agent.hook import ABSENT, APPLY, DOWN, EVENTS, GONE, NOTHING, REVERT, UP, decide
 from ec2ident_agent.items import Address, Route, Rule
-from ec2ident_agent.journal import COMMAND, CONFIG, Journal, Record, State
+from ec2ident_agent.state.journal import COMMAND, CONFIG, Journal, Record, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

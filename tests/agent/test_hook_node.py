@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import layout
-from ec2ident_agent.layout import Request
-from ec2ident_agent.tree import Tree
+from ec2ident_agent.install import layout
+from ec2ident_agent.install.layout import Request
+from ec2ident_agent.install.rootfs import Tree
 from tests.lab.demo import CONFIGURATION
 
 from .conftest import ip, snapshot

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from ec2ident_agent import layout
-from ec2ident_agent.layout import Request
-from ec2ident_agent.tree import Tree
+from ec2ident_agent.install import layout
+from ec2ident_agent.install.layout import Request
+from ec2ident_agent.install.rootfs import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

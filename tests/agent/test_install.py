@@ -16,15 +16,16 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from ec2ident.value import replace
-from ec2ident_agent import cli, layout
-from ec2ident_agent import install as installer
+from ec2ident_agent import cli
+from ec2ident_agent.doctor.fix import fix, unfix
+from ec2ident_agent.doctor.threats.case import Fix
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
-from ec2ident_agent.install import find_program, install, uninstall
-from ec2ident_agent.layout import Request, detect
-from ec2ident_agent.manifest import MANIFEST
-from ec2ident_agent.remedy import fix, unfix
-from ec2ident_agent.threats.case import Fix
-from ec2ident_agent.tree import Tree
+from ec2ident_agent.install import installer as installer
+from ec2ident_agent.install import layout
+from ec2ident_agent.install.installer import find_program, install, uninstall
+from ec2ident_agent.install.layout import Request, detect
+from ec2ident_agent.install.manifest import MANIFEST
+from ec2ident_agent.install.rootfs import Tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -841,7 +842,7 @@ def test_a_cluster_s_agent_without_its_python_is_not_installed(tmp_path: Path, t
     """As an upgrade of the node leaves it. A probe with another code would restart the service on the healthy node."""
     install(tree, replace(FOR_A_CLUSTER, program=str(tmp_path / "ec2ident-agent")))
     if first:
-        script = (Path(layout.__file__).parents[1] / "bin/ec2ident-ocf").read_text().partition("\n")[2]
+        script = (Path(layout.__file__).parents[2] / "bin/ec2ident-ocf").read_text().partition("\n")[2]
         # As where the package is not: -I keeps what the tests' environment says from Python.
         (tmp_path / "ec2ident-ocf").write_text(first + script.replace("ec2ident_agent", "ec2ident_agent_gone"))
         (tmp_path / "ec2ident-ocf").chmod(0o755)

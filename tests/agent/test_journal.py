@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from ec2ident_agent.errors import JournalError, LockedError
 from ec2ident_agent.items import Address, Route, Rule, TableName
-from ec2ident_agent.journal import KIND, VERSION, Journal, Record, State
-from ec2ident_agent.records import DamagedError, pack, unpack
+from ec2ident_agent.state.journal import KIND, VERSION, Journal, Record, State
+from ec2ident_agent.state.statefile import DamagedError, pack, unpack
 
 STATE = State(
     (
@@ -152,7 +152,7 @@ def test_any_bytes_are_records_or_refused(data: bytes) -> None:
 HOLDER = """
 import sys, time
 sys.path[:0] = sys.argv[2:]
-from ec2ident_agent.journal import Journal
+from ec2ident_agent.state.journal import Journal
 with Journal(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent import cli
-from ec2ident_agent.netlink import NetlinkKernel
+from ec2ident_agent.kernel.change import NetlinkKernel
 
 from .conftest import Agent, ip, plug, snapshot
 

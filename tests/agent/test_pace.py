@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident_agent.pace import Edition, Fights, Pace, Setbacks, Told
+from ec2ident_agent.watch.backoff import Edition, Fights, Pace, Setbacks, Told
 
 MOMENTS = st.floats(0, 50, allow_nan=False).map(lambda t: round(t, 3))
 

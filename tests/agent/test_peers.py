@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import Route, TableName
-from ec2ident_agent.names import NamedKernel
+from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.kernel.table_names import NamedKernel
 from ec2ident_agent.profile import Facts, Section, profile_items, resolve
 
 from .conftest import Agent, ip, plug, snapshot

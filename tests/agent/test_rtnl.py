@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident_agent import rtnl
 from ec2ident_agent.errors import UnknownError
 from ec2ident_agent.items import DEFAULT, Address, Link, Observed, Route, Rule, Seen
+from ec2ident_agent.kernel import dump
 
 from .conftest import ip
 
@@ -95,8 +95,8 @@ def theirs() -> Iterator[Any]:
 
 
 @pytest.fixture
-def channel() -> Iterator[rtnl.Channel]:
-    channel = rtnl.Channel()
+def channel() -> Iterator[dump.Channel]:
+    channel = dump.Channel()
     yield channel
     channel.close()
 
@@ -158,19 +158,19 @@ def address_of(message: Any, names: dict[int, str]) -> tuple[object, ...]:
     return item, attributes.get("IFA_PROTO"), ["peer"] if attributes["IFA_ADDRESS"] != own else []
 
 
-def at_one_moment(channel: rtnl.Channel, look: Callable[[], T]) -> tuple[Observed, T]:
+def at_one_moment(channel: dump.Channel, look: Callable[[], T]) -> tuple[Observed, T]:
     """All that we read, and what another look saw while nothing changed: IPv6 adds routes when it comes to it."""
     end = time.monotonic() + 30
     while True:
-        before, seen = rtnl.observe(channel, everything=True), look()
-        if before == rtnl.observe(channel, everything=True):
+        before, seen = dump.observe(channel, everything=True), look()
+        if before == dump.observe(channel, everything=True):
             return before, seen
         assert time.monotonic() < end
 
 
 @pytest.mark.root
 @pytest.mark.usefixtures("busy")
-def test_what_we_read_is_what_pyroute2_reads(channel: rtnl.Channel, theirs: Any) -> None:
+def test_what_we_read_is_what_pyroute2_reads(channel: dump.Channel, theirs: Any) -> None:
     """Every rule, route, address and link of both families, in the kernel's order."""
 
     def look() -> tuple[list[Any], dict[type, list[tuple[object, ...]]]]:
@@ -195,9 +195,9 @@ def test_what_we_read_is_what_pyroute2_reads(channel: rtnl.Channel, theirs: Any)
 
 @pytest.mark.root
 @pytest.mark.usefixtures("busy")
-def test_what_cannot_matter_is_left_out_and_nothing_else(channel: rtnl.Channel) -> None:
+def test_what_cannot_matter_is_left_out_and_nothing_else(channel: dump.Channel) -> None:
     """The routes of local and main, but for ours and for main's default routes."""
-    everything, short = at_one_moment(channel, lambda: rtnl.observe(channel))
+    everything, short = at_one_moment(channel, lambda: dump.observe(channel))
 
     left_out = [seen for seen in everything.seen if seen not in short.seen]
     assert left_out
@@ -210,7 +210,7 @@ def test_what_cannot_matter_is_left_out_and_nothing_else(channel: rtnl.Channel) 
     }  # fmt: skip
 
 
-class Script(rtnl.Channel):
+class Script(dump.Channel):
     """A channel whose kernel says what the test wrote: a list of datagrams for each request."""
 
     def __init__(self, *answers: list[bytes]) -> None:
@@ -258,7 +258,7 @@ def test_a_dump_that_was_interrupted_is_taken_again() -> None:
 
 def test_a_dump_that_is_interrupted_for_ever_is_unknown() -> None:
     """Not an answer that might be half of one."""
-    answers = [[done(flags=0x12, sequence=number)] for number in range(1, rtnl.ATTEMPTS + 1)]
+    answers = [[done(flags=0x12, sequence=number)] for number in range(1, dump.ATTEMPTS + 1)]
 
     with pytest.raises(UnknownError, match="changed during each of"):
         Script(*answers).dump(34, bytes(12))
@@ -280,7 +280,7 @@ def test_a_message_that_does_not_fit_is_unknown(data: bytes) -> None:
 def test_any_attributes_are_read_or_unknown(data: bytes) -> None:
     """Never another exception, never outside the message."""
     try:
-        found = rtnl.attributes(data, 0)
+        found = dump.attributes(data, 0)
     except UnknownError:
         return
     assert all(value in data for value in found.values())
@@ -321,7 +321,7 @@ def test_rules_that_are_alike_are_what_each_is_by_itself(payloads: list[bytes]) 
     """What is read once for all of them never hides a difference, wherever it is."""
     alike: dict[bytes, Seen] = {}
 
-    assert [rtnl.rule(each, {}) for each in payloads] == [rtnl.rule(each, {}, alike) for each in payloads]
+    assert [dump.rule(each, {}) for each in payloads] == [dump.rule(each, {}, alike) for each in payloads]
 
 
 @given(messages(8, ADDRESS_STARTS, ADDRESS_PARTS))
@@ -329,7 +329,7 @@ def test_addresses_that_are_alike_are_what_each_is_by_itself(payloads: list[byte
     """With a peer and without, with any attribute anywhere."""
     alike: dict[bytes, Seen] = {}
 
-    assert [rtnl.address(each, {}) for each in payloads] == [rtnl.address(each, {}, alike) for each in payloads]
+    assert [dump.address(each, {}) for each in payloads] == [dump.address(each, {}, alike) for each in payloads]
 
 
 def test_of_a_thousand_that_are_alike_one_is_kept() -> None:
@@ -339,7 +339,7 @@ def test_of_a_thousand_that_are_alike_one_is_kept() -> None:
     table, age = attribute(15, b"\1\1\0\0"), attribute(6, bytes(16))
     for number in range(1000):
         value = struct.pack(">I", number)
-        rtnl.rule(b"\2\0\x20" + bytes(9) + table + attribute(2, value), {}, rules)
-        rtnl.address(b"\2\x20" + bytes(6) + attribute(1, value) + attribute(2, value) + age, {}, addresses)
+        dump.rule(b"\2\0\x20" + bytes(9) + table + attribute(2, value), {}, rules)
+        dump.address(b"\2\x20" + bytes(6) + attribute(1, value) + attribute(2, value) + age, {}, addresses)
 
     assert (1, 1) == (len(rules), len(addresses))

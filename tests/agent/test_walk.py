@@ -20,11 +20,11 @@ from ec2ident_agent import engine
 from ec2ident_agent.engine import Wish
 from ec2ident_agent.errors import ConfigError, ConflictError, KernelError
 from ec2ident_agent.items import OURS, Observed, Step, TableName
-from ec2ident_agent.journal import COMMAND, CONFIG, Journal, State
-from ec2ident_agent.kernel import Failure
-from ec2ident_agent.names import NamedKernel
-from ec2ident_agent.netlink import NetlinkKernel
+from ec2ident_agent.kernel.change import NetlinkKernel
+from ec2ident_agent.kernel.protocol import Failure
+from ec2ident_agent.kernel.table_names import NamedKernel
 from ec2ident_agent.profile import Facts, Overlay, Section, overlay_items, profile_items, resolve
+from ec2ident_agent.state.journal import COMMAND, CONFIG, Journal, State
 
 from .conftest import ip, snapshot
 

@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2ident.value import replace
-from ec2ident_agent import withdrawn
 from ec2ident_agent.cli import Run, read
-from ec2ident_agent.events import Deletion, Heard
-from ec2ident_agent.fake import FakeKernel
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
-from ec2ident_agent.keeper import Keeper
-from ec2ident_agent.kernel import Failure
-from ec2ident_agent.notify import Supervisor
-from ec2ident_agent.pace import Fights
+from ec2ident_agent.kernel.events import Deletion, Heard
+from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.profile import kernel_facts
-from ec2ident_agent.watch import Asked, program_name
+from ec2ident_agent.state import suppressed
+from ec2ident_agent.watch.backoff import Fights
+from ec2ident_agent.watch.loop import Asked, program_name
+from ec2ident_agent.watch.reconciler import Keeper
+from ec2ident_agent.watch.sd_notify import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def test_a_hook_brings_back_its_own_profile_and_no_more(node: Node) -> None:
 def test_a_file_of_withdrawals_that_is_damaged_says_nothing(node: Node) -> None:
     """The configuration's word counts then."""
     node.run("revert", "eth1").run()
-    Path(withdrawn.path(node.run("status").journal)).write_bytes(b"\xff\x00")
+    Path(suppressed.path(node.run("status").journal)).write_bytes(b"\xff\x00")
 
     node.look()
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.failover.aws import Access, Api
-from ec2ident_agent.failover.deadline import Deadline
+from ec2ident_agent.failover.aws.client import Access, Api
+from ec2ident_agent.failover.aws.deadline import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident_agent.failover import answers
+from ec2ident_agent.failover.aws import response
+from ec2ident_agent.failover.aws.model import Records, Route, Table
+from ec2ident_agent.failover.aws.xml import DEPTH, parse
 from ec2ident_agent.failover.errors import MalformedError
-from ec2ident_agent.failover.model import Records, Route, Table
-from ec2ident_agent.failover.xml import DEPTH, parse
 
 ROW = (
     "<item><destinationCidrBlock>192.168.10.5/32</destinationCidrBlock><instanceId>i-0a1b2c3d</instanceId>"
@@ -28,7 +28,7 @@ TABLES = (
 
 def test_a_table_with_its_routes() -> None:
     """All fields that we use, and the token of the next page."""
-    found, token = answers.tables(parse(TABLES.encode()))
+    found, token = response.tables(parse(TABLES.encode()))
     route = Route("192.168.10.5/32", "eni-0a1b2c3d", "i-0a1b2c3d", "123456789012", "", "blackhole")
 
     assert (Table("rtb-0a1b2c3d", "vpc-0a1b2c3d", "123456789012", (route,)),) == found
@@ -53,7 +53,7 @@ def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:
     """One field away from right, each with its own words; a digit of another script is no digit."""
     assert old in TABLES
     with pytest.raises(MalformedError, match=said):
-        answers.tables(parse(TABLES.replace(old, new, 1).encode()))
+        response.tables(parse(TABLES.replace(old, new, 1).encode()))
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_a_bomb_of_entities_is_not_expanded() -> None:
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: f"<a>{text}</a>".encode()))
 def test_no_input_raises_anything_else(data: bytes) -> None:
     """A value, or MalformedError."""
-    readers = (answers.tables, answers.interfaces, answers.instances, answers.change, answers.hosted_zone)
+    readers = (response.tables, response.interfaces, response.instances, response.change, response.hosted_zone)
     for read in readers:
         with suppress(MalformedError):
             read(parse(data))
-    answers.error(data)
+    response.error(data)
 
 
 def test_an_interface_needs_no_attachment() -> None:
@@ -106,20 +106,20 @@ def test_an_interface_needs_no_attachment() -> None:
         "<ipv6Address>2001:DB8:0::1</ipv6Address></item></ipv6AddressesSet>"
     )
     data = f"<x><networkInterfaceSet><item>{item}</item></networkInterfaceSet></x>".encode()
-    ((eni,), _) = answers.interfaces(parse(data))
+    ((eni,), _) = response.interfaces(parse(data))
 
     assert (None, "", (), ("2001:db8::1",), True) == (eni.attachment, eni.holder, eni.addresses, eni.ipv6, eni.check)
 
 
 def test_names_are_compared_in_one_spelling() -> None:
     r"""Route 53 gives lower case, a final dot, and `*` as `\052`."""
-    assert "*.example.corp" == answers.name("\\052.Example.corp.")
+    assert "*.example.corp" == response.name("\\052.Example.corp.")
     data = (
         b"<r><ResourceRecordSets><ResourceRecordSet><Name>\\052.example.corp.</Name><Type>A</Type><TTL>5</TTL>"
         b"<ResourceRecords><ResourceRecord><Value>10.0.0.1</Value></ResourceRecord></ResourceRecords>"
         b"</ResourceRecordSet></ResourceRecordSets></r>"
     )
-    assert (Records("*.example.corp", "A", 5, ("10.0.0.1",)),) == answers.records(parse(data))
+    assert (Records("*.example.corp", "A", 5, ("10.0.0.1",)),) == response.records(parse(data))
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_names_are_compared_in_one_spelling() -> None:
 )
 def test_the_three_forms_of_an_error(data: bytes, expected: tuple[str, str] | None) -> None:
     """EC2's, Route 53's and STS's, the list of a change batch; anything else is none."""
-    assert expected == answers.error(data)
+    assert expected == response.error(data)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.failover import aws as module
-from ec2ident_agent.failover import calls, dns, eni
-from ec2ident_agent.failover.aws import Access, Api, check_endpoint
-from ec2ident_agent.failover.deadline import Deadline, together
+from ec2ident_agent.failover import dns, eni
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws import client as module
+from ec2ident_agent.failover.aws.client import Access, Api, check_endpoint
+from ec2ident_agent.failover.aws.deadline import Deadline, together
+from ec2ident_agent.failover.aws.model import Records
 from ec2ident_agent.failover.errors import (
     ApiError,
     CredentialsError,
@@ -21,8 +23,7 @@ from ec2ident_agent.failover.errors import (
     UsageError,
     kind_of,
 )
-from ec2ident_agent.failover.model import Records
-from ec2ident_agent.failover.tables import Select, describe
+from ec2ident_agent.failover.route_tables import Select, describe
 
 from . import hostile
 from .conftest import ENVIRONMENT
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 ZONE_NAME = "awslab.mycompany.corp"
 
-LOOK = calls.describe_tables({"vpc-id": ["vpc-00000000"]})
+LOOK = actions.describe_tables({"vpc-id": ["vpc-00000000"]})
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n"
 
 
@@ -74,7 +75,7 @@ def test_a_call_ends_with_its_deadline_wherever_it_hangs(where: str, attempt: fl
 def test_a_name_that_does_not_resolve_in_time_ends_too() -> None:
     """getaddrinfo knows no time-out; the deadline does."""
     deadline = Deadline(0.2)
-    from ec2ident_agent.failover.deadline import bounded
+    from ec2ident_agent.failover.aws.deadline import bounded
 
     with pytest.raises(OutOfTimeError, match=r"look-up: no answer within 0\.2 s"):
         bounded(lambda: time.sleep(5), deadline.left, "look-up")
@@ -168,7 +169,7 @@ def test_without_time_for_another_try_the_last_error_is_told(aws: Fake, make_api
 def test_a_denied_call_names_the_action_and_the_arn(aws: Fake, make_api: Callable[..., Api]) -> None:
     """What to allow, ready to be copied."""
     aws.policy("AKIDTEST", {"Statement": []})
-    call = calls.replace_route(aws.lab.tables[0], aws.lab.account, "192.168.10.5/32", aws.lab.eni1)
+    call = actions.replace_route(aws.lab.tables[0], aws.lab.account, "192.168.10.5/32", aws.lab.eni1)
     with pytest.raises(ApiError) as caught:
         make_api().call(call)
 
@@ -239,7 +240,7 @@ def test_pages_are_put_together_and_end() -> None:
         at(url, 20) as api,
         pytest.raises(MalformedError, match="more than 100 pages"),
     ):
-        api.pages(lambda token: calls.describe_tables({}, token))
+        api.pages(lambda token: actions.describe_tables({}, token))
 
 
 def page(action: str, inside: str, token: str = "") -> str:
@@ -278,7 +279,7 @@ def test_a_list_of_records_that_goes_on_begins_with_ours(aws: Fake, api: Api) ->
     """Route 53 lists from the name and type that were asked for, so one page has them or they are not there."""
     name = f"db.{ZONE_NAME}"
     every = [Records(f"db{number}.{ZONE_NAME}", "A", 10, ("10.0.0.9",)) for number in range(20)]
-    api.call(calls.change_records(aws.lab.zone, "UPSERT", [*every, Records(name, "A", 10, ("10.0.0.5",))]))
+    api.call(actions.change_records(aws.lab.zone, "UPSERT", [*every, Records(name, "A", 10, ("10.0.0.5",))]))
     (found,) = dns.compare(api, aws.lab.zone, dns.wanted(name, ["10.0.0.5"], 10))
     assert not found
     assert "10" == aws.calls("ListResourceRecordSets")[-1]["parameters"]["maxitems"]

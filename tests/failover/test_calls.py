@@ -6,20 +6,20 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from ec2ident_agent.failover import calls
-from ec2ident_agent.failover.aws import _wire
-from ec2ident_agent.failover.model import Records
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws.client import _wire
+from ec2ident_agent.failover.aws.model import Records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ec2ident_agent.failover.calls import Call
+    from ec2ident_agent.failover.aws.actions import Call
 
 TABLE, ENI, NODE = "rtb-0123456789abcdef0", "eni-0123456789abcdef0", "i-0123456789abcdef0"
 STEM = "arn:aws-cn:ec2:cn-north-1:123456789012:"
 
 GOLDEN = {
     "describe tables": (
-        calls.describe_tables({"route-table-id": [TABLE, "rtb-1"]}, "page2"),
+        actions.describe_tables({"route-table-id": [TABLE, "rtb-1"]}, "page2"),
         f"aws ec2 describe-route-tables --filters Name=route-table-id,Values={TABLE},rtb-1",
         {
             "Filter.1.Name": "route-table-id",
@@ -30,7 +30,7 @@ GOLDEN = {
         ("*",),
     ),
     "replace": (
-        calls.replace_route(TABLE, "123456789012", "192.168.10.5/32", ENI),
+        actions.replace_route(TABLE, "123456789012", "192.168.10.5/32", ENI),
         (
             f"aws ec2 replace-route --route-table-id {TABLE} --destination-cidr-block 192.168.10.5/32"
             f" --network-interface-id {ENI}"
@@ -39,7 +39,7 @@ GOLDEN = {
         (f"{STEM}route-table/{TABLE}",),
     ),
     "create IPv6": (
-        calls.create_route(TABLE, "", "fd00::5/128", ENI),
+        actions.create_route(TABLE, "", "fd00::5/128", ENI),
         (
             f"aws ec2 create-route --route-table-id {TABLE} --destination-ipv6-cidr-block fd00::5/128"
             f" --network-interface-id {ENI}"
@@ -48,25 +48,25 @@ GOLDEN = {
         (f"arn:aws-cn:ec2:cn-north-1:*:route-table/{TABLE}",),
     ),
     "detach by force": (
-        calls.detach("eni-attach-1", ENI, NODE, "123456789012", force=True),
+        actions.detach("eni-attach-1", ENI, NODE, "123456789012", force=True),
         "aws ec2 detach-network-interface --attachment-id eni-attach-1 --force",
         {"AttachmentId": "eni-attach-1", "Force": "true"},
         (f"{STEM}instance/{NODE}", f"{STEM}network-interface/{ENI}"),
     ),
     "attach": (
-        calls.attach(ENI, NODE, 2, "123456789012"),
+        actions.attach(ENI, NODE, 2, "123456789012"),
         f"aws ec2 attach-network-interface --network-interface-id {ENI} --instance-id {NODE} --device-index 2",
         {"NetworkInterfaceId": ENI, "InstanceId": NODE, "DeviceIndex": "2"},
         (f"{STEM}instance/{NODE}", f"{STEM}network-interface/{ENI}"),
     ),
     "check off": (
-        calls.source_dest_check(ENI, "123456789012", False),
+        actions.source_dest_check(ENI, "123456789012", False),
         f"aws ec2 modify-network-interface-attribute --network-interface-id {ENI} --no-source-dest-check",
         {"NetworkInterfaceId": ENI, "SourceDestCheck.Value": "false"},
         (f"{STEM}network-interface/{ENI}",),
     ),
     "create interface": (
-        calls.create_interface("subnet-1", "10.0.1.5", ["sg-1", "sg-2"], "it's ours", "token", "123456789012"),
+        actions.create_interface("subnet-1", "10.0.1.5", ["sg-1", "sg-2"], "it's ours", "token", "123456789012"),
         (
             "aws ec2 create-network-interface --subnet-id subnet-1 --client-token token --private-ip-address 10.0.1.5"
             """ --groups sg-1 sg-2 --description 'it'"'"'s ours'"""
@@ -87,7 +87,7 @@ GOLDEN = {
         ),
     ),
     "VPC attribute": (
-        calls.modify_vpc("vpc-1", "enableDnsHostnames"),
+        actions.modify_vpc("vpc-1", "enableDnsHostnames"),
         "aws ec2 modify-vpc-attribute --vpc-id vpc-1 --enable-dns-hostnames",
         {"VpcId": "vpc-1", "EnableDnsHostnames.Value": "true"},
         ("arn:aws-cn:ec2:cn-north-1:*:vpc/vpc-1",),
@@ -110,7 +110,7 @@ def test_an_ec2_call_on_the_wire_and_as_a_command(name: str) -> None:
 def test_records_are_xml_in_the_order_of_the_schema() -> None:
     """Name, Type, TTL, ResourceRecords; and characters of XML are escaped."""
     records = [Records("a&b.example", "A", 10, ("10.0.0.1", "10.0.0.2"))]
-    call = calls.change_records("Z1", "UPSERT", records)
+    call = actions.change_records("Z1", "UPSERT", records)
 
     assert ("POST", "/2013-04-01/hostedzone/Z1/rrset/") == (call.method, call.path)
     assert (
@@ -126,7 +126,7 @@ def test_records_are_xml_in_the_order_of_the_schema() -> None:
 
 def test_a_query_is_sorted_and_percent_encoded() -> None:
     """As the signature wants it."""
-    query, body = _wire(calls.list_records("Z1", "*.a b.example", "A"))
+    query, body = _wire(actions.list_records("Z1", "*.a b.example", "A"))
 
     assert ("maxitems=10&name=%2A.a%20b.example&type=A", b"") == (query, body)
 
@@ -134,16 +134,16 @@ def test_a_query_is_sorted_and_percent_encoded() -> None:
 def test_only_changes_say_that_they_change() -> None:
     """What is logged as done, and printed by a plan."""
     looks: list[Call] = [
-        calls.describe_tables({}),
-        calls.describe_interfaces({}),
-        calls.describe_instance(NODE),
-        calls.describe_vpc_attribute("vpc-1", "enableDnsSupport"),
-        calls.get_zone("Z1"),
-        calls.zones_by_name("a"),
-        calls.list_records("Z1", "a", "A"),
-        calls.get_change("C1"),
-        calls.assume_role("arn", "name"),
-        calls.caller_identity(),
+        actions.describe_tables({}),
+        actions.describe_interfaces({}),
+        actions.describe_instance(NODE),
+        actions.describe_vpc_attribute("vpc-1", "enableDnsSupport"),
+        actions.get_zone("Z1"),
+        actions.zones_by_name("a"),
+        actions.list_records("Z1", "a", "A"),
+        actions.get_change("C1"),
+        actions.assume_role("arn", "name"),
+        actions.caller_identity(),
     ]
 
     assert [False] * len(looks) == [call.writes for call in looks]

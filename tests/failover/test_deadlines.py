@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.failover import ocf
+from ec2ident_agent.failover.pacemaker import agent as ocf
 
 from . import hostile
 from .conftest import ENVIRONMENT, configuration
@@ -154,7 +154,7 @@ def agent(kind: str, action: str, tmp_path: Path, **given: str) -> tuple[int, st
         **{f"OCF_RESKEY_{name}": value for name, value in {**common, **mine[kind], **given}.items()},
     }
     began = time.monotonic()
-    command = [sys.executable, "-m", "ec2ident_agent.failover.ocf", kind, action]
+    command = [sys.executable, "-m", "ec2ident_agent.failover.pacemaker.agent", kind, action]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stderr, time.monotonic() - began
 
@@ -206,7 +206,7 @@ def test_whoever_is_ended_says_what_harms_least(action: str, interval: str, leve
     """A deep monitor, which could not ask: it runs as before. All others could not look at this node, or not act."""
     script = (
         "import sys, time\n"
-        "from ec2ident_agent.failover import ocf\n"
+        "from ec2ident_agent.failover.pacemaker import agent as ocf\n"
         f"given = {{'OCF_RESKEY_CRM_meta_timeout': '700', 'OCF_RESKEY_CRM_meta_interval': {interval!r},"
         f" 'OCF_CHECK_LEVEL': {level!r}}}\n"
         f"ocf._end_at(ocf.read('dns', {action!r}, given))\n"

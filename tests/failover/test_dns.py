@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident_agent.failover import calls, dns, resolver
-from ec2ident_agent.failover.deadline import Deadline
+from ec2ident_agent.failover import dns, resolver
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws.deadline import Deadline
+from ec2ident_agent.failover.aws.model import Change, Records, Zone
 from ec2ident_agent.failover.dns import Difference
 from ec2ident_agent.failover.errors import MalformedError, OutOfTimeError, UnknownError, UsageError
-from ec2ident_agent.failover.model import Change, Records, Zone
 
 from . import stub_dns
 from .conftest import configuration
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ec2ident_agent.failover.aws import Api
+    from ec2ident_agent.failover.aws.client import Api
 
     from .fake import Fake
 
@@ -97,7 +98,7 @@ def test_a_name_is_written_waited_for_and_then_right(aws: Fake, run: Callable[..
 
 def test_the_record_after_ours_is_not_taken_for_it(aws: Fake, api: Api) -> None:
     """The list goes on with the next name where there is none."""
-    api.call(calls.change_records(aws.lab.zone, "UPSERT", [Records(f"x{NAME}", "A", 10, ("10.0.0.9",))]))
+    api.call(actions.change_records(aws.lab.zone, "UPSERT", [Records(f"x{NAME}", "A", 10, ("10.0.0.9",))]))
     (found,) = dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10))
 
     assert found.found is None
@@ -132,7 +133,7 @@ def test_a_record_that_is_more_than_values_is_not_replaced(aws: Fake, api: Api, 
 
 def test_an_address_that_was_written_differently_is_the_same(aws: Fake, api: Api) -> None:
     """The service keeps each as it was written."""
-    api.call(calls.change_records(aws.lab.zone, "UPSERT", [Records(NAME, "AAAA", 10, ("FD00:0::5",))]))
+    api.call(actions.change_records(aws.lab.zone, "UPSERT", [Records(NAME, "AAAA", 10, ("FD00:0::5",))]))
     (found,) = dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["fd00::5"], 10))
 
     assert not found

@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
-from ec2ident_agent.failover import calls, eni
+from ec2ident_agent.failover import eni
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws.model import Instance
 from ec2ident_agent.failover.eni import Find
 from ec2ident_agent.failover.errors import ApiError, OutOfTimeError, RefusedError, UsageError
-from ec2ident_agent.failover.model import Instance
 
 from .conftest import configuration
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ec2ident_agent.failover.aws import Api
-    from ec2ident_agent.failover.model import Interface
+    from ec2ident_agent.failover.aws.client import Api
+    from ec2ident_agent.failover.aws.model import Interface
 
     from .fake import Fake
 
@@ -72,7 +73,7 @@ def test_already_here_is_nothing_to_do(aws: Fake, api: Api) -> None:
 def test_an_attach_that_is_under_way_here_is_waited_for(aws: Fake, api: Api) -> None:
     """Somebody, perhaps a run before this, attached it already."""
     aws.settings(attach=0.3)
-    api.call(calls.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
+    api.call(actions.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
     found = move(api, aws, aws.lab.node1)
 
     assert found.attachment
@@ -186,8 +187,8 @@ def test_a_mover_in_the_middle_of_our_detach_is_told_of(aws: Fake, make_api: Cal
 def test_an_index_that_is_taken_meanwhile_is_looked_for_anew(aws: Fake, api: Api) -> None:
     """Unless it was asked for by number."""
     seen = eni.look(api, Find(id=aws.lab.service_eni), aws.lab.node1)
-    other = api.call(calls.create_interface(aws.lab.subnet_a, "", [], "", "t"))
-    api.call(calls.attach(other.id, aws.lab.node1, 1, ""))
+    other = api.call(actions.create_interface(aws.lab.subnet_a, "", [], "", "t"))
+    api.call(actions.attach(other.id, aws.lab.node1, 1, ""))
     found = eni.move(api, *seen)
 
     assert found.attachment
@@ -219,7 +220,7 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(aws: Fake, api: Ap
 
 def test_it_is_found_by_id_tag_or_exact_address(aws: Fake, api: Api) -> None:
     """10.0.1.5 is not 10.0.1.50."""
-    api.call(calls.create_interface(aws.lab.subnet_a2, "10.0.1.50", [], "", "t"))
+    api.call(actions.create_interface(aws.lab.subnet_a2, "10.0.1.50", [], "", "t"))
     for find in (Find(id=aws.lab.service_eni), Find(tag="Service=web"), Find(address="10.0.1.5")):
         assert aws.lab.service_eni == eni.find(api, find).id
 
@@ -338,8 +339,8 @@ def test_an_attach_that_is_refused_after_the_detach_says_how_to_give_it_back(
     said: list[str] = []
     move(make_api(), aws, aws.lab.node1)
     for index in (1, 2):
-        other = make_api().call(calls.create_interface(aws.lab.subnet_a, "", [], "", f"t{index}"))
-        make_api().call(calls.attach(other.id, aws.lab.node2, index, ""))
+        other = make_api().call(actions.create_interface(aws.lab.subnet_a, "", [], "", f"t{index}"))
+        make_api().call(actions.attach(other.id, aws.lab.node2, index, ""))
     with pytest.raises(ApiError, match="AttachmentLimitExceeded"):
         move(make_api(log=said.append), aws, aws.lab.node2)
 

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.failover import calls
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws.model import Records
 from ec2ident_agent.failover.errors import ApiError
-from ec2ident_agent.failover.model import Records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ec2ident_agent.failover.aws import Api
-    from ec2ident_agent.failover.calls import Call
-    from ec2ident_agent.failover.model import Attachment, Interface
+    from ec2ident_agent.failover.aws.actions import Call
+    from ec2ident_agent.failover.aws.client import Api
+    from ec2ident_agent.failover.aws.model import Attachment, Interface
 
     from .fake import Fake
 
@@ -32,7 +32,7 @@ OVERLAY = "192.168.10.5/32"
 
 def _raw(action: str, form: tuple[tuple[str, str], ...]) -> Call:
     """A call as somebody else would make it."""
-    return calls.Call("ec2", action, lambda node: node, action, form)
+    return actions.Call("ec2", action, lambda node: node, action, form)
 
 
 def refused(api: Api, call: Call) -> tuple[str, int]:
@@ -48,16 +48,16 @@ def attachment(api: Api, eni: str) -> Attachment:
 
 
 def interface(api: Api, eni: str) -> Interface:
-    found: Interface = api.call(calls.describe_interfaces({"network-interface-id": [eni]}))[0][0]
+    found: Interface = api.call(actions.describe_interfaces({"network-interface-id": [eni]}))[0][0]
     return found
 
 
 def test_a_detach_takes_its_time_and_the_old_attachment_stays_visible(aws: Fake, api: Api) -> None:
     """During a detach the interface is in-use and its attachment says detaching; then it is available."""
-    api.call(calls.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
+    api.call(actions.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
     aws.settings(detach=0.2)
     held = attachment(api, aws.lab.service_eni)
-    api.call(calls.detach(held.id, "", "", ""))
+    api.call(actions.detach(held.id, "", "", ""))
 
     during = interface(api, aws.lab.service_eni)
     assert ("in-use", "detaching", aws.lab.node1) == (
@@ -73,7 +73,7 @@ def test_a_detach_takes_its_time_and_the_old_attachment_stays_visible(aws: Fake,
 def test_an_attach_is_attaching_first(aws: Fake, api: Api) -> None:
     """Attached comes later than the answer to the attach."""
     aws.settings(attach=0.2)
-    api.call(calls.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
+    api.call(actions.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
 
     assert "attaching" == attachment(api, aws.lab.service_eni).status
     time.sleep(0.25)
@@ -84,22 +84,22 @@ def test_what_cannot_be_attached_is_refused(aws: Fake, api: Api) -> None:
     """In use, index taken, other zone, instance not ready, no such thing: each has its code."""
     lab = aws.lab
 
-    assert ("InvalidParameterValue", 400) == refused(api, calls.attach(lab.service_eni, lab.node1, 0, ""))
-    assert ("InvalidParameterCombination", 400) == refused(api, calls.attach(lab.service_eni, lab.node3, 1, ""))
-    assert ("InvalidNetworkInterface.InUse", 400) == refused(api, calls.attach(lab.eni2, lab.node1, 1, ""))
-    assert ("InvalidInstanceID.NotFound", 400) == refused(api, calls.attach(lab.service_eni, "i-00000000", 1, ""))
-    assert ("InvalidInstanceID.Malformed", 400) == refused(api, calls.attach(lab.service_eni, "i-xyz", 1, ""))
+    assert ("InvalidParameterValue", 400) == refused(api, actions.attach(lab.service_eni, lab.node1, 0, ""))
+    assert ("InvalidParameterCombination", 400) == refused(api, actions.attach(lab.service_eni, lab.node3, 1, ""))
+    assert ("InvalidNetworkInterface.InUse", 400) == refused(api, actions.attach(lab.eni2, lab.node1, 1, ""))
+    assert ("InvalidInstanceID.NotFound", 400) == refused(api, actions.attach(lab.service_eni, "i-00000000", 1, ""))
+    assert ("InvalidInstanceID.Malformed", 400) == refused(api, actions.attach(lab.service_eni, "i-xyz", 1, ""))
     aws.power(lab.node1, "stopping")
-    assert ("IncorrectState", 400) == refused(api, calls.attach(lab.service_eni, lab.node1, 1, ""))
+    assert ("IncorrectState", 400) == refused(api, actions.attach(lab.service_eni, lab.node1, 1, ""))
 
 
 def test_an_interface_that_is_detaching_is_in_use(aws: Fake, api: Api) -> None:
     """The window in which a second mover fails."""
-    api.call(calls.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
+    api.call(actions.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
     aws.settings(detach=60)
-    api.call(calls.detach(attachment(api, aws.lab.service_eni).id, "", "", ""))
+    api.call(actions.detach(attachment(api, aws.lab.service_eni).id, "", "", ""))
 
-    again = calls.attach(aws.lab.service_eni, aws.lab.node2, 1, "")
+    again = actions.attach(aws.lab.service_eni, aws.lab.node2, 1, "")
     assert ("InvalidNetworkInterface.InUse", 400) == refused(api, again)
 
 
@@ -107,13 +107,13 @@ def test_the_primary_interface_cannot_be_detached(aws: Fake, api: Api) -> None:
     """Device index 0 is for ever."""
     held = attachment(api, aws.lab.eni1)
 
-    assert ("OperationNotPermitted", 400) == refused(api, calls.detach(held.id, "", "", ""))
+    assert ("OperationNotPermitted", 400) == refused(api, actions.detach(held.id, "", "", ""))
 
 
 def test_a_second_detach_of_what_is_gone_finds_no_attachment(aws: Fake, api: Api) -> None:
     """What the second of two movers is told."""
-    api.call(calls.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
-    detach = calls.detach(attachment(api, aws.lab.service_eni).id, "", "", "")
+    api.call(actions.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
+    detach = actions.detach(attachment(api, aws.lab.service_eni).id, "", "", "")
     api.call(detach)
 
     assert ("InvalidAttachmentID.NotFound", 400) == refused(api, detach)
@@ -128,7 +128,7 @@ def test_an_attached_interface_is_not_deleted(aws: Fake, api: Api) -> None:
 
 def test_a_route_shows_instance_owner_and_interface(aws: Fake, api: Api) -> None:
     """All three, as long as the interface is attached."""
-    table = api.call(calls.describe_tables({"route-table-id": [aws.lab.tables[0]]}))[0][0]
+    table = api.call(actions.describe_tables({"route-table-id": [aws.lab.tables[0]]}))[0][0]
     route = table.route(OVERLAY)
 
     assert (aws.lab.node2, aws.lab.account, aws.lab.eni2) == (route.instance, route.owner, route.eni)
@@ -141,31 +141,31 @@ def test_a_route_shows_instance_owner_and_interface(aws: Fake, api: Api) -> None
 def test_a_route_is_a_black_hole_once_its_instance_is_down(aws: Fake, api: Api, state: str, expected: str) -> None:
     """While the instance is stopping it still says active."""
     aws.power(aws.lab.node2, state)
-    table = api.call(calls.describe_tables({"route-table-id": [aws.lab.tables[0]]}))[0][0]
+    table = api.call(actions.describe_tables({"route-table-id": [aws.lab.tables[0]]}))[0][0]
 
     assert expected == table.route(OVERLAY).state
-    found = api.call(calls.describe_tables({"route.state": ["blackhole"]}))[0]
+    found = api.call(actions.describe_tables({"route.state": ["blackhole"]}))[0]
     assert (expected == "blackhole") == bool(found)
 
 
 def test_a_route_to_a_detached_interface_is_a_black_hole(aws: Fake, api: Api) -> None:
     """And to a deleted one too."""
     table, eni = aws.lab.tables[0], aws.lab.service_eni
-    api.call(calls.replace_route(table, "", OVERLAY, eni))
+    api.call(actions.replace_route(table, "", OVERLAY, eni))
 
-    assert "blackhole" == api.call(calls.describe_tables({"route-table-id": [table]}))[0][0].route(OVERLAY).state
+    assert "blackhole" == api.call(actions.describe_tables({"route-table-id": [table]}))[0][0].route(OVERLAY).state
     api.call(_raw("DeleteNetworkInterface", (("NetworkInterfaceId", eni),)))
-    assert "blackhole" == api.call(calls.describe_tables({"route-table-id": [table]}))[0][0].route(OVERLAY).state
+    assert "blackhole" == api.call(actions.describe_tables({"route-table-id": [table]}))[0][0].route(OVERLAY).state
 
 
 def test_create_does_not_overwrite_and_replace_does_not_create(aws: Fake, api: Api) -> None:
     """Two calls with two codes; one of them is told by its message alone."""
     table = aws.lab.tables[0]
 
-    assert ("RouteAlreadyExists", 400) == refused(api, calls.create_route(table, "", OVERLAY, aws.lab.eni1))
+    assert ("RouteAlreadyExists", 400) == refused(api, actions.create_route(table, "", OVERLAY, aws.lab.eni1))
     with pytest.raises(ApiError, match=r"InvalidParameterValue: There is no route defined for '192\.168\.10\.6/32'"):
-        api.call(calls.replace_route(table, "", "192.168.10.6/32", aws.lab.eni1))
-    assert ("InvalidRoute.NotFound", 400) == refused(api, calls.delete_route(table, "", "192.168.10.6/32"))
+        api.call(actions.replace_route(table, "", "192.168.10.6/32", aws.lab.eni1))
+    assert ("InvalidRoute.NotFound", 400) == refused(api, actions.delete_route(table, "", "192.168.10.6/32"))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_route_that_cannot_be_is_refused(
     aws: Fake, api: Api, destination: str, extra: tuple[tuple[str, str], ...], code: str
 ) -> None:
     """Host bits, inside the VPC without being a subnet, two targets."""
-    call = calls.create_route(aws.lab.tables[0], "", destination, aws.lab.eni1)
+    call = actions.create_route(aws.lab.tables[0], "", destination, aws.lab.eni1)
 
     assert (code, 400) == refused(api, _raw("CreateRoute", (*call.fields, *extra)))
 
@@ -192,7 +192,7 @@ def test_an_instance_with_several_interfaces_is_no_target(aws: Fake, api: Api) -
     modify = _raw("ModifyInstanceAttribute", (*target, ("SourceDestCheck.Value", "false")))
     api.call(replace)
     api.call(modify)
-    api.call(calls.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
+    api.call(actions.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
 
     assert ("InvalidInstanceID", 400) == refused(api, replace)
     assert ("InvalidInstanceID", 400) == refused(api, modify)
@@ -207,10 +207,10 @@ def test_the_check_is_one_value(aws: Fake, api: Api) -> None:
 
 def test_a_dry_run_does_nothing(aws: Fake, api: Api) -> None:
     """412 DryRunOperation; moto runs the route calls. Assign and ModifyVpcAttribute know no DryRun."""
-    call = calls.delete_route(aws.lab.tables[0], "", OVERLAY)
+    call = actions.delete_route(aws.lab.tables[0], "", OVERLAY)
 
     assert ("DryRunOperation", 412) == refused(api, _raw("DeleteRoute", (*call.fields, ("DryRun", "true"))))
-    assert api.call(calls.describe_tables({"route-table-id": [aws.lab.tables[0]]}))[0][0].route(OVERLAY)
+    assert api.call(actions.describe_tables({"route-table-id": [aws.lab.tables[0]]}))[0][0].route(OVERLAY)
     assert ("UnknownParameter", 400) == refused(api, _raw("ModifyVpcAttribute", (("DryRun", "true"),)))
 
 
@@ -223,7 +223,7 @@ def test_an_address_has_one_holder(aws: Fake, api: Api) -> None:
     assert ("Resource.AlreadyAssigned", 400) == refused(api, _raw("AssignPrivateIpAddresses", second))
     api.call(_raw("AssignPrivateIpAddresses", (*second, ("AllowReassignment", "true"))))
     assert ("10.0.0.11",) == interface(api, aws.lab.eni1).addresses
-    found = api.call(calls.describe_interfaces({"addresses.private-ip-address": ["10.0.0.50"]}))[0]
+    found = api.call(actions.describe_interfaces({"addresses.private-ip-address": ["10.0.0.50"]}))[0]
     assert [aws.lab.eni2] == [eni.id for eni in found]
 
 
@@ -238,13 +238,13 @@ def test_a_change_is_pending_and_has_an_id_of_its_own(aws: Fake, api: Api) -> No
     """INSYNC comes later; another id is NoSuchChange."""
     aws.settings(insync=0.2)
     records = [Records("db.awslab.mycompany.corp", "A", 10, ("10.0.0.1",))]
-    first = api.call(calls.change_records(aws.lab.zone, "UPSERT", records))
-    second = api.call(calls.change_records(aws.lab.zone, "UPSERT", records))
+    first = api.call(actions.change_records(aws.lab.zone, "UPSERT", records))
+    second = api.call(actions.change_records(aws.lab.zone, "UPSERT", records))
 
     assert ("PENDING", True) == (first.status, first.id != second.id)
     time.sleep(0.25)
-    assert "INSYNC" == api.call(calls.get_change(first.id)).status
-    assert ("NoSuchChange", 404) == refused(api, calls.get_change("C404"))
+    assert "INSYNC" == api.call(actions.get_change(first.id)).status
+    assert ("NoSuchChange", 404) == refused(api, actions.get_change("C404"))
 
 
 @pytest.mark.parametrize(
@@ -262,14 +262,16 @@ def test_a_record_that_cannot_be_is_an_invalid_change_batch(
 ) -> None:
     """Wrong zone (also by a mere ending), a value that is none, a delete that does not fit."""
     with pytest.raises(ApiError, match=f"InvalidChangeBatch: .*{said}"):
-        api.call(calls.change_records(aws.lab.zone, action, [Records(name, kind, 10, values)]))
+        api.call(actions.change_records(aws.lab.zone, action, [Records(name, kind, 10, values)]))
 
 
 def test_the_resolver_of_the_service_can_be_asked(aws: Fake, api: Api) -> None:
     """TestDNSAnswer, which moto has not."""
-    api.call(calls.change_records(aws.lab.zone, "UPSERT", [Records("db.awslab.mycompany.corp", "A", 9, ("10.0.0.9",))]))
+    api.call(
+        actions.change_records(aws.lab.zone, "UPSERT", [Records("db.awslab.mycompany.corp", "A", 9, ("10.0.0.9",))])
+    )
     fields = (("hostedzoneid", aws.lab.zone), ("recordname", "db.awslab.mycompany.corp"), ("recordtype", "A"))
-    call = calls.Call("route53", "TestDNSAnswer", lambda node: node, "", fields, "GET", "/2013-04-01/testdnsanswer")
+    call = actions.Call("route53", "TestDNSAnswer", lambda node: node, "", fields, "GET", "/2013-04-01/testdnsanswer")
 
     assert "10.0.0.9" == api.call(call).get("RecordData/RecordDataEntry")
 
@@ -290,18 +292,18 @@ def test_a_policy_is_held_against_each_resource(aws: Fake, api: Api) -> None:
     """The table that is named is allowed, its neighbour is not; looking is another action."""
     aws.policy("AKIDTEST", allow(["ec2:ReplaceRoute"], [table_arn(aws, aws.lab.tables[0])]))
 
-    api.call(calls.replace_route(aws.lab.tables[0], "", OVERLAY, aws.lab.eni1))
-    other = calls.replace_route(aws.lab.tables[1], "", OVERLAY, aws.lab.eni1)
+    api.call(actions.replace_route(aws.lab.tables[0], "", OVERLAY, aws.lab.eni1))
+    other = actions.replace_route(aws.lab.tables[1], "", OVERLAY, aws.lab.eni1)
     assert ("UnauthorizedOperation", 403) == refused(api, other)
-    assert ("UnauthorizedOperation", 403) == refused(api, calls.describe_tables({"vpc-id": [aws.lab.vpc]}))
-    assert aws.lab.account == api.call(calls.caller_identity())
+    assert ("UnauthorizedOperation", 403) == refused(api, actions.describe_tables({"vpc-id": [aws.lab.vpc]}))
+    assert aws.lab.account == api.call(actions.caller_identity())
 
 
 def test_a_call_with_two_resources_needs_both(aws: Fake, api: Api) -> None:
     """Attach asks about the instance and about the interface."""
     stem = f"arn:aws:ec2:{aws.region}:{aws.lab.account}"
     instance, eni = f"{stem}:instance/{aws.lab.node1}", f"{stem}:network-interface/{aws.lab.service_eni}"
-    call = calls.attach(aws.lab.service_eni, aws.lab.node1, 1, "")
+    call = actions.attach(aws.lab.service_eni, aws.lab.node1, 1, "")
     for lacking in ([instance], [eni]):
         aws.policy("AKIDTEST", allow(["ec2:AttachNetworkInterface"], lacking))
         assert ("UnauthorizedOperation", 403) == refused(api, call)
@@ -313,7 +315,7 @@ def test_conditions_count(aws: Fake, api: Api) -> None:
     """A tag of the table, and the record's name, type and action; all values of a batch must be allowed."""
     tagged = {"StringEquals": {"aws:ResourceTag/Service": "web"}}
     other = {"StringEquals": {"aws:ResourceTag/Service": "mail"}}
-    call = calls.replace_route(aws.lab.tables[0], "", OVERLAY, aws.lab.eni1)
+    call = actions.replace_route(aws.lab.tables[0], "", OVERLAY, aws.lab.eni1)
     aws.policy("AKIDTEST", allow(["ec2:ReplaceRoute"], [table_arn(aws, "*")], **other))
     assert ("UnauthorizedOperation", 403) == refused(api, call)
     aws.policy("AKIDTEST", allow(["ec2:ReplaceRoute"], [table_arn(aws, "*")], **tagged))
@@ -324,8 +326,8 @@ def test_conditions_count(aws: Fake, api: Api) -> None:
     aws.policy("AKIDTEST", allow(["route53:ChangeResourceRecordSets"], ["arn:aws:route53:::hostedzone/*"], **condition))
     mine = Records("DB.awslab.mycompany.corp.", "A", 10, ("10.0.0.1",))
     foreign = Records("mail.awslab.mycompany.corp", "A", 10, ("10.0.0.1",))
-    api.call(calls.change_records(aws.lab.zone, "UPSERT", [mine]))
-    assert ("AccessDenied", 403) == refused(api, calls.change_records(aws.lab.zone, "UPSERT", [mine, foreign]))
+    api.call(actions.change_records(aws.lab.zone, "UPSERT", [mine]))
+    assert ("AccessDenied", 403) == refused(api, actions.change_records(aws.lab.zone, "UPSERT", [mine, foreign]))
 
 
 def test_a_deny_wins(aws: Fake, api: Api) -> None:
@@ -333,7 +335,9 @@ def test_a_deny_wins(aws: Fake, api: Api) -> None:
     deny = {"Statement": {"Effect": "Deny", "Action": "ec2:Replace*", "Resource": "*"}}
     aws.policy("127.0.0.1", allow(["*"], ["*"]), deny)
 
-    assert ("UnauthorizedOperation", 403) == refused(api, calls.replace_route(aws.lab.tables[0], "", OVERLAY, "eni-1"))
+    assert ("UnauthorizedOperation", 403) == refused(
+        api, actions.replace_route(aws.lab.tables[0], "", OVERLAY, "eni-1")
+    )
 
 
 def test_a_condition_that_the_evaluator_does_not_know_is_an_error() -> None:
@@ -352,8 +356,8 @@ def test_a_fault_fits_its_action_parameters_and_times(aws: Fake, make_api: Calla
     """The first that fits decides; it is used up; another table goes through."""
     rule = {"action": "ReplaceRoute", "match": {"RouteTableId": aws.lab.tables[1]}}
     aws.fault(**rule, code="UnauthorizedOperation", status=403, times=1)
-    first = calls.replace_route(aws.lab.tables[0], "", OVERLAY, aws.lab.eni1)
-    second = calls.replace_route(aws.lab.tables[1], "", OVERLAY, aws.lab.eni1)
+    first = actions.replace_route(aws.lab.tables[0], "", OVERLAY, aws.lab.eni1)
+    second = actions.replace_route(aws.lab.tables[1], "", OVERLAY, aws.lab.eni1)
     api = make_api()
 
     api.call(first)
@@ -363,8 +367,8 @@ def test_a_fault_fits_its_action_parameters_and_times(aws: Fake, make_api: Calla
 
 def test_the_journal_tells_who_called_what_and_how_it_ended(aws: Fake, api: Api) -> None:
     """One entry for each call, refused ones too, without any secret."""
-    api.call(calls.describe_tables({"vpc-id": [aws.lab.vpc]}))
-    refused(api, calls.create_route(aws.lab.tables[0], "", OVERLAY, aws.lab.eni1))
+    api.call(actions.describe_tables({"vpc-id": [aws.lab.vpc]}))
+    refused(api, actions.create_route(aws.lab.tables[0], "", OVERLAY, aws.lab.eni1))
 
     first, second = aws.calls()
     assert ("DescribeRouteTables", 200, "127.0.0.1", "AKIDTEST") == tuple(

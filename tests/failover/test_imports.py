@@ -6,7 +6,10 @@ import pytest
 
 from tests.test_structure import loaded_by
 
-LIGHT = ("aws", "route", "eni", "dns", "node", "deadline", "errors", "local", "takeover", "policy", "bind", "resolver")
+LIGHT = (
+    *("aws.client", "aws.deadline", "route", "eni", "dns", "this_instance", "errors", "agent_bridge"),
+    *("takeover", "policy", "bind", "resolver"),
+)
 HEAVY = {"botocore", "boto3", "requests", "http.client", "ssl", "json", "argparse", "typing", "xml.etree.ElementTree"}
 
 
@@ -19,14 +22,14 @@ def test_importing_a_module_loads_nothing_heavy(module: str) -> None:
 def test_a_call_with_keys_of_the_environment_never_loads_botocore() -> None:
     """Nor the service models of anything: requests are built by hand."""
     code = """
-from ec2ident_agent.failover import calls
-from ec2ident_agent.failover.aws import Access, Api
-from ec2ident_agent.failover.deadline import Deadline
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws.client import Access, Api
+from ec2ident_agent.failover.aws.deadline import Deadline
 from ec2ident_agent.failover.errors import OutOfTimeError
 environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 api = Api(Access("us-east-1", endpoint="http://127.0.0.1:1"), Deadline(0.3), environ=environ)
 try:
-    api.call(calls.caller_identity())
+    api.call(actions.caller_identity())
 except OutOfTimeError:
     pass
 """

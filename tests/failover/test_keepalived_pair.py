@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.full, pytest.mark.timeout(300)]
 
 OVERLAY = "192.168.10.5"
-EXAMPLE = TOP / "agent/ec2ident_agent/data/keepalived/keepalived.conf"
+EXAMPLE = TOP / "agent/ec2ident_agent/install/data/keepalived/keepalived.conf"
 CONFIGURATION = "/etc/keepalived/keepalived.conf"
 
 SETTINGS = """

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.errors import AgentError, KernelError
-from ec2ident_agent.failover import ocf
-from ec2ident_agent.failover.parameters import KINDS, PARAMETERS, as_toml, given, metadata
+from ec2ident_agent.failover.pacemaker import agent as ocf
+from ec2ident_agent.failover.pacemaker.parameters import KINDS, PARAMETERS, as_toml, given, metadata
 
 from .conftest import ENVIRONMENT
 
@@ -384,7 +384,7 @@ def test_a_cheap_monitor_imports_no_client(tmp_path: Path) -> None:
     top = Path(__file__).parents[2]
     heavy = "requests,botocore,pyroute2,ssl,http.client,argparse,json,cryptography,psutil"
     code = (
-        "import sys; from ec2ident_agent.failover.ocf import main;"
+        "import sys; from ec2ident_agent.failover.pacemaker.agent import main;"
         f"main(['dns','monitor'], {{'OCF_RESKEY_state_dir': {str(tmp_path)!r}}});"
         f"main(['overlay','monitor'], {{'OCF_RESKEY_address': '192.0.2.1'}});"
         f"print([m for m in {heavy!r}.split(',') if m in sys.modules])"

@@ -186,7 +186,7 @@ def test_in_a_partition_one_node_survives_with_all_of_it(cluster: Cluster, row: 
 def test_the_example_for_crmsh_loads(cluster: Cluster) -> None:
     """As it is, alone, into a configuration of its own. The lab has a switch under the name of fence_aws."""
     inside = cluster.anyone
-    inside.write("/etc/example.crm", (TOP / "agent/ec2ident_agent/data/cluster/crmsh").read_text())
+    inside.write("/etc/example.crm", (TOP / "agent/ec2ident_agent/install/data/cluster/crmsh").read_text())
     done = inside.run(
         "sh", "-c", "crm -F cib new example empty && crm -c example configure load update /etc/example.crm"
     )
@@ -197,7 +197,7 @@ def test_the_example_for_crmsh_loads(cluster: Cluster) -> None:
 def test_the_example_for_pcs_loads(cluster: Cluster) -> None:
     """Line by line, into a file; the engine's own judge finds nothing to say about it."""
     inside = cluster.anyone
-    inside.write("/etc/example.pcs", (TOP / "agent/ec2ident_agent/data/cluster/pcs").read_text())
+    inside.write("/etc/example.pcs", (TOP / "agent/ec2ident_agent/install/data/cluster/pcs").read_text())
     shadow = 'pcs() { command pcs -f /run/example.xml "$@"; }'
     text = f"set -e; {shadow}; cibadmin --empty >/run/example.xml; . /etc/example.pcs"
     done = inside.run("sh", "-c", text)

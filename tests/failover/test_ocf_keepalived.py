@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.layout import Request, render
-from ec2ident_agent.tree import Tree
+from ec2ident_agent.install.layout import Request, render
+from ec2ident_agent.install.rootfs import Tree
 from tests.lab.enclosure import wait_until
 
 #: Writes down when it begins and ends, which is when it is let. It fails as often as its file says.

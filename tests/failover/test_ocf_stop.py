@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import rtnl
-from ec2ident_agent.failover import ocf
+import ec2ident
+import ec2ident_agent
+from ec2ident_agent.failover.pacemaker import agent as ocf
+from ec2ident_agent.kernel import dump as rtnl
 from tests.lab.namespace import Namespace, unique
 
 TYPE_CHECKING = False
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 ADDRESSES = ("192.168.10.5", "192.168.10.6", "fd00:10::5")
 ENVIRONMENT = {
     **os.environ,
-    "PYTHONPATH": os.pathsep.join(str(Path(each).resolve().parent.parent) for each in (ocf.__file__, rtnl.__file__)),
+    "PYTHONPATH": os.pathsep.join(str(Path(each.__path__[0]).parent) for each in (ec2ident, ec2ident_agent)),
 }
 
 
@@ -51,7 +53,7 @@ class Agent:
     def act(self, action: str) -> subprocess.CompletedProcess[str]:
         given = {"address": ",".join(ADDRESSES), "state_dir": str(self.state), "CRM_meta_timeout": "12000"}
         values = {f"OCF_RESKEY_{name}": value for name, value in given.items()}
-        return self._python("-m", "ec2ident_agent.failover.ocf", "overlay", action, **values)
+        return self._python("-m", "ec2ident_agent.failover.pacemaker.agent", "overlay", action, **values)
 
     def held(self) -> list[str]:
         shown = self.node.read("ip", "-o", "address", "show")

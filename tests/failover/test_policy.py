@@ -9,9 +9,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from ec2ident_agent.failover import calls, policy, settings
+from ec2ident_agent.failover import policy, settings
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws.model import Records
 from ec2ident_agent.failover.errors import ApiError, UsageError
-from ec2ident_agent.failover.model import Records
 
 from .conftest import configuration
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ec2ident_agent.failover.aws import Api
+    from ec2ident_agent.failover.aws.client import Api
 
     from .fake import Fake
 
@@ -113,16 +114,16 @@ def test_neighbours_stay_out_of_reach(aws: Fake, run: Callable[..., Any], make_a
     main = next(t for t in aws.backend.route_tables if t not in lab.tables)
     zone, name = lab.zone, "db.awslab.mycompany.corp"
     tries = [
-        calls.create_route(main, "", OVERLAY, lab.eni1),
-        calls.delete_route(lab.tables[0], "", OVERLAY),
-        calls.source_dest_check(lab.eni1, "", True),
-        calls.source_dest_check(lab.eni3, "", False),
-        calls.attach(lab.service_eni, lab.node3, 1, ""),
-        calls.attach(lab.eni3, lab.node1, 1, ""),
-        calls.change_records(zone, "DELETE", [Records(name, "A", 10, ("192.168.10.5",))]),
-        calls.change_records(zone, "UPSERT", [Records(f"x{name}", "A", 10, ("192.168.10.5",))]),
-        calls.change_records(zone, "UPSERT", [Records(name, "AAAA", 10, ("fd00::5",))]),
-        calls.get_zone("ZOTHER"),
+        actions.create_route(main, "", OVERLAY, lab.eni1),
+        actions.delete_route(lab.tables[0], "", OVERLAY),
+        actions.source_dest_check(lab.eni1, "", True),
+        actions.source_dest_check(lab.eni3, "", False),
+        actions.attach(lab.service_eni, lab.node3, 1, ""),
+        actions.attach(lab.eni3, lab.node1, 1, ""),
+        actions.change_records(zone, "DELETE", [Records(name, "A", 10, ("192.168.10.5",))]),
+        actions.change_records(zone, "UPSERT", [Records(f"x{name}", "A", 10, ("192.168.10.5",))]),
+        actions.change_records(zone, "UPSERT", [Records(name, "AAAA", 10, ("fd00::5",))]),
+        actions.get_zone("ZOTHER"),
     ]
     for call in tries:
         with pytest.raises(ApiError, match=r"UnauthorizedOperation|AccessDenied"):

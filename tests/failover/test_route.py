@@ -6,11 +6,12 @@ import json
 
 import pytest
 
-from ec2ident_agent.failover import calls, cli, route
+from ec2ident_agent.failover import cli, route
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws.model import Interface, Route, Table
 from ec2ident_agent.failover.errors import RefusedError, UsageError
-from ec2ident_agent.failover.model import Interface, Route, Table
 from ec2ident_agent.failover.route import Sight
-from ec2ident_agent.failover.tables import Select, check_select, describe
+from ec2ident_agent.failover.route_tables import Select, check_select, describe
 
 from .conftest import configuration
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from ec2ident_agent.failover.aws import Api
+    from ec2ident_agent.failover.aws.client import Api
 
     from .fake import Fake
 
@@ -282,7 +283,7 @@ def test_a_write_whose_answer_is_lost_is_sent_again(aws: Fake, run: Callable[...
     assert 0 == run("route", "ensure", "db")[0]
     assert [aws.lab.eni1] * 2 == holders(aws, api)
     for table in aws.lab.tables:
-        api.call(calls.delete_route(table, "", OVERLAY))
+        api.call(actions.delete_route(table, "", OVERLAY))
     aws.fault(action="CreateRoute", code="InternalError", status=500, after=True, times=2)
     assert 0 == run("route", "ensure", "db")[0]
     assert [aws.lab.eni1] * 2 == holders(aws, api)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.failover import node, settings
+from ec2ident_agent.failover import settings, this_instance
 from ec2ident_agent.failover.cli import main
 from ec2ident_agent.failover.dns import server_of
 from ec2ident_agent.failover.eni import Find
 from ec2ident_agent.failover.errors import RefusedError, UnknownError, UsageError
+from ec2ident_agent.failover.route_tables import Select
 from ec2ident_agent.failover.settings import DnsPart, EniPart, RoutePart, Service
-from ec2ident_agent.failover.tables import Select
 
 WHOLE = """
 region = "eu-west-1"
@@ -130,36 +130,36 @@ def never(path: str) -> str:
 
 def test_the_region_is_configured_or_in_the_environment_before_anybody_is_asked() -> None:
     """In this order."""
-    assert "eu-west-1" == node.region_of("eu-west-1", {"AWS_REGION": "us-east-1"}, never)
-    assert "us-east-1" == node.region_of("", {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "x"}, never)
-    assert "us-west-2" == node.region_of("", {}, lambda path: "us-west-2")
+    assert "eu-west-1" == this_instance.region_of("eu-west-1", {"AWS_REGION": "us-east-1"}, never)
+    assert "us-east-1" == this_instance.region_of("", {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "x"}, never)
+    assert "us-west-2" == this_instance.region_of("", {}, lambda path: "us-west-2")
     with pytest.raises(UsageError, match="no name of a region"):
-        node.region_of("", {}, lambda path: "<html>")
+        this_instance.region_of("", {}, lambda path: "<html>")
 
 
 def test_the_board_tag_says_which_instance_this_is(tmp_path: Path) -> None:
     """A tag that is no instance id is passed over."""
-    tag = tmp_path / node.BOARD_TAG
+    tag = tmp_path / this_instance.BOARD_TAG
     tag.parent.mkdir(parents=True)
     tag.write_text("i-0a1b2c3d4e5f60718\n")
-    assert "i-0a1b2c3d4e5f60718" == node.instance_of("", str(tmp_path), never)
-    assert "i-0000000a" == node.instance_of("i-0000000a", str(tmp_path), never)
+    assert "i-0a1b2c3d4e5f60718" == this_instance.instance_of("", str(tmp_path), never)
+    assert "i-0000000a" == this_instance.instance_of("i-0000000a", str(tmp_path), never)
     tag.write_text("Not Specified\n")
-    assert "i-0000000b" == node.instance_of("", str(tmp_path), lambda path: "i-0000000b")
+    assert "i-0000000b" == this_instance.instance_of("", str(tmp_path), lambda path: "i-0000000b")
     with pytest.raises(UnknownError, match="is no id of an instance"):
-        node.instance_of("", str(tmp_path), lambda path: "nonsense")
+        this_instance.instance_of("", str(tmp_path), lambda path: "nonsense")
 
 
 def test_the_metadata_service_says_the_rest() -> None:
     """From loopback; without one it is could not tell, and what to do."""
     from ec2ident.testing import MetadataService
-    from ec2ident_agent.failover.deadline import Deadline
+    from ec2ident_agent.failover.aws.deadline import Deadline
 
     with MetadataService() as imds:
-        ask = node.metadata_service({"AWS_EC2_METADATA_SERVICE_ENDPOINT": str(imds.endpoint)}, Deadline(5))
-        assert imds.instance.region == node.region_of("", {}, ask)
+        ask = this_instance.metadata_service({"AWS_EC2_METADATA_SERVICE_ENDPOINT": str(imds.endpoint)}, Deadline(5))
+        assert imds.instance.region == this_instance.region_of("", {}, ask)
     with pytest.raises(UnknownError, match="configure it, or give it as an option"):
-        node.metadata_service({"AWS_EC2_METADATA_DISABLED": "true"}, Deadline(1))("meta-data/instance-id")
+        this_instance.metadata_service({"AWS_EC2_METADATA_DISABLED": "true"}, Deadline(1))("meta-data/instance-id")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("10.0.0.2", "10.0.0.2"), ("fd00:0::2#5353", "fd00::2#5353")])

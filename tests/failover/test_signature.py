@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident_agent.failover import calls
-from ec2ident_agent.failover.aws import Access, Api, _wire
-from ec2ident_agent.failover.model import Credentials
-from ec2ident_agent.failover.signature import sign
+from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws.client import Access, Api, _wire
+from ec2ident_agent.failover.aws.model import Credentials
+from ec2ident_agent.failover.aws.sigv4 import sign
 
 TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=40)
 NOW = datetime.datetime(2026, 1, 31, 23, 59, 59)
@@ -60,7 +60,7 @@ def test_a_form_is_signed_as_botocore_signs_it(key: str, secret: str, token: str
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=30))
 def test_a_query_is_signed_as_botocore_signs_it(name: str) -> None:
     """GET, with whatever may stand in a record's name."""
-    call = calls.list_records("Z1", name, "A")
+    call = actions.list_records("Z1", name, "A")
     query, _ = _wire(call)
     credentials = Credentials("AKID", "secret")
     ours = sign(
@@ -102,7 +102,7 @@ def test_credentials_show_nowhere() -> None:
 )
 def test_each_partition_has_its_endpoints_and_signing_regions(region: str, service: str, url: str, signer: str) -> None:
     """Regional for EC2 and STS; Route 53 is one a partition, and signed for one region of it."""
-    from ec2ident_agent.failover.deadline import Deadline
+    from ec2ident_agent.failover.aws.deadline import Deadline
 
     api = Api(Access(region), Deadline(1), environ={})
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ec2ident_agent.failover.aws import Api
+    from ec2ident_agent.failover.aws.client import Api
 
     from .fake import Fake
 

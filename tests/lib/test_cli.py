@@ -13,9 +13,9 @@ import pytest
 
 from ec2ident import Imds, Level, detect, verify
 from ec2ident.cli import main
+from ec2ident.evidence_files import LARGEST, fetch, load, save
 from ec2ident.model import Kind
 from ec2ident.partitions import Partition
-from ec2ident.saved import LARGEST, fetch, load, save
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from ec2ident import Level, detect
+from ec2ident.assess import DETAILS, MARKS, SHARED, WEAK
 from ec2ident.cli import main
+from ec2ident.connect import METADATA_IPV4
 from ec2ident.model import Kind
-from ec2ident.reach import METADATA_IPV4
 from ec2ident.testing import Authority, Instance, Interface, MetadataService
-from ec2ident.weigh import DETAILS, MARKS, SHARED, WEAK
 from tests.lab.namespace import Namespace, unique
 
 from .machines import EC2, build

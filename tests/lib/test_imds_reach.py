@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ec2ident.connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError, race
 from ec2ident.errors import ImdsError
 from ec2ident.imds import CONNECT_WITHIN, Imds
 from ec2ident.model import Reason
-from ec2ident.reach import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError, race
 from ec2ident.testing import MetadataService
 
 TYPE_CHECKING = False

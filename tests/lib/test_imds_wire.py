@@ -14,11 +14,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ec2ident.connect import NoAnswerError
 from ec2ident.errors import ImdsError
-from ec2ident.exchange import LARGEST_BODY, Wire, exchange
+from ec2ident.http import LARGEST_BODY, Wire, exchange
 from ec2ident.imds import Imds
 from ec2ident.model import Reason
-from ec2ident.reach import NoAnswerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

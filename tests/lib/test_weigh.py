@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ec2ident.assess import LOWERING, MARKS, weigh
 from ec2ident.model import Fact, Level, Reason
-from ec2ident.weigh import LOWERING, MARKS, weigh
 
 from .machines import LOOK_ALIKES, NITRO, UUID, XEN
 

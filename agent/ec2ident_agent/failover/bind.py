@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 
-from .answers import name as normal
+from .aws.response import name as normal
 from .errors import FailoverError, UsageError
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ class Forwarder(Value):
 
 def check(wanted: Forwarder) -> Forwarder:
     """The same in normal spelling: names without final dot, networks without host bits. Raises UsageError."""
-    from .answers import address, network
+    from .aws.response import address, network
     from .dns import server_of
     from .resolver import question
 

@@ -13,12 +13,12 @@ import sys
 from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
 
-from . import dns, eni, node, route, settings
+from . import dns, eni, route, settings, this_instance
 from .arguments import parser
-from .aws import Access, Api
-from .deadline import Deadline
+from .aws.client import Access, Api
+from .aws.deadline import Deadline
 from .errors import UsageError
-from .tables import Select, check_select, describe
+from .route_tables import Select, check_select, describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from .local import Local
+    from .agent_bridge import Local
     from .settings import Service, Settings
 
 #: Seconds for one action; a detach and a record's propagation take their time.
@@ -86,16 +86,16 @@ class Command:
 
     @property
     def metadata(self) -> Any:
-        return node.metadata_service(self.environ, self.deadline)
+        return this_instance.metadata_service(self.environ, self.deadline)
 
     @property
     def region(self) -> str:
-        self._region = self._region or node.region_of(self.settings.region, self.environ, self.metadata)
+        self._region = self._region or this_instance.region_of(self.settings.region, self.environ, self.metadata)
         return self._region
 
     @property
     def instance(self) -> str:
-        return node.instance_of(self.settings.instance, self.root, self.metadata)
+        return this_instance.instance_of(self.settings.instance, self.root, self.metadata)
 
     def api(self) -> Api:
         if self._api is None:
@@ -116,7 +116,7 @@ class Command:
         return Api(access, self.deadline, environ=self.environ, log=_log)
 
     def local(self) -> Local:
-        from .local import Local
+        from .agent_bridge import Local
 
         named = {"--state-dir": self.options.state_dir, "--config": self.options.agent_config}
         words = [word for name, value in named.items() if value for word in (name, value)]
@@ -280,7 +280,7 @@ def eni_move(command: Command) -> int:
 
 def _is_this_node(command: Command, target: str) -> bool:
     """Only a target that was given can be another node; this one is then known by its board tag alone."""
-    return not command.options.instance or node.board_tag(command.root) == target
+    return not command.options.instance or this_instance.board_tag(command.root) == target
 
 
 # dns
@@ -352,7 +352,7 @@ def dns_zone(command: Command) -> int:
 
 
 def policy(command: Command) -> int:
-    from . import calls
+    from .aws import actions
     from .policy import assume, document
 
     found = command.settings
@@ -362,7 +362,7 @@ def policy(command: Command) -> int:
         print(json.dumps(assume(found.role_arn, found.external_id), indent=2))
         return 0
     account = found.account or (found.role_arn.split(":")[4] if found.role_arn else "")
-    account = account or command.api().call(calls.caller_identity())
+    account = account or command.api().call(actions.caller_identity())
     print(json.dumps(document(found, command.region, account), indent=2))
     return 0
 

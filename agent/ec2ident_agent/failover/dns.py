@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 
-from . import calls
-from .answers import is_a, network
-from .answers import name as normal
-from .deadline import all_of
+from .aws import actions
+from .aws.deadline import all_of
+from .aws.model import Records
+from .aws.response import is_a, network
+from .aws.response import name as normal
 from .errors import FailoverError, OutOfTimeError, UnknownError, UsageError
-from .model import Records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .aws import Api
-    from .calls import Call
-    from .model import Change, Zone
+    from .aws.actions import Call
+    from .aws.client import Api
+    from .aws.model import Change, Zone
 
 #: Seconds between two looks at a change. It takes some 20 to 60 seconds, and the account has few calls a second.
 LOOK_EVERY = 2.0
@@ -92,7 +92,7 @@ def compare(api: Api, zone: str, records: Sequence[Records]) -> tuple[Difference
     """What the zone says of each wanted record set. The list starts at the next one where there is none."""
 
     def one(each: Records) -> Difference:
-        listed: tuple[Records, ...] = api.call(calls.list_records(zone, each.name, each.type))
+        listed: tuple[Records, ...] = api.call(actions.list_records(zone, each.name, each.type))
         same = [found for found in listed if (found.name, found.type) == (each.name, each.type)]
         for found in same:
             if found.special:
@@ -115,7 +115,7 @@ def look(api: Api, zone: str, records: Sequence[Records], *, vpc: str = "", own:
     """
 
     def checked() -> None:
-        found: Zone = api.call(calls.get_zone(zone))
+        found: Zone = api.call(actions.get_zone(zone))
         check_zone(found, records[0].name, vpc=vpc)
         vpcs = [each for each, _ in found.vpcs]
         if own and not vpc and own not in vpcs:
@@ -129,7 +129,7 @@ def look(api: Api, zone: str, records: Sequence[Records], *, vpc: str = "", own:
 def plan(zone: str, differences: Sequence[Difference]) -> tuple[Call, ...]:
     """One batch for all that differs. Pure."""
     changes = [difference.wanted for difference in differences if difference]
-    return (calls.change_records(zone, "UPSERT", changes),) if changes else ()
+    return (actions.change_records(zone, "UPSERT", changes),) if changes else ()
 
 
 def undo(zone: str, differences: Sequence[Difference]) -> tuple[Call, ...]:
@@ -137,8 +137,8 @@ def undo(zone: str, differences: Sequence[Difference]) -> tuple[Call, ...]:
     changed = [each for each in differences if each]
     before = [each.found for each in changed if each.found]
     new = [each.wanted for each in changed if not each.found]
-    found = [calls.change_records(zone, "UPSERT", before)] if before else []
-    return (*found, *([calls.change_records(zone, "DELETE", new)] if new else []))
+    found = [actions.change_records(zone, "UPSERT", before)] if before else []
+    return (*found, *([actions.change_records(zone, "DELETE", new)] if new else []))
 
 
 def upsert(api: Api, zone: str, differences: Sequence[Difference]) -> Change | None:
@@ -154,7 +154,7 @@ def wait(api: Api, change: Change, *, every: float = LOOK_EVERY) -> Change:
     while change.status != "INSYNC":
         try:
             api.deadline.pause(every, "")
-            change = api.call(calls.get_change(change.id))
+            change = api.call(actions.get_change(change.id))
         except OutOfTimeError:
             # Whichever of the two it was: the change counts, not the question.
             raise OutOfTimeError(
@@ -195,9 +195,9 @@ def zone(api: Api, name: str, vpc: str, region: str, token: str) -> tuple[str, t
     if not is_a("vpc", vpc):
         raise UsageError(f"VPC: {vpc!r} is no id of a VPC (vpc-…)")
     name = normal(name)
-    listed: tuple[Zone, ...] = api.call(calls.zones_by_name(name))
+    listed: tuple[Zone, ...] = api.call(actions.zones_by_name(name))
     ids = [each.id for each in listed if each.name == name and each.private]
-    same: list[Zone] = all_of([lambda each=each: api.call(calls.get_zone(each)) for each in ids])  # type: ignore[misc]
+    same: list[Zone] = all_of([lambda each=each: api.call(actions.get_zone(each)) for each in ids])  # type: ignore[misc]
     # Two zones of one name are never of the same VPC.
     ours = [each for each in same if vpc in {known for known, _ in each.vpcs}]
     if len(same) > 1 and not ours:
@@ -206,25 +206,25 @@ def zone(api: Api, name: str, vpc: str, region: str, token: str) -> tuple[str, t
     if ours:
         return ours[0].id, tuple(said)
     if not same:
-        made: Zone = api.call(calls.create_zone(name, vpc, region, token))
+        made: Zone = api.call(actions.create_zone(name, vpc, region, token))
         return made.id, (*said, f"{made.id}: created, associated with {vpc}")
-    api.call(calls.associate_zone(same[0].id, vpc, region))
+    api.call(actions.associate_zone(same[0].id, vpc, region))
     return same[0].id, (*said, f"{same[0].id}: associated with {vpc}")
 
 
 def _attributes(api: Api, vpc: str) -> list[str]:
     names = ("enableDnsSupport", "enableDnsHostnames")
-    on = all_of([lambda each=each: api.call(calls.describe_vpc_attribute(vpc, each)) for each in names])  # type: ignore[misc]
+    on = all_of([lambda each=each: api.call(actions.describe_vpc_attribute(vpc, each)) for each in names])  # type: ignore[misc]
     changed = [name for name, value in zip(names, on) if not value]
     # enableDnsHostnames needs enableDnsSupport, so one after the other.
     for each in changed:
-        api.call(calls.modify_vpc(vpc, each))
+        api.call(actions.modify_vpc(vpc, each))
     return changed
 
 
 def server_of(text: str) -> str:
     """`ADDRESS[#PORT]` of a resolver. Raises UsageError."""
-    from .answers import address
+    from .aws.response import address
 
     host, mark, port = text.partition("#")
     try:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 
-from . import calls
-from .answers import address as normal_address
-from .answers import is_a
-from .deadline import all_of
+from .aws import actions
+from .aws.deadline import all_of
+from .aws.response import address as normal_address
+from .aws.response import is_a
 from .errors import ApiError, FailoverError, Kind, OutOfTimeError, RefusedError, UsageError
-from .tables import check_tag
+from .route_tables import check_tag
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .aws import Api
-    from .calls import Call
-    from .model import Instance, Interface
+    from .aws.actions import Call
+    from .aws.client import Api
+    from .aws.model import Instance, Interface
 
 #: Device indexes that are tried; 0 is the primary interface's for ever.
 INDEXES = range(1, 64)
@@ -77,7 +77,7 @@ def check_find(find: Find) -> Find:
 
 def find(api: Api, wanted: Find) -> Interface:
     """The one interface. Raises UsageError for none, and for several."""
-    found: tuple[Interface, ...] = api.pages(lambda token: calls.describe_interfaces(wanted.filters(), token))
+    found: tuple[Interface, ...] = api.pages(lambda token: actions.describe_interfaces(wanted.filters(), token))
     fits = [eni for eni in found if wanted.fits(eni)]
     if len(fits) > 1:
         said = ", ".join(f"{eni.id} in {eni.vpc}" for eni in fits)
@@ -90,7 +90,7 @@ def find(api: Api, wanted: Find) -> Interface:
 def instance_of(api: Api, instance: str) -> Instance:
     if not is_a("instance", instance):
         raise UsageError(f"instance: {instance!r} is no id of an instance (i-…)")
-    found: tuple[tuple[Instance, ...], str] = api.call(calls.describe_instance(instance))
+    found: tuple[tuple[Instance, ...], str] = api.call(actions.describe_instance(instance))
     if len(found[0]) != 1 or found[0][0].id != instance:
         raise UsageError(f"instance: no {instance} in {api.access.region}")
     return found[0][0]
@@ -141,15 +141,15 @@ def plan(eni: Interface, instance: Instance, *, index: int | None = None, force:
     """The calls of a move that goes undisturbed. Pure."""
     if eni.holder == instance.id:
         return ()
-    found = [calls.attach(eni.id, instance.id, free_index(instance, index), eni.owner)]
+    found = [actions.attach(eni.id, instance.id, free_index(instance, index), eni.owner)]
     if eni.attachment:
-        found.insert(0, calls.detach(eni.attachment.id, eni.id, eni.holder, eni.owner, force=force))
+        found.insert(0, actions.detach(eni.attachment.id, eni.id, eni.holder, eni.owner, force=force))
     return tuple(found)
 
 
 def permission(eni: Interface, instance: Instance, *, index: int | None = None) -> Call:
     """What asks, before the detach, whether the attach will be allowed. Pure."""
-    return calls.attach(eni.id, instance.id, free_index(instance, index), eni.owner, dry=True)
+    return actions.attach(eni.id, instance.id, free_index(instance, index), eni.owner, dry=True)
 
 
 class Mover:
@@ -214,13 +214,13 @@ class Mover:
         ask = (eni.attachment.id, force)
         if ask not in self.asked:
             # One that is refused, as while it is still attaching there, was not asked.
-            self.api.call(calls.detach(eni.attachment.id, eni.id, eni.holder, eni.owner, force=force))
+            self.api.call(actions.detach(eni.attachment.id, eni.id, eni.holder, eni.owner, force=force))
             self.asked.add(ask)
             self.detached = True
 
     def _attach(self, eni: Interface) -> None:
         index = free_index(self.instance, self.index)
-        self.api.call(calls.attach(eni.id, self.instance.id, index, eni.owner))
+        self.api.call(actions.attach(eni.id, self.instance.id, index, eni.owner))
 
     def _index_taken(self, error: ApiError) -> bool:
         """Somebody attached another interface meanwhile: look which index is free now."""
@@ -262,7 +262,7 @@ def _run(mover: Mover) -> Interface:
     except ApiError:
         eni = mover.first
         if mover.detached and eni.attachment:
-            back = calls.attach(eni.id, eni.holder, eni.attachment.index, eni.owner)
+            back = actions.attach(eni.id, eni.holder, eni.attachment.index, eni.owner)
             mover.api.log(f"{eni.id}: detached from {eni.holder} and attached to nobody; to undo: {back}")
         raise
 
@@ -284,7 +284,7 @@ def create(api: Api, subnet: str, address: str, groups: Sequence[str], descripti
     if address:
         address = check_find(Find(address=address)).address
         found: tuple[Interface, ...] = api.pages(
-            lambda page: calls.describe_interfaces({**Find(address=address).filters(), "subnet-id": [subnet]}, page)
+            lambda page: actions.describe_interfaces({**Find(address=address).filters(), "subnet-id": [subnet]}, page)
         )
         if len(found) == 1 and address in (*found[0].addresses, *found[0].ipv6):
             held = found[0].attachment
@@ -292,5 +292,5 @@ def create(api: Api, subnet: str, address: str, groups: Sequence[str], descripti
                 said = f"{found[0].id}, the primary interface of {held.instance}, which can never move"
                 raise RefusedError(f"address: {address} is held by {said}")
             return found[0]
-    made: Interface = api.call(calls.create_interface(subnet, address, groups, description, token))
+    made: Interface = api.call(actions.create_interface(subnet, address, groups, description, token))
     return made

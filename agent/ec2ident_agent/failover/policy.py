@@ -171,6 +171,6 @@ def _kinds(service: Service) -> set[str]:
 
 def normalized(name: str) -> str:
     """A record's name as the condition key has it."""
-    from .answers import name as normal
+    from .aws.response import name as normal
 
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else f"\\{ord(c):03o}" for c in normal(name))

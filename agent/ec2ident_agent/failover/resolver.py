@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 import struct
 
-from .answers import name as normal
+from .aws.response import name as normal
 from .errors import MalformedError, UnknownError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .deadline import Deadline
+    from .aws.deadline import Deadline
 
 TYPES = {"A": 1, "AAAA": 28}
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from . import calls
-from .answers import is_a
-from .deadline import all_of, together
+from .aws import actions
+from .aws.deadline import all_of, together
+from .aws.response import is_a
 from .errors import ApiError, FailoverError, RefusedError, UnknownError, UsageError
-from .tables import Select, describe, holders
+from .route_tables import Select, describe, holders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .aws import Api
-    from .calls import Call
-    from .model import Interface, Route, Table
+    from .aws.actions import Call
+    from .aws.client import Api
+    from .aws.model import Interface, Route, Table
 
 #: In `expect`: there must be no route at all.
 NOBODY = "nobody"
@@ -43,10 +43,10 @@ class Move(Value):
     def call(self) -> Call | None:
         table, owner = self.table.id, self.table.owner
         if self.verb == "create":
-            return calls.create_route(table, owner, self.destination, self.eni)
+            return actions.create_route(table, owner, self.destination, self.eni)
         if self.verb == "replace":
-            return calls.replace_route(table, owner, self.destination, self.eni)
-        return calls.delete_route(table, owner, self.destination) if self.verb == "delete" else None
+            return actions.replace_route(table, owner, self.destination, self.eni)
+        return actions.delete_route(table, owner, self.destination) if self.verb == "delete" else None
 
 
 class Outcome(Value):
@@ -136,7 +136,7 @@ def carrier(api: Api, eni: str, instance: str) -> Interface:
         filters = {"network-interface-id": [eni]}
     else:
         filters = {"attachment.instance-id": [instance], "attachment.device-index": ["0"]}
-    found: tuple[Interface, ...] = api.pages(lambda token: calls.describe_interfaces(filters, token))
+    found: tuple[Interface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
     # A machine with several network cards has an index 0 on each; the first card's is the primary interface.
     fits = [each for each in found if each.id == eni or (each.attachment and each.attachment.card == 0)]
     wanted = eni or f"first interface of {instance}"
@@ -224,7 +224,7 @@ def plan(sight: Sight, moves: Sequence[Move], *, check: bool = True) -> tuple[Ca
     """The calls that are to be made, in order. Pure."""
     found = [call for call in (move.call() for move in moves) if call]
     if check and sight.interface.check:
-        found.insert(0, calls.source_dest_check(sight.interface.id, sight.interface.owner, False))
+        found.insert(0, actions.source_dest_check(sight.interface.id, sight.interface.owner, False))
     return tuple(found)
 
 
@@ -239,7 +239,7 @@ def ensure(api: Api, sight: Sight, moves: Sequence[Move], *, check: bool = True)
     """
     eni = sight.interface
     switch = check and eni.check
-    more = [lambda: api.call(calls.source_dest_check(eni.id, eni.owner, False))] if switch else []
+    more = [lambda: api.call(actions.source_dest_check(eni.id, eni.owner, False))] if switch else []
     outcomes, ended = _do(api, moves, more)
     outcomes += [_missing(table, api.access.region) for table in sight.missing]
     failed = [each for each in ended if isinstance(each, BaseException)]
@@ -277,7 +277,7 @@ def _write(api: Api, move: Move) -> str:
         if move.verb == "create" and error.code == "RouteAlreadyExists":
             return _there_already(api, move)
         if move.verb == "replace" and error.code == "InvalidParameterValue" and "no route defined" in error.message:
-            api.call(calls.create_route(move.table.id, move.table.owner, move.destination, move.eni))
+            api.call(actions.create_route(move.table.id, move.table.owner, move.destination, move.eni))
             return "created"
         if move.verb == "delete" and error.code == "InvalidRoute.NotFound":
             return "gone already"
@@ -294,7 +294,7 @@ def _there_already(api: Api, move: Move) -> str:
         if not now or not _is(now, move.expect):
             holder = now.holder if now else "somebody"
             raise RefusedError(f"another mover was quicker: it is {holder}'s (expected {move.expect})")
-    api.call(calls.replace_route(move.table.id, move.table.owner, move.destination, move.eni))
+    api.call(actions.replace_route(move.table.id, move.table.owner, move.destination, move.eni))
     return "replaced"
 
 
@@ -365,9 +365,9 @@ def undo(moves: Sequence[Move], outcomes: Sequence[Outcome]) -> tuple[Call, ...]
     for move, outcome in zip(moves, outcomes):
         table, before = move.table, move.before
         if outcome.verb == "created" or (outcome.verb == "replaced" and before is None):
-            found.append(calls.delete_route(table.id, table.owner, move.destination))
+            found.append(actions.delete_route(table.id, table.owner, move.destination))
         elif outcome.verb == "replaced" and before and before.eni:
-            found.append(calls.replace_route(table.id, table.owner, move.destination, before.eni))
+            found.append(actions.replace_route(table.id, table.owner, move.destination, before.eni))
     return tuple(found)
 
 

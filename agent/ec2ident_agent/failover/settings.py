@@ -45,7 +45,7 @@ from ec2ident.value import Value, replace
 from .dns import server_of, zone_id
 from .eni import Find, check_find
 from .errors import FailoverError, RefusedError, UnknownError, UsageError
-from .tables import Select, check_select
+from .route_tables import Select, check_select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def _dns(table: _Reader) -> DnsPart:
 
 def overlay(text: str) -> str:
     """An overlay address as the CIDR block of its route; a single address becomes a /32 or /128. Raises UsageError."""
-    from .answers import network
+    from .aws.response import network
 
     try:
         return network(text)
@@ -309,7 +309,7 @@ def overlay(text: str) -> str:
 
 
 def _id(shape: str, text: str) -> str:
-    from .answers import is_a
+    from .aws.response import is_a
 
     if text and not is_a(shape, text):
         raise UsageError(f"{shape}: {text!r} is no id of one")
@@ -317,7 +317,7 @@ def _id(shape: str, text: str) -> str:
 
 
 def region(text: str) -> str:
-    from .answers import is_a
+    from .aws.response import is_a
 
     if text and not is_a("region", text):
         raise UsageError(f"region: {text!r} is no name of a region")
@@ -337,7 +337,7 @@ def role(text: str) -> str:
 
 
 def _endpoint(text: str) -> str:
-    from .aws import check_endpoint
+    from .aws.client import check_endpoint
 
     return check_endpoint(text) if text else ""
 

@@ -17,17 +17,18 @@ from __future__ import annotations
 from ec2ident.value import Value
 from ec2ident_agent.errors import AgentError, ConfigError
 
-from . import calls, dns, eni, route
+from . import dns, eni, route
+from .aws import actions
+from .aws.model import Instance, Interface
 from .errors import RefusedError, UnknownError
-from .model import Instance, Interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .aws import Api
+    from .agent_bridge import Local
+    from .aws.client import Api
     from .errors import FailoverError
-    from .local import Local
     from .settings import Service
 
     Say = Callable[[str], object]
@@ -117,7 +118,7 @@ class Takeover:
         if moving.attachment:
             yield f"# allowed? {eni.permission(*found.interface, index=part.index)}"
         yield from map(str, eni.plan(*found.interface, index=part.index, force=found.force))
-        yield f"# until it is attached: {calls.describe_interfaces(eni.Find(id=moving.id).filters())}"
+        yield f"# until it is attached: {actions.describe_interfaces(eni.Find(id=moving.id).filters())}"
         if self.here:
             yield f"# wait for {moving.mac}, then: ec2ident-agent apply"
 
@@ -126,7 +127,7 @@ class Takeover:
             return
         yield from map(str, route.plan(*found.route, check=self.service.route.check))
         if any(move.call() for move in found.route[1]):
-            yield f"# read back: {calls.describe_tables(route.tables_of(found.route[1]).filters())}"
+            yield f"# read back: {actions.describe_tables(route.tables_of(found.route[1]).filters())}"
 
     def _plan_names(self, found: Decision) -> Iterator[str]:
         part = self.service.dns
@@ -135,7 +136,7 @@ class Takeover:
         change = dns.plan(part.zone, found.names)
         yield from map(str, change)
         if change and part.wait:
-            yield f"# until it is INSYNC: {calls.get_change('CHANGE')}"
+            yield f"# until it is INSYNC: {actions.get_change('CHANGE')}"
 
     def _address_steps(self) -> Sequence[object]:
         if not self.here:
@@ -172,9 +173,9 @@ class Takeover:
             moving = eni.move(self.api, moving, target, index=part.index, grace=part.grace, force=found.force)
             self.say(f"{moving.id}: attached to {self.instance}")
             if was:
-                self.undo.insert(0, str(calls.attach(moving.id, was.instance, was.index, moving.owner)))
+                self.undo.insert(0, str(actions.attach(moving.id, was.instance, was.index, moving.owner)))
             if moving.attachment:
-                self.undo.insert(0, str(calls.detach(moving.attachment.id, moving.id, self.instance, moving.owner)))
+                self.undo.insert(0, str(actions.detach(moving.attachment.id, moving.id, self.instance, moving.owner)))
         if self.here:
             settle(self.here, moving, self.api.deadline, self.say)
 
@@ -211,7 +212,7 @@ class Takeover:
         self.undo[:0] = map(str, route.undo(found.route[1], result.outcomes))
         if result.check_switched_off:
             self.say(f"{result.eni}: source/destination check switched off")
-            self.undo.insert(0, str(calls.source_dest_check(result.eni, found.route[0].interface.owner, True)))
+            self.undo.insert(0, str(actions.source_dest_check(result.eni, found.route[0].interface.owner, True)))
         self.failures = tuple(each.error for each in result.outcomes if each.error)
         points_here = any(each.verb in ("created", "replaced", "right") for each in result.outcomes)
         # A call without an answer may have been done: then somebody should answer here.

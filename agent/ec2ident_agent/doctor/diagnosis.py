@@ -1,0 +1,333 @@
+"""What threatens our objects on this node, what is wrong with them already, and what to do about it.
+
+    ec2ident-agent doctor [--json]                  look and say; exit 1 when there is something to do
+    ec2ident-agent doctor --fix [WHO…] [--dry-run]  write the settings that prevent it
+    ec2ident-agent doctor --unfix [--dry-run]       take them away again
+
+What threatens is told by `threats`, what is wrong by the functions here; a tired administrator reads the result.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+from ec2ident_agent.errors import ConfigError, RefusedError, UnknownError
+from ec2ident_agent.inet import contains
+from ec2ident_agent.install.layout import FIX
+from ec2ident_agent.items import OURS, Route, Rule, diff, family, owner_test
+from ec2ident_agent.profile import inside_vpc
+
+from .threats import threats
+from .threats.case import OPEN, PREVENTED, WATCH, Case
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ec2ident_agent.install.installer import Plan
+    from ec2ident_agent.install.rootfs import Tree
+    from ec2ident_agent.options import Options
+
+    from .threats.case import Threat
+
+    Say = Callable[[str], object]
+
+LOCAL = 255
+#: As it is installed, and as a module.
+PROGRAMS = ("ec2ident-agent", "ec2ident_agent")
+
+
+class Fault(Value):
+    """Something that is not right already, whoever does what."""
+
+    what: str
+    why: str
+    do: str
+
+
+# -- what is not right already ----------------------------------------------------------------------------------------
+
+#: Tables that other software takes: mark of the software, first and last, who.
+TABLES = (
+    ("/usr/sbin/tailscaled", 52, 52, "tailscale"),
+    ("/usr/sbin/charon-systemd", 220, 220, "strongSwan"),
+    ("/usr/lib/ipsec/charon", 220, 220, "strongSwan"),
+    ("/etc/netplan", 101, 115, "cloud-init, 100 + the number of the NIC, with netplan"),
+    ("/usr/bin/setup-policy-routes", 10000, 10999, "amazon-ec2-net-utils"),
+    ("/etc/sysconfig/network-scripts/ec2net-functions", 10000, 10099, "amazon-ec2-net-utils 1"),
+    ("/opt/cni/bin/aws-cni", 1, 99, "amazon-vpc-cni"),
+    ("/opt/cni/bin/aws-cni", 10000, 10999, "amazon-vpc-cni"),
+    ("/opt/cni/bin/cilium-cni", 10, 99, "Cilium"),
+    ("/opt/cni/bin/cilium-cni", 200, 202, "Cilium"),
+    ("/opt/cni/bin/cilium-cni", 300, 399, "Cilium"),
+    ("/usr/libexec/nm-cloud-setup", 30200, 30499, "nm-cloud-setup"),
+    ("/usr/libexec/cloud-netconfig", 30000, 30499, "cloud-netconfig"),
+    ("/usr/bin/wg-quick", 51820, 51919, "wg-quick"),
+)
+
+
+def faults(case: Case) -> list[Fault]:
+    """Each kind by a function of its own."""
+    looks = (_conflicts, _watch, _local_rule, _tables, _shadowing, _unrouted, _inside)
+    return [fault for look in looks for fault in look(case)]
+
+
+def _conflicts(case: Case) -> Iterator[Fault]:
+    """Something of somebody else's where ours should be: apply touches neither it nor whoever should have the place."""
+    for conflict in diff(case.items, case.observed, owner_test(case.observed, case.items)).conflicts:
+        what, _, advice = str(conflict).partition("; ")
+        yield Fault(what, "apply leaves it alone, and lays nothing of whom it is in the way of", advice or "remove it")
+
+
+def _watch(case: Case) -> Iterator[Fault]:
+    """What is said to come back comes back only while it runs. (Where systemd does not run, it is an image.)"""
+    machine = case.machine
+    pairs = [pair for words in machine.commands() for pair in zip(words, words[1:])]
+    running = any(verb == "watch" and program.rpartition("/")[2] in PROGRAMS for program, verb in pairs)
+    if case.items and machine.enabled(WATCH) and machine.exists("/run/systemd/system") and not running:
+        yield Fault(
+            f"{WATCH} is enabled and does not run",
+            "until it runs nobody lays again what is lost",
+            f"systemctl start {WATCH}; systemctl status {WATCH} says why it ended",
+        )
+
+
+def _local_rule(case: Case) -> Iterator[Fault]:
+    """What is for this node is found by the rule of the table local; amazon-vpc-cni (20) and Cilium (100) move it."""
+    for seen in case.observed.seen:
+        item = seen.item
+        if not isinstance(item, Rule) or item.table != LOCAL or item.source or seen.extra not in ((), ("inet6",)):
+            continue
+        version = 6 if seen.extra else 4
+        mine = [rule for rule in case.of(Rule) if family(rule.source or rule.destination) == version]
+        early = sorted({rule.priority for rule in mine if rule.priority <= item.priority})
+        if early:
+            yield Fault(
+                f"priority {', '.join(map(str, early))} is not behind the IPv{version} rule of the table local,"
+                f" {item.priority}",
+                "packets between this node's own addresses may leave by the wire; amazon-vpc-cni moves that rule to"
+                " 20, Cilium to 100",
+                f"choose priority = {item.priority + 1} or more",
+            )
+
+
+def _tables(case: Case) -> Iterator[Fault]:
+    mine = sorted({item.table for item in case.of(Route)})
+    for mark, start, end, who in TABLES:
+        for table in mine:
+            if start <= table <= end and case.machine.exists(mark):
+                yield Fault(
+                    f"table {table} is one of {who}'s ({start} to {end})",
+                    "both would write their routes into it",
+                    "choose another table; those from 23600 are used by nobody we know",
+                )
+
+
+def _shadowing(case: Case) -> Iterator[Fault]:
+    """Somebody else's rule for the same packets that comes first: ours is never asked."""
+    for seen in case.observed.seen:
+        other = seen.item
+        if not isinstance(other, Rule) or seen.protocol == OURS or seen.extra or other.suppress >= 0:
+            continue
+        if not other.source or other.destination or other.table == LOCAL:
+            continue
+        for rule in case.of(Rule):
+            behind = rule.priority >= other.priority and rule.table != other.table and rule.source
+            if behind and family(rule.source) == family(other.source) and _covers(other.source, rule.source):
+                yield Fault(f"{rule}: never asked", f"somebody else's comes first: {seen}", "choose a lower priority")
+
+
+def _covers(network: str, inside: str) -> bool:
+    lengths = [int(each.partition("/")[2]) for each in (network, inside)]
+    return lengths[0] <= lengths[1] and contains(network, inside.partition("/")[0])
+
+
+def _unrouted(case: Case) -> Iterator[Fault]:
+    """An overlay that the VPC routes to an interface without a profile: its answers leave by another one."""
+    for overlay in case.overlays:
+        if overlay.via and not any(profile.carries(overlay) for profile in case.profiles):
+            strict = any(
+                case.machine.sysctl("net/ipv4/conf/{device}/rp_filter", name) == 1 for name in ("all", overlay.via)
+            )
+            dropped = "; requests are dropped already, by rp_filter = 1" if strict else ""
+            yield Fault(
+                f"{overlay.owner} is routed to {overlay.via}, which has no [interface.{overlay.via}]",
+                f"answers leave by the default route, and the VPC drops them as spoofed{dropped}",
+                f"write [interface.{overlay.via}]: its rules then cover the overlay too",
+            )
+
+
+def _inside(case: Case) -> Iterator[Fault]:
+    for overlay in case.overlays:
+        network = inside_vpc(overlay, case.profiles)
+        if network:
+            yield Fault(
+                f"{overlay.owner} lies inside the VPC's own {network}",
+                "a VPC delivers its own addresses to the ENI that has them, so nobody reaches this one",
+                "choose an overlay address outside the VPC's ranges",
+            )
+
+
+# -- what is said -----------------------------------------------------------------------------------------------------
+
+
+class Diagnosis(Value):
+    """Everything that was found, the worst first."""
+
+    threats: tuple[Threat, ...]
+    faults: tuple[Fault, ...]
+    #: What may not be read by who asks.
+    denied: tuple[str, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing to do: what is lost comes back, and no setting would help."""
+        return not self.faults and not any(map(to_do, self.threats))
+
+
+def to_do(threat: Threat) -> bool:
+    return threat.state == OPEN or (threat.state != PREVENTED and any(not fix.costs for fix in threat.fixes))
+
+
+def diagnose(case: Case) -> Diagnosis:
+    found = sorted(threats(case), key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
+    return Diagnosis(tuple(found), tuple(faults(case)), tuple(case.machine.denied))
+
+
+def lines(diagnosis: Diagnosis) -> Iterator[str]:
+    """For people: what is to do, what comes back by itself, what is prevented, and the verdict."""
+    for fault in diagnosis.faults:
+        yield from (f"WRONG: {fault.what}", f"    because {fault.why}", f"    do: {fault.do}", "")
+    for threat in diagnosis.threats:
+        if to_do(threat):
+            yield from _open(threat)
+    rest = [threat for threat in diagnosis.threats if not to_do(threat)]
+    for threat in rest:
+        yield f"ok: {threat.who}, {threat.event}: " + (
+            f"{_count(threat)} spared, {threat.spared}" if threat.spared else f"takes {_count(threat)}; {threat.back}"
+        )
+    if diagnosis.healthy and diagnosis.denied:
+        yield "could not tell: nothing to do by what may be read"
+        return
+    if diagnosis.healthy:
+        yield "nothing to do" if rest else "nothing to do: nobody on this node deletes what is ours"
+        return
+    todo = sum(map(to_do, diagnosis.threats))
+    yield f"to do: {todo} that may delete ours, {len(diagnosis.faults)} wrong already"
+    if any(not fix.costs for threat in diagnosis.threats if to_do(threat) for fix in threat.fixes):
+        yield "ec2ident-agent doctor --fix writes the settings; with --dry-run it prints them"
+
+
+def _open(threat: Threat) -> Iterator[str]:
+    yield f"{threat.who} deletes {_count(threat)} of ours"
+    yield f"    when: {threat.event}"
+    shown = [str(item) for item in threat.items[:4]]
+    more = len(threat.items) - len(shown)
+    yield from (f"    what: {text}" for text in shown)
+    if more:
+        yield f"    what: and {more} more"
+    yield f"    after: {threat.back or 'they stay away until somebody runs ec2ident-agent apply'}"
+    yield f"    prevent: {threat.prevent}"
+    if threat.then:
+        yield f"             then {threat.then}"
+    for fix in threat.fixes:
+        if fix.costs:
+            yield f"             ec2ident-agent doctor --fix {threat.who} writes it, but {fix.costs}"
+    yield ""
+
+
+def _count(threat: Threat) -> str:
+    counts: dict[str, int] = {}
+    for item in threat.items:
+        name = type(item).__name__.lower()
+        counts[name] = counts.get(name, 0) + 1
+    plural = {"address": "addresses"}
+    words = (f"{n} {name if n == 1 else plural.get(name, name + 's')}" for name, n in counts.items())
+    return " and ".join(words)
+
+
+def as_dict(diagnosis: Diagnosis) -> dict[str, object]:
+    return {
+        "healthy": diagnosis.healthy,
+        "threats": [
+            {
+                "who": threat.who,
+                "event": threat.event,
+                "state": threat.state,
+                "to_do": to_do(threat),
+                "items": [str(item) for item in threat.items],
+                "prevent": threat.prevent,
+                "then": threat.then,
+                "spared": threat.spared,
+                "back": threat.back,
+                "files": [fix.path for fix in threat.fixes],
+            }
+            for threat in diagnosis.threats
+        ],
+        "faults": [{"what": each.what, "because": each.why, "do": each.do} for each in diagnosis.faults],
+        "unreadable": list(diagnosis.denied),
+    }
+
+
+# -- the verb ---------------------------------------------------------------------------------------------------------
+
+
+def command(options: Options, case: Callable[[Tree], Case], say: Say, log: Say) -> int:
+    """The verb. `case` looks at the node, which taking the settings away needs not. Raises AgentError."""
+    from ec2ident_agent.install.rootfs import Tree
+
+    tree, dry = Tree(options.get("--root", "/")), bool(options.get("--dry-run"))
+    if options.get("--fix") and options.get("--unfix"):
+        raise ConfigError("doctor: --fix or --unfix, not both")
+    if options.get("--unfix"):
+        from .fix import unfix
+
+        return _written(unfix(tree, dry_run=dry), (), options, say, log)
+    if options.arguments and not options.get("--fix"):
+        raise ConfigError(f"doctor: takes no arguments without --fix: {' '.join(options.arguments)}")
+    found = diagnose(case(tree))
+    if found.denied:
+        more = f" and {len(found.denied) - 1} more" if found.denied[1:] else ""
+        log(f"ec2ident-agent: {found.denied[0]}{more}: Permission denied (needs root): what is said there is not known")
+    if options.get("--fix"):
+        return _fix(found, tree, options, say, log)
+    if options.get("--json"):
+        import json
+
+        say(json.dumps(as_dict(found), indent=2))
+    else:
+        for line in lines(found):
+            say(line)
+    return 1 if not found.healthy else UnknownError.exit if found.denied else 0
+
+
+def _fix(found: Diagnosis, tree: Tree, options: Options, say: Say, log: Say) -> int:
+    """Write what spares ours and costs nothing else; what switches something off only for who is named."""
+    from .fix import fix
+
+    names = options.arguments
+    known = dict.fromkeys(threat.who for threat in found.threats)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"doctor: {name} threatens nothing here (known: {', '.join(known) or 'nobody'})")
+    asked = [threat for threat in found.threats if threat.state != PREVENTED and (not names or threat.who in names)]
+    fixes = [each for threat in asked for each in threat.fixes if names or not each.costs]
+    then = {threat.then for threat in asked if threat.then and any(each in fixes for each in threat.fixes)}
+    # A restart last: by then networkd knows what to keep. Reading its files it takes ours away once more.
+    run = [*sorted(then, key=lambda line: (" restart " in line, line)), *(["ec2ident-agent apply"] if then else [])]
+    plan = fix(tree, fixes, dry_run=bool(options.get("--dry-run")))
+    return _written(plan, [f"now run: {line}" for line in run], options, say, log)
+
+
+def _written(plan: Plan, then: Sequence[str], options: Options, say: Say, log: Say) -> int:
+    if options.get("--json"):
+        import json
+
+        say(json.dumps({"steps": [str(step) for step in plan.steps]}, indent=2))
+    for step in () if options.get("--json") else plan.steps:
+        say(str(step))
+        if step.verb == "write" and step.path.endswith(f"/{FIX}"):
+            for line in step.content.decode().splitlines():
+                say(f"    {line}")
+    for note in (*plan.notes, *then):
+        log(f"ec2ident-agent: {note}")
+    return RefusedError.exit if plan.refused else 0

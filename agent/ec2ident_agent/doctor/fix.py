@@ -1,0 +1,71 @@
+"""Write the drop-ins that `doctor` advises, and take exactly those away: through the manifest of `install`.
+
+So they are ours in the same way as hooks and units: named before they are laid, kept when the administrator changed
+them, never laid over a file of his, and gone after an `uninstall`. An `install` leaves them alone.
+"""
+
+from __future__ import annotations
+
+from ec2ident_agent.install.installer import (
+    Held,
+    Plan,
+    changes,
+    compare,
+    leftovers,
+    manifest_step,
+    perform,
+    plan_uninstall,
+    take_away,
+)
+from ec2ident_agent.install.layout import FIX, HOME, Row, Thing, with_parents
+from ec2ident_agent.install.manifest import MANIFEST, read_manifest
+from ec2ident_agent.install.rootfs import Directory, File
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ec2ident_agent.install.rootfs import Tree
+
+    from .threats.case import Fix
+
+
+def fix(tree: Tree, fixes: Iterable[Fix], *, dry_run: bool = False) -> Plan:
+    """Lay these drop-ins; twice changes nothing. Returns what was done. Raises AgentError."""
+    with Held(tree):
+        return perform(tree, plan_fix(tree, fixes), dry_run)
+
+
+def unfix(tree: Tree, *, dry_run: bool = False) -> Plan:
+    """Take away every drop-in of ours that nobody changed; twice is once. Raises AgentError."""
+    with Held(tree):
+        return perform(tree, plan_unfix(tree), dry_run)
+
+
+def plan_fix(tree: Tree, fixes: Iterable[Fix]) -> Plan:
+    owned = {entry.path: entry for entry in read_manifest(tree) or ()}
+    wanted = {each.path: each for each in fixes}.values()
+    if not wanted:
+        return Plan()
+    files = [Thing(each.path, File(each.content.encode(), 0o644), Row(each.path)) for each in wanted]
+    home = [] if tree.exists(HOME) and HOME not in owned else [Thing(HOME, Directory((), 0o755))]
+    compared = compare(tree, [*home, *with_parents(tree, files, owned)], owned)
+    after = {**owned, **compared.after}
+    return Plan(changes(tree, owned, compared, after, ()), compared.notes, compared.refused)
+
+
+def plan_unfix(tree: Tree) -> Plan:
+    owned = {entry.path: entry for entry in read_manifest(tree) or ()}
+    clean = leftovers(tree, owned)
+    mine = [path for path in owned if path.endswith(f"/{FIX}")]
+    if not mine:
+        return Plan(tuple(clean))
+    going = [
+        entry for path, entry in owned.items() if path in mine or any(each.startswith(f"{path}/") for each in mine)
+    ]
+    steps, notes, left = take_away(tree, going, {step.path for step in clean})
+    after = {path: entry for path, entry in owned.items() if entry not in going or entry in left}
+    if not after.keys() - {HOME}:
+        # There was no install: without the drop-ins there is nothing to keep a manifest for.
+        return plan_uninstall(tree)
+    return Plan((*clean, *steps, manifest_step(MANIFEST, after)), tuple(notes))

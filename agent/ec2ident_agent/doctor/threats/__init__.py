@@ -1,0 +1,65 @@
+"""Who deletes which of our objects on which event, and the setting that prevents it.
+
+`THREATS` is the table: for each manager a function from what is known of the node to `Threat`s. What each of them
+deletes was measured with the real daemons (systemd 252, NetworkManager 1.42, ifupdown 0.8.41, ISC dhclient 4.4,
+SUSE's cloud-netconfig 1.20) or read in their sources, and tests hold the table against the daemons.
+
+Everything here is a question to files of the node: `machine` reads them, `doctor` tells, `remedy` writes. What is known
+and what is told are the values of `case`; each other module is a family of managers.
+"""
+
+from __future__ import annotations
+
+from .case import PREVENTED, Case
+from .networkd import networkd
+from .networkmanager import network_manager
+from .others import kernel, vpc_cni, wireguard
+from .scripts import cloud_netconfig, dhclient, ifupdown, net_utils_1, network_scripts, wicked
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ec2ident_agent.doctor.node_files import Machine
+    from ec2ident_agent.items import Item, Observed
+
+    from .case import Threat
+
+#: The table: who, and how it is told what he deletes.
+THREATS: dict[str, Callable[[Case], Iterator[Threat]]] = {
+    "networkd": networkd,
+    "networkmanager": network_manager,
+    "cloud-netconfig": cloud_netconfig,
+    "ifupdown": ifupdown,
+    "dhclient": dhclient,
+    "wicked": wicked,
+    "network-scripts": network_scripts,
+    "net-utils": net_utils_1,
+    "wg-quick": wireguard,
+    "vpc-cni": vpc_cni,
+    "kernel": kernel,
+}
+
+
+def threats(case: Case) -> list[Threat]:
+    """Every event that takes at least one of ours away, as the table says. Pure over what the tree says."""
+    found = [threat for look in THREATS.values() for threat in look(case)]
+    return [threat for threat in found if threat.items]
+
+
+def culprits(lost: Mapping[Item, str], machine: Machine, observed: Observed) -> dict[Item, tuple[str, str]]:
+    """Who deletes each of these items, most likely, and what prevents it; of those whom nobody deletes nothing is said.
+
+    For watch, which sees that something goes again and again, and sometimes the program that asked for it: with each
+    item stand 15 characters of its name. If that one is known to do so it is that one. The node is read once for all.
+    """
+    known: dict[Item, list[Threat]] = {}
+    for threat in threats(Case(machine, tuple(lost), observed)):
+        if threat.state != PREVENTED and threat.who != "the kernel":
+            for item in threat.items:
+                known.setdefault(item, []).append(threat)
+    likely = {item: min(mine, key=lambda each: each.who[:15] != lost[item]) for item, mine in known.items()}
+    return {
+        item: (threat.who, threat.prevent + (f", then {threat.then}" if threat.then else ""))
+        for item, threat in likely.items()
+    }

@@ -1,0 +1,1 @@
+"""AWS's API: signed requests built by hand, answers parsed strictly, one deadline."""

@@ -1,0 +1,407 @@
+"""The calls of the API, built by hand: the wire form, the ARNs they need, and the command that does the same.
+
+Pure. `str(call)` is what a person could type: the dry run, the log line and the golden test are one text.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+
+from . import response
+from .model import Records
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+VERSIONS = {"ec2": "2016-11-15", "sts": "2011-06-15", "route53": "2013-04-01"}
+_ROUTE53_NAMESPACE = "https://route53.amazonaws.com/doc/2013-04-01/"
+
+
+class Call(Value):
+    """One request. `read` turns its answer into a value."""
+
+    service: str
+    action: str
+    read: Callable[[Any], Any]
+    command: str
+    #: Form fields of EC2 and STS, query fields of Route 53, without Action and Version.
+    fields: tuple[tuple[str, str], ...] = ()
+    method: str = "POST"
+    path: str = "/"
+    body: str = ""
+    #: What IAM is asked about: `route-table/rtb-…`, `hostedzone/Z…`; nothing where it knows `*` alone.
+    resources: tuple[str, ...] = ()
+    #: The account of the resources, where it is known.
+    account: str = ""
+    writes: bool = False
+
+    @property
+    def name(self) -> str:
+        """As IAM writes it: `ec2:ReplaceRoute`."""
+        return f"{self.service}:{self.action}"
+
+    def arns(self, partition: str, region: str) -> tuple[str, ...]:
+        """The ARNs to allow, for a message. An account that is not known is `*`."""
+        if self.service == "route53":
+            return tuple(f"arn:{partition}:route53:::{tail}" for tail in self.resources) or ("*",)
+        if self.service == "sts":
+            return self.resources or ("*",)
+        stem = f"arn:{partition}:ec2:{region}:{self.account or '*'}"
+        return tuple(f"{stem}:{tail}" for tail in self.resources) or ("*",)
+
+    def __str__(self) -> str:
+        return f"aws {self.service} {self.command}"
+
+
+def _numbered(name: str, values: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((f"{name}.{number}", value) for number, value in enumerate(values, 1))
+
+
+def _filters(filters: Mapping[str, Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for number, (name, values) in enumerate(filters.items(), 1):
+        found += [(f"Filter.{number}.Name", name), *_numbered(f"Filter.{number}.Value", values)]
+    return tuple(found)
+
+
+def _filter_words(filters: Mapping[str, Sequence[str]]) -> str:
+    return " ".join(f"Name={name},Values={','.join(values)}" for name, values in filters.items())
+
+
+def _page(token: str) -> tuple[tuple[str, str], ...]:
+    return (("NextToken", token),) if token else ()
+
+
+# EC2: looking
+
+
+def describe_tables(filters: Mapping[str, Sequence[str]], token: str = "") -> Call:
+    """Tables by filter. A filter `route-table-id` passes over what does not exist, where a list of ids would fail."""
+    return Call(
+        "ec2",
+        "DescribeRouteTables",
+        response.tables,
+        f"describe-route-tables --filters {_filter_words(filters)}",
+        _filters(filters) + _page(token),
+    )
+
+
+def describe_interfaces(filters: Mapping[str, Sequence[str]], token: str = "") -> Call:
+    return Call(
+        "ec2",
+        "DescribeNetworkInterfaces",
+        response.interfaces,
+        f"describe-network-interfaces --filters {_filter_words(filters)}",
+        _filters(filters) + _page(token),
+    )
+
+
+def describe_instance(instance: str) -> Call:
+    return Call(
+        "ec2",
+        "DescribeInstances",
+        response.instances,
+        f"describe-instances --instance-ids {instance}",
+        (("InstanceId.1", instance),),
+    )
+
+
+def describe_vpc_attribute(vpc: str, attribute: str) -> Call:
+    return Call(
+        "ec2",
+        "DescribeVpcAttribute",
+        response.vpc_attribute(attribute),
+        f"describe-vpc-attribute --vpc-id {vpc} --attribute {attribute}",
+        (("VpcId", vpc), ("Attribute", attribute)),
+        resources=(f"vpc/{vpc}",),
+    )
+
+
+# EC2: changing
+
+
+def _destination(destination: str) -> tuple[str, str]:
+    six = ":" in destination
+    return (
+        ("DestinationIpv6CidrBlock", "--destination-ipv6-cidr-block")
+        if six
+        else (
+            "DestinationCidrBlock",
+            "--destination-cidr-block",
+        )
+    )
+
+
+def _route(action: str, command: str, table: str, account: str, destination: str, eni: str = "") -> Call:
+    field, option = _destination(destination)
+    target = f" --network-interface-id {eni}" if eni else ""
+    return Call(
+        "ec2",
+        action,
+        response.done,
+        f"{command} --route-table-id {table} {option} {destination}{target}",
+        (("RouteTableId", table), (field, destination), *((("NetworkInterfaceId", eni),) if eni else ())),
+        resources=(f"route-table/{table}",),
+        account=account,
+        writes=True,
+    )
+
+
+def create_route(table: str, account: str, destination: str, eni: str) -> Call:
+    return _route("CreateRoute", "create-route", table, account, destination, eni)
+
+
+def replace_route(table: str, account: str, destination: str, eni: str) -> Call:
+    """The target is always an interface: an instance with several of them is refused as a target."""
+    return _route("ReplaceRoute", "replace-route", table, account, destination, eni)
+
+
+def delete_route(table: str, account: str, destination: str) -> Call:
+    return _route("DeleteRoute", "delete-route", table, account, destination)
+
+
+def source_dest_check(eni: str, account: str, on: bool) -> Call:
+    """Of the interface: the instance's own flag cannot be set once it has two."""
+    return Call(
+        "ec2",
+        "ModifyNetworkInterfaceAttribute",
+        response.done,
+        f"modify-network-interface-attribute --network-interface-id {eni} --{'' if on else 'no-'}source-dest-check",
+        (("NetworkInterfaceId", eni), ("SourceDestCheck.Value", "true" if on else "false")),
+        resources=(f"network-interface/{eni}",),
+        account=account,
+        writes=True,
+    )
+
+
+def attach(eni: str, instance: str, index: int, account: str, *, dry: bool = False) -> Call:
+    """A `dry` one only asks whether it is allowed, and is answered by an error in any case."""
+    return Call(
+        "ec2",
+        "AttachNetworkInterface",
+        response.attachment_id,
+        f"attach-network-interface --network-interface-id {eni} --instance-id {instance} --device-index {index}"
+        + (" --dry-run" if dry else ""),
+        (
+            ("NetworkInterfaceId", eni),
+            ("InstanceId", instance),
+            ("DeviceIndex", str(index)),
+            *((("DryRun", "true"),) if dry else ()),
+        ),
+        resources=(f"instance/{instance}", f"network-interface/{eni}"),
+        account=account,
+        writes=not dry,
+    )
+
+
+def detach(attachment: str, eni: str, instance: str, account: str, *, force: bool = False) -> Call:
+    """`eni` and `instance` are only for the message when it is denied."""
+    return Call(
+        "ec2",
+        "DetachNetworkInterface",
+        response.done,
+        f"detach-network-interface --attachment-id {attachment}{' --force' if force else ''}",
+        (("AttachmentId", attachment), *((("Force", "true"),) if force else ())),
+        resources=(f"instance/{instance}", f"network-interface/{eni}"),
+        account=account,
+        writes=True,
+    )
+
+
+def create_interface(
+    subnet: str, address: str, groups: Sequence[str], description: str, token: str, account: str = ""
+) -> Call:
+    """`token` makes it safe to send again: the same token makes the same interface."""
+    fields = [("SubnetId", subnet), ("ClientToken", token)]
+    command = f"create-network-interface --subnet-id {subnet} --client-token {token}"
+    if address:
+        six = ":" in address
+        fields.append(("Ipv6Addresses.1.Ipv6Address" if six else "PrivateIpAddress", address))
+        command += f" --ipv6-addresses Ipv6Address={address}" if six else f" --private-ip-address {address}"
+    if groups:
+        command += f" --groups {' '.join(groups)}"
+    if description:
+        import shlex
+
+        fields.append(("Description", description))
+        command += f" --description {shlex.quote(description)}"
+    return Call(
+        "ec2",
+        "CreateNetworkInterface",
+        response.created_interface,
+        command,
+        (*fields, *_numbered("SecurityGroupId", groups)),
+        resources=(f"subnet/{subnet}", "network-interface/*", *(f"security-group/{group}" for group in groups)),
+        account=account,
+        writes=True,
+    )
+
+
+def modify_vpc(vpc: str, attribute: str) -> Call:
+    """One attribute a call: `enableDnsSupport` or `enableDnsHostnames`, on."""
+    field = attribute[0].upper() + attribute[1:]
+    option = {"enableDnsSupport": "--enable-dns-support", "enableDnsHostnames": "--enable-dns-hostnames"}[attribute]
+    return Call(
+        "ec2",
+        "ModifyVpcAttribute",
+        response.done,
+        f"modify-vpc-attribute --vpc-id {vpc} {option}",
+        (("VpcId", vpc), (f"{field}.Value", "true")),
+        resources=(f"vpc/{vpc}",),
+        writes=True,
+    )
+
+
+# Route 53
+
+
+def _zone_path(zone: str, tail: str = "") -> str:
+    return f"/{VERSIONS['route53']}/hostedzone/{zone}{tail}"
+
+
+def get_zone(zone: str) -> Call:
+    return Call(
+        "route53",
+        "GetHostedZone",
+        response.hosted_zone,
+        f"get-hosted-zone --id {zone}",
+        method="GET",
+        path=_zone_path(zone),
+        resources=(f"hostedzone/{zone}",),
+    )
+
+
+def zones_by_name(name: str) -> Call:
+    return Call(
+        "route53",
+        "ListHostedZonesByName",
+        response.zones,
+        f"list-hosted-zones-by-name --dns-name {name}",
+        (("dnsname", name),),
+        method="GET",
+        path=f"/{VERSIONS['route53']}/hostedzonesbyname",
+    )
+
+
+def list_records(zone: str, name: str, kind: str) -> Call:
+    """The list starts at this name and type, or at the next one where there is none: the caller compares."""
+    return Call(
+        "route53",
+        "ListResourceRecordSets",
+        response.records,
+        f"list-resource-record-sets --hosted-zone-id {zone} --start-record-name {name} --start-record-type {kind}",
+        (("maxitems", "10"), ("name", name), ("type", kind)),
+        method="GET",
+        path=_zone_path(zone, "/rrset"),
+        resources=(f"hostedzone/{zone}",),
+    )
+
+
+def change_records(zone: str, action: str, records: Sequence[Records]) -> Call:
+    """One batch, all or nothing. `action` is UPSERT or DELETE."""
+    import json
+
+    batch = {"Changes": [{"Action": action, "ResourceRecordSet": _as_json(each)} for each in records]}
+    changes = "".join(f"<Change><Action>{action}</Action>{_as_xml(each)}</Change>" for each in records)
+    return Call(
+        "route53",
+        "ChangeResourceRecordSets",
+        response.change,
+        f"change-resource-record-sets --hosted-zone-id {zone} --change-batch '{json.dumps(batch)}'",
+        path=_zone_path(zone, "/rrset/"),
+        body=_document("ChangeResourceRecordSets", f"<ChangeBatch><Changes>{changes}</Changes></ChangeBatch>"),
+        resources=(f"hostedzone/{zone}",),
+        writes=True,
+    )
+
+
+def _as_json(records: Records) -> dict[str, object]:
+    values = [{"Value": value} for value in records.values]
+    return {"Name": records.name, "Type": records.type, "TTL": records.ttl, "ResourceRecords": values}
+
+
+def _as_xml(records: Records) -> str:
+    """The elements in the order of the schema, which the service insists on."""
+    values = "".join(f"<ResourceRecord><Value>{_escape(v)}</Value></ResourceRecord>" for v in records.values)
+    return (
+        f"<ResourceRecordSet><Name>{_escape(records.name)}</Name><Type>{records.type}</Type><TTL>{records.ttl}</TTL>"
+        f"<ResourceRecords>{values}</ResourceRecords></ResourceRecordSet>"
+    )
+
+
+def _document(action: str, inside: str) -> str:
+    root = f"{action}Request"
+    return f'<?xml version="1.0" encoding="UTF-8"?><{root} xmlns="{_ROUTE53_NAMESPACE}">{inside}</{root}>'
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def get_change(change: str) -> Call:
+    return Call(
+        "route53",
+        "GetChange",
+        response.change,
+        f"get-change --id {change}",
+        method="GET",
+        path=f"/{VERSIONS['route53']}/change/{change}",
+        resources=(f"change/{change}",),
+    )
+
+
+def create_zone(name: str, vpc: str, region: str, token: str) -> Call:
+    """A private zone. `token` makes it safe to send again."""
+    vpc_xml = f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
+    config = "<HostedZoneConfig><Comment>ec2ident</Comment><PrivateZone>true</PrivateZone></HostedZoneConfig>"
+    inside = f"<Name>{_escape(name)}</Name>{vpc_xml}<CallerReference>{_escape(token)}</CallerReference>{config}"
+    return Call(
+        "route53",
+        "CreateHostedZone",
+        response.hosted_zone,
+        f"create-hosted-zone --name {name} --vpc VPCRegion={region},VPCId={vpc} --caller-reference {token}"
+        " --hosted-zone-config Comment=ec2ident,PrivateZone=true",
+        path=f"/{VERSIONS['route53']}/hostedzone",
+        body=_document("CreateHostedZone", inside),
+        writes=True,
+    )
+
+
+def associate_zone(zone: str, vpc: str, region: str) -> Call:
+    vpc_xml = f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
+    return Call(
+        "route53",
+        "AssociateVPCWithHostedZone",
+        response.change,
+        f"associate-vpc-with-hosted-zone --hosted-zone-id {zone} --vpc VPCRegion={region},VPCId={vpc}",
+        path=_zone_path(zone, "/associatevpc"),
+        body=_document("AssociateVPCWithHostedZone", vpc_xml),
+        resources=(f"hostedzone/{zone}",),
+        writes=True,
+    )
+
+
+# STS
+
+
+def assume_role(role: str, name: str, external: str = "") -> Call:
+    """Credentials of a role, for 15 minutes: longer than any action here may take."""
+    return Call(
+        "sts",
+        "AssumeRole",
+        response.credentials,
+        f"assume-role --role-arn {role} --role-session-name {name}",
+        (
+            ("RoleArn", role),
+            ("RoleSessionName", name),
+            ("DurationSeconds", "900"),
+            *((("ExternalId", external),) if external else ()),
+        ),
+        resources=(role,),
+    )
+
+
+def caller_identity() -> Call:
+    return Call("sts", "GetCallerIdentity", response.account, "get-caller-identity")

@@ -1,0 +1,384 @@
+"""Speaking with AWS: credentials, signing, sending, retrying, all under one deadline.
+
+The only importer of botocore, of which just the credential chain is used: environment, shared configuration and its
+profiles and roles, container, instance role ("Configuring credentials" in the Boto3 guide). Loading its service models
+would cost more than the whole move; the requests are in `actions.py` and their responses in `response.py`.
+
+There are no proxies: an agent inherits whatever environment its cluster engine has. Use a VPC endpoint, and name it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from ec2ident.value import Value
+from ec2ident_agent.failover.errors import (
+    ApiError,
+    CredentialsError,
+    FailoverError,
+    Kind,
+    MalformedError,
+    OutOfTimeError,
+    UnknownError,
+    UsageError,
+)
+
+from . import actions, response
+from .deadline import bounded
+from .model import Credentials
+from .xml import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from http.client import HTTPConnection
+    from typing import Any
+
+    from .actions import Call
+    from .deadline import Deadline
+
+    Log = Callable[[str], object]
+
+#: The longest answer that is read, in bytes: 100 tables with 1,000 routes each are about 30 MB, with 100 each 3 MB.
+LIMIT = 8 << 20
+
+#: Back-off: the first pause is up to so many seconds, doubled each time up to the cap, with full jitter.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
+
+#: Variables that name an endpoint for one service, and for all ("Service-specific endpoints" in the SDKs guide).
+ENDPOINT_VARIABLES = {
+    "ec2": "AWS_ENDPOINT_URL_EC2",
+    "route53": "AWS_ENDPOINT_URL_ROUTE_53",
+    "sts": "AWS_ENDPOINT_URL_STS",
+}
+
+
+class Access(Value):
+    """How to reach the API. Everything but the region may be left to the environment."""
+
+    region: str
+    profile: str = ""
+    role_arn: str = ""
+    external_id: str = ""
+    #: Instead of the regional endpoints, for all services: `https://HOST[:PORT]`.
+    endpoint: str = ""
+    #: PEM file of the authorities to trust, instead of the system's.
+    ca_bundle: str = ""
+    #: The longest time for one attempt, in seconds.
+    attempt: float = 5.0
+
+
+class _PassingError(UnknownError):
+    """No usable answer this time: refused, reset, broken off, or none within the attempt's time."""
+
+
+class Api:
+    """The API under one deadline. Safe to use from several threads at once."""
+
+    def __init__(
+        self,
+        access: Access,
+        deadline: Deadline,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        jitter: Callable[[], float] | None = None,
+        log: Log = lambda line: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        from ec2ident.errors import Ec2IdentError
+        from ec2ident.partitions import Partition
+
+        try:
+            self.partition = Partition.of(access.region)
+        except Ec2IdentError as error:
+            raise UsageError(str(error)) from None
+        self.access, self.deadline, self.log = access, deadline, log
+        self._environ, self._now, self._jitter = environ, now, jitter
+        self._lock = threading.Lock()
+        #: Held while credentials are asked for, so that calls at the same time ask once; a role needs its source's.
+        self._asking = {True: threading.Lock(), False: threading.Lock()}
+        self._credentials: dict[bool, Credentials] = {}
+        self._idle: dict[str, list[HTTPConnection]] = {}
+        #: Each call that only looked, as a person would type it.
+        self.looks: set[str] = set()
+
+    def close(self) -> None:
+        """Close the connections that are kept for the next call."""
+        with self._lock:
+            for connection in (each for idle in self._idle.values() for each in idle):
+                connection.close()
+            self._idle.clear()
+
+    # Calling
+
+    def call(self, call: Call) -> Any:
+        """The answer as a value. Tries again what passes by itself.
+
+        Raises ApiError, OutOfTimeError, MalformedError, CredentialsError.
+        """
+        if call.writes:
+            self.log(f"[#] {call}")
+        else:
+            self.looks.add(str(call))
+        pauses, refreshed = 0, False
+        while True:
+            try:
+                return self._once(call)
+            except ApiError as error:
+                if error.kind is Kind.CREDENTIALS and not refreshed:
+                    refreshed = True
+                    self._forget()
+                    continue
+                if error.kind is not Kind.RETRY:
+                    raise
+                last: FailoverError = error
+            except _PassingError as error:
+                last = error
+            self._back_off(pauses, call, last)
+            pauses += 1
+
+    def _back_off(self, pauses: int, call: Call, last: FailoverError) -> None:
+        pause = self._random() * min(LONGEST_PAUSE, FIRST_PAUSE * 2**pauses)
+        self.log(f"{call.name}: {last}; trying again in {pause:.2f} s")
+        self.deadline.pause(pause, f"{call.name}: {last}")
+
+    def _random(self) -> float:
+        if self._jitter is None:
+            import random
+
+            self._jitter = random.SystemRandom().random
+        return self._jitter()
+
+    def pages(self, make: Callable[[str], Call]) -> tuple[Any, ...]:
+        """All items of a call that answers in pages. Raises MalformedError for pages that never end."""
+        found, token = self.call(make(""))
+        for _ in range(100):
+            if not token:
+                return tuple(found)
+            more, token = self.call(make(token))
+            found += more
+        raise MalformedError(f"{make('').name}: more than 100 pages")
+
+    def _once(self, call: Call) -> Any:
+        left = self.deadline.left
+        if not left:
+            raise OutOfTimeError(f"{call.name}: not within {self.deadline.seconds:g} s")
+        attempt = min(left, self.access.attempt)
+        credentials = self.credentials(source=call.service == "sts")
+        try:
+            status, body = bounded(lambda: self._exchange(call, credentials, attempt), attempt, call.name)
+        except OutOfTimeError:
+            raise _PassingError(f"no answer within {attempt:.1f} s") from None
+        if status in (200, 201) and body:
+            return self._read(call, body)
+        raise self._error(call, status, body)
+
+    def _read(self, call: Call, body: bytes) -> Any:
+        try:
+            root = parse(body)
+            if root.tag != f"{call.action}Response":
+                raise MalformedError(f"the answer is {root.tag[:64]!r} (expected {call.action}Response)")
+            return call.read(root)
+        except MalformedError as error:
+            raise MalformedError(f"{call.name}: {error}") from None
+
+    def _error(self, call: Call, status: int, body: bytes) -> Exception:
+        if status < 300:
+            return _PassingError(f"HTTP status {status} and nothing more")
+        found = response.error(body)
+        if found:
+            arns = call.arns(self.partition.name, self.access.region)
+            return ApiError(call.name, found[0], _line(found[1]), status, arns)
+        if status == 429 or status >= 500:
+            return _PassingError(f"HTTP status {status}")
+        return MalformedError(f"{call.name}: HTTP status {status} without an error that we know")
+
+    # One exchange, in a thread that may be left behind
+
+    def _exchange(self, call: Call, credentials: Credentials, seconds: float) -> tuple[int, bytes]:
+        from http.client import HTTPException
+
+        url = self._endpoint(call.service)
+        connection, fresh = self._connection(url, seconds)
+        try:
+            status, body = self._talk(connection, call, credentials, url)
+        except (OSError, HTTPException, MalformedError) as error:
+            connection.close()
+            if isinstance(error, MalformedError):
+                raise
+            if fresh:
+                raise _PassingError(f"{url}: {_reason(error)}") from None
+            # The other side may close an idle connection at any time; that says nothing about it.
+            return self._exchange(call, credentials, seconds)
+        if connection.sock is not None:
+            with self._lock:
+                self._idle.setdefault(url, []).append(connection)
+        return status, body
+
+    def _talk(self, connection: HTTPConnection, call: Call, credentials: Credentials, url: str) -> tuple[int, bytes]:
+        query, body = _wire(call)
+        headers = self._sign(call, credentials, url, query, body)
+        if body:
+            headers["content-type"] = _CONTENT[call.service]
+        connection.putrequest(call.method, f"{call.path}?{query}" if query else call.path, True, True)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        if call.method == "POST":
+            connection.putheader("content-length", str(len(body)))
+        connection.endheaders(body)
+        # A response that is not closed keeps the connection's socket open, whoever closes that.
+        with connection.getresponse() as response:
+            data = response.read(LIMIT + 1)
+            if len(data) > LIMIT:
+                raise MalformedError(f"{call.name}: an answer longer than {LIMIT} bytes")
+            if not response.isclosed():
+                # Content-Length said more than there is to read: http.client says so only when asked for all.
+                response.read()
+        if response.will_close:
+            connection.close()
+        return response.status, data
+
+    def _sign(self, call: Call, credentials: Credentials, url: str, query: str, body: bytes) -> dict[str, str]:
+        from .sigv4 import sign
+
+        return sign(
+            credentials,
+            service=call.service,
+            region=self.partition.signing_region(call.service, self.access.region),
+            method=call.method,
+            host=url.partition("://")[2],
+            path=call.path,
+            query=query,
+            body=body,
+            now=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now())),
+        )
+
+    def _endpoint(self, service: str) -> str:
+        names = (ENDPOINT_VARIABLES[service], "AWS_ENDPOINT_URL")
+        given = self.access.endpoint or next((self._environ[n] for n in names if self._environ.get(n)), "")
+        return check_endpoint(given) if given else self.partition.endpoint(service, self.access.region)
+
+    def _connection(self, url: str, seconds: float) -> tuple[HTTPConnection, bool]:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        with self._lock:
+            idle = self._idle.get(url)
+            if idle:
+                return idle.pop(), False
+        scheme, _, host = url.partition("://")
+        # The socket's own limit ends the thread that may be left behind; the caller waits by the clock.
+        if scheme == "http":
+            return HTTPConnection(host, timeout=seconds), True
+        return HTTPSConnection(host, timeout=seconds, context=self._tls()), True
+
+    def _tls(self) -> Any:
+        import ssl
+
+        bundle = self.access.ca_bundle or self._environ.get("AWS_CA_BUNDLE") or None
+        try:
+            return ssl.create_default_context(cafile=bundle)
+        except OSError as error:
+            raise UsageError(f"ca_bundle: {bundle}: {error}") from None
+
+    # Credentials
+
+    def credentials(self, *, source: bool = False) -> Credentials:
+        """What to sign with: of the role where one is configured, but `source` for asking for it."""
+        source = source or not self.access.role_arn
+        with self._asking[source]:
+            found = self._credentials.get(source)
+            if found is None:
+                found = self._credentials[source] = self._chain() if source else self._assume()
+        return found
+
+    def _forget(self) -> None:
+        self._credentials.clear()
+
+    def _assume(self) -> Credentials:
+        found: Credentials = self.call(
+            actions.assume_role(self.access.role_arn, "ec2ident-failover", self.access.external_id)
+        )
+        return found
+
+    def _chain(self) -> Credentials:
+        key, secret = self._environ.get("AWS_ACCESS_KEY_ID"), self._environ.get("AWS_SECRET_ACCESS_KEY")
+        if key and secret and not self.access.profile:
+            # First in the chain anyway, and then there is no need to import anything.
+            return Credentials(key, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
+        try:
+            return bounded(
+                lambda: botocore_chain(self.access.profile, self.deadline.left), self.deadline.left, "credentials"
+            )
+        except OutOfTimeError as error:
+            raise CredentialsError(f"{error}; is the metadata service reachable?") from None
+
+
+_CONTENT = {
+    "ec2": "application/x-www-form-urlencoded; charset=utf-8",
+    "sts": "application/x-www-form-urlencoded; charset=utf-8",
+    "route53": "text/xml",
+}
+
+
+def _wire(call: Call) -> tuple[str, bytes]:
+    """Query and body."""
+    from urllib.parse import quote, urlencode
+
+    if call.service == "route53":
+        return urlencode(sorted(call.fields), quote_via=quote, safe="-_.~"), call.body.encode()
+    form = (("Action", call.action), ("Version", actions.VERSIONS[call.service]), *call.fields)
+    return "", urlencode(form, quote_via=quote, safe="-_.~").encode()
+
+
+def _line(text: str) -> str:
+    """One line that a terminal may see."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {_line(str(error))[:200]}" if str(error) else type(error).__name__
+
+
+def check_endpoint(url: str) -> str:
+    """The URL without a final slash. Raises UsageError for what is no plain `http[s]://HOST[:PORT]`."""
+    import re
+
+    if not re.fullmatch(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?", url, re.ASCII):
+        raise UsageError(f"endpoint: {url[:200]!r} is not https://HOST[:PORT]")
+    return url.rstrip("/")
+
+
+def botocore_chain(profile: str, seconds: float) -> Credentials:
+    """The credential chain of the AWS SDKs. Raises CredentialsError with what to do."""
+    try:
+        import botocore.config  # type: ignore[import-untyped]
+        import botocore.exceptions  # type: ignore[import-untyped]
+        import botocore.session  # type: ignore[import-untyped]
+    except ImportError:
+        raise CredentialsError(
+            "credentials: none in the environment, and botocore is not installed; pip install 'ec2ident[failover]'"
+        ) from None
+    session = botocore.session.Session(profile=profile or None)
+    # botocore takes whole seconds here; whoever calls this waits by the clock.
+    session.set_config_variable("metadata_service_timeout", 1)
+    session.set_config_variable("metadata_service_num_attempts", 2)
+    # A profile may name a role, for which botocore calls STS by itself.
+    session.set_default_client_config(
+        botocore.config.Config(
+            connect_timeout=min(2, seconds), read_timeout=min(5, seconds), retries={"max_attempts": 1}
+        )
+    )
+    try:
+        found = session.get_credentials()
+        frozen = found.get_frozen_credentials() if found else None
+    except botocore.exceptions.BotoCoreError as error:
+        raise CredentialsError(f"credentials: {_line(str(error))}") from None
+    except botocore.exceptions.ClientError as error:
+        raise CredentialsError(f"credentials: {_line(str(error))}") from None
+    if not frozen or not frozen.access_key:
+        raise CredentialsError(
+            "credentials: none found; give the instance a role, or set AWS_ACCESS_KEY_ID or a profile"
+        )
+    return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")

@@ -1,0 +1,332 @@
+"""The answers of the API, from XML to values: the one place that knows their fields. Pure and strict.
+
+Sources: EC2 API Reference 2016-11-15, Route 53 API Reference 2013-04-01, STS API Reference 2011-06-15. A field that is
+absent where it must be there, or an id, an address or a number that is none, raises MalformedError.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ec2ident_agent.failover.errors import MalformedError
+
+from .model import Attachment, Change, Credentials, Instance, Interface, Records, Route, Table, Zone
+from .xml import Node, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TARGETS = [
+    "gatewayId",
+    "natGatewayId",
+    "transitGatewayId",
+    "vpcPeeringConnectionId",
+    "egressOnlyInternetGatewayId",
+    "carrierGatewayId",
+    "localGatewayId",
+    "coreNetworkArn",
+    "odbNetworkArn",
+]
+
+SHAPES = {
+    "table": r"rtb-[0-9a-f]{8,17}",
+    "interface": r"eni-[0-9a-f]{8,17}",
+    "attachment": r"(?:eni|ela)-attach-[0-9a-f]{8,17}",
+    "instance": r"i-[0-9a-f]{8,17}",
+    "subnet": r"subnet-[0-9a-f]{8,17}",
+    "group": r"sg-[0-9a-f]{8,17}",
+    "vpc": r"vpc-[0-9a-f]{8,17}",
+    "account": r"\d{12}",
+    "zone": r"[A-Z0-9]{1,32}",
+    "change": r"[A-Za-z0-9-]{1,64}",
+    "mac": r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}",
+    "region": r"[a-z]{2,6}(?:-[a-z]{2,})+-\d{1,2}",
+    "place": r"[a-z0-9-]{1,64}",
+    "word": r"[A-Za-z-]{1,32}",
+}
+
+
+def is_a(shape: str, text: str) -> bool:
+    """Has a text the form of such an id? `shape` is a key of SHAPES."""
+    return re.fullmatch(SHAPES[shape], text, re.ASCII) is not None
+
+
+def _id(node: Node, path: str, shape: str) -> str:
+    text = node.get(path)
+    if not is_a(shape, text):
+        raise MalformedError(f"{path}: {text[:64]!r} is no {shape} id")
+    return text
+
+
+def _maybe_id(node: Node, path: str, shape: str) -> str:
+    return _id(node, path, shape) if node.maybe(path) else ""
+
+
+def _number(node: Node, path: str, high: int) -> int:
+    text = node.get(path)
+    if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) > high:
+        raise MalformedError(f"{path}: {text[:32]!r} is no number from 0 to {high}")
+    return int(text)
+
+
+def _bool(node: Node, path: str) -> bool:
+    text = node.get(path)
+    if text not in ("true", "false"):
+        raise MalformedError(f"{path}: {text[:32]!r} is neither true nor false")
+    return text == "true"
+
+
+def network(text: str) -> str:
+    """A CIDR block in its one normal spelling. Raises MalformedError, also for host bits."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_network(_unscoped(text)))
+    except ValueError as error:
+        raise MalformedError(f"no CIDR block: {str(error)[:120]}") from None
+
+
+def address(text: str) -> str:
+    """An IP address in its one normal spelling. Raises MalformedError."""
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_address(_unscoped(text)))
+    except ValueError:
+        raise MalformedError(f"no IP address: {text[:64]!r}") from None
+
+
+def _unscoped(text: str) -> str:
+    """Behind a % ipaddress takes anything at all; to the API an interface of this machine means nothing."""
+    if "%" in text:
+        raise ValueError(f"{text[:64]!r} has a scope")
+    return text
+
+
+def _next(node: Node) -> str:
+    return node.maybe("nextToken") or ""
+
+
+def _name_tag(node: Node) -> str:
+    tags = {item.maybe("key"): item.maybe("value") for item in node.all("tagSet/item")}
+    return tags.get("Name") or ""
+
+
+# EC2
+
+
+def tables(answer: Node) -> tuple[tuple[Table, ...], str]:
+    """DescribeRouteTables: the tables, and the token of the next page or an empty text."""
+    return tuple(_table(item) for item in answer.all("routeTableSet/item")), _next(answer)
+
+
+def _table(item: Node) -> Table:
+    routes = tuple(route for row in item.all("routeSet/item") for route in _route(row))
+    return Table(
+        _id(item, "routeTableId", "table"),
+        _id(item, "vpcId", "vpc"),
+        _maybe_id(item, "ownerId", "account"),
+        routes,
+        _name_tag(item),
+        next((text for row in item.all("associationSet/item") for text in [row.maybe("gatewayId")] if text), ""),
+    )
+
+
+def _route(row: Node) -> tuple[Route, ...]:
+    """A row; none for a row without a CIDR block, whose destination is a prefix list."""
+    destination = row.maybe("destinationCidrBlock") or row.maybe("destinationIpv6CidrBlock")
+    if not destination:
+        return ()
+    other = next((text for text in (row.maybe(name) for name in _TARGETS) if text), "")
+    route = Route(
+        network(destination),
+        _maybe_id(row, "networkInterfaceId", "interface"),
+        _maybe_id(row, "instanceId", "instance"),
+        _maybe_id(row, "instanceOwnerId", "account"),
+        other,
+        _id(row, "state", "word"),
+    )
+    return (route,)
+
+
+def interfaces(answer: Node) -> tuple[tuple[Interface, ...], str]:
+    """DescribeNetworkInterfaces."""
+    return tuple(_interface(item) for item in answer.all("networkInterfaceSet/item")), _next(answer)
+
+
+def created_interface(answer: Node) -> Interface:
+    """CreateNetworkInterface."""
+    found = answer.find("networkInterface")
+    if found is None:
+        raise MalformedError("CreateNetworkInterface: no networkInterface in the answer")
+    return _interface(found)
+
+
+def _interface(item: Node) -> Interface:
+    primary = item.maybe("privateIpAddress")
+    every = [primary, *(row.maybe("privateIpAddress") for row in item.all("privateIpAddressesSet/item"))]
+    attached = item.find("attachment")
+    return Interface(
+        _id(item, "networkInterfaceId", "interface"),
+        _id(item, "status", "word"),
+        _id(item, "availabilityZone", "place"),
+        _id(item, "subnetId", "subnet"),
+        _id(item, "vpcId", "vpc"),
+        _maybe_id(item, "ownerId", "account"),
+        _id(item, "macAddress", "mac"),
+        _bool(item, "sourceDestCheck"),
+        tuple(dict.fromkeys(address(text) for text in every if text)),
+        tuple(address(row.get("ipv6Address")) for row in item.all("ipv6AddressesSet/item")),
+        _attachment(attached) if attached is not None and attached.maybe("attachmentId") else None,
+        item.maybe("description") or "",
+    )
+
+
+def _attachment(node: Node) -> Attachment:
+    return Attachment(
+        _id(node, "attachmentId", "attachment"),
+        _maybe_id(node, "instanceId", "instance"),
+        _number(node, "deviceIndex", 255),
+        _number(node, "networkCardIndex", 255) if node.maybe("networkCardIndex") else 0,
+        _id(node, "status", "word"),
+    )
+
+
+def instances(answer: Node) -> tuple[tuple[Instance, ...], str]:
+    """DescribeInstances."""
+    found = [item for group in answer.all("reservationSet/item") for item in group.all("instancesSet/item")]
+    return tuple(map(_instance, found)), _next(answer)
+
+
+def _instance(item: Node) -> Instance:
+    attached = {
+        _number(row, "attachment/deviceIndex", 255): _id(row, "networkInterfaceId", "interface")
+        for row in item.all("networkInterfaceSet/item")
+        # On cards other than the first the same numbers are free again.
+        if (row.maybe("attachment/networkCardIndex") or "0") == "0"
+    }
+    return Instance(
+        _id(item, "instanceId", "instance"),
+        _id(item, "instanceState/name", "word"),
+        _id(item, "placement/availabilityZone", "place"),
+        _maybe_id(item, "vpcId", "vpc"),
+        attached,
+    )
+
+
+def attachment_id(answer: Node) -> str:
+    """AttachNetworkInterface."""
+    return _id(answer, "attachmentId", "attachment")
+
+
+def done(answer: Node) -> None:
+    """The writes that answer nothing but true."""
+    if answer.maybe("return") not in (None, "true"):
+        raise MalformedError(f"{answer.tag}: return is {answer.maybe('return')!r} (expected true)")
+
+
+def vpc_attribute(name: str) -> Callable[[Node], bool]:
+    """DescribeVpcAttribute of `enableDnsSupport` or `enableDnsHostnames`."""
+    return lambda answer: _bool(answer, f"{name}/value")
+
+
+# Route 53
+
+
+def hosted_zone(answer: Node) -> Zone:
+    """GetHostedZone, CreateHostedZone."""
+    node = answer.find("HostedZone")
+    if node is None:
+        raise MalformedError(f"{answer.tag}: no HostedZone in the answer")
+    rows = [*answer.all("VPCs/VPC"), *answer.all("VPC")]
+    vpcs = tuple((_id(row, "VPCId", "vpc"), _id(row, "VPCRegion", "region")) for row in rows)
+    return _zone(node, vpcs)
+
+
+def _zone(node: Node, vpcs: tuple[tuple[str, str], ...] = ()) -> Zone:
+    identity = node.get("Id").replace("/hostedzone/", "")
+    if not is_a("zone", identity):
+        raise MalformedError(f"Id: {identity[:64]!r} is no zone id")
+    return Zone(identity, name(node.get("Name")), node.maybe("Config/PrivateZone") == "true", vpcs)
+
+
+def zones(answer: Node) -> tuple[Zone, ...]:
+    """ListHostedZonesByName. One page, which starts at the name that was asked for."""
+    return tuple(_zone(node) for node in answer.all("HostedZones/HostedZone"))
+
+
+def change(answer: Node) -> Change:
+    """ChangeResourceRecordSets, GetChange, and every other answer with a ChangeInfo."""
+    identity = answer.get("ChangeInfo/Id").replace("/change/", "")
+    if not is_a("change", identity):
+        raise MalformedError(f"ChangeInfo/Id: {identity[:64]!r} is no change id")
+    status = answer.get("ChangeInfo/Status")
+    if status not in ("PENDING", "INSYNC"):
+        raise MalformedError(f"ChangeInfo/Status: {status[:32]!r} is neither PENDING nor INSYNC")
+    return Change(identity, status)
+
+
+def records(answer: Node) -> tuple[Records, ...]:
+    """ListResourceRecordSets. Alias records have no values."""
+    return tuple(_records(node) for node in answer.all("ResourceRecordSets/ResourceRecordSet"))
+
+
+def _records(node: Node) -> Records:
+    kind = node.get("Type")
+    values = tuple(_rdata(kind, row.get("Value")) for row in node.all("ResourceRecords/ResourceRecord"))
+    more = [each for each in node.children if each.tag not in ("Name", "Type", "TTL", "ResourceRecords")]
+    return Records(
+        name(node.get("Name")),
+        kind,
+        _number(node, "TTL", 2**31 - 1) if node.maybe("TTL") else 0,
+        values,
+        " ".join(f"{each.tag} {each.maybe('DNSName') or each.text.strip()}".strip()[:80] for each in more),
+    )
+
+
+def _rdata(kind: str, text: str) -> str:
+    """An address in its one normal spelling; the service keeps it as it was written."""
+    try:
+        return address(text) if kind in ("A", "AAAA") else text
+    except MalformedError:
+        return text
+
+
+def name(text: str) -> str:
+    """A DNS name as we compare it: lower case, no final dot, octal escapes such as `\\052` resolved."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text).rstrip(".").lower()
+
+
+# STS
+
+
+def credentials(answer: Node) -> Credentials:
+    """AssumeRole."""
+    stem = "AssumeRoleResult/Credentials/"
+    return Credentials(
+        answer.get(f"{stem}AccessKeyId"), answer.get(f"{stem}SecretAccessKey"), answer.get(f"{stem}SessionToken")
+    )
+
+
+def account(answer: Node) -> str:
+    """GetCallerIdentity."""
+    return _id(answer, "GetCallerIdentityResult/Account", "account")
+
+
+# Errors
+
+
+def error(data: bytes) -> tuple[str, str] | None:
+    """Code and message of an error's body, of any of the three services; None for what is no such body."""
+    try:
+        root = parse(data)
+        for path in ("Errors/Error", "Error"):
+            found = root.find(path)
+            if found is not None:
+                return found.get("Code")[:128], (found.maybe("Message") or "")[:512]
+        # InvalidChangeBatch carries a list instead of one message.
+        said = "; ".join(node.text.strip() for node in root.all("Messages/Message"))
+    except MalformedError:
+        return None
+    return (root.tag, said[:512]) if root.tag == "InvalidChangeBatch" else None

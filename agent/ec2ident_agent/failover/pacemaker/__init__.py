@@ -1,0 +1,1 @@
+"""The OCF resource agents for Pacemaker."""

@@ -1,0 +1,166 @@
+"""What the cluster's agents take and say about themselves: one table of parameters, and the metadata made from it.
+
+The metadata is the subset that both judges of it accept: the DTD `ra-api-1.dtd` and the RELAX NG `metadata.rng` of
+resource-agents.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+from ec2ident_agent.failover.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Parameter(Value):
+    """One parameter. `place` is where failover.toml has the same; `kinds` the agents that take it."""
+
+    name: str
+    place: str
+    kinds: tuple[str, ...]
+    text: str
+    type: str = "string"
+    default: str = ""
+    required: bool = False
+    unique: bool = False
+
+
+#: Of the agents themselves: of their parameters and what they do.
+VERSION = "1.0"
+
+KINDS = ("overlay", "eni", "dns")
+SHORT = {
+    "overlay": "Overlay address with its routes in the VPC",
+    "eni": "Elastic network interface",
+    "dns": "Name in a Route 53 private hosted zone",
+}
+LONG = {
+    "overlay": (
+        "Holds an overlay address on this node and points its route, in all route tables, to this node's interface."
+    ),
+    "eni": "Attaches an elastic network interface to this node and lays its profile of ec2ident-agent.",
+    "dns": "Points a name of a private hosted zone to this node.",
+}
+
+PARAMETERS = (
+    Parameter(
+        "address",
+        "service.s.overlay",
+        ("overlay",),
+        "The overlay address: outside of every CIDR block of the VPC.",
+        required=True,
+        unique=True,
+    ),
+    Parameter(
+        "tables", "service.s.route.tables", ("overlay",), "Ids of the route tables, separated by commas or spaces."
+    ),
+    Parameter("table_tag", "service.s.route.tag", ("overlay",), "KEY=VALUE of the route tables, instead of their ids."),
+    Parameter("vpc", "service.s.route.vpc", ("overlay",), "All route tables of this VPC, instead of their ids."),
+    Parameter("interface", "service.s.device", ("overlay",), "The device that holds the address.", default="eth0"),
+    Parameter("label", "service.s.label", ("overlay",), "The address's label, such as eth0:1."),
+    Parameter("eni", "service.s.route.eni", ("overlay",), "The interface the route goes to; default: the first one."),
+    Parameter("id", "service.s.eni.id", ("eni",), "The id of the interface (eni-...).", unique=True),
+    Parameter("tag", "service.s.eni.tag", ("eni",), "KEY=VALUE of the interface, instead of its id."),
+    Parameter("private_address", "service.s.eni.address", ("eni",), "An address of the interface, instead of its id."),
+    Parameter("index", "service.s.eni.index", ("eni",), "The device index; default: the first free one.", "integer"),
+    Parameter("grace", "service.s.eni.grace", ("eni",), "Seconds before a detach is forced.", "integer", "30"),
+    Parameter("zone", "service.s.dns.zone", ("dns",), "The id of the private hosted zone.", required=True),
+    Parameter("name", "service.s.dns.name", ("dns",), "The name of the record.", required=True, unique=True),
+    Parameter("values", "service.s.dns.values", ("dns",), "Its addresses; default: the first one of this node."),
+    Parameter("ttl", "service.s.dns.ttl", ("dns",), "Its time to live, in seconds.", "integer", "10"),
+    Parameter("wait", "service.s.dns.wait", ("dns",), "Wait until every name server has it.", "boolean", "true"),
+    Parameter("region", "region", KINDS, "The region; default: what the metadata service says."),
+    Parameter("instance", "instance", KINDS, "This node's instance id; differs on each node: rather leave it out."),
+    Parameter("profile", "profile", KINDS, "The profile of the shared AWS configuration."),
+    Parameter("role_arn", "role_arn", KINDS, "The role to assume, in another account too."),
+    Parameter("external_id", "external_id", KINDS, "The external id that the role asks for."),
+    Parameter("endpoint", "endpoint", KINDS, "The URL of the API, instead of the regional one."),
+    Parameter("ca_bundle", "ca_bundle", KINDS, "PEM file of the authorities to trust."),
+    Parameter("attempt", "attempt", KINDS, "Seconds for one try of one call.", "integer", "5"),
+    Parameter("state_dir", "", KINDS, "The run state; as ec2ident-agent has it.", default="/run/ec2ident"),
+)
+
+_LISTS = ("tables", "values", "address")
+_TRUE, _FALSE = ("yes", "true", "1", "ja", "on"), ("no", "false", "0", "nein", "off")
+
+
+def given(kind: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of this agent that are set, and the defaults of the others: the engine does not fill them in."""
+    found = {each.name: environ.get(f"OCF_RESKEY_{each.name}", "") or each.default for each in of(kind)}
+    return {name: value.strip() for name, value in found.items() if value.strip()}
+
+
+def of(kind: str) -> tuple[Parameter, ...]:
+    return tuple(each for each in PARAMETERS if kind in each.kinds)
+
+
+def as_toml(kind: str, values: Mapping[str, str]) -> str:
+    """The same as failover.toml would say it, so that one reader is strict about both. Raises UsageError."""
+    rows: dict[str, list[str]] = {"": [], "[service.s]": []}
+    for each in of(kind):
+        if each.required and each.name not in values:
+            raise UsageError(f"{each.name}: is missing")
+        if each.name in values and each.place:
+            table, _, key = each.place.rpartition(".")
+            rows.setdefault(f"[{table}]" if table else "", []).append(f"{key} = {_value(each, values[each.name])}")
+    return "\n".join(line for head, lines in rows.items() for line in (head, *lines))
+
+
+def _value(parameter: Parameter, text: str) -> str:
+    import json
+
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{parameter.name}: {text[:32]!r} is no text in UTF-8") from None
+    if parameter.name in _LISTS:
+        return json.dumps(text.replace(",", " ").split(), ensure_ascii=False)
+    if parameter.type == "integer":
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
+            raise UsageError(f"{parameter.name}: {text[:32]!r} is no whole number")
+        return str(int(text))
+    if parameter.type == "boolean":
+        if text.lower() not in _TRUE + _FALSE:
+            raise UsageError(f"{parameter.name}: {text[:32]!r} is neither yes nor no")
+        return "true" if text.lower() in _TRUE else "false"
+    return json.dumps(text, ensure_ascii=False)
+
+
+#: Action, its time-out in seconds, its interval and depth: hints, from which people write their operations.
+ACTIONS = (
+    ("start", {"overlay": 30, "eni": 180, "dns": 180}, "", ""),
+    ("stop", {"overlay": 20, "eni": 20, "dns": 20}, "", ""),
+    ("monitor", {"overlay": 20, "eni": 20, "dns": 20}, "10s", "0"),
+    ("monitor", {"overlay": 30, "eni": 30, "dns": 30}, "60s", "10"),
+    ("validate-all", {"overlay": 5, "eni": 5, "dns": 5}, "", ""),
+    ("meta-data", {"overlay": 5, "eni": 5, "dns": 5}, "", ""),
+)
+
+
+def metadata(kind: str) -> str:
+    """The agent's description of itself. Pure: it is asked for as nobody, without parameters."""
+    parameters = "".join(map(_parameter, of(kind)))
+    actions = "".join(
+        f'<action name="{name}" timeout="{seconds[kind]}s"'
+        + (f' interval="{interval}" depth="{depth}"' if interval else "")
+        + "/>\n"
+        for name, seconds, interval, depth in ACTIONS
+    )
+    return (
+        '<?xml version="1.0"?>\n<!DOCTYPE resource-agent SYSTEM "ra-api-1.dtd">\n'
+        f'<resource-agent name="{kind}" version="{VERSION}">\n<version>1.0</version>\n'
+        f'<longdesc lang="en">{LONG[kind]} A stop needs neither the API nor the metadata service.</longdesc>\n'
+        f'<shortdesc lang="en">{SHORT[kind]}</shortdesc>\n'
+        f"<parameters>\n{parameters}</parameters>\n<actions>\n{actions}</actions>\n</resource-agent>\n"
+    )
+
+
+def _parameter(each: Parameter) -> str:
+    default = f' default="{each.default}"' if each.default else ""
+    return (
+        f'<parameter name="{each.name}" unique="{int(each.unique)}" required="{int(each.required)}">\n'
+        f'<longdesc lang="en">{each.text}</longdesc>\n<shortdesc lang="en">{each.name}</shortdesc>\n'
+        f'<content type="{each.type}"{default}/>\n</parameter>\n'
+    )

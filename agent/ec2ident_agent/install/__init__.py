@@ -1,0 +1,1 @@
+"""What is put on a node, and how it is removed again."""

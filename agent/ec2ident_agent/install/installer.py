@@ -1,0 +1,440 @@
+"""Lay the hooks, units and names that a node needs, and take exactly those away again.
+
+A manifest says what is ours: it is written before anything is laid and removed after everything is gone, so that an
+uninstall is exact even after SIGKILL at any step. What is not in the manifest is not ours and stays, however much it
+looks like ours; what is in it and was changed since is the administrator's.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from contextlib import suppress
+
+from ec2ident.value import Value, replace
+from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
+from ec2ident_agent.state.journal import Journal
+
+from .layout import CONFIG, FIX, HOME, HOOK, INTERFACES, STATE, WANTS, Request, advice, check, detect, once_gone, wanted
+from .manifest import MANIFEST, Entry, manifest, read_manifest
+from .rootfs import Directory, File, Link, Tree, beside_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ec2ident_agent.options import Options
+
+    from .layout import Thing
+    from .rootfs import Node
+
+    Command = tuple[str, ...]
+    Run = Callable[[Command], object]
+    Say = Callable[[str], object]
+
+#: The manifest's directory is made under this name and renamed, so that there is never a directory without a manifest.
+NEW_HOME = "/etc/.ec2ident.new"
+
+
+class Step(Value):
+    """One change to the tree; as text, the command that does the same."""
+
+    verb: str
+    path: str
+    mode: int = 0
+    content: bytes = b""
+    target: str = ""
+
+    def __str__(self) -> str:
+        path, target = shlex.quote(self.path), shlex.quote(self.target)
+        return {
+            "mkdir": f"mkdir -m {self.mode:04o} {path}",
+            "write": f"install -m {self.mode:04o} /dev/stdin {path}",
+            "link": f"ln -s {target} {path}",
+            "mv": f"mv {target} {path}",
+            "rm": f"rm {path}",
+            "rmdir": f"rmdir {path}",
+        }[self.verb]
+
+    def do(self, tree: Tree) -> None:
+        if self.verb == "mkdir":
+            tree.make_directory(self.path, self.mode)
+        elif self.verb == "write":
+            tree.write(self.path, self.content, self.mode)
+        elif self.verb == "link":
+            tree.link(self.path, self.target)
+        elif self.verb == "mv":
+            tree.rename(self.target, self.path)
+        elif self.verb == "rm":
+            tree.remove(self.path)
+        else:
+            tree.remove_directory(self.path)
+
+
+class Plan(Value):
+    """What will be done, in order, and what the administrator should know."""
+
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    #: Somebody else's file is where one of ours belongs, and there is nothing that he could do instead.
+    refused: bool = False
+    #: Programs of the node that are started before the steps, and after them.
+    first: tuple[tuple[str, ...], ...] = ()
+    then: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """All that is done, in order, as commands."""
+        return [*map(shlex.join, self.first), *map(str, self.steps), *map(shlex.join, self.then)]
+
+
+def command(options: Options, say: Say, log: Say) -> int:
+    """The verbs install and uninstall. Raises AgentError."""
+    root = options.get("--root", "/")
+    tree, dry = Tree(root), bool(options.get("--dry-run"))
+    run = run_on_node if tree.root == "/" and os.path.isdir("/run/systemd/system") else None
+    if options.arguments:
+        raise ConfigError(f"{options.verb}: takes no arguments: {' '.join(options.arguments)}")
+    said = laid_with(tree)
+    state = options.get("--state-dir") or said.get("state", STATE)
+    if options.verb == "uninstall":
+        plan = uninstall(tree, dry_run=dry, run=run)
+    else:
+        program = options.get("--program") or find_program(sys.argv[0], sys.executable, root)
+        config = options.get("--config") or said.get("config", CONFIG)
+        names = _interfaces(tree, config, log)
+        extras = (*options.get("--manager", ()), *(["ocf"] if options.get("--ocf") else []))
+        request = Request(program, config, state, names, extras)
+        plan = install(tree, request, dry_run=dry, run=run)
+    for line in plan.lines:
+        say(line)
+    for note in plan.notes:
+        log(f"ec2ident-agent: {note}")
+    if options.verb == "uninstall" and tree.root == "/" and os.path.exists(Journal(state).path):
+        where = "" if state == STATE else f" --state-dir {shlex.quote(state)}"
+        log(f"ec2ident-agent: what was applied is still there; ec2ident-agent revert --all{where} takes it off")
+    return RefusedError.exit if plan.refused else 0
+
+
+def laid_with(tree: Tree) -> dict[str, str]:
+    """The configuration and the state directory that the hook on this node names: a later install goes on with them."""
+    found: dict[str, str] = {}
+    with suppress(OSError, ValueError):
+        here = tree.look(HOOK)
+        lines = here.content.decode().splitlines() if isinstance(here, File) else []
+        for name, _, value in (line.partition("=") for line in lines):
+            if name in ("config", "state"):
+                found[name] = "".join(shlex.split(value))
+    return found
+
+
+def _interfaces(tree: Tree, path: str, log: Say) -> tuple[str, ...]:
+    """What the configuration names; the published recipe's interface where there is none, or none that is right."""
+    from ec2ident_agent.config import load
+
+    try:
+        config = load(tree.real(path), required=False, uids={0, os.geteuid()}, cache=None, now=0)
+    except AgentError as wrong:
+        log(f"ec2ident-agent: {wrong}")
+        return INTERFACES
+    named = [section.name for section in config.sections if not section.mac]
+    held = [overlay.device for overlay in config.overlays if overlay.device]
+    return tuple(dict.fromkeys([*named, *held])) or INTERFACES
+
+
+def install(tree: Tree, request: Request, *, dry_run: bool = False, run: Run | None = None) -> Plan:
+    """Lay what is missing, replace what an older version of ours laid; twice changes nothing. Returns what was done.
+
+    `run` starts a program on this node, so that daemons read their files again; None for an image. Raises AgentError.
+    """
+    check(request)
+    with Held(tree):
+        return perform(tree, plan_install(tree, request), dry_run, run)
+
+
+def uninstall(tree: Tree, *, dry_run: bool = False, run: Run | None = None) -> Plan:
+    """Take away all that the manifest names and nobody changed; twice is once. Raises AgentError."""
+    with Held(tree):
+        return perform(tree, plan_uninstall(tree), dry_run, run, STOP)
+
+
+def perform(tree: Tree, plan: Plan, dry_run: bool, run: Run | None = None, first: Sequence[Command] = ()) -> Plan:
+    """Do what was planned, or nothing of it. Returns all that is done, the node's programs too if there is a `run`."""
+    if run and plan.steps:
+        plan = replace(plan, first=tuple(first), then=RELOAD)
+    if not dry_run:
+        _tell(run, plan.first)
+        for step in plan.steps:
+            step.do(tree)
+        _tell(run, plan.then)
+    return plan
+
+
+def _tell(run: Run | None, commands: Sequence[Command]) -> None:
+    if run:
+        for command in commands:
+            run(command)
+
+
+# ---- what to do: looks at the tree, changes nothing
+
+
+def plan_install(tree: Tree, request: Request) -> Plan:
+    """Compare what should be with what is there, and with what is ours. Raises RefusedError, OSError."""
+    owned = {entry.path: entry for entry in read_manifest(tree) or ()}
+    managers = detect(tree, owned)
+    # A later install without --ocf must not take a running cluster's agents away.
+    extras = [*request.extras, *(["ocf"] if any("/ocf/" in path for path in owned) else [])]
+    managers += tuple(name for name in dict.fromkeys(extras) if name not in managers)
+    compared = compare(tree, wanted(tree, managers, request, owned), owned)
+    after, notes = dict(compared.after), [*compared.notes]
+    going = [entry for path, entry in owned.items() if path not in after and not path.endswith(f"/{FIX}")]
+    drop, kept, left = take_away(tree, going, set())
+    fixes = {path: entry for path, entry in owned.items() if path.endswith(f"/{FIX}")}
+    after.update((entry.path, entry) for entry in left)
+    after.update(fixes)
+    notes += [*kept, *advice(tree, managers, request)]
+    return Plan(changes(tree, owned, compared, after, drop), tuple(notes), compared.refused)
+
+
+class Compared(Value):
+    """What is to lay, and the manifest as it is meanwhile and thereafter."""
+
+    steps: tuple[Step, ...]
+    during: Mapping[str, Entry]
+    after: Mapping[str, Entry]
+    notes: tuple[str, ...]
+    refused: bool
+
+
+def compare(tree: Tree, things: Sequence[Thing], owned: Mapping[str, Entry]) -> Compared:
+    """What should be there with what is, and with what is ours. Raises OSError."""
+    during, after = dict(owned), dict[str, Entry]()
+    steps: list[Step] = []
+    notes: list[str] = []
+    refused = False
+    for thing in things:
+        here, mine = tree.look(thing.path), owned.get(thing.path)
+        if here is None and mine and _enabled(mine):
+            after[thing.path] = mine
+            unit = thing.path.rpartition("/")[2]
+            notes.append(f"{thing.path}: disabled since it was laid, left so; systemctl enable {unit} enables it")
+        elif here is None or (mine and _as_laid(here, mine) and not _same(here, thing.node)):
+            steps.append(_lay(thing))
+            during[thing.path] = _entry(thing, before=here)
+            after[thing.path] = _laid(thing)
+        elif mine and _as_laid(here, mine):
+            after[thing.path] = _laid(thing)
+        elif mine:
+            after[thing.path] = mine
+            notes += [] if thing.row and thing.row.sample else [f"{thing.path}: kept, changed since it was laid"]
+        elif thing.row and not thing.row.sample and not _same(here, thing.node):
+            notes.append(f"{thing.path}: not ours, left alone; {thing.row.instead or 'move it away and install again'}")
+            refused = refused or not thing.row.instead
+    return Compared(tuple(steps), during, after, tuple(notes), refused)
+
+
+def changes(
+    tree: Tree, owned: Mapping[str, Entry], compared: Compared, after: Mapping[str, Entry], drop: Sequence[Step]
+) -> tuple[Step, ...]:
+    """All steps in order: the manifest names everything before it is laid, and no longer what is gone."""
+    found = leftovers(tree, owned)
+    if compared.steps or drop or after != owned:
+        found += _write_manifest(tree, compared.during)
+        # The manifest's own directory came with it.
+        found += [*(step for step in compared.steps if step.path != HOME), *drop]
+        found += [manifest_step(MANIFEST, after)] if after != compared.during else []
+    return tuple(found)
+
+
+def plan_uninstall(tree: Tree) -> Plan:
+    """What takes everything away, newest first, and the manifest last. Raises RefusedError, OSError."""
+    entries = read_manifest(tree)
+    clean = leftovers(tree, {entry.path: entry for entry in entries or ()})
+    if entries is None:
+        return Plan(tuple(clean))
+    going = {step.path for step in clean} | {MANIFEST}
+    steps, notes, left = take_away(tree, entries, going)
+    notes += [f"{entry.path}: kept, not empty" for entry in left]
+    if any(map(_enabled, entries)):
+        # So that an install after a crash lays them again, as it does everything else.
+        leaving = {entry.path: replace(entry, before="") if _enabled(entry) else entry for entry in entries}
+        steps.insert(0, manifest_step(MANIFEST, leaving))
+    home = Step("rmdir", HOME)
+    if home not in steps:
+        return Plan((*clean, *steps, Step("rm", MANIFEST)), tuple(notes))
+    steps.remove(home)
+    last = (Step("mv", NEW_HOME, target=HOME), Step("rm", f"{NEW_HOME}/manifest.json"), Step("rmdir", NEW_HOME))
+    return Plan((*clean, *steps, *last), tuple(notes))
+
+
+def take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[list[Step], list[str], list[Entry]]:
+    """Steps that remove entries, newest first; notes on what stays and what to run; directories that are not empty."""
+    steps: list[Step] = []
+    notes: list[str] = []
+    left: list[Entry] = []
+    going = set(going)
+    for entry in reversed(entries):
+        here = tree.look(entry.path)
+        if here is None:
+            continue
+        if isinstance(here, Directory) and entry.kind == "directory":
+            others = [name for name in here.names if f"{entry.path}/{name}" not in going]
+            if others:
+                left.append(entry)
+                continue
+            steps.append(Step("rmdir", entry.path))
+        elif _is_ours(here, entry):
+            steps.append(Step("rm", entry.path))
+            notes += once_gone(entry.path, here.content) if isinstance(here, File) else []
+        else:
+            notes.append(f"{entry.path}: kept, changed since it was laid")
+            continue
+        going.add(entry.path)
+    return steps, list(dict.fromkeys(notes)), left[::-1]
+
+
+def leftovers(tree: Tree, owned: Mapping[str, Entry]) -> list[Step]:
+    """What a killed install or uninstall left under a temporary name."""
+    there = [path for path in map(beside_name, [*owned, MANIFEST]) if tree.look(path) is not None]
+    new = tree.look(NEW_HOME)
+    inside = new.names if isinstance(new, Directory) else ()
+    steps = [Step("rm", path) for path in [*there, *(f"{NEW_HOME}/{name}" for name in inside)]]
+    return [*steps, Step("rmdir", NEW_HOME)] if new is not None else steps
+
+
+def _write_manifest(tree: Tree, entries: Mapping[str, Entry]) -> list[Step]:
+    """Before anything is laid. A directory that is made for it appears together with it, in one rename."""
+    if tree.look(HOME) is not None:
+        return [manifest_step(MANIFEST, entries)]
+    new = manifest_step(f"{NEW_HOME}/manifest.json", entries)
+    return [Step("mkdir", NEW_HOME, 0o755), new, Step("mv", HOME, target=NEW_HOME)]
+
+
+# ---- comparing
+
+
+def _same(here: Node, want: Node) -> bool:
+    """Is what is there what should be? What is in a directory is not ours to say."""
+    if isinstance(here, Directory) and isinstance(want, Directory):
+        return True
+    if isinstance(here, File) and isinstance(want, File):
+        return here.content == want.content and here.mode == want.mode
+    return here == want
+
+
+def _is_ours(here: Node, entry: Entry) -> bool:
+    """Is the content what we laid, now or before an upgrade that did not end? Its mode may be the administrator's."""
+    if isinstance(here, File):
+        return entry.kind == "file" and _digest(here.content) in (entry.mark, entry.before)
+    if isinstance(here, Link):
+        return entry.kind == "link" and here.target in (entry.mark, entry.before)
+    return isinstance(here, Directory) and entry.kind == "directory"
+
+
+def _as_laid(here: Node, entry: Entry) -> bool:
+    return _is_ours(here, entry) and (not isinstance(here, File) or here.mode == entry.mode)
+
+
+def _digest(content: bytes) -> str:
+    from hashlib import sha256
+
+    return sha256(content).hexdigest()
+
+
+def _mark(node: Node | None) -> str:
+    if isinstance(node, File):
+        return _digest(node.content)
+    return node.target if isinstance(node, Link) else ""
+
+
+def _entry(thing: Thing, before: Node | None = None) -> Entry:
+    node = thing.node
+    kind = "file" if isinstance(node, File) else "link" if isinstance(node, Link) else "directory"
+    mode = node.mode if isinstance(node, (File, Directory)) else 0
+    return Entry(thing.path, kind, _mark(node), mode, _mark(before))
+
+
+def _laid(thing: Thing) -> Entry:
+    """The entry of what is there for sure."""
+    return _entry(thing, thing.node if thing.path.startswith(f"{WANTS}/") else None)
+
+
+def _enabled(entry: Entry) -> bool:
+    """Was this a link by which a unit starts at boot? When it is gone, `systemctl disable` took it."""
+    return entry.path.startswith(f"{WANTS}/") and entry.before == entry.mark
+
+
+def manifest_step(path: str, entries: Mapping[str, Entry]) -> Step:
+    return Step("write", path, 0o644, manifest(entries.values()))
+
+
+def _lay(thing: Thing) -> Step:
+    node = thing.node
+    if isinstance(node, File):
+        return Step("write", thing.path, node.mode, node.content)
+    if isinstance(node, Link):
+        return Step("link", thing.path, target=node.target)
+    assert isinstance(node, Directory)
+    return Step("mkdir", thing.path, node.mode)
+
+
+# ---- the node around the tree
+
+RELOAD = (("systemctl", "daemon-reload"), ("udevadm", "control", "--reload"))
+# With the device still there, stopping its unit does nothing.
+STOP = (("systemctl", "stop", "ec2ident-agent-watch.service", "ec2ident-agent.service", "ec2ident-agent@*.service"),)
+
+
+def run_on_node(command: Command) -> None:
+    """Start a program of this node. Its failure changes nothing about what was laid."""
+    import subprocess
+
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return
+
+
+def find_program(argv0: str, executable: str, root: str = "/") -> str:
+    """The absolute path of ec2ident-agent: as it was called, beside this Python, or on PATH. Raises ConfigError."""
+    from shutil import which
+
+    called = os.path.abspath(argv0) if os.path.basename(argv0) == "ec2ident-agent" else ""
+    beside = os.path.join(os.path.dirname(executable), "ec2ident-agent")
+    for path in (called, beside, which("ec2ident-agent") or ""):
+        if path and os.path.isfile(path) and os.access(path, os.X_OK):
+            inside = os.path.realpath(root).rstrip("/") + "/"
+            return "/" + path[len(inside) :] if path.startswith(inside) else path
+    raise ConfigError("--program: ec2ident-agent is not beside this Python and not on PATH; say where it is")
+
+
+class Held:
+    """One install at a time; errors of the file system become ours."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._handle = -1
+
+    def __enter__(self) -> None:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        try:
+            self._handle = os.open(self._tree.real("/etc/."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as failed:
+            raise ConfigError(f"{self._tree.root}: not the root of a system: /etc: {failed.strerror}") from failed
+        try:
+            flock(self._handle, LOCK_EX | LOCK_NB)
+        except OSError as failed:
+            os.close(self._handle)
+            raise RefusedError("another install or uninstall is running; try again when it has ended") from failed
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        os.close(self._handle)
+        if isinstance(error, OSError):
+            hint = " (needs root)" if isinstance(error, PermissionError) else ""
+            raise AgentError(
+                f"{error.filename or self._tree.root}: {error.strerror}{hint}; what was laid is in the manifest:"
+                " do it again, or uninstall"
+            ) from error

@@ -1,0 +1,335 @@
+"""What is laid on a node, and where: one table, made concrete for the managers that the node has.
+
+`ROWS` is the table. To lay one more thing, add a row and a file in data/.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from ec2ident.value import Value
+from ec2ident_agent.errors import ConfigError
+from ec2ident_agent.hook import is_name
+
+from .rootfs import Directory, File, Link
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+    from .rootfs import Node, Tree
+
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
+
+HOME = "/etc/ec2ident"
+HOOK = f"{HOME}/hook"
+CONFIG = f"{HOME}/agent.toml"
+STATE = "/run/ec2ident"
+
+#: The name of every drop-in that `doctor --fix` lays, whatever directory it is in. An install leaves them alone.
+FIX = "90-ec2ident-doctor.conf"
+
+
+class Row(Value):
+    """One thing to lay: a file made from data/`source`, a link to `target`, or a directory when there is neither."""
+
+    path: str
+    source: str = ""
+    target: str = ""
+    mode: int = 0o755
+    #: Laid only where nothing is, without a word about it: the administrator is expected to have his own.
+    sample: bool = False
+    #: What to do by hand when somebody else's file is in the way.
+    instead: str = ""
+
+
+class Manager(Value):
+    """Something on a node that calls hooks or reads files: there when one of `marks` is; without marks, on request."""
+
+    marks: tuple[str, ...]
+    rows: tuple[Row, ...] = ()
+    #: What the administrator should know or do; not said where the manager `unless` is there too.
+    note: str = ""
+    unless: str = ""
+
+
+_DISPATCHER = "/etc/NetworkManager/dispatcher.d/90-ec2ident"
+_LOCAL = f'add the line  [ ! -x {HOOK} ] || {HOOK} network-scripts "$1" '
+_OCF = "/usr/lib/ocf/resource.d/ec2ident"
+_UNITS = "/etc/systemd/system"
+#: Links here start a unit at boot: `systemctl enable` and `disable`.
+WANTS = f"{_UNITS}/multi-user.target.wants"
+_SUSE = "/etc/sysconfig/network"
+
+#: Everything that is laid, by what must be there. {interface}: one row for each configured interface.
+ROWS: Mapping[str, Manager] = {
+    "always": Manager(
+        ("/etc",),
+        (
+            Row(HOOK, "hook"),
+            Row(CONFIG, "agent.toml", mode=0o644, sample=True),
+            # Never rt_protos or rt_tables themselves: in /etc they would hide the distribution's.
+            Row("/etc/iproute2/rt_protos.d/ec2ident.conf", "rt_protos.conf", mode=0o644),
+            # Where apply names its tables; a unit with a read-only system can write here, but not make it.
+            Row("/etc/iproute2/rt_tables.d"),
+        ),
+    ),
+    "ifupdown": Manager(
+        ("/etc/network/if-up.d", "/etc/network/interfaces", "/sbin/ifquery"),
+        # run-parts passes over names with a dot.
+        (
+            Row("/etc/network/if-up.d/ec2ident", "ifupdown"),
+            Row("/etc/network/if-down.d/ec2ident", "ifupdown"),
+            Row("/etc/network/if-post-down.d/ec2ident", "ifupdown"),
+        ),
+    ),
+    "networkmanager": Manager(
+        ("/etc/NetworkManager", "/usr/lib/NetworkManager", "/usr/sbin/NetworkManager"),
+        # Regular files of root that nobody else can write, or NetworkManager does not run them.
+        (
+            Row(_DISPATCHER, "networkmanager"),
+            Row("/etc/NetworkManager/dispatcher.d/pre-down.d/90-ec2ident", "networkmanager"),
+        ),
+    ),
+    "networkd-dispatcher": Manager(
+        ("/etc/networkd-dispatcher", "/usr/lib/networkd-dispatcher", "/usr/bin/networkd-dispatcher"),
+        # The directory too must be root's with mode 0755 exactly.
+        tuple(
+            Row(f"/etc/networkd-dispatcher/{state}.d/90-ec2ident", "networkd-dispatcher")
+            for state in ("routable", "configured", "off", "linger")
+        ),
+    ),
+    "sysconfig": Manager(
+        (f"{_SUSE}/scripts", f"{_SUSE}/if-up.d", "/usr/sbin/wicked", "/etc/wicked"),
+        (
+            Row(f"{_SUSE}/scripts/ifup.local.{{interface}}", "sysconfig"),
+            Row(f"{_SUSE}/if-up.d/ifup.local.{{interface}}", target="../scripts/ifup.local.{interface}"),
+            Row(f"{_SUSE}/if-down.d/ifup.local.{{interface}}", target="../scripts/ifup.local.{interface}"),
+        ),
+    ),
+    "wicked": Manager(
+        ("/usr/sbin/wicked", "/etc/wicked"),
+        note=f"wicked calls only the scripts that an interface names: in {_SUSE}/ifcfg-{{interface}} set POST_UP_SCRIPT"
+        ' and POST_DOWN_SCRIPT to "compat:suse:ifup.local.{interface}"',
+    ),
+    "network-scripts": Manager(
+        ("/etc/sysconfig/network-scripts/ifup-post",),
+        # One file each for the whole node, so an administrator may well have his own.
+        (
+            Row("/sbin/ifup-local", "ifup-local", instead=f"{_LOCAL}up"),
+            Row("/sbin/ifdown-local", "ifup-local", instead=f"{_LOCAL}down"),
+        ),
+    ),
+    "dhclient": Manager(
+        ("/etc/dhcp/dhclient-exit-hooks.d",),
+        # Read by a shell, not run.
+        (Row("/etc/dhcp/dhclient-exit-hooks.d/ec2ident", "dhclient", mode=0o644),),
+    ),
+    "systemd": Manager(
+        ("/usr/lib/systemd/system", "/lib/systemd/system"),
+        (
+            Row(f"{_UNITS}/ec2ident-agent.service", "ec2ident-agent.service", mode=0o644),
+            Row(f"{_UNITS}/ec2ident-agent-watch.service", "ec2ident-agent-watch.service", mode=0o644),
+            Row(f"{WANTS}/ec2ident-agent.service", target=f"{_UNITS}/ec2ident-agent.service"),
+            Row(f"{WANTS}/ec2ident-agent-watch.service", target=f"{_UNITS}/ec2ident-agent-watch.service"),
+        ),
+    ),
+    "udev": Manager(
+        ("/usr/bin/systemd-escape", "/bin/systemd-escape"),
+        (
+            Row(f"{_UNITS}/ec2ident-agent@.service", "ec2ident-agent@.service", mode=0o644),
+            Row("/etc/udev/rules.d/90-ec2ident.rules", "udev.rules", mode=0o644),
+        ),
+    ),
+    "networkd": Manager(
+        (f"{WANTS}/systemd-networkd.service", "/etc/systemd/system/dbus-org.freedesktop.network1.service"),
+        note="systemd-networkd calls no hooks without networkd-dispatcher: ec2ident-agent-watch.service repairs what it"
+        " deletes",
+        unless="networkd-dispatcher",
+    ),
+    # Only on request: install --ocf.
+    "ocf": Manager(
+        (),
+        (
+            *(Row(f"{_OCF}/{name}", f"ocf/{name}") for name in ("overlay", "eni", "dns")),
+            Row(f"{HOME}/keepalived-notify", "keepalived/notify"),
+        ),
+    ),
+}
+
+#: The interface of the published recipe, where the configuration names none.
+INTERFACES = ("eth1",)
+
+
+class Request(Value):
+    """What to install: `program` is the agent's own path as the tree's system sees it; the rest has defaults."""
+
+    program: str
+    config: str = CONFIG
+    state: str = STATE
+    interfaces: tuple[str, ...] = INTERFACES
+    #: Rows of `ROWS` to lay besides those that are detected.
+    extras: tuple[str, ...] = ()
+
+
+class Thing(Value):
+    """A row made concrete: the file, link or directory that should be there."""
+
+    path: str
+    node: Node
+    row: Row | None = None
+
+
+def detect(tree: Tree, owned: Container[str] = ()) -> tuple[str, ...]:
+    """Which network managers and readers of our files this node has: names of `ROWS`. What is ours is no mark."""
+    return tuple(
+        name for name, manager in ROWS.items() if any(mark not in owned and tree.exists(mark) for mark in manager.marks)
+    )
+
+
+def wanted(tree: Tree, managers: Sequence[str], request: Request, owned: Container[str]) -> list[Thing]:
+    """Everything that should be there, each after the directories on its way that are missing or ours."""
+    return list(_things(tree, _rows(managers, request), request, owned))
+
+
+def _rows(managers: Sequence[str], request: Request) -> Iterator[Row]:
+    for name in managers:
+        for row in ROWS[name].rows:
+            several = "{interface}" in row.path
+            for interface in request.interfaces if several else ("",):
+                path, target = (text.replace("{interface}", interface) for text in (row.path, row.target))
+                yield Row(path, row.source, target, row.mode, row.sample, row.instead)
+
+
+def _things(tree: Tree, rows: Iterator[Row], request: Request, owned: Container[str]) -> Iterator[Thing]:
+    """Each row, after the directories on its way that are missing or ours."""
+    made = []
+    for row in rows:
+        if row.source:
+            made.append(Thing(row.path, File(render(row.source, request, tree), row.mode), row))
+        elif row.target:
+            made.append(Thing(row.path, Link(row.target), row))
+        elif row.path in owned or not tree.exists(row.path):
+            made.append(Thing(row.path, Directory((), row.mode), row))
+    return with_parents(tree, made, owned)
+
+
+def with_parents(tree: Tree, things: Sequence[Thing], owned: Container[str]) -> Iterator[Thing]:
+    """Each thing, after the directories on its way that are missing or ours."""
+    seen = set()
+    for thing in things:
+        parts = thing.path.split("/")
+        for parent in ("/".join(parts[:count]) for count in range(2, len(parts))):
+            if parent not in seen and (parent in owned or not tree.exists(parent)):
+                seen.add(parent)
+                yield Thing(parent, Directory((), 0o755))
+        yield thing
+
+
+def _words(options: Iterable[str]) -> str:
+    return "".join(f" {shlex.quote(word)}" for word in options)
+
+
+def render(source: str, request: Request, tree: Tree) -> bytes:
+    """A file of data/ with its @NAMES@ filled in, each quoted for who reads it."""
+    import re
+
+    options = [] if request.config == CONFIG else ["--config", request.config]
+    options += [] if request.state == STATE else ["--state-dir", request.state]
+    escapes = [path for path in ROWS["udev"].marks if tree.exists(path)] or [ROWS["udev"].marks[0]]
+    values = {
+        "HOOK": HOOK,
+        "DISPATCHER": _DISPATCHER,
+        "ESCAPE": escapes[0],
+        "PROGRAM": shlex.quote(request.program),
+        "OCF": shlex.quote(os.path.join(os.path.dirname(request.program), "ec2ident-ocf")),
+        "FAILOVER": shlex.quote(os.path.join(os.path.dirname(request.program), "ec2ident-failover")),
+        "CONFIG": shlex.quote(request.config),
+        "STATE": shlex.quote(request.state),
+        "OPTIONS": _words(options),
+        "FAILOVER_OPTIONS": _words("--agent-config" if word == "--config" else word for word in options),
+        "PROGRAM_UNIT": _unit_word(request.program),
+        "OPTIONS_UNIT": "".join(f" {_argument(word)}" for word in options),
+        "CONFIG_UNIT": request.config.replace("%", "%%"),
+        "STATE_UNIT": "RuntimeDirectory=ec2ident\nRuntimeDirectoryPreserve=yes"
+        if request.state == STATE
+        # Made outside of the read-only system: a path that is not there would stay read-only.
+        else f"ExecStartPre=+/bin/mkdir -p {_argument(request.state)}\nReadWritePaths=-{_unit_word(request.state)}",
+    }
+
+    def fill(text: str) -> str:
+        return re.sub("@([A-Z_]+)@", lambda found: values[found[1]], text)
+
+    text = _data(source)
+    if "@HARDENING@" in text:
+        text = text.replace("@HARDENING@\n", _data("hardening"))
+    return fill(text).encode()
+
+
+def once_gone(path: str, content: bytes) -> list[str]:
+    """What makes who reads a drop-in of the doctor's see that it is gone; nothing for any other file."""
+    if not path.endswith(f"/{FIX}"):
+        return []
+    if path.startswith("/etc/sysctl.d/"):
+        # The kernel keeps what it was told, and it was 0: where it was not, none is written.
+        names = [line.partition(" =")[0] for line in content.decode().splitlines() if " = 1" in line]
+        return [f"now run: sysctl -w {shlex.quote(f'{name}=0')}" for name in names]
+    readers = {
+        "/etc/systemd/networkd.conf.d/": "systemctl restart systemd-networkd",
+        "/etc/systemd/network/": "networkctl reload",
+        "/etc/systemd/system/": "systemctl daemon-reload",
+    }
+    return [f"now run: {run}" for directory, run in readers.items() if path.startswith(directory)]
+
+
+def _data(name: str) -> str:
+    with open(os.path.join(DATA, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def _unit_word(word: str) -> str:
+    """One word of a command line in a unit: systemd.syntax(7), systemd.unit(5) on specifiers."""
+    word = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return word if word.isascii() and not set(word) & set(" '\"\\;") else f'"{word}"'
+
+
+def _argument(word: str) -> str:
+    """A word that is no program's name: systemd.service(5) on variables."""
+    return _unit_word(word).replace("$", "$$")
+
+
+def check(request: Request) -> None:
+    """Raise ConfigError for what must not come into a script or a path."""
+    for name, path in (("program", request.program), ("config", request.config), ("state-dir", request.state)):
+        if not path.startswith("/") or not path.isprintable():
+            raise ConfigError(f"--{name}: {path!r} is not an absolute path of printable characters")
+    if set(request.program) & set("'\"\\"):
+        # systemd refuses them in the name of a program, however quoted (config_parse_exec).
+        raise ConfigError(f"--program: {request.program}: a unit cannot run a path with quotes or backslashes")
+    for interface in request.interfaces:
+        if not is_name(interface):
+            raise ConfigError(f"interface {interface!r}: not a name that an interface can have")
+    for extra in request.extras:
+        if extra not in ROWS:
+            raise ConfigError(f"--manager {extra}: unknown; known are {', '.join(ROWS)}")
+
+
+def advice(tree: Tree, managers: Sequence[str], request: Request) -> Iterator[str]:
+    """What no file of ours can do."""
+    for name in managers:
+        manager = ROWS[name]
+        if manager.note and manager.unless not in managers:
+            for interface in request.interfaces if "{interface}" in manager.note else ("",):
+                yield manager.note.replace("{interface}", interface)
+        if name == "networkd-dispatcher":
+            yield from _not_trusted(tree, manager)
+    if not tree.exists(request.program):
+        yield f"{request.program}: not there yet; until it is, the hooks do nothing"
+
+
+def _not_trusted(tree: Tree, manager: Manager) -> Iterator[str]:
+    for directory in dict.fromkeys(row.path.rpartition("/")[0] for row in manager.rows):
+        here = tree.look(directory)
+        if isinstance(here, Directory) and here.mode != 0o755:
+            yield f"{directory}: mode {here.mode:04o}: networkd-dispatcher runs nothing in it; chmod 0755 {directory}"

@@ -1,0 +1,77 @@
+"""The manifest: what of ours lies on a node. In /etc beside it, because images carry /etc and often not /var."""
+
+from __future__ import annotations
+
+import json
+
+from ec2ident.value import Value
+from ec2ident_agent.errors import RefusedError
+
+from .layout import HOME
+from .rootfs import File, Tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MANIFEST = f"{HOME}/manifest.json"
+VERSION = 1
+
+
+class Entry(Value):
+    """One line of the manifest: what we laid. `kind` is file, link or directory; `mark` the digest or the target."""
+
+    path: str
+    kind: str
+    mark: str = ""
+    mode: int = 0
+    #: What is or may be there of ours already: of a file the digest that an upgrade is about to replace, of a link that
+    #: enables a unit its target, once that was laid. Empty: nothing was there before us.
+    before: str = ""
+
+
+def read_manifest(tree: Tree) -> tuple[Entry, ...] | None:
+    """What is ours; None without a manifest. Raises RefusedError for one that is damaged or newer: never guesses."""
+    here = tree.look(MANIFEST)
+    if here is None:
+        return None
+    try:
+        assert isinstance(here, File)
+        found = json.loads(here.content)
+        if found["version"] != VERSION:
+            raise RefusedError(f"{MANIFEST}: version {found['version']}, this program knows {VERSION}; use a newer one")
+        return tuple(_read_entry(fields) for fields in found["entries"])
+    except (AssertionError, ValueError, KeyError, TypeError, AttributeError) as wrong:
+        raise RefusedError(f"{MANIFEST}: damaged; nothing was changed. Restore it from a backup") from wrong
+
+
+def _read_entry(fields: dict[str, object]) -> Entry:
+    entry = Entry(
+        str(fields["path"]),
+        str(fields["kind"]),
+        str(fields["mark"]),
+        int(str(fields["mode"]), 8),
+        str(fields["before"]),
+    )
+    if (
+        entry.kind not in ("file", "link", "directory")
+        or not entry.path.startswith("/")
+        or ".." in entry.path.split("/")
+    ):
+        raise ValueError(entry.path)
+    return entry
+
+
+def manifest(entries: Iterable[Entry]) -> bytes:
+    """The file with these entries, in their order."""
+    listed = [
+        {
+            "path": entry.path,
+            "kind": entry.kind,
+            "mark": entry.mark,
+            "mode": f"{entry.mode:04o}",
+            "before": entry.before,
+        }
+        for entry in entries
+    ]
+    return (json.dumps({"version": VERSION, "entries": listed}, indent=1) + "\n").encode()

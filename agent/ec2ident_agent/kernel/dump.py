@@ -1,0 +1,391 @@
+"""Reading the kernel: rules, routes, addresses and links, on a raw netlink socket, with no imports to pay.
+
+Most calls find nothing to do, so looking must be cheap: this decoder takes what we need from four dumps and ignores the
+rest; tests hold it against pyroute2's. Numbers are from linux/rtnetlink.h, fib_rules.h, if_addr.h, if_link.h; the
+protocol is RFC 3549. Three traps: a dump that fails says so in NLMSG_DONE and not in NLMSG_ERROR; a dump during which
+the tables changed is marked NLM_F_DUMP_INTR and must be taken again; a kernel before 4.20 filters nothing, so what is
+read is filtered here.
+"""
+
+from __future__ import annotations
+
+import os
+from _socket import AF_INET, AF_INET6, error, inet_ntop, socket, timeout
+from _struct import Struct
+from sys import byteorder
+
+from ec2ident_agent.errors import UnknownError
+from ec2ident_agent.items import DEFAULT, OURS, Address, Link, Observed, Route, Rule, Seen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Union
+
+    Attributes = dict[int, bytes]
+    Decoded = Union[Seen, Link, None]
+    #: The first of the messages that differ in an address alone, by all their other bytes.
+    Alike = dict[bytes, Seen]
+
+AF_NETLINK, SOCK_RAW, SOCK_CLOEXEC, SOL_NETLINK, SOL_SOCKET = 16, 3, 0o2000000, 270, 1
+SO_RCVBUF, SO_RCVBUFFORCE, MSG_TRUNC = 8, 33, 0x20
+CAP_ACK, EXT_ACK, STRICT_CHECK = 10, 11, 12
+NOOP, ERROR, DONE, OVERRUN = 1, 2, 3, 4
+REQUEST, DUMP, INTERRUPTED, CAPPED, TEXT_FOLLOWS = 1, 0x300, 0x10, 0x100, 0x200
+NEW_LINK, NEW_ADDRESS, NEW_ROUTE, NEW_RULE = 16, 20, 24, 32
+GET_LINK, GET_ADDRESS, GET_ROUTE, GET_RULE = 18, 22, 26, 34
+
+EINTR, ENOENT, EAGAIN, ENOBUFS = 4, 2, 11, 105
+#: Larger than any dump message: the kernel builds them in at most 32 KiB, a link with many virtual functions more.
+BUFFER = 1 << 18
+#: Seconds for one answer. The kernel answers at once; this only means that no call hangs for ever.
+PATIENCE = 10.0
+#: How often a dump is taken again because the tables changed under it.
+ATTEMPTS = 50
+
+HEADER = Struct("=IHHII")
+ATTRIBUTE = Struct("=HH")
+INT, UINT = Struct("=i"), Struct("=I")
+RULE_HEADER = Struct("=BBBBBBBBI")
+ROUTE_HEADER = RULE_HEADER
+ADDRESS_HEADER = Struct("=BBBBI")
+LINK_HEADER = Struct("=BBHiII")
+
+MAIN, LOCAL = 254, 255
+#: The families that we know, and how long an address is.
+SIZES = {AF_INET: 4, AF_INET6: 16}
+#: IFLA_EXT_MASK = RTEXT_FILTER_SKIP_STATS: a link's statistics are most of its message, and nobody here reads them.
+SKIP_STATISTICS = Struct("=HHI").pack(8, 29, 8)
+
+
+class Channel:
+    """A netlink socket: requests out, whole messages in. Used for looking here, and for changing by `netlink`."""
+
+    def __init__(self) -> None:
+        try:
+            self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
+            self._socket.bind((0, 0))
+        except OSError as refused:
+            raise UnknownError(f"netlink socket: {os.strerror(refused.errno or 0)}") from refused
+        self._socket.settimeout(PATIENCE)
+        self._sequence = 0
+        for option in (CAP_ACK, EXT_ACK, STRICT_CHECK):
+            self._set(SOL_NETLINK, option, 1)
+
+    def _set(self, level: int, option: int, value: int) -> None:
+        try:
+            self._socket.setsockopt(level, option, value)
+        except OSError:
+            return  # An older kernel: we filter ourselves, and errors come without text.
+
+    def enlarge(self) -> None:
+        """Room for many acknowledgements at once; without root, up to the system's limit."""
+        for option in (SO_RCVBUF, SO_RCVBUFFORCE):
+            self._set(SOL_SOCKET, option, 1 << 22)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def number(self) -> int:
+        """A sequence number of its own for the next request."""
+        self._sequence += 1
+        return self._sequence
+
+    def send(self, message: bytes) -> None:
+        self._socket.sendto(message, (0, 0))
+
+    def messages(self) -> list[tuple[int, int, int, bytes]]:
+        """One datagram's messages: type, flags, sequence number, payload. Raises UnknownError when it is no netlink."""
+        data, _, flags, _ = self._socket.recvmsg(BUFFER)
+        if flags & MSG_TRUNC:
+            raise UnknownError("netlink: an answer larger than the buffer")
+        found = []
+        offset, end, unpack = 0, len(data), HEADER.unpack_from
+        while offset + 16 <= end:
+            length, kind, flags, sequence, _ = unpack(data, offset)
+            if length < 16 or offset + length > end:
+                break
+            found.append((kind, flags, sequence, data[offset + 16 : offset + length]))
+            offset += (length + 3) & ~3
+        if offset < end:
+            raise UnknownError("netlink: an answer that ends in the middle of a message")
+        return found
+
+    def dump(self, request: int, header: bytes) -> list[bytes]:
+        """The payloads of a whole dump that nothing changed under. Raises UnknownError with the kernel's words."""
+        for _ in range(ATTEMPTS):
+            try:
+                answer = self._dump_once(request, header)
+            except (timeout, error) as failed:
+                if failed.errno in (EINTR, ENOBUFS):
+                    continue
+                raise UnknownError(f"netlink: no answer to a dump: {failed}") from failed
+            if answer is not None:
+                return answer
+        raise UnknownError(f"netlink: the tables changed during each of {ATTEMPTS} dumps; try again")
+
+    def _dump_once(self, request: int, header: bytes) -> list[bytes] | None:
+        sequence = self.number()
+        self.send(HEADER.pack(16 + len(header), request, REQUEST | DUMP, sequence, 0) + header)
+        payloads: list[bytes] = []
+        marks = 0
+        while True:
+            for kind, flags, answered, payload in self.messages():
+                if answered != sequence:
+                    continue  # What is left of a dump that was given up.
+                marks |= flags
+                if kind > OVERRUN:
+                    payloads.append(payload)
+                elif kind == OVERRUN:
+                    return None
+                elif kind != NOOP:
+                    failed, text = failure(kind, flags, payload)
+                    if failed == EINTR:
+                        return None
+                    if failed not in (0, ENOENT):
+                        raise UnknownError(f"netlink: dump refused: {text}")
+                    return None if marks & INTERRUPTED else payloads
+
+
+def failure(kind: int, flags: int, payload: bytes) -> tuple[int, str]:
+    """The positive error number in an acknowledgement or at a dump's end, and the kernel's own words for it."""
+    number = -INT.unpack_from(payload)[0] if len(payload) >= 4 else 0
+    skip = 4
+    if kind == ERROR:
+        # The request's header is echoed, and without CAP_ACK or on success without CAPPED its body too.
+        echoed = UINT.unpack_from(payload, 4)[0] if len(payload) >= 20 else 16
+        skip += 16 if flags & CAPPED else (echoed + 3) & ~3
+    text = attributes(payload, skip).get(1, b"") if flags & TEXT_FOLLOWS else b""
+    words = text.split(b"\0")[0].decode("ascii", "replace")
+    return number, words or os.strerror(number)
+
+
+def attributes(payload: bytes, offset: int) -> Attributes:
+    """Attribute type to value; of a type given twice the last one. Raises UnknownError when one does not fit."""
+    found: Attributes = {}
+    end, unpack = len(payload), ATTRIBUTE.unpack_from
+    last = end - 4
+    while offset <= last:
+        length, kind = unpack(payload, offset)
+        after = offset + length
+        if length < 4 or after > end:
+            raise UnknownError("netlink: an attribute longer than its message")
+        found[kind & 0x3FFF] = payload[offset + 4 : after]
+        offset = (after + 3) & ~3
+    return found
+
+
+def ends_in(kind: int, found: Attributes, attributes: bytes) -> bool:
+    """Is it the last attribute? Of one that is there twice the place is the first one's, so then nothing is known."""
+    once = sum((len(value) + 7) & ~3 for value in found.values()) == (len(attributes) + 3) & ~3
+    return once and next(reversed(found), None) == kind
+
+
+def number(value: bytes) -> int:
+    return int.from_bytes(value, byteorder)
+
+
+def text(family: int, value: bytes, length: int | None = None) -> str:
+    """An address, or with `length` a prefix."""
+    return inet_ntop(family, value) if length is None else f"{inet_ntop(family, value)}/{length}"
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+#: What a rule may also select by, or do: attribute to the word that `ip rule` shows. Any of them makes it another rule.
+RULE_EXTRAS = {
+    3: "iif", 4: "goto", 10: "fwmark", 11: "realms", 12: "tun_id", 13: "suppress_ifgroup", 16: "fwmask", 17: "oif",
+    19: "l3mdev", 20: "uidrange", 22: "ipproto", 23: "sport", 24: "dport", 25: "dscp", 26: "flowlabel",
+    27: "flowlabel_mask", 28: "sport_mask", 29: "dport_mask", 30: "dscp_mask",
+}  # fmt: skip
+#: What says nothing about which rule it is: padding, and the neutral value of suppress_ifgroup.
+RULE_KNOWN = {0, 1, 2, 6, 14, 15, 18, 21}
+SOURCE = 2
+#: Suppress nothing.
+NONE = b"\xff\xff\xff\xff"
+
+
+def rule(payload: bytes, _: dict[int, str], alike: Alike | None = None) -> Seen | None:
+    """A rule. Hundreds may differ in nothing but their source, whose value comes last (fib4_rule_fill, fib6_rule_fill).
+
+    `alike`, for the rules of one dump, keeps the first of them. Among the bytes that it is known by are all headers of
+    attributes, so that nothing can stand elsewhere in the others, and they are not walked.
+    """
+    family, size = payload[0], SIZES.get(payload[0])
+    if not size:
+        return None  # multicast routing has rules of its own
+    known = alike.get(payload[:-size]) if alike else None
+    if known is None:
+        found = attributes(payload, 12)
+        seen = _rule(payload, found)
+        if alike is not None and ends_in(SOURCE, found, payload[12:]) and len(payload) % 4 == 0:
+            alike[payload[:-size]] = seen
+        return seen
+    item = known.item
+    assert isinstance(item, Rule)
+    source = f"{inet_ntop(family, payload[-size:])}/{payload[2]}"
+    return Seen(Rule(source, item.table, item.priority, item.destination, item.suppress), known.protocol, known.extra)
+
+
+def _rule(payload: bytes, found: Attributes) -> Seen:
+    family, to_length, from_length, tos, table, _r1, _r2, action, flags = RULE_HEADER.unpack_from(payload)
+    get = found.get
+    source, destination, suppress, whole = get(SOURCE), get(1), get(14, NONE), get(15)
+    item = Rule(
+        text(family, source, from_length) if source else "",
+        int.from_bytes(whole, byteorder) if whole else table,
+        int.from_bytes(get(6, b""), byteorder),
+        text(family, destination, to_length) if destination else "",
+        -1 if suppress == NONE else number(suppress),
+    )
+    extra = []
+    if family == AF_INET6 and not (item.source or item.destination):
+        extra.append("inet6")  # "from all" exists once in each family
+    if tos:
+        extra.append(f"tos {tos}")
+    if action != 1:
+        extra.append(f"action {action}")
+    if flags & 2:
+        extra.append("not")
+    if not RULE_KNOWN.issuperset(found):
+        extra += [
+            f"{RULE_EXTRAS.get(kind, f'attribute {kind}')} {value.hex()}"
+            for kind, value in sorted(found.items())
+            if kind not in RULE_KNOWN and not (kind == 13 and value == NONE)
+        ]
+    return Seen(item, number(found[21]) if 21 in found else None, tuple(extra))
+
+
+# -- routes -----------------------------------------------------------------------------------------------------------
+
+UNICAST = 1
+ROUTE_TYPES = {
+    2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable", 8: "prohibit",
+    9: "throw", 10: "nat", 11: "xresolve",
+}  # fmt: skip
+#: What a route may carry beyond what ours do: attribute to the word that `ip route` shows.
+ROUTE_EXTRAS = {2: "from", 3: "iif", 7: "src", 8: "metrics", 9: "multipath", 11: "realms", 16: "mark", 18: "via",
+                20: "pref", 21: "encap-type", 22: "encap", 26: "sport", 30: "nhid"}  # fmt: skip
+#: Ages, padding and the medium preference say nothing about which route it is.
+ROUTE_KNOWN = {0, 1, 4, 5, 6, 12, 15, 20, 23, 24, 25, 27, 28, 29}
+CLONED, ONLINK = 0x200, 4
+
+
+def matters(payload: bytes) -> bool:
+    """Is this route ours, or in a table that could be ours, or a default route of main, which tells a link's router?
+
+    Every address has its route in the table local, and main may be long: those cost a look at their header only.
+    """
+    table = payload[4]
+    return table not in (MAIN, LOCAL) or payload[5] == OURS or (table == MAIN and payload[1] == 0)
+
+
+def route(payload: bytes, names: dict[int, str]) -> Seen | None:
+    family, length, _, tos, header_table, protocol, scope, kind, flags = ROUTE_HEADER.unpack_from(payload)
+    if family not in SIZES or flags & CLONED:
+        return None
+    found = attributes(payload, 12)
+    version = 4 if family == AF_INET else 6
+    device = number(found.get(4, b""))
+    item = Route(
+        text(family, found[1], length) if 1 in found else DEFAULT[version],
+        (names.get(device) or f"if{device}") if device else "",
+        number(found[15]) if 15 in found else header_table,
+        text(family, found[5]) if 5 in found else "",
+        number(found.get(6, b"")),
+    )
+    extra = []
+    if tos:
+        extra.append(f"tos {tos}")
+    if kind != UNICAST:
+        extra.append(ROUTE_TYPES.get(kind, f"type {kind}"))
+    if family == AF_INET and scope != (0 if item.gateway else 253) and kind == UNICAST:
+        extra.append(f"scope {scope}")
+    if flags & ONLINK:
+        extra.append("onlink")
+    extra += [
+        f"{ROUTE_EXTRAS.get(attribute, f'attribute {attribute}')} {value.hex()}"
+        for attribute, value in sorted(found.items())
+        if attribute not in ROUTE_KNOWN
+    ]
+    return Seen(item, protocol, tuple(extra))
+
+
+# -- addresses and links ----------------------------------------------------------------------------------------------
+
+#: IFA_CACHEINFO: lifetimes, and when it was made and changed.
+AGE = 6
+#: The headers of IFA_ADDRESS and IFA_LOCAL with an IPv4 address each.
+ADDRESS_AND_LOCAL = ATTRIBUTE.pack(8, 1) + ATTRIBUTE.pack(8, 2)
+
+
+def address(payload: bytes, names: dict[int, str], alike: Alike | None = None) -> Seen | None:
+    """An address. Hundreds may differ in nothing but their value, which comes first, and their age, which comes last.
+
+    So says inet_fill_ifaddr; the value is there twice where there is no peer. `alike` is what it is for rules.
+    """
+    if payload[0] not in SIZES:
+        return None
+    own = payload[12:16]
+    rest = payload[:12] + payload[16:20] + payload[24:-16] if own == payload[20:24] else b""
+    known = alike.get(rest) if alike else None
+    if known is None:
+        found = attributes(payload, 8)
+        seen = _address(payload, found, names)
+        shaped = rest[8:16] == ADDRESS_AND_LOCAL and ends_in(AGE, found, payload[8:])
+        if alike is not None and shaped and len(found[AGE]) == 16:
+            alike[rest] = seen
+        return seen
+    item = known.item
+    assert isinstance(item, Address)
+    value = f"{inet_ntop(AF_INET, own)}/{payload[1]}"
+    return Seen(Address(item.device, value, item.label), known.protocol, known.extra)
+
+
+def _address(payload: bytes, found: Attributes, names: dict[int, str]) -> Seen:
+    family, length, _, _, index = ADDRESS_HEADER.unpack_from(payload)
+    get = found.get
+    # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL our own; IPv6 without a peer has the first only.
+    peer = get(1)
+    own = get(2) or peer or b""
+    label = get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+    device = names.get(index) or f"if{index}"
+    extra = () if peer is None or peer == own else (f"peer {text(family, peer)}",)
+    item = Address(device, text(family, own, length), "" if label == device else label)
+    protocol = get(11)
+    return Seen(item, protocol[0] if protocol else None, extra)
+
+
+def link(payload: bytes) -> Link:
+    _, _, _, index, flags, _ = LINK_HEADER.unpack_from(payload)
+    found = attributes(payload, 16)
+    name = found.get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return Link(index, name, found.get(1, b"").hex(":"), bool(flags & 1))
+
+
+# -- all of it --------------------------------------------------------------------------------------------------------
+
+
+def links(channel: Channel) -> tuple[Link, ...]:
+    return tuple(
+        link(payload) for payload in channel.dump(GET_LINK, LINK_HEADER.pack(0, 0, 0, 0, 0, 0) + SKIP_STATISTICS)
+    )
+
+
+def observe(channel: Channel, *, everything: bool = False) -> Observed:
+    """What is there now; with `everything` all routes. Raises UnknownError; could-not-read is never empty."""
+    found = links(channel)
+    names = {each.index: each.name for each in found}
+
+    rules: Alike = {}
+    seen = [rule(payload, names, rules) for payload in channel.dump(GET_RULE, bytes(12))]
+    routes = channel.dump(GET_ROUTE, bytes(12))
+    seen += [route(payload, names) for payload in routes if everything or matters(payload)]
+    seen += addresses(channel, names)
+    return Observed(found, tuple(filter(None, seen)))
+
+
+def addresses(channel: Channel, names: dict[int, str]) -> list[Seen]:
+    """The addresses alone: for who asks for them every few seconds, on a node that may have very many routes."""
+    alike: Alike = {}
+    found = (address(payload, names, alike) for payload in channel.dump(GET_ADDRESS, bytes(8)))
+    return [each for each in found if each]

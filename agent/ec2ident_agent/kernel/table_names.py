@@ -1,0 +1,138 @@
+"""Table names: a kernel and the names of its tables, seen as one.
+
+iproute2 reads `rt_tables` and every `rt_tables.d/*.conf` beside it (ip-route(8)). We add a file of our own and never
+touch another; a name that somebody else gave already is as good as ours. Where the directory cannot be written (an
+ordinary user, a read-only system, a full disk) names are left out with a warning: routing does not need them.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ec2ident_agent.items import NAMES_FILE, OURS, Observed, Seen, TableName
+from ec2ident_agent.state import statefile
+
+from .protocol import Failure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ec2ident_agent.items import Step
+
+    from .protocol import Kernel
+
+DIRECTORY = "/etc/iproute2/rt_tables.d"
+#: Where distributions keep theirs; the first two are what iproute2 was built with, over the years.
+SYSTEM = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
+#: Somebody else's line: any number that is not ours.
+THEIRS = 0
+
+
+class NamedKernel:
+    """A kernel and the files with its tables' names; itself a `Kernel`."""
+
+    def __init__(self, kernel: Kernel, directory: str = DIRECTORY, system: Sequence[str] = SYSTEM) -> None:
+        self.kernel = kernel
+        self.directory = os.path.abspath(directory)
+        self.path = os.path.join(self.directory, NAMES_FILE)
+        self.system = system
+        #: Why a name could not be written; it is left out then, as where none can be.
+        self.refused = ""
+
+    def writable(self) -> bool:
+        """Could a name be written here? Asked without trying."""
+        where = self.directory
+        while not os.path.isdir(where) and where != os.path.dirname(where):
+            where = os.path.dirname(where)
+        return os.access(where, os.W_OK | os.X_OK)
+
+    def observe(self) -> Observed:
+        seen = self.kernel.observe()
+        return Observed(seen.links, (*seen.seen, *self.names()), self.writable() and not self.refused)
+
+    def close(self) -> None:
+        self.kernel.close()
+
+    def names(self) -> list[Seen]:
+        """Every name that a table has; ours carry our number."""
+        ours = [Seen(item, OURS) for item in _names(self.path)]
+        directories = dict.fromkeys((self.directory, *(os.path.join(base, "rt_tables.d") for base in self.system)))
+        files = [os.path.join(base, "rt_tables") for base in self.system]
+        for directory in directories:
+            files += [os.path.join(directory, name) for name in _listing(directory) if name.endswith(".conf")]
+        return ours + [Seen(item, THEIRS) for path in files if path != self.path for item in _names(path)]
+
+    def do(self, steps: Sequence[Step]) -> list[Failure]:
+        """Names where they belong, everything else to the kernel, in order."""
+        failures: list[Failure] = []
+        start = 0
+        for position, step in enumerate(steps):
+            if isinstance(step.item, TableName):
+                failures += self._pass(steps[start:position])
+                failures += self._name(step)
+                start = position + 1
+        return failures + self._pass(steps[start:])
+
+    def _pass(self, steps: Sequence[Step]) -> list[Failure]:
+        return self.kernel.do(steps) if steps else []
+
+    def _name(self, step: Step) -> list[Failure]:
+        assert isinstance(step.item, TableName)
+        there = _names(self.path)
+        names = [item for item in there if item != step.item]
+        if step.verb == "add":
+            names.append(step.item)
+        try:
+            if not names or names != there:
+                self._write(names)
+        except OSError as failed:
+            why = failed.strerror or str(failed)
+            if step.verb == "del":
+                return [Failure(step, failed.errno or 5, why)]
+            self.refused = f"{self.path}: {why}"
+        return []
+
+    def _write(self, names: list[TableName]) -> None:
+        if names:
+            os.makedirs(self.directory, mode=0o755, exist_ok=True)
+            lines = "".join(f"{item.number}\t{item.name}\n" for item in names)
+            statefile.write(
+                self.path, f"# Written by ec2ident-agent; its revert takes it away.\n{lines}".encode("ascii")
+            )
+            return
+        for path in (f"{self.path}.new", self.path):
+            if os.path.exists(path):
+                os.unlink(path)
+
+
+def _listing(directory: str) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []
+
+
+def _names(path: str) -> list[TableName]:
+    """The lines of one file; a file that is missing, unreadable or odd has none that we could use."""
+    try:
+        data = statefile.read(path)
+    except (OSError, statefile.DamagedError):
+        return []
+    found = []
+    for line in (data or b"").decode("utf-8", "replace").splitlines():
+        words = line.partition("#")[0].split()
+        if len(words) == 2:
+            try:
+                found.append(TableName(_number(words[0]), words[1]))
+            except ValueError:
+                continue
+    return found
+
+
+def _number(text: str) -> int:
+    """As iproute2 reads it (rtnl_tab_initialize): 100, or 0x64. Raises ValueError."""
+    digits = text[2:] if text.startswith("0x") else text
+    if not (digits.isascii() and digits.isalnum()):
+        raise ValueError(text)
+    return int(digits, 10 if digits is text else 16)

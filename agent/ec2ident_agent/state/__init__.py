@@ -1,0 +1,1 @@
+"""What the agent remembers between runs: the journal of owned objects, suppressed owners, small strict files."""

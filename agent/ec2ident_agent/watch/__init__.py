@@ -1,0 +1,1 @@
+"""The loop that waits for kernel events and repairs drift."""
