@@ -200,3 +200,16 @@ def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
 
     assert set() == added & {*HEAVY, "typing", "dataclasses", "argparse", "json", "re", "enum"}
     assert {name for name in added if name.split(".")[0] not in ("ec2ident", "ec2ident_agent")} <= {"__future__"}
+
+
+def test_the_tests_folders_mirror_the_rooms() -> None:
+    """Tests of a module in a room stand in the folder of the same name: each folder of tests is a room of the code."""
+    mirrors = {"tests/agent": AGENT, "tests/failover": AGENT / "failover", "tests/lib": LIBRARY}
+    own = {"tests/failover/fake", "tests/failover/cluster"}  # the fake of the API and the simulated cluster
+    rooms = {
+        name_of(path.parent): mirrors[top] / path.parent.relative_to(TOP / top)
+        for top in mirrors
+        for path in (TOP / top).rglob("test_*.py")
+    }
+
+    assert [] == [folder for folder, room in rooms.items() if folder not in own and not (room / "__init__.py").exists()]

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from ec2ident_agent.errors import UnknownError
 from ec2ident_agent.items import DEFAULT, Address, Link, Observed, Route, Rule, Seen
 from ec2ident_agent.kernel import dump
-
-from .conftest import ip
+from tests.agent.conftest import ip
 
 T = TypeVar("T")
 

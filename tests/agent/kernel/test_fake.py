@@ -10,8 +10,7 @@ import pytest
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen, Step
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.fake import FakeKernel
-
-from .conftest import ip
+from tests.agent.conftest import ip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,15 +12,14 @@ import pytest
 from ec2ident_agent.errors import AgentError, KernelError
 from ec2ident_agent.failover.pacemaker import agent as ocf
 from ec2ident_agent.failover.pacemaker.parameters import KINDS, PARAMETERS, as_toml, given, metadata
-
-from .conftest import ENVIRONMENT
+from tests.failover.conftest import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .fake import Fake
+    from tests.failover.fake import Fake
 
 OVERLAY = "192.168.10.5/32"
 
@@ -381,7 +380,7 @@ def test_a_cheap_monitor_imports_no_client(tmp_path: Path) -> None:
     """It runs every few seconds, for years."""
     import sys
 
-    top = Path(__file__).parents[2]
+    top = Path(__file__).parents[3]
     heavy = "requests,botocore,pyroute2,ssl,http.client,argparse,json,cryptography,psutil"
     code = (
         "import sys; from ec2ident_agent.failover.pacemaker.agent import main;"

@@ -9,20 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.failover.cluster.pair import API, lab
+from tests.failover.conftest import ENVIRONMENT
 from tests.lab.enclosure import wait_until
 from tests.lab.packages import Unavailable
-
-from .cluster.pair import API, lab
-from .conftest import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from tests.failover.cluster.pair import Lab
     from tests.lab.namespace import Namespace
-
-    from .cluster.pair import Lab
 
     Act = Callable[..., int]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
-TOP = Path(__file__).parent.parent.parent
+TOP = Path(__file__).parents[3]
 PROGRAM = "/usr/local/bin/ec2ident-agent"
 CONFIGURATION = """\
 [interface.eth1]

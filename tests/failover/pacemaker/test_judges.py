@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from tests.failover.cluster.pair import API, lab
+from tests.failover.conftest import ENVIRONMENT
 from tests.lab.packages import Unavailable
-
-from .cluster.pair import API, lab
-from .conftest import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .cluster.pair import Lab
+    from tests.failover.cluster.pair import Lab
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 

@@ -24,9 +24,8 @@ from ec2ident_agent.failover.errors import (
     kind_of,
 )
 from ec2ident_agent.failover.route_tables import Select, describe
-
-from . import hostile
-from .conftest import ENVIRONMENT
+from tests.failover import hostile
+from tests.failover.conftest import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
-    from .fake import Fake
+    from tests.failover.fake import Fake
 
 ZONE_NAME = "awslab.mycompany.corp"
 

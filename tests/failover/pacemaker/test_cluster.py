@@ -12,18 +12,17 @@ import time
 
 import pytest
 
+from tests.failover.cluster.matrix import ROW, VERSION
+from tests.failover.cluster.pair import PACKAGES, TOP, lab
 from tests.lab.enclosure import wait_until
 from tests.lab.packages import Unavailable
-
-from .cluster.matrix import ROW, VERSION
-from .cluster.pair import PACKAGES, TOP, lab
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from .cluster.engine import Cluster
+    from tests.failover.cluster.engine import Cluster
 
 pytestmark = [pytest.mark.root, pytest.mark.full, pytest.mark.timeout(300)]
 
@@ -31,7 +30,7 @@ pytestmark = [pytest.mark.root, pytest.mark.full, pytest.mark.timeout(300)]
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     pytest.importorskip("moto", "5.1", reason="needs moto")
-    from .cluster.engine import Cluster
+    from tests.failover.cluster.engine import Cluster
 
     try:
         # The agents read the metadata service with requests.

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
 from ec2ident_agent.kernel.events import Deletion, Events, Heard, deletion, fallen, relevant
-
-from .conftest import ip
+from tests.agent.conftest import ip
 
 NAMES = {2: "eth0", 3: "eth1"}
 
