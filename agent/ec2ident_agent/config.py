@@ -21,21 +21,21 @@ our own form, for as long as the very same file is there.
 from __future__ import annotations
 
 import os
-from stat import S_ISREG
 
 from ec2ident.value import Value
 
-from .errors import ConfigError, RefusedError, UnknownError
+from .errors import ConfigError
 from .profile import Overlay, Section, check_label
 from .state import statefile
+from .strict_toml import open_file, shown
+from .strict_toml import parse as parse_toml
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from typing import Any, NoReturn
+    from typing import Any
 
 PATH = "/etc/ec2ident/agent.toml"
-LIMIT = 1 << 20
 CACHE, CACHE_VERSION = "ec2ident-config", 1
 
 #: Seconds that a file must be old before what it said is kept: within one tick of the clock it could still change
@@ -57,34 +57,22 @@ def load(path: str, *, required: bool, uids: Collection[int], cache: str | None,
     Raises ConfigError with file and line, RefusedError for a file that others could write, UnknownError for one that
     cannot be read.
     """
-    try:
-        # Whoever opens a pipe waits for its writer.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        if required:
-            raise ConfigError(f"{path}: no such file") from None
+    file = open_file(path, required=required, uids=uids)
+    if file is None:
         return Config()
-    except OSError as failed:
-        raise UnknownError(f"{path}: {failed.strerror}") from failed
-    try:
-        found = os.fstat(handle)
-        _refuse_unsafe(path, found, uids)
-        key = _key(path, found)
+    with file:
+        key = _key(path, file.status)
         config = _cached(cache, key, uids) if cache else None
         if config is None:
-            config = parse(path, os.read(handle, LIMIT + 1))
-            if cache and now - max(found.st_mtime, found.st_ctime) > SETTLED:
+            config = parse(path, file.read())
+            if cache and now - max(file.status.st_mtime, file.status.st_ctime) > SETTLED:
                 _keep(cache, key, config)
-    finally:
-        os.close(handle)
     return config
 
 
 def parse(path: str, data: bytes) -> Config:
     """The configuration in these bytes. Pure. Raises ConfigError with one line that says where and what."""
-    if len(data) > LIMIT:
-        raise ConfigError(f"{path}: larger than {LIMIT} bytes")
-    table = _toml(path, data)
+    table = parse_toml(path, data)
     unknown = [key for key in table if key not in ("interface", "overlay")]
     if unknown:
         raise ConfigError(f"{path}: unknown key {unknown[0]} (known: interface, overlay)")
@@ -164,14 +152,14 @@ def _read(
 
 def _text(where: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{where} = {value!r}: not a text")
+        raise ConfigError(f"{where} = {shown(value)}: not a text")
     return value
 
 
 def _number(low: int, high: int) -> Callable[[str, Any], int]:
     def read(where: str, value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise ConfigError(f"{where} = {value!r}: not a number from {low} to {high}")
+            raise ConfigError(f"{where} = {shown(value)}: not a number from {low} to {high}")
         return value
 
     return read
@@ -227,7 +215,7 @@ def _mac(where: str, value: Any) -> str:
     parts = mac.split(":")
     if len(parts) != 6 or not all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts):
         raise ConfigError(
-            f"{where} = {value!r}: not a MAC address, six pairs of hexadecimal digits with colons between"
+            f"{where} = {shown(value)}: not a MAC address, six pairs of hexadecimal digits with colons between"
         )
     return mac
 
@@ -246,14 +234,14 @@ def _table_name(where: str, value: Any) -> str:
     plain = all(c.isascii() and (c.isalnum() or c in "_.-") for c in name)
     if not plain or len(name) > 64 or name.isdigit() or name in ("main", "local", "default", "unspec", "all"):
         raise ConfigError(
-            f"{where} = {value!r}: not a table's name: letters, digits, _ . - and not a number or a reserved name"
+            f"{where} = {shown(value)}: not a table's name: letters, digits, _ . - and not a number or a reserved name"
         )
     return name
 
 
 def _scheme(where: str, value: Any) -> str:
     if value not in ("seed", "split"):
-        raise ConfigError(f"{where} = {value!r}: not a scheme (known: seed, split)")
+        raise ConfigError(f"{where} = {shown(value)}: not a scheme (known: seed, split)")
     return str(value)
 
 
@@ -282,43 +270,7 @@ _OVERLAY: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
 }
 
 
-# -- the file ---------------------------------------------------------------------------------------------------------
-
-
-def _toml(path: str, data: bytes) -> dict[str, Any]:
-    try:
-        import tomllib  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        import tomli as tomllib
-    try:
-        found: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
-        return found
-    except UnicodeDecodeError as wrong:
-        line = data.count(b"\n", 0, wrong.start) + 1
-        raise ConfigError(f"{path}:{line}: not UTF-8") from None
-    except tomllib.TOMLDecodeError as wrong:
-        _malformed(path, str(wrong))
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply") from None
-    except ValueError as wrong:
-        raise ConfigError(f"{path}: {wrong}") from None  # a number of thousands of digits
-
-
-def _malformed(path: str, text: str) -> NoReturn:
-    """tomllib says `WHAT (at line N, column M)`; compilers and editors say `FILE:N: WHAT`."""
-    what, _, where = text.rpartition(" (at ")
-    line = where.partition("line ")[2].partition(",")[0]
-    place = f"{path}:{line}" if line.isdigit() else path
-    raise ConfigError(f"{place}: {what[:1].lower() + what[1:]} (at {where}" if what else f"{place}: {text}") from None
-
-
-def _refuse_unsafe(path: str, found: os.stat_result, uids: Collection[int]) -> None:
-    if not S_ISREG(found.st_mode):
-        raise ConfigError(f"{path}: not a regular file")
-    if found.st_uid not in uids:
-        raise RefusedError(f"{path}: owned by uid {found.st_uid}, not by root: chown root {path}")
-    if found.st_mode & 0o022:
-        raise RefusedError(f"{path}: others may write it (mode {found.st_mode & 0o7777:04o}): chmod go-w {path}")
+# -- what was read before ---------------------------------------------------------------------------------------------
 
 
 def _key(path: str, found: os.stat_result) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from ec2ident_agent import errors
 from ec2ident_agent.errors import AgentError
 
 TYPE_CHECKING = False
@@ -39,13 +40,13 @@ class FailoverError(AgentError):
         return str(self)
 
 
-class UsageError(FailoverError):
+class UsageError(FailoverError, errors.ConfigError):
     """A flag, the configuration or an id is wrong. Nothing was touched."""
 
     exit = 2
 
 
-class UnknownError(FailoverError):
+class UnknownError(FailoverError, errors.UnknownError):
     """Could not tell: no answer in time, no credentials, or an answer that makes no sense."""
 
     exit = 3
@@ -63,7 +64,7 @@ class CredentialsError(UnknownError):
     """There are no credentials, or the service does not take them."""
 
 
-class RefusedError(FailoverError):
+class RefusedError(FailoverError, errors.RefusedError):
     """It is not done, on purpose: somebody else holds it, or was quicker."""
 
 

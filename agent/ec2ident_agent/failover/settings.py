@@ -41,10 +41,11 @@ from __future__ import annotations
 import os
 
 from ec2ident.value import Value, replace
+from ec2ident_agent import strict_toml
 
 from .dns import server_of, zone_id
 from .eni import Find, check_find
-from .errors import FailoverError, RefusedError, UnknownError, UsageError
+from .errors import FailoverError, UsageError
 from .route_tables import Select, check_select
 
 TYPE_CHECKING = False
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 PATH = "/etc/ec2ident/failover.toml"
-LIMIT = 1 << 20
 
 
 class RoutePart(Value):
@@ -129,7 +129,7 @@ class _Reader:
         if value is default:
             return default
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise UsageError(f"{self.where}{key}: {value!r} is no {said}")
+            raise UsageError(f"{self.where}{key}: {strict_toml.shown(value)} is no {said}")
         return value
 
     def text(self, key: str) -> str:
@@ -157,7 +157,7 @@ class _Reader:
         value = self._take(key, (str, list), (), "list of texts")
         found = (value,) if isinstance(value, str) else tuple(value)
         if not all(isinstance(each, str) and each for each in found):
-            raise UsageError(f"{self.where}{key}: {value!r} is no list of texts")
+            raise UsageError(f"{self.where}{key}: {strict_toml.shown(value)} is no list of texts")
         return found
 
     def table(self, key: str) -> _Reader | None:
@@ -170,29 +170,28 @@ class _Reader:
 
 
 def load(path: str, *, required: bool) -> Settings:
-    """The configuration; an empty one where no file is `required`. Raises UsageError, UnknownError, RefusedError."""
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_mode & 0o022:
-                raise RefusedError(f"{path}: others than its owner may write it: chmod go-w {path}")
-            data = file.read(LIMIT + 1)
-    except FileNotFoundError:
-        if required:
-            raise UsageError(f"{path}: no such file") from None
+    """The configuration; an empty one when there is no file and none is `required`.
+
+    Raises ConfigError with file and key, RefusedError for a file that another user could write, UnknownError for one
+    that cannot be read.
+    """
+    found = strict_toml.load(path, required=required)
+    if found is None:
         return Settings()
-    except OSError as error:
-        raise UnknownError(f"{path}: {error.strerror}") from None
-    if len(data) > LIMIT:
-        raise UsageError(f"{path}: longer than {LIMIT} bytes")
     try:
-        return parse(data)
+        return from_table(found)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
 
 
 def parse(data: bytes) -> Settings:
-    """Pure. Raises UsageError with the key."""
-    top = _Reader("", _toml(data))
+    """The configuration in these bytes. Pure. Raises ConfigError with the line or the key."""
+    return from_table(strict_toml.parse("the configuration", data))
+
+
+def from_table(table: Mapping[str, Any]) -> Settings:
+    """The configuration in these values. Pure. Raises ConfigError with the key."""
+    top = _Reader("", table)
     services = top.table("service")
     found = Settings(
         region=region(top.text("region")),
@@ -211,22 +210,6 @@ def parse(data: bytes) -> Settings:
     )
     top.end()
     return found
-
-
-def _toml(data: bytes) -> Mapping[str, Any]:
-    try:
-        import tomllib  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        import tomli as tomllib
-    try:
-        found: Mapping[str, Any] = tomllib.loads(data.decode())
-        return found
-    except UnicodeDecodeError as error:
-        raise UsageError(f"no UTF-8 text: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"no TOML: {error}") from None
-    except RecursionError:
-        raise UsageError("no TOML: nested too deeply") from None
 
 
 def _services(every: _Reader) -> tuple[Service, ...]:
