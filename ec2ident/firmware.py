@@ -1,7 +1,8 @@
 """Firmware's own words: SMBIOS strings, UUIDs in two byte orders, and what tools print of them, as facts.
 
-Every source (sysfs, dmidecode, the Windows firmware table, WMI, kenv) tells the same SMBIOS fields; here they get the
-names that Linux gives them under `/sys/class/dmi/id`. DMTF DSP0134, "System Management BIOS Reference Specification".
+Every source (sysfs, dmidecode, the Windows firmware table, WMI, kenv, sysctl) tells the same SMBIOS fields; here they
+get the names that Linux gives them under `/sys/class/dmi/id`. DMTF DSP0134, "System Management BIOS Reference
+Specification".
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ _HEX = frozenset("0123456789abcdef")
 
 #: The largest value that is taken for one, in characters; an SMBIOS string seldom has more than 64.
 LONGEST = 256
-#: The largest SMBIOS table, in bytes (DSP0134 5.2.1: a 16-bit length).
-LARGEST_TABLE = 65536
+#: The largest SMBIOS table that is read, in bytes. DSP0134 has a 16-bit length in 5.2.1 and a 32-bit length in 5.2.2
+#: (SMBIOS 3): a machine with 700 memory modules has 77 KB.
+LARGEST_TABLE = 4 * 1024 * 1024
 
 
 def clean(value: str) -> str | None:
@@ -141,17 +143,17 @@ def parse_dmidecode(output: str) -> tuple[Fact, ...]:
 
 
 def parse_smbios(table: bytes, version: tuple[int, int], source: str) -> tuple[Fact, ...]:
-    """The facts in an SMBIOS structure table, the first structure of each type.
+    """The facts in an SMBIOS structure table, from the first structure of each type.
 
     From version 2.6 on the UUID's first three fields are little-endian (DSP0134 7.2.1); before that they are as they
-    stand. Raises FirmwareError for a table that is cut off or no table.
+    stand. Raises FirmwareError for a table that is cut off, too large or not a table.
     """
     found: dict[str, Fact] = {}
-    seen: set[int] = set()
+    missing = {kind for kind, _ in STRINGS.values()}
     for kind, formatted, strings in _structures(table):
-        if kind in seen:
+        if kind not in missing:
             continue
-        seen.add(kind)
+        missing.remove(kind)
         for name, (of, offset) in STRINGS.items():
             if of == kind and offset < len(formatted):
                 number = formatted[offset]
@@ -160,6 +162,8 @@ def parse_smbios(table: bytes, version: tuple[int, int], source: str) -> tuple[F
         if kind == _UUID_TYPE and len(formatted) >= _UUID_OFFSET + 16:
             raw = formatted[_UUID_OFFSET : _UUID_OFFSET + 16]
             found["product_uuid"] = fact("product_uuid", _uuid_text(raw, version), source)
+        if not missing:
+            break  # what follows, memory modules above all, cannot change an answer
     if not found:
         raise FirmwareError(f"{source}: {len(table)} bytes without a system structure (not an SMBIOS table?)")
     return tuple(found.values())
@@ -191,9 +195,10 @@ def _uuid_text(raw: bytes, version: tuple[int, int]) -> str:
 
 # -- Windows ----------------------------------------------------------------------------------------------------------
 
-#: How Win32_ComputerSystemProduct names the fields.
+#: How Win32_ComputerSystemProduct names the fields, and Win32_BIOS the serial number.
 WMI = {
     "IdentifyingNumber": "product_serial",
+    "SerialNumber": "product_serial",
     "Name": "product_name",
     "UUID": "product_uuid",
     "Vendor": "sys_vendor",
@@ -221,41 +226,76 @@ def parse_rsmb(buffer: bytes) -> tuple[Fact, ...]:
 
 
 def decode_console(output: bytes) -> str:
-    """What a Windows console program wrote: UTF-16 with its mark where it is redirected, else one byte a character.
+    """What a Windows console program wrote: UTF-16, as wmic writes where it is redirected, else one byte a character.
 
     Raises FirmwareError for an odd number of UTF-16 bytes.
     """
-    if output.startswith((b"\xff\xfe", b"\xfe\xff")):
+    marked = output.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if marked or output[1:2] == b"\0":
         try:
-            return output.decode("utf-16")
+            return output.decode("utf-16" if marked else "utf-16-le")
         except UnicodeDecodeError as error:
-            raise FirmwareError(f"console output: not UTF-16 after its mark ({error.reason})") from error
+            raise FirmwareError(f"console output: not UTF-16 ({error.reason})") from error
     if output.startswith(b"\xef\xbb\xbf"):
         output = output[3:]
+    # In a code page that is not told to us. All that we compare is ASCII, which is the same in each.
     return output.decode("utf-8", "replace")
 
 
-def parse_list(output: str, source: str) -> tuple[Fact, ...]:
+def parse_list(output: str, source: str, separator: str = ":") -> tuple[Fact, ...]:
     """The facts in lines `Name : value`, as PowerShell's Format-List writes them, whatever ends the lines.
 
     Raises FirmwareError where not one field is found.
     """
-    pairs = (line.partition(":") for line in output.replace("\r", "\n").split("\n"))
+    pairs = (line.partition(separator) for line in _lines(output))
     return _wmi_facts(((name, value) for name, _, value in pairs), source, output)
 
 
+def parse_wmic(output: str) -> tuple[Fact, ...]:
+    r"""The facts in what wmic prints: a table, or with `/format:list` and `/format:csv` lines `Name=value` and CSV.
+
+    Lines end in \r\r\n, and empty ones are anywhere. Of several rows the first counts. Raises FirmwareError where no
+    field has a row, as when WMI is not ready.
+    """
+    first = next(iter(_lines(output)), "")
+    if "=" in first and first.partition("=")[0].strip() in WMI:
+        return parse_list(output, "wmic", "=")
+    if first.startswith("Node,"):
+        return _parse_csv(output, "wmic")
+    return parse_columns(output, "wmic")
+
+
 def parse_columns(output: str, source: str) -> tuple[Fact, ...]:
-    """The facts in wmic's table: a header, padded to the width of its columns, and one row. Lines end in \\r\\r\\n.
+    """The facts in wmic's table: a header, padded to the width of its columns, and the row below it.
 
     Raises FirmwareError where there is no row under the header, or no header.
     """
-    lines = [line for line in output.replace("\r", "\n").split("\n") if line.strip()]
+    header, row = _header_and_row(output, source)
+    names, starts, at = header.split(), [], 0
+    for name in names:
+        at = header.index(name, at)
+        starts.append(at)
+        at += len(name)
+    return _wmi_facts(((n, row[at:to]) for n, at, to in zip(names, starts, [*starts[1:], None])), source, output)
+
+
+def _parse_csv(output: str, source: str) -> tuple[Fact, ...]:
+    # wmic quotes nothing: a value with a comma in it cannot be told from two.
+    header, row = (line.split(",") for line in _header_and_row(output, source))
+    if len(header) != len(row):
+        raise FirmwareError(f"{source}: {len(row)} values in {_excerpt(output)} (the header has {len(header)})")
+    return _wmi_facts(zip(header, row), source, output)
+
+
+def _header_and_row(output: str, source: str) -> list[str]:
+    lines = _lines(output)[:2]
     if len(lines) < 2:
         raise FirmwareError(f"{source}: {len(lines)} lines in {_excerpt(output)} (a header and a row)")
-    header, row = lines[:2]
-    names = header.split()
-    starts = [header.index(name) for name in names]
-    return _wmi_facts(((n, row[at:to]) for n, at, to in zip(names, starts, [*starts[1:], None])), source, output)
+    return lines
+
+
+def _lines(output: str) -> list[str]:
+    return [line for line in output.replace("\r", "\n").split("\n") if line.strip()]
 
 
 def _wmi_facts(pairs: Iterable[tuple[str, str]], source: str, output: str) -> tuple[Fact, ...]:
@@ -289,6 +329,45 @@ KENV = {
     "smbios.chassis.maker": "chassis_vendor",
     "smbios.chassis.tag": "chassis_asset_tag",
 }
+
+
+#: How OpenBSD's sysctl names them: sysctl(2), CTL_HW. Its kernel takes them from SMBIOS (smbios(4), dev/smbios).
+OPENBSD = {
+    "hw.vendor": "sys_vendor",
+    "hw.product": "product_name",
+    "hw.version": "product_version",
+    "hw.serialno": "product_serial",
+    "hw.uuid": "product_uuid",
+}
+
+#: How NetBSD's sysctl names them, below machdep.dmi: sys/arch/x86/x86/platform.c.
+NETBSD = {
+    "machdep.dmi.system-vendor": "sys_vendor",
+    "machdep.dmi.system-product": "product_name",
+    "machdep.dmi.system-version": "product_version",
+    "machdep.dmi.system-serial": "product_serial",
+    "machdep.dmi.system-uuid": "product_uuid",
+    "machdep.dmi.bios-vendor": "bios_vendor",
+    "machdep.dmi.bios-version": "bios_version",
+    "machdep.dmi.board-vendor": "board_vendor",
+    "machdep.dmi.board-asset-tag": "board_asset_tag",
+}
+
+
+def parse_sysctl(output: str, fields: Mapping[str, str]) -> tuple[Fact, ...]:
+    """The facts in the output of `sysctl`, each name once: lines `name=value` of OpenBSD, `name = value` of NetBSD.
+
+    `fields` is OPENBSD or NETBSD. Raises FirmwareError where none of its names is there.
+    """
+    found: dict[str, Fact] = {}
+    for line in output.split("\n"):
+        label, equals, value = line.partition("=")
+        name = fields.get(label.strip()) if equals else None
+        if name and name not in found:
+            found[name] = fact(name, value, "sysctl")
+    if not found:
+        raise FirmwareError(f"sysctl: no firmware field in {_excerpt(output)}")
+    return tuple(found.values())
 
 
 def parse_kenv(output: str) -> tuple[Fact, ...]:

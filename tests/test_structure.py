@@ -17,7 +17,7 @@ AGENT = TOP / "agent" / "ec2ident_agent"
 ALONE = {
     "requests": {"ec2ident/http.py"},
     "urllib3": {"ec2ident/http.py"},
-    "psutil": {"ec2ident/host.py"},
+    "psutil": {"ec2ident/host/__init__.py"},
     "pyroute2": {"agent/ec2ident_agent/kernel/change.py"},
     "cryptography": {"ec2ident/trust.py", "ec2ident/testing/signing.py"},
     "tomllib": {"agent/ec2ident_agent/strict_toml.py"},
@@ -128,7 +128,7 @@ def test_only_the_host_module_starts_programs() -> None:
     """In the library, programs are started in one place, with a time limit."""
     importers = {name_of(path) for path in LIBRARY.rglob("*.py") if "subprocess" in roots(path)}
 
-    assert importers <= {"ec2ident/host.py"}
+    assert importers <= {"ec2ident/host/programs.py"}
 
 
 def test_the_library_never_imports_the_agent() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ec2ident.host import DMI, PRIVATE
+from ec2ident.host.linux import DMI, PRIVATE
 from ec2ident.model import Level, Reason
 from ec2ident.value import Value
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from ec2ident.errors import FirmwareError
 from ec2ident.firmware import (
+    LARGEST_TABLE,
+    OPENBSD,
     amazon_xen,
     clean,
     decode_console,
@@ -25,6 +27,8 @@ from ec2ident.firmware import (
     parse_list,
     parse_rsmb,
     parse_smbios,
+    parse_sysctl,
+    parse_wmic,
 )
 from ec2ident.model import Fact
 
@@ -207,6 +211,20 @@ def test_a_table_cut_off_is_an_error_or_less(size: int) -> None:
     assert found.items() <= values(parse_smbios(TABLE, (2, 7), "table")).items()
 
 
+def test_a_table_of_more_than_64_kib_is_read() -> None:
+    """SMBIOS 3 has 32-bit lengths, and machines with many memory modules need them; those are not even looked at."""
+    modules = b"".join(structure(17, bytes(88), b"DIMM", b"Samsung") for _ in range(700))
+    table = TABLE[: -len(structure(127, b""))] + structure(3, bytes(13), b"") + modules + structure(127, b"")
+    assert len(table) > 70_000
+    head = bytes([0, 3, 4, 0])
+
+    assert "Amazon EC2" == values(parse_rsmb(head + struct.pack("<I", len(table)) + table))["sys_vendor"]
+    cut = table[:-300]
+    assert "Amazon EC2" == values(parse_rsmb(head + struct.pack("<I", len(cut)) + cut))["sys_vendor"]
+    with pytest.raises(FirmwareError, match=f"{LARGEST_TABLE + 1} bytes"):
+        parse_smbios(bytes(LARGEST_TABLE + 1), (3, 4), "table")
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_table_or_an_error(blob: bytes) -> None:
     """The table comes from outside."""
@@ -248,6 +266,62 @@ def test_wmic_with_a_header_only_or_an_error_is_no_absence(output: str) -> None:
     """WMI may not be ready at boot: a "no" from that would be wrong."""
     with pytest.raises(FirmwareError, match="wmic"):
         parse_columns(output, "wmic")
+
+
+SERIAL = "ec2d6aad-f59b-a10d-5784-ca9b7ba4f727"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        f"SerialNumber                          \r\r\n{SERIAL}  \r\r\n\r\r\n",
+        f"SerialNumber\r\n{SERIAL}  \r\n",
+        f"\r\r\n\r\r\nSerialNumber={SERIAL}\r\r\n\r\r\n\r\r\n",
+        f"\r\r\nNode,SerialNumber\r\r\nPC-1,{SERIAL}\r\r\n",
+    ],
+    ids=["table", "of Wine", "list", "csv"],
+)
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16", "utf-16-le", "utf-8-sig"])
+def test_the_serial_number_of_win32_bios_in_each_form(output: str, encoding: str) -> None:
+    """`wmic bios get serialnumber`, as it is and with /format:list and /format:csv; UTF-16 with its mark or without."""
+    assert {"product_serial": SERIAL} == values(parse_wmic(decode_console(output.encode(encoding))))
+
+
+def test_wmics_csv_and_list_have_every_field() -> None:
+    """Its CSV begins with the name of the machine, and quotes nothing: a comma in a value makes it unreadable."""
+    fields = {"IdentifyingNumber": SERIAL, "Name": "HVM domU", "UUID": SERIAL, "Vendor": "Xen", "Version": "4.2.amazon"}
+    csv = f"\r\r\nNode,{','.join(fields)}\r\r\nPC-1,{','.join(fields.values())}\r\r\n"
+    listed = "".join(f"{name}={value}\r\r\n" for name, value in fields.items())
+
+    due = {"product_serial": SERIAL, "product_name": "HVM domU", "product_uuid": SERIAL, "sys_vendor": "Xen"}
+    assert {**due, "product_version": "4.2.amazon"} == values(parse_wmic(csv)) == values(parse_wmic(listed))
+    with pytest.raises(FirmwareError, match=r"wmic: 7 values .*\(the header has 6\)"):
+        parse_wmic(csv.replace("Xen", "Xen, Inc."))
+
+
+def test_of_wmics_rows_the_first_counts() -> None:
+    """A third line is another object's row, not a part of the first."""
+    output = f"{WMIC_UUID.rstrip()}  \r\r\n36CC511A-F0DE-EA11-8106-842AFDCE34D0  \r\r\n\r\r\n"
+
+    assert {"product_uuid": "EC20EBD7-8E03-06A8-645F-2D22E5A3BA4B"} == values(parse_wmic(output))
+
+
+def test_a_column_whose_name_is_in_anothers_is_found_in_its_own_place() -> None:
+    """`Name` stands in `UserName` too."""
+    output = "UserName  Name      Vendor  \r\r\nme        HVM domU  Xen     \r\r\n"
+
+    assert {"product_name": "HVM domU", "sys_vendor": "Xen"} == values(parse_columns(output, "wmic"))
+
+
+@given(st.binary(max_size=300))
+def test_any_output_of_a_program_is_facts_or_an_error(blob: bytes) -> None:
+    """Programs' outputs come from outside as well."""
+    with contextlib.suppress(FirmwareError):
+        assert parse_wmic(decode_console(blob))
+    with contextlib.suppress(FirmwareError):
+        assert parse_list(decode_console(blob), "CIM")
+    with contextlib.suppress(FirmwareError):
+        assert parse_sysctl(blob.decode("latin-1"), OPENBSD)
 
 
 def test_half_a_utf16_character_is_an_error() -> None:

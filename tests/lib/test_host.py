@@ -16,7 +16,18 @@ import pytest
 from ec2ident.detection import detect
 from ec2ident.errors import FirmwareError
 from ec2ident.firmware import LARGEST_TABLE
-from ec2ident.host import DMI, LARGEST_OUTPUT, TOOL_SECONDS, Host, read_firmware_table, read_registry, run
+from ec2ident.host import Host, bsd
+from ec2ident.host.linux import DMI, Linux
+from ec2ident.host.programs import (
+    LARGEST_OUTPUT,
+    SYSTEM32,
+    TOOL_SECONDS,
+    ExitCodeError,
+    run,
+    system_directory,
+    windows_environment,
+)
+from ec2ident.host.windows import Windows, read_firmware_table, read_registry
 from ec2ident.model import Level, Reason
 
 from .machines import EC2, WINDOWS, build
@@ -25,6 +36,9 @@ from .test_firmware import ROW, TABLE, XEN_ROW
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from ec2ident.host.reading import Run
 
 
 class Programs:
@@ -58,7 +72,7 @@ def test_value_absent_and_unknown_are_three_answers(tmp_path: Path) -> None:
     root = build(tmp_path, EC2["nitro m5.large, SLES"])
     (tmp_path / DMI / "bios_vendor").mkdir()
 
-    found = {one.name: one for one in Host(root).sysfs()}
+    found = {one.name: one for one in Linux(root).sysfs()}
 
     assert ("Amazon EC2", None) == (found["sys_vendor"].value, found["sys_vendor"].unknown)
     assert (None, None) == (found["board_vendor"].value, found["board_vendor"].unknown)
@@ -75,7 +89,7 @@ def test_a_strange_file_neither_holds_nor_fills_us(make: str, tmp_path: Path) ->
     else:
         path.write_bytes(b"Amazon EC2" * 100_000)
 
-    assert None is next(one.value for one in Host(str(tmp_path)).sysfs() if one.name == "sys_vendor")
+    assert None is next(one.value for one in Linux(str(tmp_path)).sysfs() if one.name == "sys_vendor")
 
 
 @pytest.mark.parametrize(("vendor", "level"), [("0x1d0f", Level.HINT), ("0x1d0e", Level.NONE)])
@@ -93,7 +107,7 @@ def test_acpi_tables_name_their_maker(tmp_path: Path) -> None:
     (tmp_path / "sys/firmware/acpi/tables").mkdir(parents=True)
     (tmp_path / "sys/firmware/acpi/tables/FACP").write_bytes(b"FACP\x14\x01\0\0\x03\x09AMAZONAMZNFACP\x01\0\0\0")
 
-    found = {one.name: one.value for one in Host(str(tmp_path)).kernel()}
+    found = {one.name: one.value for one in Linux(str(tmp_path)).kernel()}
 
     assert {"acpi_oem": "AMAZON", "pci_vendor": None} == found
 
@@ -179,20 +193,70 @@ def test_windows_where_nothing_answers_is_unknown() -> None:
     assert any(one.name == "firmware" and one.unknown for one in verdict.facts)
 
 
-def test_programs_on_windows_are_named_by_their_whole_path() -> None:
-    """Or Windows would look for them in the current directory first."""
+def test_programs_on_windows_are_named_by_the_system_directory_that_windows_names() -> None:
+    """Not by their bare name, which Windows would look for in the current directory first, and not by the SystemRoot
+    of the environment, which the caller of this process sets."""
     seen: list[str] = []
 
     def run(argv: Sequence[str], seconds: float) -> bytes:
         seen.append(argv[0])
         raise FirmwareError("not there")
 
-    detect(network=False, host=Host(platform="win32", environ={"SystemRoot": r"D:\Win"}, run=run, registry=absent))
+    def started(**options: Any) -> list[str]:
+        seen.clear()
+        environ = {"SystemRoot": r"C:\Users\me\evil"}
+        detect(network=False, host=Host(platform="win32", environ=environ, run=run, registry=absent, **options))
+        return [*seen]
 
-    assert [r"D:\Win\System32\WindowsPowerShell\v1.0\powershell.exe", r"D:\Win\System32\wbem\WMIC.exe"] == seen
+    below = (r"WindowsPowerShell\v1.0\powershell.exe", r"wbem\WMIC.exe")
+    assert [rf"D:\Win\system32\{name}" for name in below] == started(system_directory=lambda: r"D:\Win\system32")
+    assert [rf"{SYSTEM32}\{name}" for name in below] == started()
 
 
-@pytest.mark.parametrize(("platform", "programs"), [("win32", 2), ("freebsd14", 1), ("linux", 1)])
+def test_the_question_to_powershell_is_allowed_in_its_constrained_language() -> None:
+    """Where AppLocker or WDAC constrains PowerShell, setting a property and naming a .NET type is an error
+    (wslutilities/wslu#297, oliverschwendener/ueli#519)."""
+    asked: list[str] = []
+
+    def run(argv: Sequence[str], seconds: float) -> bytes:
+        asked.extend(argv)
+        raise FirmwareError("not there")
+
+    Windows(run).cim()
+
+    assert asked[-2:-1] == ["-Command"]
+    assert "[" not in asked[-1]
+    assert asked[-1].count("=") == 1
+    assert asked[-1].startswith("$ErrorActionPreference='Stop';Get-CimInstance ")
+
+
+def test_wmic_that_does_not_know_csproduct_is_asked_for_the_serial_number() -> None:
+    """Wine's wmic is one; its answer is a UUID of EC2's shape, which is a hint."""
+    questions: list[tuple[str, ...]] = []
+
+    def run(argv: Sequence[str], seconds: float) -> bytes:
+        questions.append(tuple(argv[1:]))
+        if argv[1] == "csproduct":
+            return b"\xff\xfe" + "Error: Alias not found\n".encode("utf-16-le")
+        return b"\xff\xfe" + "SerialNumber\r\nec2d6aad-f59b-a10d-5784-ca9b7ba4f727  \r\n".encode("utf-16-le")
+
+    found = {one.name: one.value for one in Windows(run).wmic()}
+
+    assert ["csproduct", "bios"] == [question[0] for question in questions]
+    assert {"product_serial": "ec2d6aad-f59b-a10d-5784-ca9b7ba4f727"} == found
+
+
+def test_a_program_of_windows_gets_an_environment_of_its_own() -> None:
+    """PowerShell would load what PSModulePath and COR_PROFILER_PATH name, and does not start without SystemRoot."""
+    environment = windows_environment(r"D:\Win\system32")
+
+    assert (r"D:\Win", "D:", r"D:\Win\system32") == tuple(environment[n] for n in ("SystemRoot", "SystemDrive", "PATH"))
+    assert {"SystemRoot", "windir", "SystemDrive", "PATH", "TEMP", "TMP"} == set(environment)
+
+
+@pytest.mark.parametrize(
+    ("platform", "programs"), [("win32", 2), ("freebsd14", 1), ("openbsd7", 1), ("netbsd10", 1), ("linux", 1)]
+)
 def test_each_program_has_its_time_limit_within_what_is_left(platform: str, programs: int, tmp_path: Path) -> None:
     """One that hangs takes its own share and no more; when the time is over, the next is not even started."""
     (tmp_path / "dev").mkdir()
@@ -217,9 +281,9 @@ def test_each_program_has_its_time_limit_within_what_is_left(platform: str, prog
     assert [TOOL_SECONDS, 1.5][:programs] == limits(TOOL_SECONDS + 1.5)
 
 
-@pytest.mark.parametrize("platform", ["darwin", "openbsd7", "aix"])
+@pytest.mark.parametrize("platform", ["darwin", "sunos5", "aix"])
 def test_other_systems_say_that_they_have_no_evidence(platform: str) -> None:
-    """Not "no": nobody knows where to look."""
+    """Not "no": we do not know where to look."""
     verdict = detect(network=False, host=Host(platform=platform, environ={}))
 
     assert ("unknown", Level.NONE) == (verdict.answer, verdict.level)
@@ -231,6 +295,86 @@ def test_freebsd_has_kenv() -> None:
     programs = Programs(kenv=b'smbios.system.maker="Amazon EC2"\nsmbios.system.product="t3.micro"\n')
 
     assert Level.CLAIM == detect(network=False, host=Host(platform="freebsd14", environ={}, run=programs)).level
+
+
+#: `sysctl hw` of OpenBSD as ansible/ansible has it in its tests, captured on a virtual machine of QEMU.
+OPENBSD_QEMU = """\
+hw.ncpufound=1
+hw.vendor=QEMU
+hw.product=Standard PC (i440FX + PIIX, 1996)
+hw.version=pc-i440fx-5.1
+hw.uuid=5833415a-eefc-964f-a306-fa434d44d117
+hw.physmem=1056804864
+"""
+#: The form is that of the capture above. OpenBSD 7.9 on a Graviton instance is known to print `smbios0: Amazon EC2
+#: t4g.nano`; that the other values are those which Linux shows on such an instance is assumed.
+OPENBSD_NITRO = """\
+hw.vendor=Amazon EC2
+hw.product=t4g.nano
+hw.uuid=ec24f7a0-034a-ac60-1c01-d03ed0ae0484
+hw.serialno=ec24f7a0-034a-ac60-1c01-d03ed0ae0484
+"""
+#: Assumed likewise, with the values that Linux shows on Xen.
+OPENBSD_XEN = """\
+hw.vendor=Xen
+hw.product=HVM domU
+hw.version=4.2.amazon
+hw.serialno=ec2d6aad-f59b-a10d-5784-ca9b7ba4f727
+hw.uuid=ec2d6aad-f59b-a10d-5784-ca9b7ba4f727
+"""
+#: `sysctl machdep.dmi` of NetBSD 10.1 for evbarm, captured on a virtual machine of QEMU; without the serial number, of
+#: which it wrote to standard error `second level name system-serial in machdep.dmi.system-serial is invalid`.
+NETBSD_QEMU = """\
+machdep.dmi.system-vendor = QEMU
+machdep.dmi.system-product = QEMU Virtual Machine
+machdep.dmi.system-version = virt-11.0
+machdep.dmi.system-uuid = 00000000-0000-0000-0000-000000000000
+"""
+#: The form is that of the capture above, the names are those of the kernel's source, the values are assumed to be those
+#: which Linux shows. Serial number and UUID are for root alone.
+NETBSD_NITRO = """\
+machdep.dmi.system-vendor = Amazon EC2
+machdep.dmi.system-product = m5.large
+machdep.dmi.bios-vendor = Amazon EC2
+machdep.dmi.bios-version = 1.0
+machdep.dmi.board-vendor = Amazon EC2
+machdep.dmi.board-asset-tag = i-0af01c0123456789a
+"""
+
+
+@pytest.mark.parametrize(
+    ("platform", "output", "answer", "level"),
+    [
+        ("openbsd7", OPENBSD_NITRO, "yes", Level.CLAIM),
+        ("openbsd7", OPENBSD_XEN, "yes", Level.CLAIM),
+        ("openbsd7", OPENBSD_QEMU, "no", Level.NONE),
+        ("openbsd7", "", "unknown", Level.NONE),
+        ("netbsd10", NETBSD_NITRO, "yes", Level.CLAIM),
+        ("netbsd10", NETBSD_QEMU, "no", Level.NONE),
+        ("netbsd10", "kern.ostype = NetBSD\n", "unknown", Level.NONE),
+    ],
+)
+def test_openbsd_and_netbsd_have_sysctl(platform: str, output: str, answer: str, level: Level) -> None:
+    """What their kernels pass on of SMBIOS; where they pass nothing on, it is unknown and not "no"."""
+    programs = Programs(sysctl=output.encode())
+
+    verdict = detect(network=False, host=Host(platform=platform, environ={}, run=programs))
+
+    assert (answer, level, ["sysctl"]) == (verdict.answer, verdict.level, programs.started), verdict.explain()
+
+
+def test_sysctl_that_fails_for_one_name_has_the_others() -> None:
+    """NetBSD's ends with 1 where it may not show the UUID; its exit code is an error only where it wrote nothing."""
+
+    def fails(output: bytes) -> Run:
+        def run(argv: Sequence[str], seconds: float) -> bytes:
+            raise ExitCodeError(argv[0], 1, output)
+
+        return run
+
+    facts = {one.name: one.value for one in bsd.netbsd(start=fails(NETBSD_NITRO.encode()))}
+    assert ("Amazon EC2", "i-0af01c0123456789a") == (facts["sys_vendor"], facts["board_asset_tag"])
+    assert ["sysctl: exit code 1"] == [one.unknown for one in bsd.netbsd(start=fails(b""))]
 
 
 @pytest.mark.parametrize(
@@ -319,6 +463,27 @@ def test_the_firmware_table_is_read_as_windows_gives_it() -> None:
     assert RSMB == read_firmware_table(Kernel32(RSMB))
 
 
+def test_the_system_directory_is_what_windows_says() -> None:
+    """Where it cannot be asked, or answers that the buffer is too small, it is where every Windows has it."""
+
+    class Kernel:
+        def __init__(self, text: str, length: int) -> None:
+            self.text, self.length = text, length
+
+        def GetSystemDirectoryW(self, buffer: Any, size: int) -> int:  # noqa: N802
+            buffer.value = self.text
+            return self.length
+
+        def __call__(self, name: str) -> Kernel:
+            assert name == "kernel32"
+            return self
+
+    assert r"D:\Win\system32" == system_directory(Kernel(r"D:\Win\system32", 15))
+    assert SYSTEM32 == system_directory(Kernel("", 0)) == system_directory(Kernel("", 400))
+    if sys.platform != "win32":
+        assert SYSTEM32 == system_directory()
+
+
 @pytest.mark.parametrize("size", [0, LARGEST_TABLE + 9])
 def test_no_firmware_table_or_a_giant_is_an_error(size: int) -> None:
     """0 is how Windows says that it failed."""
@@ -328,9 +493,9 @@ def test_no_firmware_table_or_a_giant_is_an_error(size: int) -> None:
 
 def test_a_firmware_table_that_grew_meanwhile_is_no_table() -> None:
     """Nothing was written into our memory then; that is not taken for a table."""
-    host = Host(platform="win32", firmware_table=lambda: read_firmware_table(Kernel32(RSMB, grown=8)))
+    machine = Windows(firmware_table=lambda: read_firmware_table(Kernel32(RSMB, grown=8)))
 
-    assert [None] == [one.value for one in host.windows_table()]
+    assert [None] == [one.value for one in machine.table()]
 
 
 class Winreg:
@@ -366,9 +531,9 @@ def test_the_registry_has_a_value_none_or_an_error() -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="they exist there")
 def test_what_only_windows_has_is_an_error_elsewhere() -> None:
     """The real readers, not the captured ones."""
-    host = Host(platform="win32")
+    machine = Windows()
     assert ["firmware table: not on Windows", "registry: not on Windows"] == [
-        stage()[0].unknown for stage in (host.windows_table, host.windows_registry)
+        stage()[0].unknown for stage in (machine.table, machine.registry)
     ]
 
 
