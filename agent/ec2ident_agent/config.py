@@ -221,10 +221,10 @@ def _mac(where: str, value: Any) -> str:
 
 
 def _device(where: str, value: Any) -> str:
-    """A name that the kernel takes for a device (dev_valid_name): 1 to 15 bytes, no slash, colon or white space."""
+    from .inet import is_device_name
+
     name = _text(where, value)
-    long = len(name.encode("utf-8", "surrogateescape")) > 15
-    if long or name in (".", "..") or any(c in "/:" or c.isspace() or c == "\0" for c in name):
+    if not is_device_name(name):
         raise ConfigError(f"{where}: {name!r} is no name of a network interface")
     return name
 

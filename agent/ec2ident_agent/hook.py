@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 
+from .inet import is_device_name
 from .state.journal import CONFIG, STATE_DIRECTORY, Journal
 
 TYPE_CHECKING = False
@@ -167,9 +168,8 @@ def _index(interface: str, sysfs: str) -> int:
 
 
 def is_name(interface: str) -> bool:
-    """What the kernel takes for a name (dev_valid_name in net/core/dev.c), but for those that look like options."""
-    bad = interface in ("", ".", "..") or "/" in interface or ":" in interface or interface.startswith("-")
-    return not bad and len(os.fsencode(interface)) < 16 and not any(c.isspace() for c in interface)
+    """What the kernel takes for a name, except for those that look like options."""
+    return is_device_name(interface) and not interface.startswith("-")
 
 
 def _limit(seconds: int) -> None:

@@ -10,6 +10,16 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
 
+#: What a device's name may not hold: the kernel's isspace knows ISO 8859-1, so it refuses the byte of "à" too.
+_NOT_IN_A_NAME = frozenset(b"/:\0\t\n\v\f\r \xa0")
+
+
+def is_device_name(name: str) -> bool:
+    """Does the kernel take this for a device's name: 1 to 15 bytes of these (dev_valid_name in net/core/dev.c)?"""
+    octets = name.encode("utf-8", "surrogateescape")
+    return 0 < len(octets) <= 15 and name not in (".", "..") and _NOT_IN_A_NAME.isdisjoint(octets)
+
+
 def prefix(text: str) -> str:
     """A network ("10.0.1.0/24") in canonical form. Raises ValueError with the reason, host bits included."""
     from ipaddress import ip_network

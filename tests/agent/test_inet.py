@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import socket
+import struct
 from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ec2ident_agent.inet import contains, single
+from ec2ident_agent.inet import contains, is_device_name, single
+
+from .conftest import ip
+
+#: From <linux/sockios.h>.
+SIOCSIFNAME = 0x8923
 
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 
@@ -49,3 +59,34 @@ def test_what_no_route_leads_to_is_no_overlay(address: str) -> None:
 def test_whatever_can_be_routed_may_be_one(address: str) -> None:
     """A private address or a public one: it is the route table that makes it an overlay."""
     assert f"{address}/{128 if ':' in address else 32}" == single(address)
+
+
+NAMES = {
+    **dict.fromkeys(("a", "eth0.100", "-", "...", "@", "\u2003", "fifteen-bytes15", "\u00fc" * 7 + "x"), True),
+    **dict.fromkeys(("sixteen-bytes-16", "\u00fc" * 8, "", ".", "..", "a/b", "a:1", "\u00e0", "a\u00a0"), False),
+    **{f"a{space}b": False for space in " \t\n\v\f\r"},
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_device_s_name_has_1_to_15_bytes(name: str) -> None:
+    """Bytes, not characters: seven of two bytes and one more fit, eight of two do not."""
+    assert NAMES[name] == is_device_name(name)
+
+
+@pytest.mark.root
+def test_the_kernel_takes_the_same_names(node: str) -> None:
+    """The kernel itself renames a device to each of them (SIOCSIFNAME, netdevice(7))."""
+    ip("link set r1 down")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+        for name in NAMES:
+            octets = name.encode()
+            if not 0 < len(octets) <= 15:
+                continue  # the request has room for 15 bytes; an empty name asks for nothing
+            request = struct.pack("16s16s8x", b"r1", octets)
+            if not NAMES[name]:
+                with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+                    fcntl.ioctl(channel, SIOCSIFNAME, request)
+                continue
+            fcntl.ioctl(channel, SIOCSIFNAME, request)
+            fcntl.ioctl(channel, SIOCSIFNAME, struct.pack("16s16s8x", octets, b"r1"))

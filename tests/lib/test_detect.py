@@ -12,9 +12,10 @@ import pytest
 
 import ec2ident
 from ec2ident import Imds, Level, Reason, detect, detection, is_ec2, prove
-from ec2ident.errors import Ec2IdentError, FirmwareError, ImdsError, VerificationError
+from ec2ident.errors import Ec2IdentError, FirmwareError, ImdsError, UnverifiableError, VerificationError
 from ec2ident.host import Host
 from ec2ident.testing import BEHAVIOURS, Instance, Interface, MetadataService
+from ec2ident.trust import TrustStore
 from ec2ident.value import replace
 
 from .error_modes import ERROR_MODES, misbehave
@@ -209,11 +210,14 @@ def test_in_a_container_the_proof_stands_unbound(tmp_path: Path, service: Metada
 
 def test_why_there_is_no_proof_is_the_error(tmp_path: Path, service: MetadataService) -> None:
     """Each cause has its class, and its reason."""
-    service.behave("disabled")
+    disabled = service.behave("disabled")
     host = Here(build(tmp_path / "one", EC2["xen pv"]))
     with pytest.raises(ImdsError, match="switched off") as caught:
         prove(PATIENCE, host=host, imds=client(service))
     assert caught.value.reason is Reason.DISABLED
+    service.forget(disabled)
+    with pytest.raises(UnverifiableError, match="eu-west-1: no certificate for rsa2048 is known here"):
+        prove(PATIENCE, host=host, imds=client(service), trust=TrustStore())
     with pytest.raises(FirmwareError, match="Hetzner"):
         prove(PATIENCE, host=Here(build(tmp_path / "two", LOOK_ALIKES["hetzner"])), imds=client(service))
 

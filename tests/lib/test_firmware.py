@@ -261,6 +261,13 @@ def test_wmics_columns_hold_values_with_blanks() -> None:
     } == values(parse_columns(ROW + XEN_ROW, "wmic"))
 
 
+def test_wmic_with_more_than_one_row_counts_the_first() -> None:
+    """A third line of the table is no error, and its values take no one's place."""
+    second = XEN_ROW.replace("HVM domU", "HVM domX")
+
+    assert values(parse_columns(ROW + XEN_ROW, "wmic")) == values(parse_columns(ROW + XEN_ROW + second, "wmic"))
+
+
 @pytest.mark.parametrize("output", ["", "UUID  \r\r\n\r\r\n", "Node - PC\r\r\nERROR:\r\r\n"])
 def test_wmic_with_a_header_only_or_an_error_is_no_absence(output: str) -> None:
     """WMI may not be ready at boot: a "no" from that would be wrong."""

@@ -197,6 +197,11 @@ def test_a_giant_is_called_too_large(script: Script) -> None:
     fails(at_the_item(script), Reason.TOO_LARGE, "more than ")
 
 
+def test_the_largest_item_of_the_service_fits_twice() -> None:
+    """User data has at most 16 KiB ("Instance user data", EC2 User Guide); the limit in bytes is a promise."""
+    assert 2 * 16 * 1024 == LARGEST_BODY
+
+
 @pytest.mark.parametrize(("size", "fits"), [(LARGEST_BODY, True), (LARGEST_BODY + 1, False)])
 def test_the_limit_is_exact(size: int, fits: bool) -> None:
     """The largest item of the service has half of it."""

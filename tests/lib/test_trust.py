@@ -184,6 +184,32 @@ def test_documents_of_a_region_nobody_knows_verify_with_the_users_certificate() 
         verify(text, kind="rsa2048")
 
 
+def test_a_library_that_refuses_the_algorithm_is_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some builds of OpenSSL refuse DSA and SHA-1: then a signature is neither good nor forged.
+
+    The double assumes what cryptography documents: a refused algorithm is UnsupportedAlgorithm when it is used.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import dsa
+
+    class Refusing:
+        key_size = 1024
+
+        def verify(self, *_: object) -> None:
+            raise UnsupportedAlgorithm("sha1 is not supported")
+
+    dsa.DSAPublicKey.register(Refusing)
+    monkeypatch.setattr(serialization, "load_der_public_key", lambda _: Refusing())
+    text = forge.OURS.sign(forge.document(), "pkcs7", forge.SIGNED_AT)
+
+    trust = TrustStore().with_certificate(
+        forge.OURS.certificate("pkcs7"), region="af-south-1", kind="pkcs7", partition="aws"
+    )
+    with pytest.raises(UnverifiableError, match=r"DSA-1024: refused by this OpenSSL \(sha1 is not supported\)"):
+        verify(text, kind="pkcs7", trust=trust)
+
+
 PEM = forge.OURS.certificate("signature")
 
 

@@ -48,6 +48,19 @@ def test_every_genuine_document_verifies_to_the_byte(folder: str, kind: str) -> 
     assert (identity.signed_at is None) == (kind == "signature")
 
 
+@pytest.mark.parametrize(("folder", "kind"), vectors.GENUINE)
+def test_json_says_when_it_was_signed(folder: str, kind: str) -> None:
+    """The time in ISO 8601 with its zone; null for the kind `signature` alone, which carries none."""
+    identity = check(folder, kind)
+    signed_at = identity.to_dict()["signed_at"]
+
+    assert (kind == "signature") == (signed_at is None)
+    if identity.signed_at is not None:
+        assert isinstance(signed_at, str)
+        assert identity.signed_at == datetime.fromisoformat(signed_at)
+        assert signed_at.endswith("+00:00")
+
+
 @pytest.mark.parametrize(("folder", "kind"), vectors.WITH_CONTENT)
 def test_a_separate_document_is_compared_not_needed(folder: str, kind: str) -> None:
     """As bytes or as text; the answer is the same."""
