@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# One place for the number; importing the package would need what it depends on.
+version = re.search(
+    r'^__version__ = "(.+)"$', Path(__file__).with_name("ec2ident").joinpath("__init__.py").read_text(), re.M
+)[1]
+
 setup(
     name="ec2ident",
-    version="0.1.0",
+    version=version,
     description="Is this machine Amazon EC2, and can it prove it? With an agent for policy routing.",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -68,6 +74,8 @@ setup(
             "ec2ident = ec2ident.cli:main",
             "ec2ident-failover = ec2ident_agent.failover.cli:main",
         ],
+        # The name is the module's: a conftest.py that names the module in pytest_plugins gets the same plugin.
+        "pytest11": ["ec2ident.testing.pytest_plugin = ec2ident.testing.pytest_plugin"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .trust import TrustStore
     from .verification import verify
 
+__version__ = "0.1.0"
+
 _HOME = {
     "detect": "detection",
     "is_ec2": "detection",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from . import __version__
 from .errors import Ec2IdentError, MalformedError, UnknownNameError, UnverifiableError, VerificationError
 from .model import Kind, Level
 
@@ -244,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=_DEFAULT
     )
-    parser.add_argument("--version", action="version", version=f"ec2ident {_version()}")
+    parser.add_argument("--version", action="version", version=f"ec2ident {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
 
     one = verbs.add_parser("show", help="is this machine EC2? (the default)", epilog=_EPILOG)
@@ -284,15 +285,6 @@ def _parser() -> argparse.ArgumentParser:
 def _add_time(parser: argparse.ArgumentParser, default: float) -> None:
     parser.add_argument("--timeout", type=_seconds, default=default, metavar="S", help=f"seconds (default {default:g})")
     parser.add_argument("--no-network", dest="network", action="store_false", help="ask nobody")
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ec2ident")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -56,11 +56,7 @@ def detect(
     verify with (AWS's published ones); `host` all of the local machine. Raises ValueError for a level or a timeout that
     makes no sense, and nothing for what the machine or the network does.
     """
-    level = Level(level)
-    if level is Level.NONE:
-        raise ValueError("level: NONE is no answer to ask for (from HINT to BOUND)")
-    if not 0 < timeout < 86400:
-        raise ValueError(f"timeout: {timeout!r} (seconds, more than 0)")
+    level = _checked(level, timeout)
     own = host is None and imds is None and trust is None and root == "/"
     search = _Search(level, clock() + timeout, clock, host or Host(root), trust)
     boot = search.host.boot_id() if own and level > Level.CLAIM else None
@@ -76,7 +72,11 @@ def detect(
 
 
 def is_ec2(level: Level = Level.CLAIM, timeout: float = 1.0) -> bool:
-    """Is this machine EC2, as sure as `level`? Never raises: what goes wrong is no yes. See `detect` for why."""
+    """Is this machine EC2, as sure as `level`? A failure of the machine or the network is False; see `detect` for why.
+
+    Raises ValueError for a level or a timeout that makes no sense: that is an error of the calling program.
+    """
+    level = _checked(level, timeout)
     try:
         return bool(detect(level, timeout))
     except Exception:  # noqa: BLE001  the promise of this function
@@ -112,6 +112,20 @@ def _error(verdict: Verdict) -> Ec2IdentError:
     if any(one.name == SIGNATURE for one in verdict.facts):
         return MalformedError(says) if reason is Reason.MALFORMED else VerificationError(says, reason)
     return ImdsError(says, reason)
+
+
+def _checked(level: Level, timeout: float) -> Level:
+    """The level. Raises ValueError, also for values of other types: both are the calling program's mistakes."""
+    try:
+        found = Level(level)
+    except ValueError:
+        found = Level.NONE
+    if found is Level.NONE:
+        names = ", ".join(f"Level.{one.name}" for one in Level if one)
+        raise ValueError(f"level: {level!r} is none of {names}")
+    if not isinstance(timeout, (int, float)) or not 0 < timeout < 86400:
+        raise ValueError(f"timeout: {timeout!r} is not a number of seconds above 0 and below 86400")
+    return found
 
 
 class _Search:

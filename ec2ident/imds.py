@@ -13,6 +13,7 @@ import time
 from . import connect
 from .connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError
 from .errors import ImdsError
+from .imds_items import Items
 from .model import Fact, Kind, Reason
 
 TYPE_CHECKING = False
@@ -96,14 +97,14 @@ class _Token:
         return "<token>"
 
 
-class Imds:
+class Imds(Items):
     """A client of the metadata service. Making one sends nothing. Not for use by several threads at once.
 
     `timeout` (seconds) is for one call with all that it takes: connecting, a token, retries, the last byte. `endpoints`
     are literal addresses, `http://ADDRESS[:PORT]`; all are tried at once and the first that accepts is kept. `retries`
     is how often to try again what may pass by itself; leave it 0 unless local evidence says that this is EC2.
-    `environ` is asked for AWS_EC2_METADATA_DISABLED only: who sets an environment must not choose who answers; see
-    `from_environment` for those who want just that.
+    `environ` (the process's if not given) is asked for AWS_EC2_METADATA_DISABLED only: who sets an environment must not
+    choose who answers; see `from_environment` for those who want just that. Items have names too: `Imds().region`.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Imds:
         *,
         endpoints: str | Endpoint | Sequence[str | Endpoint] = (METADATA_IPV4, METADATA_IPV6),
         retries: int = 0,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] | None = None,
@@ -128,7 +129,7 @@ class Imds:
         self.token_granted = False
         #: Seconds spent in calls so far.
         self.elapsed = 0.0
-        self._environ = environ
+        self._environ = os.environ if environ is None else environ
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -136,11 +137,12 @@ class Imds:
         self._failed: Reason | None = None
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Self:
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
         """A client of the endpoint that AWS_EC2_METADATA_SERVICE_ENDPOINT or _ENDPOINT_MODE names.
 
         Only for callers who trust whoever set the environment. Raises ValueError for a name instead of an address.
         """
+        environ = os.environ if environ is None else environ
         modes = {"ipv4": METADATA_IPV4, "ipv6": METADATA_IPV6}
         mode = environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "").lower()
         if mode and mode not in modes:
@@ -175,6 +177,10 @@ class Imds:
             return self._persistently(target, until)
         finally:
             self.elapsed += self._clock() - began
+
+    def deadline(self) -> float:
+        """The moment, on this client's clock, at which a question of several requests that begins now ends."""
+        return self._clock() + self.timeout
 
     def identity_item(self, kind: Kind | str, *, deadline: float | None = None) -> bytes | None:
         """`document`, or a signed item (see Kind), from below `dynamic/instance-identity/`, in its exact bytes."""

@@ -136,6 +136,13 @@ class IdentityDocument(Value):
     #: Fields that this version does not know, as (name, value): lists as tuples, objects as tuples of pairs.
     extra: tuple[tuple[str, object], ...] = ()
 
+    def to_dict(self) -> dict[str, object]:
+        """The document as JSON has it: times in ISO 8601, addresses as text, the fields by their names here.
+
+        `raw` and `extra` are left out: the first is the same once more, the second is not understood.
+        """
+        return {name: _plain(getattr(self, name)) for name in self._fields if name not in ("raw", "extra")}
+
 
 class Identity(Value):
     """A document that AWS signed: whoever holds one knows that the proof was done. Only `ec2ident.verify` makes one."""
@@ -159,7 +166,6 @@ class Identity(Value):
 
     def to_dict(self) -> dict[str, object]:
         """The identity as JSON has it: times in ISO 8601, the document's fields by their names here."""
-        document = self.document
         return {
             "kind": self.kind.value,
             "legacy": self.legacy,
@@ -168,9 +174,7 @@ class Identity(Value):
             "signed_at": None if self.signed_at is None else self.signed_at.isoformat(),
             "key_sha256": self.key_sha256,
             "warnings": list(self.warnings),
-            "document": {
-                name: _plain(getattr(document, name)) for name in document._fields if name not in ("raw", "extra")
-            },
+            "document": self.document.to_dict(),
         }
 
     @classmethod

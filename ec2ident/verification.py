@@ -228,7 +228,8 @@ def _as_bytes(what: str, value: str | bytes) -> bytes:
         except UnicodeEncodeError as error:
             raise MalformedError(f"{what}: not text that can be encoded ({error})") from error
     if not isinstance(value, bytes):
-        raise TypeError(f"{what}: {type(value).__name__} (str or bytes is expected)")
+        # What a client sent, such as a number in a JSON body, ends here too: it is malformed, not a bug of the server.
+        raise MalformedError(f"{what}: {type(value).__name__} (text or bytes are expected)")
     return value
 
 

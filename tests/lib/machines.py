@@ -296,7 +296,7 @@ class Windows(Value):
     """What its registry has, what its programs write, and the verdict that is due."""
 
     due: tuple[Level, Reason]
-    registry: dict[str, str] = {}  # noqa: RUF012  values are frozen
+    registry: dict[str, str] | None = None
     wmic: bytes = b""
     powershell: bytes = b""
 

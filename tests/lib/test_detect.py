@@ -23,7 +23,7 @@ from .machines import EC2, LOOK_ALIKES, MACHINES, NITRO, Machine, build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 pytest_plugins = ["ec2ident.testing.pytest_plugin"]
 
@@ -289,14 +289,31 @@ def test_nobody_can_look_where_there_is_no_sysfs(tmp_path: Path) -> None:
     assert ("unknown", True) == (verdict.answer, any(one.name == "firmware" and one.unknown for one in verdict.facts))
 
 
-def test_is_ec2_never_raises() -> None:
-    """A mistake of the caller's is no yes either; `detect` tells."""
-    assert is_ec2(Level.NONE) is False
-    assert is_ec2(timeout=-1) is False
-    with pytest.raises(ValueError, match="NONE"):
-        detect(Level.NONE)
-    with pytest.raises(ValueError, match="timeout: -1"):
-        detect(timeout=-1)
+@pytest.mark.parametrize("ask", [is_ec2, detect])
+@pytest.mark.parametrize("level", [Level.NONE, "bogus", "claim", 7, None, [], {}])
+def test_a_level_that_makes_no_sense_is_a_mistake_of_the_program(ask: Callable[..., object], level: object) -> None:
+    """A misspelt level must not read as "no" on every instance; the error names the levels that there are."""
+    with pytest.raises(ValueError, match=r"^level: .* is none of Level\.HINT, .*Level\.BOUND$"):
+        ask(level)
+
+
+@pytest.mark.parametrize("ask", [is_ec2, detect])
+@pytest.mark.parametrize("timeout", [-1, 0, float("nan"), float("inf"), "2", None])
+def test_a_timeout_that_makes_no_sense_is_a_mistake_of_the_program(ask: Callable[..., object], timeout: object) -> None:
+    """The same for seconds, whatever their type."""
+    with pytest.raises(ValueError, match=r"^timeout: "):
+        ask(Level.CLAIM, timeout)
+
+
+def test_is_ec2_answers_false_where_the_machine_or_the_network_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The promise of `is_ec2`: what goes wrong on the machine is not a yes, and not an exception."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("a failure that nobody thought of")
+
+    monkeypatch.setattr("ec2ident.detection.Host", fails)
+
+    assert is_ec2() is False
 
 
 def test_a_verdict_as_json_has_its_documented_keys(tmp_path: Path, service: MetadataService) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import pickle
+import pprint
+import sys
+from typing import Any, ClassVar, get_type_hints
 
 import pytest
 
@@ -53,7 +57,8 @@ def test_a_class_shows_its_signature_before_the_first_value_is_made() -> None:
         def __init__(self, first: int) -> None:
             super().__init__(first, "checked")
 
-    assert "(first, second='two')" == str(inspect.signature(Fresh))
+    assert "(first: 'int', second: 'str' = 'two') -> None" == str(inspect.signature(Fresh))
+    assert __name__ == Fresh.__init__.__module__
     assert "Fresh.__init__" in Fresh.__init__.__qualname__
     assert ("checked", "two") == (Checked(1).second, Fresh(1).second)
 
@@ -116,3 +121,95 @@ def test_a_value_made_of_its_fields_is_like_any_other() -> None:
     with pytest.raises(AttributeError, match="frozen"):
         point.x = 2  # type: ignore[misc]
     assert -1 == made(Positive, {"number": -1}).number
+
+
+def test_the_module_dataclasses_takes_a_value_for_one_of_its_own() -> None:
+    """Type checkers accept these calls, because to them a value is a frozen dataclass; so they run."""
+    value = Named(1, name="there")
+
+    assert dataclasses.is_dataclass(type(value))
+    assert ["x", "y", "name"] == [field.name for field in dataclasses.fields(value)]
+    assert [dataclasses.MISSING, 2, "here"] == [field.default for field in dataclasses.fields(value)]
+    assert {"x": 1, "y": 2, "name": "there"} == dataclasses.asdict(value)
+    assert (1, 2, "there") == dataclasses.astuple(value)
+    assert Named(1, 7, "there") == dataclasses.replace(value, y=7)
+    assert repr(value) == pprint.pformat(value)
+    with pytest.raises(TypeError, match="z"):
+        dataclasses.replace(value, z=1)  # type: ignore[call-arg]
+
+
+def test_a_dataclass_may_derive_from_a_value() -> None:
+    """`@dataclass(frozen=True)` takes the inherited fields first, as it does with a dataclass."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Coloured(Point):
+        colour: str = "red"
+
+    coloured: Any = Coloured(1)
+
+    assert {"x": 1, "y": 2, "colour": "red"} == dataclasses.asdict(coloured)
+    assert Coloured(1, 2, "blue") == dataclasses.replace(coloured, colour="blue")
+    with pytest.raises(AttributeError):
+        coloured.x = 2
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="copy.replace came with Python 3.13")
+def test_copy_replace_makes_a_changed_copy() -> None:
+    """Python 3.13's `copy.replace` calls `__replace__`."""
+    assert Point(1, 7) == copy.replace(Point(1), y=7)  # type: ignore[attr-defined,unused-ignore]
+
+
+def test_a_pattern_takes_the_fields_by_position() -> None:
+    """`match point: case Point(x, y)` needs `__match_args__`; the statement itself needs Python 3.10."""
+    assert ("x", "y") == Point.__match_args__
+    assert ("x", "y", "name") == Named.__match_args__
+    if sys.version_info >= (3, 10):
+        scope: dict[str, Any] = {"point": Point(1), "Point": Point}
+        exec("match point:\n    case Point(x, y): seen = x, y", scope)
+        assert (1, 2) == scope["seen"]
+
+
+def test_a_class_that_no_constructor_fits_is_refused_where_it_is_defined() -> None:
+    """A required field after a default, and a default that values would share, are errors of the class."""
+    with pytest.raises(TypeError, match="field 'z' without a default follows 'y', which has one"):
+
+        class Late(Point):
+            z: int  # type: ignore[misc]
+
+    with pytest.raises(TypeError, match="the default of 'several' is a list"):
+
+        class Shared(Value):
+            several: list[int] = []  # noqa: RUF012
+
+    with pytest.raises(TypeError, match="the default of 'several' is a Field"):
+
+        class Specified(Value):
+            several: list[int] = dataclasses.field(default_factory=list)
+
+
+def test_a_field_annotated_again_keeps_its_place_and_a_class_variable_is_no_field() -> None:
+    """The order is a dataclass's, which is also what type checkers assume."""
+
+    class Again(Point):
+        made: ClassVar[int] = 0
+        x: int = 5
+
+    assert (5, 2) == (Again().x, Again().y)
+    assert ("x", "y") == Again._fields
+
+
+def test_a_class_of_two_values_has_the_fields_of_both() -> None:
+    """The bases are read from the last to the first, as dataclasses read them."""
+
+    class Priced(Value):
+        price: int
+
+    class Item(Named, Priced):
+        pass
+
+    assert {"price": 3, "x": 1, "y": 2, "name": "here"} == as_dict(Item(3, 1))
+
+
+def test_the_annotations_of_a_constructor_can_be_evaluated() -> None:
+    """Tools that build forms or parsers from signatures evaluate them."""
+    assert {"x": int, "y": int, "return": type(None)} == get_type_hints(Point.__init__)

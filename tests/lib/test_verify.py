@@ -379,13 +379,18 @@ def test_truncated_base64_is_refused_at_every_length() -> None:
 
 
 def test_mistakes_of_the_caller_are_python_errors() -> None:
-    """An unknown kind, a missing document, a number where text belongs."""
+    """An unknown kind and a missing document are ValueError, which is neither a yes nor a no about the document."""
     with pytest.raises(ValueError, match="'rsa4096' is not a valid Kind"):
         verify("MIAG", kind="rsa4096")
     with pytest.raises(ValueError, match="document: needed for the kind signature"):
         verify("MIAG", kind="signature")
-    with pytest.raises(TypeError, match="signature: int \\(str or bytes is expected\\)"):
-        verify(5, kind="pkcs7")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sent", [5, 5.5, None, True, [], {"rsa2048": "MIAG"}, object()])
+def test_what_a_client_may_send_in_place_of_text_is_malformed(sent: object) -> None:
+    """A server hands on what JSON gave it: a number there must not become an error 500."""
+    with pytest.raises(MalformedError, match=f"signature: {type(sent).__name__}"):
+        verify(sent, kind="rsa2048")  # type: ignore[arg-type]
 
 
 def test_a_giant_document_is_refused() -> None:

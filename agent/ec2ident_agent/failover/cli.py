@@ -35,11 +35,11 @@ DEADLINE, LONG_DEADLINE = 20.0, 120.0
 FLAGS = ("region", "profile", "role_arn", "external_id", "endpoint", "ca_bundle", "instance", "deadline", "account")
 
 
-def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] = os.environ, root: str = "/") -> int:
+def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] | None = None, root: str = "/") -> int:
     """Run one command; returns its exit code."""
     options = parser(str(__doc__)).parse_args(argv)
     try:
-        with Command(options, environ, root) as command:
+        with Command(options, os.environ if environ is None else environ, root) as command:
             return VERBS[options.verb](command)
     except AgentError as error:
         _log(f"ec2ident-failover: {error}")

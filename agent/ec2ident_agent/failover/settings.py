@@ -325,5 +325,6 @@ def _endpoint(text: str) -> str:
     return check_endpoint(text) if text else ""
 
 
-def path_from(environ: Mapping[str, str] = os.environ) -> str:
-    return environ.get("EC2IDENT_FAILOVER_CONFIG", PATH)
+def path_from(environ: Mapping[str, str] | None = None) -> str:
+    """The configuration file that the environment (by default the process's) names, or the usual one."""
+    return (os.environ if environ is None else environ).get("EC2IDENT_FAILOVER_CONFIG", PATH)

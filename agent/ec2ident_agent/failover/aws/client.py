@@ -82,7 +82,7 @@ class Api:
         access: Access,
         deadline: Deadline,
         *,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
         jitter: Callable[[], float] | None = None,
         log: Log = lambda line: None,
         now: Callable[[], float] = time.time,
@@ -95,7 +95,8 @@ class Api:
         except Ec2IdentError as error:
             raise UsageError(str(error)) from None
         self.access, self.deadline, self.log = access, deadline, log
-        self._environ, self._now, self._jitter = environ, now, jitter
+        self._environ = os.environ if environ is None else environ
+        self._now, self._jitter = now, jitter
         self._lock = threading.Lock()
         #: Held while credentials are asked for, so that calls at the same time ask once; a role needs its source's.
         self._asking = {True: threading.Lock(), False: threading.Lock()}

@@ -408,12 +408,13 @@ def failed(action: str, error: AgentError) -> int:
     return CODES.get(error.exit, GENERIC) if action != "stop" else GENERIC
 
 
-def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
     """`KIND ACTION [--state-dir DIR] [--config FILE]`, as the engine's executables call it. Returns the exit code.
 
     It ends the process at the deadline.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    environ = os.environ if environ is None else environ
     if len(words) < 2 or words[0] not in SIDES or words[1] not in Agent.ACTIONS or {*words[2::2]} - FILES:
         _say(f"usage: ec2ident-ocf {{{','.join(SIDES)}}} {{{','.join(Agent.ACTIONS)}}}")
         return UNIMPLEMENTED

@@ -1,0 +1,126 @@
+"""Items by their usual names: the values, what may be missing, and what a missing item of every instance means."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pytest
+
+from ec2ident.errors import ImdsError
+from ec2ident.imds import Imds
+from ec2ident.imds_items import Items
+from ec2ident.model import Reason
+from ec2ident.testing import Instance, Interface, MetadataService
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ETH0 = Interface(
+    mac="06:00:00:00:00:00",
+    private_ips=("10.0.0.10", "10.0.0.11"),
+    ipv6s=("2001:db8::10",),
+    public_ip="203.0.113.10",
+    security_groups=("default", "web"),
+)
+ETH1 = Interface(mac="06:00:00:00:00:01", device_number=1, private_ips=("10.0.0.20",))
+INSTANCE = Instance(interfaces=(ETH0, ETH1), user_data=b"\xff\x00", tags=(("Name", "web"), ("team:a", "b c")))
+BARE = Instance(interfaces=(Interface(),), role=None)
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[MetadataService]:
+    with MetadataService(INSTANCE) as service:
+        yield service
+
+
+@pytest.fixture
+def bare() -> Iterator[MetadataService]:
+    with MetadataService(BARE) as service:
+        yield service
+
+
+def client(service: MetadataService) -> Imds:
+    return Imds(20.0, endpoints=service.endpoint)
+
+
+EXPECTED = {
+    "instance_id": "i-0123456789abcdef0",
+    "instance_type": "m5.large",
+    "image_id": "ami-0123456789abcdef0",
+    "ami_id": "ami-0123456789abcdef0",
+    "region": "eu-west-1",
+    "availability_zone": "eu-west-1a",
+    "availability_zone_id": "euw1-az1",
+    "partition": "aws",
+    "domain": "amazonaws.com",
+    "mac": "06:00:00:00:00:00",
+    "macs": ("06:00:00:00:00:00", "06:00:00:00:00:01"),
+    "reservation_id": "r-0123456789abcdef0",
+    "account_id": "123456789012",
+    "local_ipv4": "10.0.0.10",
+    "private_ipv4": "10.0.0.10",
+    "public_ipv4": "203.0.113.10",
+    "ipv6": "2001:db8::10",
+    "local_hostname": "ip-10-0-0-10.eu-west-1.compute.internal",
+    "private_hostname": "ip-10-0-0-10.eu-west-1.compute.internal",
+    "public_hostname": "ec2-203-0-113-10.eu-west-1.compute.amazonaws.com",
+    "kernel_id": None,
+    "life_cycle": "on-demand",
+    "security_groups": ("default", "web"),
+    "iam_role": "ec2ident-testing",
+    "user_data": b"\xff\x00",
+    "tags": {"Name": "web", "team:a": "b c"},
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_item_has_its_usual_name(name: str, service: MetadataService) -> None:
+    """The name is the item's with underscores, or the one of the package ec2-metadata."""
+    assert EXPECTED[name] == getattr(client(service), name)
+
+
+def test_every_name_has_a_value_here() -> None:
+    """A property that is added later is tested, too."""
+    names = {name for name, thing in vars(Items).items() if isinstance(thing, property)}
+
+    assert {*EXPECTED, "instance_identity_document"} == names
+
+
+def test_the_identity_document_is_parsed_and_can_be_written_as_json(service: MetadataService) -> None:
+    """`to_dict` has JSON's own types, and no bytes."""
+    document = client(service).instance_identity_document
+
+    assert datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc) == document.pending_time
+    plain = document.to_dict()
+    assert ("10.0.0.10", "2026-01-02T03:04:05+00:00", []) == (
+        plain["private_ip"],
+        plain["pending_time"],
+        plain["billing_products"],
+    )
+    assert "raw" not in plain
+
+
+@pytest.mark.parametrize("name", ["public_ipv4", "ipv6", "public_hostname", "iam_role", "user_data", "tags"])
+def test_what_an_instance_may_be_without_is_none(name: str, bare: MetadataService) -> None:
+    """404 for such an item is an answer. For tags it also means that access to them is not allowed."""
+    assert getattr(client(bare), name) is None
+
+
+@pytest.mark.parametrize("name", ["instance_id", "region", "mac", "account_id", "macs"])
+def test_what_every_instance_has_is_never_none(name: str, bare: MetadataService) -> None:
+    """Its absence shows that another server answers, which is an error and not a value."""
+    bare.behave("hide", path="/meta-data/|/dynamic/")
+
+    with pytest.raises(ImdsError, match="does not exist") as caught:
+        getattr(client(bare), name)
+    assert Reason.NOT_EC2WS is caught.value.reason
+
+
+def test_all_tags_together_have_one_deadline(service: MetadataService) -> None:
+    """A slow service does not make a question of three requests last three timeouts."""
+    moments = iter(range(0, 1000, 4))
+    imds = Imds(10.0, endpoints=service.endpoint, clock=lambda: float(next(moments)))
+
+    with pytest.raises(ImdsError):
+        _ = imds.tags
