@@ -94,7 +94,7 @@ def _token(request: Request, state: State) -> Response:
     if request.method != "PUT":
         return wire.empty(405, state.now, allow="OPTIONS, PUT")
     if request.header("x-forwarded-for") is not None:
-        return wire.page(403, state.now)
+        return wire.empty(403, state.now)
     asked = request.header(wire.TTL_HEADER) or ""
     if not (asked.isascii() and asked.isdigit() and len(asked) < 10 and 1 <= int(asked) <= LONGEST):
         return wire.page(400, state.now)

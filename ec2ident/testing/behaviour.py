@@ -39,12 +39,27 @@ class Reply(Value):
     end: str = "close"
 
 
+#: The types of the fields of a behaviour: a mistake is an error when it is made, not in the thread that answers.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "path": (str,),
+    "method": (str,),
+    "times": (int, type(None)),
+    "start": (int, float),
+    "end": (int, float, type(None)),
+    "status": (int,),
+    "body": (str, bytes),
+    "size": (int,),
+    "seconds": (int, float),
+}
+
+
 class Behaviour(Value):
     """One way to behave, and for which requests.
 
     `path` and `method` are regular expressions that are searched in the request; empty means: whatever this behaviour
     is about. `times` is how many requests it changes, None for all. It is in force from `start` to `end`, in seconds
-    after it was set. The other fields are what some of the names need: `status`, `body`, `size` in bytes, `seconds`.
+    after it was set. The other fields are what some of the names need: `status`, `body` (text or bytes), `size` in
+    bytes, `seconds`. Raises ValueError for an unknown name, a value of another type, and a pattern that is none.
     """
 
     do: str
@@ -54,13 +69,21 @@ class Behaviour(Value):
     start: float = 0.0
     end: float | None = None
     status: int = 500
-    body: str = ""
+    body: str | bytes = b""
     size: int = 0
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.do not in BEHAVIOURS:
             raise ValueError(f"no behaviour {self.do!r}: there are {', '.join(BEHAVIOURS)}")
+        for name, kinds in _TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise ValueError(f"{name}: {value!r} ({' or '.join(kind.__name__ for kind in kinds)} is expected)")
+        if not 100 <= self.status <= 999:
+            raise ValueError(f"status: {self.status} (three digits)")
+        if isinstance(self.body, str):
+            self.__dict__["body"] = self.body.encode()
         for pattern in (self.path, self.method):
             try:
                 re.compile(pattern)
@@ -114,12 +137,13 @@ def _fixed(status: int) -> Act:
     return lambda _behaviour, _call, _answer, state: Reply(wire.page(status, state.now))
 
 
-def _unauthorized(_: Behaviour, __: Call, ___: Answer, state: State) -> Reply:
-    return Reply(wire.empty(401, state.now))
+def _empty(status: int) -> Act:
+    return lambda _behaviour, _call, _answer, state: Reply(wire.empty(status, state.now))
 
 
 def _body(behaviour: Behaviour, call: Call, answer: Answer, _: State) -> Reply:
-    return _changed(answer(call), lambda response: wire.with_body(response, behaviour.body.encode()))
+    body = behaviour.body if isinstance(behaviour.body, bytes) else behaviour.body.encode()
+    return _changed(answer(call), lambda response: wire.with_body(response, body))
 
 
 def _giant_body(behaviour: Behaviour, call: Call, answer: Answer, _: State) -> Reply:
@@ -212,13 +236,15 @@ BEHAVIOURS: dict[str, _About] = {
     "v1-only": _About(_v1_only),
     "hop-limit": _About(_silence, _TOKEN, "^PUT$"),
     "hop-limit-reset": _About(_reset, _TOKEN, "^PUT$"),
-    "disabled": _About(_fixed(403)),
+    # Captured as an empty text/plain: ansible/ansible#68098 (switched off), aws-sdk-kotlin#627 (forwarded). One log has
+    # the page (amazon-cloudwatch-agent#1139): behave("status", status=403).
+    "disabled": _About(_empty(403)),
     "throttled": _About(_fixed(503)),
     "hide": _About(_hide, None),
     "http-1.0": _About(_http_1_0),
     # faults
     "status": _About(_status),
-    "unauthorized": _About(_unauthorized),
+    "unauthorized": _About(_empty(401)),
     "body": _About(_body),
     "silence": _About(_silence),
     "reset": _About(_reset),

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 class Interface(Value):
     """One network interface (ENI), as `meta-data/network/interfaces/macs/MAC/` describes it.
 
-    Addresses are text; the first of `private_ips` is the primary one. Empty ids are derived from the MAC.
-    `network_card` None means an instance type with one card, where the key does not exist. An empty list answers 404.
+    Addresses are text; the first of `private_ips` is the primary one. Empty ids are derived from the MAC. `subnet` is
+    the IPv4 block; None stands for 10.0.0.0/24, or for none where `private_ips` is empty. An interface in a subnet with
+    IPv6 alone has no IPv4 block and no private IPv4 address, and both items are 404. `network_card` None means an
+    instance type with one card, where the key does not exist. An empty list answers 404.
     """
 
     mac: str = "06:00:00:00:00:00"
-    subnet: str = "10.0.0.0/24"
+    subnet: str | None = None
     private_ips: tuple[str, ...] = ("10.0.0.10",)
     device_number: int = 0
     network_card: int | None = None
@@ -46,9 +48,22 @@ class Interface(Value):
             raise ValueError(f"mac: {self.mac!r} is not six bytes in hex, such as 06:00:00:00:00:01")
         if not self.private_ips and not self.ipv6s:
             raise ValueError(f"{self.mac}: an interface has at least one address")
+        if self.subnet is None:
+            self.__dict__["subnet"] = "10.0.0.0/24" if self.private_ips else ""
+        if bool(self.subnet) != bool(self.private_ips):
+            raise ValueError(
+                f"{self.mac}: subnet {self.subnet!r} with private_ips {self.private_ips!r} (EC2 has both or neither: a "
+                "subnet with IPv6 alone has no IPv4 block and gives no private IPv4 address)"
+            )
         for address in (*self.private_ips, *self.ipv6s):
             ipaddress.ip_address(address)
-        for network in (self.subnet, *self.subnets_ipv6, *self.prefixes, *self.prefixes_ipv6, *self.vpc_cidrs):
+        for network in (
+            *([self.subnet] if self.subnet else []),
+            *self.subnets_ipv6,
+            *self.prefixes,
+            *self.prefixes_ipv6,
+            *self.vpc_cidrs,
+        ):
             ipaddress.ip_network(network)
         derived = {"interface_id": f"eni-0{digits:0>16}", "subnet_id": f"subnet-0{digits:0>16}"}
         self.__dict__["vpc_id"] = self.vpc_id or "vpc-0123456789abcdef0"
@@ -108,7 +123,8 @@ class Instance(Value):
 
     @property
     def local_hostname(self) -> str:
-        return hostname(self.private_ip, self.region)
+        """The private DNS name: of the address, or of the instance id where the subnet has IPv6 alone."""
+        return hostname(self.private_ip or self.instance_id, self.region)
 
     def interface(self, mac: str) -> Interface:
         """The interface with this MAC. Raises KeyError when there is none."""
@@ -129,6 +145,8 @@ class Instance(Value):
     def assign(self, mac: str, **changes: Any) -> Instance:
         """The instance with fields of one interface changed: `assign(mac, private_ips=("10.0.0.10", "10.0.0.11"))`."""
         old = self.interface(mac)
+        if "subnet" not in changes and bool(old.subnet) != bool(changes.get("private_ips", old.subnet)):
+            changes["subnet"] = None  # the subnet goes with the last IPv4 address, and comes with the first
         new = replace(old, **changes)
         return replace(self, interfaces=tuple(new if interface == old else interface for interface in self.interfaces))
 
@@ -140,10 +158,14 @@ def _short(region: str) -> str:
     return area + "".join(corners.get(word, word[:1]) for word in words)
 
 
-def hostname(private_ip: str, region: str) -> str:
-    """The private DNS name of an address: us-east-1 has a zone of its own ("VPC DNS attributes")."""
+def hostname(private_ip_or_id: str, region: str) -> str:
+    """The private DNS name of an address, or of an instance id: us-east-1 has a zone of its own.
+
+    An instance in a subnet with IPv6 alone has the name of its id ("EC2 instance hostnames and domains").
+    """
     zone = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
-    return f"ip-{private_ip.replace('.', '-')}.{zone}"
+    by_address = f"ip-{private_ip_or_id.replace('.', '-')}"
+    return f"{private_ip_or_id if private_ip_or_id.startswith('i-') else by_address}.{zone}"
 
 
 def from_dict(data: Mapping[str, Any]) -> Instance:

@@ -80,8 +80,8 @@ def _meta_data(instance: Instance, now: float) -> dict[str, str]:
         "services/partition": instance.partition.name,
         "system": "nitro",
     }
+    items |= dict.fromkeys(("hostname", "local-hostname"), instance.local_hostname)
     if instance.private_ip:
-        items |= dict.fromkeys(("hostname", "local-hostname"), instance.local_hostname)
         items["local-ipv4"] = instance.private_ip
     if primary.ipv6s:
         items["ipv6"] = primary.ipv6s[0]
@@ -120,14 +120,14 @@ def _interface(instance: Instance, interface: Interface) -> dict[str, str]:
         "mac": interface.mac,
         "owner-id": instance.account_id,
         "subnet-id": interface.subnet_id,
-        "subnet-ipv4-cidr-block": interface.subnet,
         "vpc-id": interface.vpc_id,
         **{name: "\n".join(values) for name, values in lists.items() if values},
     }
     if interface.network_card is not None:
         items["network-card"] = str(interface.network_card)
-    if interface.private_ips:
-        items["local-hostname"] = hostname(interface.private_ips[0], instance.region)
+    if interface.subnet:
+        items["subnet-ipv4-cidr-block"] = interface.subnet
+    items["local-hostname"] = hostname((*interface.private_ips, instance.instance_id)[0], instance.region)
     if interface.public_ip:
         items["public-ipv4s"] = interface.public_ip
         items["public-hostname"] = _public_hostname(interface.public_ip, instance)

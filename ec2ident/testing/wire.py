@@ -118,7 +118,7 @@ def item(body: bytes, now: float, *, modified: float, ttl: int | None, content_t
 
 
 def empty(status: int, now: float, *, allow: str | None = None) -> Response:
-    """An answer without a body: 401, and 405 with the methods that are allowed."""
+    """An answer without a body: 401, 403, and 405 with the methods that are allowed."""
     more = {"Content-Type": "text/plain"}
     return _response(status, _REFUSAL_LAYOUT, b"", now, more if allow is None else {"Allow": allow, **more})
 

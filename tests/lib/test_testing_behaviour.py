@@ -8,6 +8,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -369,3 +370,49 @@ def test_somebody_else_answers_in_his_own_way(
 
     assert expected in answer
     assert b"EC2ws" not in answer
+
+
+@pytest.mark.parametrize("body", ["grüße", b"\xff\xfe\x00"])
+def test_a_body_is_text_or_bytes(imds: MetadataService, body: str | bytes) -> None:
+    """Exact bytes reach the client, with the length that belongs to them; text goes as UTF-8."""
+    imds.behave("tokens-optional")
+    imds.behave("body", path="mac$", body=body)
+
+    answer = ask(imds.endpoint, "GET", MAC)
+
+    assert (body.encode() if isinstance(body, str) else body) == answer.body
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"body": 5},
+        {"body": None},
+        {"status": "403"},
+        {"status": 99},
+        {"times": 1.5},
+        {"seconds": "1"},
+        {"path": None},
+        {"size": "1k"},
+        {"end": "soon"},
+        {"start": True},
+    ],
+)
+def test_a_field_of_another_type_is_refused_when_it_is_set(imds: MetadataService, how: dict[str, Any]) -> None:
+    """Not with each request, in the thread that answers: there a client sees a connection without an answer."""
+    with pytest.raises(ValueError, match=f"^{next(iter(how))}: "):
+        imds.behave("status", **how)
+    assert 401 == ask(imds.endpoint, "GET", MAC).status
+
+
+@pytest.mark.parametrize("method", ["PUT", "GET"])
+def test_a_service_that_is_switched_off_answers_403_with_nothing(imds: MetadataService, method: str) -> None:
+    """As captured from an instance whose endpoint is disabled (ansible/ansible#68098): empty, text/plain, EC2ws."""
+    imds.behave("disabled")
+
+    answer = ask(imds.endpoint, method, "/latest/api/token" if method == "PUT" else MAC, **{TTL: "60"})
+
+    assert (403, b"") == (answer.status, answer.body)
+    assert ("0", "EC2ws", "text/plain") == tuple(
+        dict(answer.headers)[name] for name in ("Content-Length", "Server", "Content-Type")
+    )

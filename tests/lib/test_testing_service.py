@@ -7,6 +7,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -331,6 +332,8 @@ def test_an_attached_interface_is_as_late_as_on_ec2(imds: MetadataService, clock
         (lambda: Interface(mac="06:00"), "mac: '06:00' is not six bytes"),
         (lambda: Interface(private_ips=()), "has at least one address"),
         (lambda: Interface(private_ips=("10.0.0.256",)), "10.0.0.256"),
+        (lambda: Interface(subnet="10.0.0.0/24", private_ips=(), ipv6s=("2001:db8::5",)), "EC2 has both or neither"),
+        (lambda: Interface(subnet=""), "EC2 has both or neither"),
         (lambda: Interface(subnet="10.0.0.1/24"), "host bits set"),
         (lambda: Instance(pending_time="yesterday"), "yesterday"),
         (lambda: Instance(region="mars-1"), "mars-1"),
@@ -466,3 +469,41 @@ def test_the_listing_of_one_path_never_shows_a_neighbour(imds: MetadataService) 
 
     assert 404 == get(imds.endpoint, stem).status
     assert b"1" == get(imds.endpoint, f"{stem}a/device-number").body
+
+
+@pytest.mark.parametrize("subnet", [{}, {"subnet": ""}])
+def test_an_interface_in_a_subnet_with_ipv6_alone_has_no_ipv4_items(
+    imds: MetadataService, subnet: dict[str, Any]
+) -> None:
+    """Both its block and its addresses are 404, and it is named by the instance id."""
+    eth1 = Interface(
+        mac="06:00:00:00:00:09",
+        device_number=1,
+        private_ips=(),
+        subnets_ipv6=("2001:db8::/64",),
+        ipv6s=("2001:db8::5",),
+        **subnet,
+    )
+    imds.instance = Instance(interfaces=(eth1,))
+    imds.behave("tokens-optional")
+    stem = f"/latest/meta-data/network/interfaces/macs/{eth1.mac}"
+    name = b"i-0123456789abcdef0.eu-west-1.compute.internal"
+
+    seen = {item: ask(imds.endpoint, "GET", f"{stem}/{item}") for item in ("subnet-ipv4-cidr-block", "local-ipv4s")}
+    listed = ask(imds.endpoint, "GET", f"{stem}/").body.split(b"\n")
+
+    assert {404} == {answer.status for answer in seen.values()}
+    assert not {b"subnet-ipv4-cidr-block", b"local-ipv4s"} & {*listed}
+    assert b"2001:db8::5" == ask(imds.endpoint, "GET", f"{stem}/ipv6s").body
+    assert name == ask(imds.endpoint, "GET", f"{stem}/local-hostname").body
+    assert name == ask(imds.endpoint, "GET", "/latest/meta-data/local-hostname").body
+    assert 404 == ask(imds.endpoint, "GET", "/latest/meta-data/local-ipv4").status
+
+
+def test_the_ipv4_block_goes_with_the_last_address_and_comes_with_the_first() -> None:
+    """`assign` never leaves a state that EC2 does not have."""
+    mac = Interface().mac
+    without = Instance().assign(mac, private_ips=(), ipv6s=("2001:db8::5",))
+
+    assert "" == without.primary.subnet
+    assert "10.0.0.0/24" == without.assign(mac, private_ips=("10.0.0.7",)).primary.subnet
