@@ -11,6 +11,7 @@ import errno
 import select
 import time
 
+from . import standin
 from .model import Reason
 from .value import Value
 
@@ -120,13 +121,17 @@ def race(
 def _start(
     endpoint: Endpoint, pending: dict[int, tuple[Endpoint, _socket.socket]], failed: dict[Endpoint, int]
 ) -> None:
+    target = endpoint if standin.dial is None else standin.dial(endpoint)
+    if target is None:
+        failed[endpoint] = errno.EHOSTUNREACH
+        return
     try:
-        connection = _socket.socket(endpoint.family, _socket.SOCK_STREAM)
+        connection = _socket.socket(target.family, _socket.SOCK_STREAM)
     except OSError as error:  # a kernel without this family
         failed[endpoint] = error.errno or errno.EAFNOSUPPORT
         return
     connection.setblocking(False)
-    error_number = connection.connect_ex((endpoint.address, endpoint.port))
+    error_number = connection.connect_ex((target.address, target.port))
     if error_number and error_number not in _UNDER_WAY:
         connection.close()
         failed[endpoint] = error_number

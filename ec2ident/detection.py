@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 
+from . import standin
 from .assess import DOCUMENT, FAILED, SIGNATURE, VERIFIED, weigh
 from .errors import Ec2IdentError, FirmwareError, ImdsError, MalformedError, UnverifiableError, VerificationError
 from .host import FIRMWARE, Host
@@ -58,7 +59,7 @@ def detect(
     """
     level = _checked(level, timeout)
     own = host is None and imds is None and trust is None and root == "/"
-    search = _Search(level, clock() + timeout, clock, host or Host(root), trust)
+    search = _Search(level, clock() + timeout, clock, host or (standin.host or Host)(root), trust)
     boot = search.host.boot_id() if own and level > Level.CLAIM else None
     if boot is not None and boot in _bound:
         return replace(_bound[boot], wanted=level, elapsed=0.0)

@@ -12,7 +12,7 @@ from base64 import b64decode
 from hashlib import sha1, sha256
 from pkgutil import get_data
 
-from . import ber
+from . import ber, standin
 from .errors import MalformedError, UnverifiableError
 from .model import Kind
 from .value import Value
@@ -94,6 +94,8 @@ class TrustStore:
     def bundled(cls) -> TrustStore:
         """The keys that come with this package: all that AWS publishes. One store for the process."""
         global _bundled
+        if standin.trust is not None:
+            return standin.trust()
         if _bundled is None:
             _bundled = cls()
             _bundled._rows = _read_index()

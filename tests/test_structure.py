@@ -32,6 +32,7 @@ ALONE = {
 #: Modules without any effect: they may import pure modules only.
 PURE = {
     "ec2ident/value.py",
+    "ec2ident/standin.py",
     "ec2ident/errors.py",
     "ec2ident/model.py",
     "ec2ident/document.py",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .behaviour import BEHAVIOURS, Behaviour
     from .control import Remote
     from .instance import Instance, Interface
+    from .pretending import pretend
     from .service import Exchange, MetadataService
     from .signing import Authority
 
@@ -28,6 +29,7 @@ _HOME = {
     "Behaviour": "behaviour",
     "Instance": "instance",
     "Interface": "instance",
+    "pretend": "pretending",
     "Exchange": "service",
     "MetadataService": "service",
     "Remote": "control",
@@ -42,6 +44,7 @@ __all__ = [
     "Interface",
     "MetadataService",
     "Remote",
+    "pretend",
 ]
 
 

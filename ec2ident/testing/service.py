@@ -88,7 +88,9 @@ class MetadataService:
         clock: Callable[[], float] = time.time,
         log: Callable[[Exchange], None] | None = None,
     ) -> None:
-        self.instance = instance or Instance()
+        self._instance = instance or Instance()
+        #: Called after each change of `instance`.
+        self.observers: list[Callable[[], None]] = []
         self.host = (host,) if isinstance(host, str) else tuple(host)
         self.port = port
         self._listeners = list(listeners)
@@ -127,6 +129,11 @@ class MetadataService:
         self.stop()
 
     @property
+    def running(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None
+
+    @property
     def endpoint(self) -> str:
         """The URL of the service on its first address, without a final slash."""
         return self.endpoints[0]
@@ -138,6 +145,18 @@ class MetadataService:
         return tuple(f"http://{host}:{self.port}" for host in hosts)
 
     # What it describes, and who signs it
+
+    @property
+    def instance(self) -> Instance:
+        """The instance that the service describes; set another one at any time."""
+        return self._instance
+
+    @instance.setter
+    def instance(self, instance: Instance) -> None:
+        with self._lock:
+            self._instance = instance
+        for observer in self.observers:
+            observer()
 
     @property
     def authority(self) -> Authority:

@@ -36,7 +36,7 @@ def test_an_example_runs(number: int, tmp_path: Path) -> None:
 
 
 def test_the_fixture_example_runs(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conftest and a test, as printed."""
+    """A file of tests, as printed."""
     pytest.importorskip("botocore", reason="needs botocore")
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -44,7 +44,7 @@ def test_the_fixture_example_runs(pytester: pytest.Pytester, monkeypatch: pytest
     for example in files:
         (pytester.path / example.splitlines()[0][2:]).write_text(example, encoding="utf-8")
 
-    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=4)
 
 
 def test_the_page_names_every_behaviour_and_every_verb() -> None:
