@@ -70,12 +70,13 @@ class Endpoint(Value):
 METADATA_IPV4 = Endpoint("169.254.169.254")
 METADATA_IPV6 = Endpoint("fd00:ec2::254")
 
-#: What the kernel says when it knows no way, or when a local rule forbids it (blackhole, prohibit, a filter).
+#: What the kernel says when it knows no way, or when a local rule forbids it (blackhole, prohibit, a filter). Windows
+#: has numbers of its own for sockets, and Python's `errno` has the WSA names for those that it does not translate.
 _NO_ROUTE = frozenset(
     getattr(errno, name)
     for name in (
         *("ENETUNREACH", "EHOSTUNREACH", "ENETDOWN", "EHOSTDOWN", "EADDRNOTAVAIL"),
-        *("EAFNOSUPPORT", "EACCES", "EPERM", "EINVAL"),
+        *("EAFNOSUPPORT", "EACCES", "EPERM", "EINVAL", "WSAEACCES", "WSAEINVAL"),
     )
     if hasattr(errno, name)
 )
@@ -169,4 +170,19 @@ def _reason(number: int) -> Reason:
 def _words(number: int, seconds: float) -> str:
     import os
 
-    return f"no answer within {seconds:.3g} s" if number == errno.ETIMEDOUT else os.strerror(number).lower()
+    if number == errno.ETIMEDOUT:
+        return f"no answer within {seconds:.3g} s"
+    return windows_words(number) if os.name == "nt" else os.strerror(number).lower()
+
+
+def windows_words(number: int, format_error: Callable[[int], str] | None = None) -> str:
+    """What Windows calls a WSA error number: `strerror` of the C library knows none of them.
+
+    `format_error` is `ctypes.FormatError`, which exists on Windows alone. Where Windows has no text, the number's name.
+    """
+    if format_error is None:
+        import ctypes
+
+        format_error = getattr(ctypes, "FormatError")  # noqa: B009  the type checker looks at another system
+    words = format_error(number).strip().rstrip(".")
+    return errno.errorcode.get(number, f"error {number}") if not words or words.startswith("<") else words

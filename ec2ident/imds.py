@@ -53,9 +53,15 @@ PASSES = frozenset(
 #: What to do about each reason.
 ADVICE = {
     Reason.NETWORK_DISABLED: "unset AWS_EC2_METADATA_DISABLED to allow it",
-    Reason.NO_ROUTE: "not EC2, or this network namespace has no way out; see `ip route get 169.254.169.254`",
+    Reason.NO_ROUTE: (
+        "not EC2, or this network namespace has no way out; see `ip route get 169.254.169.254`, "
+        "on Windows `route print 169.254.*`"
+    ),
     Reason.REFUSED: "nobody listens there: not EC2, or a local redirect without its listener",
-    Reason.TIMEOUT: "not EC2, or something between drops packets: a firewall, a network policy; else allow more time",
+    Reason.TIMEOUT: (
+        "not EC2, or something between drops packets: a firewall, a network policy, on Windows a persistent route that "
+        "the image brought from another subnet (`route print 169.254.*`); else allow more time"
+    ),
     Reason.SLOW: "allow more time; EC2's own answer takes some milliseconds",
     Reason.HOP_LIMIT: (
         "the answer was probably lost at a container's hop; run the container in the host's network, or "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ec2ident import firmware
 
-from .programs import TOOL_SECONDS, ExitCodeError, run
+from . import programs
+from .programs import TOOL_SECONDS
 from .reading import tool
 
 TYPE_CHECKING = False
@@ -42,13 +43,9 @@ def netbsd(seconds: float = TOOL_SECONDS, start: Run | None = None) -> Facts:
 
 
 def _sysctl(names: Sequence[str], fields: dict[str, str], seconds: float, start: Run | None) -> Facts:
-    def ask(argv: Sequence[str], seconds: float) -> bytes:
-        try:
-            return (start or run)(argv, seconds)
-        except ExitCodeError as error:
-            # One name that it does not know or may not show makes it fail; it wrote the others all the same.
-            if not error.output:
-                raise
-            return error.output
-
-    return tool(["sysctl", *names], seconds, lambda out: firmware.parse_sysctl(out.decode("latin-1"), fields), ask)
+    return tool(
+        ["sysctl", *names],
+        seconds,
+        lambda out: firmware.parse_sysctl(out.decode("latin-1"), fields),
+        lambda argv, limit: programs.output(argv, limit, start),
+    )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, BinaryIO
 
+    from .reading import Run
+
 #: The most that is taken from a program, in bytes.
 LARGEST_OUTPUT = 256 * 1024
 #: The longest that one program may take, in seconds.
@@ -74,6 +76,15 @@ def run(argv: Sequence[str], seconds: float) -> bytes:
     if code:
         raise ExitCodeError(argv[0], code, read[0])
     return read[0]
+
+
+def output(argv: Sequence[str], seconds: float, start: Run | None = None) -> bytes:
+    """As `run` (or `start`), whatever the exit code: sysctl and wmic fail for one name that they do not know or may not
+    show, and write the others all the same. The caller's parser decides whether that is an answer."""
+    try:
+        return (start or run)(argv, seconds)
+    except ExitCodeError as error:
+        return error.output
 
 
 def _read_pipe(pipe: BinaryIO, into: list[bytes]) -> None:

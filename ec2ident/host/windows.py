@@ -27,7 +27,7 @@ _CIM = (
     "Out-String -Width 4096"
 )
 _PRODUCT = ("csproduct", "get", "IdentifyingNumber,Name,UUID,Vendor,Version")
-#: Asked where csproduct has no answer; Wine's wmic, for one, knows this question only.
+#: Asked where csproduct has no answer: Wine's wmic knows nothing else.
 _SERIAL = ("bios", "get", "SerialNumber")
 
 #: The provider of SMBIOS tables: 'RSMB' read as a big-endian number.
@@ -88,7 +88,7 @@ class Windows:
                     raise
                 return serial
 
-        return tool([program, *_PRODUCT], seconds, parse, self._run)
+        return tool([program, *_PRODUCT], seconds, parse, lambda argv, limit: programs.output(argv, limit, self._run))
 
     def _program(self, name: str) -> str:
         # With its whole path: Windows would else look in the current directory first.

@@ -66,7 +66,8 @@ class Server:
     def __init__(self, sockets: Sequence[socket.socket], respond: Respond) -> None:
         self._sockets = list(sockets)
         self._respond = respond
-        self._loop = asyncio.new_event_loop()
+        # Windows' own default cannot stop accepting and finish what it has accepted.
+        self._loop = asyncio.SelectorEventLoop()
         self._ready = threading.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name="ec2ident-testing", daemon=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident.connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError, race
+from ec2ident.connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError, race, windows_words
 from ec2ident.errors import ImdsError
 from ec2ident.imds import CONNECT_WITHIN, Imds
 from ec2ident.model import Reason
@@ -121,6 +121,26 @@ def test_of_two_that_accept_one_is_returned_and_the_other_closed() -> None:
             accepted.settimeout(5)
             assert b"" == accepted.recv(1)
         connection.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "words"),
+    [
+        (
+            10061,
+            "No connection could be made because the target machine actively refused it.\r\n",
+            "No connection could",
+        ),
+        (errno.ECONNREFUSED, "<no description>", "ECONNREFUSED"),
+        (99999, "<no description>", "error 99999"),
+    ],
+)
+def test_on_windows_an_error_has_windows_words(number: int, text: str, words: str) -> None:
+    """Its C library says "Unknown error" to every number of a socket; FormatError knows them, with some gaps."""
+    said = windows_words(number, lambda _: text)
+
+    assert said.startswith(words)
+    assert not said.endswith((".", "\n"))
 
 
 def test_a_refusal_everywhere_is_refused() -> None:
