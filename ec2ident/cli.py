@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from . import __version__
+from .command import log, run, say
 from .errors import Ec2IdentError, MalformedError, UnknownNameError, UnverifiableError, VerificationError
+from .exit_codes import LEGEND, NO, SUSPECT, UNKNOWN, USAGE, YES
 from .model import Kind, Level
 
 TYPE_CHECKING = False
@@ -23,36 +24,26 @@ if TYPE_CHECKING:
 #: Seconds that the question may take where nobody says otherwise.
 TIMEOUT = 1.0
 
-YES, NO, USAGE, UNKNOWN, SUSPECT = range(5)
 _CODES = {"yes": YES, "no": NO, "unknown": UNKNOWN, "suspect": SUSPECT}
 
-_EPILOG = "exit codes: 0 yes, 1 no, 2 usage, 3 could not tell, 4 suspect"
-_DEFAULT = f"without a verb: show, whose options then stand alone (ec2ident show --help); {_EPILOG}"
+_DEFAULT = f"without a verb: show, whose options then stand alone (ec2ident show --help); {LEGEND}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code. Bad input is one line on standard error, never a traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        if not arguments:
-            # The plain question does not pay for importing argparse, a third of all that it would take.
-            return _show(Level.CLAIM, TIMEOUT)
-        options = _options(arguments)
-        code = int(options.run(options))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not complain about it at exit.
-        import os
+    return run("ec2ident", lambda: _answer(arguments), failed=UNKNOWN)
 
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNKNOWN
-    except KeyboardInterrupt:
-        return 130
+
+def _answer(arguments: list[str]) -> int:
+    # The plain question does not pay for importing argparse, a third of all that it would take.
+    options = _options(arguments) if arguments else None
+    try:
+        return int(options.run(options)) if options else _show(Level.CLAIM, TIMEOUT)
     except OSError as error:
-        return _trouble(f"{error.filename or options.verb}: {error.strerror}", USAGE)
+        return _trouble(f"{error.filename or (options.verb if options else 'show')}: {error.strerror}", USAGE)
     except Ec2IdentError as error:
         return _trouble(str(error), UNKNOWN)
-    return code
 
 
 def show(options: argparse.Namespace) -> int:
@@ -67,9 +58,9 @@ def _show(level: Level, timeout: float, network: bool = True, json: bool = False
     if json:
         _print_json(verdict.to_dict())
     elif explain:
-        print(verdict.explain())
+        say(verdict.explain())
     else:
-        print(f"{verdict.answer}: {verdict.because}")
+        say(f"{verdict.answer}: {verdict.because}")
     return _CODES[verdict.answer]
 
 
@@ -118,7 +109,7 @@ def evidence(options: argparse.Namespace) -> int:
     contents, failed = fetch(imds, verdict, until)
     contents["evidence.json"] = _json(verdict.to_dict()).encode() + b"\n"
     for path in save(options.save, contents):
-        print(path)
+        say(path)
     for name, error in failed.items():
         _trouble(f"{name}: left out: {error}", UNKNOWN)
     if verdict.identity is None:
@@ -164,7 +155,7 @@ def _print_region(found: dict[str, Any]) -> None:
     rows = {**{name: found[key] for name, key in names.items()}, **found["endpoints"]}
     width = max(map(len, rows))
     for name, value in rows.items():
-        print(f"{name:{width}}  {value}")
+        say(f"{name:{width}}  {value}")
     if not found["known"]:
         _trouble(
             f"{found['region']}: not known to this version; it has the form of a region of {found['partition']}", YES
@@ -178,24 +169,24 @@ def _print_regions(found: Sequence[dict[str, Any]]) -> None:
     for one in found:
         if one["partition"] != above:
             above = one["partition"]
-            print(f"{above}, DNS suffix {one['dns_suffix']}")
-        print(f"  {one['region']:{width}}  {'  '.join(one['endpoints'].values())}")
+            say(f"{above}, DNS suffix {one['dns_suffix']}")
+        say(f"  {one['region']:{width}}  {'  '.join(one['endpoints'].values())}")
 
 
 def _print_identity(identity: Identity) -> None:
     document = identity.document
     signed = f", signed {identity.signed_at:%Y-%m-%dT%H:%M:%SZ}" if identity.signed_at else ""
-    print(f"{identity.kind}: signed by AWS for {identity.region} ({identity.partition}){signed}")
-    print(
+    say(f"{identity.kind}: signed by AWS for {identity.region} ({identity.partition}){signed}")
+    say(
         f"  instance {document.instance_id} ({document.instance_type}, {document.image_id}) of account "
         f"{document.account_id}, started {document.pending_time:%Y-%m-%dT%H:%M:%SZ}"
     )
     for warning in identity.warnings:
-        print(f"  note: {warning}")
+        say(f"  note: {warning}")
 
 
 def _print_json(value: object) -> None:
-    print(_json(value))
+    say(_json(value))
 
 
 def _json(value: object) -> str:
@@ -205,7 +196,7 @@ def _json(value: object) -> str:
 
 
 def _trouble(text: str, code: int) -> int:
-    print(f"ec2ident: {text}", file=sys.stderr)
+    log(f"ec2ident: {text}")
     return code
 
 
@@ -240,15 +231,13 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    import argparse
+    from .arguments import Parser, Version
 
-    parser = argparse.ArgumentParser(
-        prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=_DEFAULT
-    )
-    parser.add_argument("--version", action="version", version=f"ec2ident {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    parser = Parser(prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=_DEFAULT)
+    parser.add_argument("--version", action=Version)
+    verbs = parser.add_subparsers(dest="verb")
 
-    one = verbs.add_parser("show", help="is this machine EC2? (the default)", epilog=_EPILOG)
+    one = verbs.add_parser("show", help="is this machine EC2? (the default)", epilog=LEGEND)
     one.set_defaults(run=show)
     one.add_argument(
         "--level", type=_level, default=Level.CLAIM, help="how sure: hint, claim (default), document, proof, bound"
@@ -258,7 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--explain", action="store_true", help="with every fact")
     form.add_argument("--json", action="store_true", help="for a program")
 
-    one = verbs.add_parser("verify", help="did AWS sign this document? (offline)", epilog=_EPILOG)
+    one = verbs.add_parser("verify", help="did AWS sign this document? (offline)", epilog=LEGEND)
     one.set_defaults(run=verify)
     one.add_argument("files", nargs="+", metavar="FILE", help="files, a directory of them, or - for standard input")
     one.add_argument(
@@ -267,12 +256,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--document", metavar="FILE", help="the document that belongs to a signature")
     one.add_argument("--json", action="store_true", help="for a program")
 
-    one = verbs.add_parser("evidence", help="save what another machine can verify", epilog=_EPILOG)
+    one = verbs.add_parser("evidence", help="save what another machine can verify", epilog=LEGEND)
     one.set_defaults(run=evidence)
     one.add_argument("--save", metavar="DIR", required=True, help="the directory to write to")
     _add_time(one, 3.0)
 
-    one = verbs.add_parser("region", help="regions, their partitions and endpoints", epilog=_EPILOG)
+    one = verbs.add_parser("region", help="regions, their partitions and endpoints", epilog=LEGEND)
     one.set_defaults(run=region)
     one.add_argument(
         "name", metavar="NAME", nargs="?", help="a region (cn-north-1) or a partition (aws-cn); without: all of them"

@@ -33,6 +33,8 @@ ALONE = {
 PURE = {
     "ec2ident/value.py",
     "ec2ident/standin.py",
+    "ec2ident/exit_codes.py",
+    "ec2ident/spelling.py",
     "ec2ident/errors.py",
     "ec2ident/model.py",
     "ec2ident/document.py",

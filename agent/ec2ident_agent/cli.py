@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
+
+from ec2ident import __version__, command, exit_codes
 
 from .errors import AgentError, ConfigError, ConflictError, JournalError, UnknownError
 from .options import USAGE, VERBS, read
@@ -25,6 +26,11 @@ __all__ = ["VERBS", "Run", "main", "read"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Result on stdout, log on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # After Ctrl-C as after SIGKILL: the journal names what was begun, and the next apply or revert goes on from there.
+    return command.run("ec2ident-agent", lambda: _answered(arguments))
+
+
+def _answered(arguments: Sequence[str]) -> int:
     try:
         return _main(arguments)
     except AgentError as wrong:
@@ -32,14 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Who only looks could not tell; who wanted to act was refused.
         verb = next((each for each in arguments if each in VERBS), "")
         looking = isinstance(wrong, JournalError) and verb in ("plan", "status")
-        return 3 if looking else wrong.exit
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 4
-    except KeyboardInterrupt:
-        # As after SIGKILL: the journal names whatever was begun, and the next apply or revert goes on from there.
-        log("ec2ident-agent: interrupted")
-        return 130
+        return exit_codes.UNKNOWN if looking else wrong.exit
 
 
 def _main(arguments: Sequence[str]) -> int:
@@ -47,9 +46,7 @@ def _main(arguments: Sequence[str]) -> int:
         say(USAGE.rstrip())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        from importlib.metadata import version
-
-        say(f"ec2ident-agent {version('ec2ident')}")
+        say(f"ec2ident-agent {__version__}")
         return 0
     if arguments[0] == "hook":
         from .hook import main as hook

@@ -1,6 +1,8 @@
-"""What can go wrong, and the exit code that says so: 2 usage, 3 could not tell, 4 failed or refused."""
+"""What can go wrong, and the exit code that says so (ec2ident.exit_codes)."""
 
 from __future__ import annotations
+
+from ec2ident import exit_codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,19 +13,19 @@ if TYPE_CHECKING:
 class AgentError(Exception):
     """The root of every error that the agent raises on purpose. The text is one line for a person."""
 
-    exit = 4
+    exit = exit_codes.FAILED
 
 
 class ConfigError(AgentError):
     """The configuration or a flag is wrong; nothing was touched."""
 
-    exit = 2
+    exit = exit_codes.USAGE
 
 
 class UnknownError(AgentError):
     """Could not tell: a fact is neither known nor known to be absent. Nothing was touched."""
 
-    exit = 3
+    exit = exit_codes.UNKNOWN
 
 
 class RefusedError(AgentError):

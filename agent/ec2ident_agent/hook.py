@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.command import log
+
 from .inet import is_device_name
 from .state.journal import CONFIG, STATE_DIRECTORY, Journal
 
@@ -121,9 +123,7 @@ def main(argv: Sequence[str], run: Run, *, sysfs: str = "/sys/class/net", patien
     """
     options, words = _split(argv)
     if len(words) != 3 or words[0] not in EVENTS or not is_name(words[1]):
-        import sys
-
-        print(USAGE, file=sys.stderr)  # noqa: T201
+        log(USAGE)
         return 2
     manager, interface, event = words
     done = decide(manager, event, link_state(interface, sysfs))

@@ -6,6 +6,7 @@ is nothing to do.
 
 from __future__ import annotations
 
+from ec2ident.exit_codes import ACTING_LEGEND
 from ec2ident.value import Value
 
 from .errors import ConfigError
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-USAGE = """\
+USAGE = (
+    """\
 usage: ec2ident-agent VERB [ARGUMENT…] [OPTION…]
 
   plan    [IF…]           what apply would do, as ip commands; exit 1 when there is something
@@ -44,8 +46,9 @@ instead of the configuration, for plan and apply of one interface:
   --scheme seed|split  --source CIDR  --vpc CIDR        (each but table… more than once)
   --overlay ADDRESS       together with --device IF [--label IF:N] [--via IF]
 
-exit codes: 0 done, in order · 1 drift · 2 usage · 3 could not tell · 4 failed or refused
 """
+    + ACTING_LEGEND
+)
 
 #: Option to the key under which it is kept; a flag takes no value, a list may come more than once.
 FLAGS = {"--json", "--dry-run", "--all", "--ocf", "--fix", "--unfix", "--help", "-h", "--version"}

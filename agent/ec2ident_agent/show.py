@@ -1,10 +1,8 @@
-"""What people and scripts are shown: a report as a table or as JSON, and lines that do no harm to a terminal."""
+"""What people and scripts are shown: a report as a table or as JSON."""
 
 from __future__ import annotations
 
-import sys
-
-from .errors import AgentError
+from ec2ident.command import log, safe, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +13,7 @@ if TYPE_CHECKING:
 
     Row = tuple[str, str, str]
 
-#: What a name of a device or a file may hold and a terminal may obey. A line's own end is none of it.
-CONTROL = {number: f"\\x{number:02x}" for number in (*range(10), *range(11, 32), *range(0x7F, 0xA0))}
+__all__ = ["as_dict", "log", "rows", "safe", "say", "table"]
 
 #: States that are as they should be: the interface of something that is absent may come at any time.
 FINE = ("ok", "absent")
@@ -72,27 +69,3 @@ def as_dict(report: Report, unknown: Sequence[str]) -> dict[str, object]:
         "refused": list(report.refusals),
         "unknown": list(unknown),
     }
-
-
-def safe(line: str) -> str:
-    """Names may hold bytes that are no text, and what a terminal would obey: they are shown."""
-    return line.encode("utf-8", "backslashreplace").decode().translate(CONTROL)
-
-
-def say(line: str) -> None:
-    """A line of the result. Raises AgentError where it cannot be written, and BrokenPipeError when nobody reads on."""
-    try:
-        sys.stdout.write(safe(line) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as failed:
-        raise AgentError(f"standard output: {failed.strerror}") from failed
-
-
-def log(line: str) -> None:
-    """A line about what is done. Where it cannot be written there is nobody to tell."""
-    try:
-        sys.stderr.write(safe(line) + "\n")
-    except OSError:
-        return

@@ -120,8 +120,8 @@ def load(path: str, *, required: bool, uids: Collection[int] = ()) -> dict[str, 
 def parse(path: str, data: bytes) -> dict[str, Any]:
     """The values in these bytes; `path` begins each error. Pure.
 
-    Beyond what TOML asks: keys are printable, integers have 64 bits, and tables nest `DEPTH` levels at most, so that a
-    caller may show any value in a message. Raises ConfigError with one line: FILE:LINE: WHAT.
+    Beyond what TOML asks: a key is one short line, integers have 64 bits, and tables nest `DEPTH` levels at most, so
+    that a caller may show any value in a message. Raises ConfigError with one line: FILE:LINE: WHAT.
     """
     if len(data) > LIMIT:
         raise ConfigError(f"{path}: larger than {LIMIT} bytes")
@@ -231,8 +231,8 @@ def _walk(table: dict[str, Any]) -> Iterator[tuple[Path, object]]:
 
 
 def _check_value(path: str, keys: Path, value: object) -> None:
-    if keys and not (keys[-1].isprintable() and len(keys[-1]) <= KEY_LENGTH):
-        raise ConfigError(f"{path}: key {shown(keys[-1])}: not printable, or longer than {KEY_LENGTH} characters")
+    if keys and ("\n" in keys[-1] or len(keys[-1]) > KEY_LENGTH):
+        raise ConfigError(f"{path}: key {shown(keys[-1])}: more than one line, or more than {KEY_LENGTH} characters")
     if len(keys) > DEPTH:
         raise ConfigError(f"{path}: {dotted(keys[:3])}…: {_DEEP}")
     if isinstance(value, int) and value not in INTEGER:

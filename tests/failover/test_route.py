@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ec2ident_agent.failover import cli, route
+from ec2ident_agent.failover import route
 from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.aws.model import Interface, Route, Table
 from ec2ident_agent.failover.errors import RefusedError, UsageError
@@ -211,24 +211,6 @@ def test_somebody_quicker_turns_create_into_replace_and_back(aws: Fake, api: Api
     result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
     assert (0, ["created", "replaced"]) == (result.exit, sorted(each.verb for each in result.outcomes))
     assert [aws.lab.eni1] * 2 == holders(aws, api)
-
-
-def test_lines_of_calls_at_the_same_time_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is written in one piece."""
-    import io
-    import sys
-
-    pieces: list[str] = []
-
-    class Stream(io.StringIO):
-        def write(self, text: str) -> int:
-            pieces.append(text)
-            return len(text)
-
-    monkeypatch.setattr(sys, "stderr", Stream())
-    cli._log("one line")
-
-    assert ["one line\n"] == [piece for piece in pieces if piece]
 
 
 def test_what_is_confirmed_stays_so_when_the_time_ends(aws: Fake, make_api: Callable[..., Api]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from ec2ident.arguments import Parser, Version
 
 from . import settings
 
@@ -12,10 +11,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="ec2ident-failover", description=description, allow_abbrev=False)
-    top.add_argument("--version", action=_Version)
-    verbs = top.add_subparsers(metavar="VERB", required=True)
+def parser(description: str) -> Parser:
+    top = Parser(prog="ec2ident-failover", description=description)
+    top.add_argument("--version", action=Version)
+    verbs = top.add_subparsers(required=True)
     _route_parser(verbs)
     _eni_parser(verbs)
     _dns_parser(verbs)
@@ -31,19 +30,8 @@ def parser(description: str) -> argparse.ArgumentParser:
     return top
 
 
-class _Version(argparse.Action):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(nargs=0, help="show the version", **options)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"{parser.prog} {version('ec2ident')}\n")
-        parser.exit()
-
-
-def _verb(verbs: Any, name: str, text: str, *, slow: bool = False) -> argparse.ArgumentParser:
-    found: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+def _verb(verbs: Any, name: str, text: str, *, slow: bool = False) -> Parser:
+    found: Parser = verbs.add_parser(name, help=text, description=text)
     found.set_defaults(verb=found.prog.partition(" ")[2], slow=slow, expect="", plan=False, service="")
     shared = found.add_argument_group("everywhere")
     shared.add_argument("--config", metavar="FILE", help=f"default {settings.PATH}")
@@ -61,23 +49,21 @@ def _verb(verbs: Any, name: str, text: str, *, slow: bool = False) -> argparse.A
     return found
 
 
-def _acting(found: argparse.ArgumentParser) -> None:
+def _acting(found: Parser) -> None:
     _planned(found)
     found.add_argument(
         "--expect", default="", metavar="OWNER", help="take only from this instance or interface (or: nobody)"
     )
 
 
-def _planned(found: argparse.ArgumentParser) -> None:
+def _planned(found: Parser) -> None:
     found.add_argument(
         "--plan", action="store_true", help="print what would be done, and do nothing; exit 1 if there is something"
     )
 
 
 def _route_parser(verbs: Any) -> None:
-    group = verbs.add_parser("route", help="an overlay route in its route tables").add_subparsers(
-        metavar="VERB", required=True
-    )
+    group = verbs.add_parser("route", help="an overlay route in its route tables").add_subparsers(required=True)
     texts = {
         "ensure": "create where missing, replace where other, skip where right",
         "show": "where it points; exit 1 when that is not here",
@@ -97,7 +83,7 @@ def _route_parser(verbs: Any) -> None:
 
 
 def _eni_parser(verbs: Any) -> None:
-    group = verbs.add_parser("eni", help="an interface that moves").add_subparsers(metavar="VERB", required=True)
+    group = verbs.add_parser("eni", help="an interface that moves").add_subparsers(required=True)
     found = _verb(group, "create", "make one, or find the one that has the address already")
     found.add_argument("--subnet", required=True, metavar="ID")
     found.add_argument("--address", default="")
@@ -120,9 +106,7 @@ def _eni_parser(verbs: Any) -> None:
 
 
 def _dns_parser(verbs: Any) -> None:
-    group = verbs.add_parser("dns", help="a name in a private hosted zone").add_subparsers(
-        metavar="VERB", required=True
-    )
+    group = verbs.add_parser("dns", help="a name in a private hosted zone").add_subparsers(required=True)
     for name, text in (
         ("show", "compare; exit 1 when it says otherwise"),
         ("ensure", "UPSERT what differs, and wait until every name server has it"),

@@ -1,8 +1,4 @@
-"""ec2ident-failover: move a service to this node.
-
-Result on stdout, log on stderr. Exit codes: 0 done or in order · 1 otherwise than wanted · 2 usage · 3 could not tell ·
-4 failed or refused.
-"""
+"""ec2ident-failover: move a service to this node. Result on stdout, log on stderr."""
 
 from __future__ import annotations
 
@@ -10,6 +6,9 @@ import json
 import os
 import sys
 
+from ec2ident.command import log as _log
+from ec2ident.command import run, say
+from ec2ident.exit_codes import ACTING_LEGEND
 from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from .agent_bridge import Local
     from .settings import Service, Settings
 
+_DESCRIPTION = f"Move a service to this node. Result on stdout, log on stderr; {ACTING_LEGEND}"
+
 #: Seconds for one action; a detach and a record's propagation take their time.
 DEADLINE, LONG_DEADLINE = 20.0, 120.0
 
@@ -37,24 +38,17 @@ FLAGS = ("region", "profile", "role_arn", "external_id", "endpoint", "ca_bundle"
 
 def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] | None = None, root: str = "/") -> int:
     """Run one command; returns its exit code."""
-    options = parser(str(__doc__)).parse_args(argv)
-    try:
-        with Command(options, os.environ if environ is None else environ, root) as command:
-            return VERBS[options.verb](command)
-    except AgentError as error:
-        _log(f"ec2ident-failover: {error}")
-        return error.exit
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 4
-    except KeyboardInterrupt:
-        _log("ec2ident-failover: interrupted; run it again to go on")
-        return 4
 
+    def answered() -> int:
+        options = parser(_DESCRIPTION).parse_args(argv)
+        try:
+            with Command(options, os.environ if environ is None else environ, root) as command:
+                return VERBS[options.verb](command)
+        except AgentError as error:
+            _log(f"ec2ident-failover: {error}")
+            return error.exit
 
-def _log(line: str) -> None:
-    # In one piece: calls at the same time speak at the same time.
-    print(f"{line}\n", end="", file=sys.stderr, flush=True)
+    return run("ec2ident-failover", answered, interrupted="interrupted; run it again to go on")
 
 
 class Command:
@@ -136,11 +130,10 @@ class Command:
     def say(self, values: Iterable[Any], lines: Iterable[object]) -> None:
         """The result: one JSON array, or lines for a person."""
         if self.options.json:
-            print(json.dumps([_plain(each) for each in values], indent=2))
+            say(json.dumps([_plain(each) for each in values], indent=2))
         else:
             for line in lines:
-                print(line)
-        sys.stdout.flush()
+                say(str(line))
 
     def plans(self, calls: Iterable[object]) -> int:
         """Print what would be done. 1 when there is something, as `ec2ident-agent plan` does."""
@@ -359,11 +352,11 @@ def policy(command: Command) -> int:
     if command.options.node_role:
         if not found.role_arn:
             raise UsageError("policy: --node-role is for a configured role_arn")
-        print(json.dumps(assume(found.role_arn, found.external_id), indent=2))
+        say(json.dumps(assume(found.role_arn, found.external_id), indent=2))
         return 0
     account = found.account or (found.role_arn.split(":")[4] if found.role_arn else "")
     account = account or command.api().call(actions.caller_identity())
-    print(json.dumps(document(found, command.region, account), indent=2))
+    say(json.dumps(document(found, command.region, account), indent=2))
     return 0
 
 
@@ -374,7 +367,7 @@ def bind(command: Command) -> int:
     zones = options.zone or [each.dns.name.partition(".")[2] for each in command.settings.services if each.dns]
     wanted = Forwarder(tuple(options.client), tuple(zones), tuple(options.forwarder), tuple(options.listen))
     log = options.log or f"{options.directory.rstrip('/')}/queries.log"
-    sys.stdout.write(configuration(replace(wanted, port=options.port, directory=options.directory, log=log)))
+    say(configuration(replace(wanted, port=options.port, directory=options.directory, log=log)).rstrip("\n"))
     return 0
 
 
