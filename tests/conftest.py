@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import socket
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+if not __debug__:
+    pytest.exit("PYTHONOPTIMIZE (python -O) removes assertions, and with them the tests: unset it", 4)
 
 # A slow example is a busy machine's, and no failure.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,3 +36,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="takes long: runs with --full"))
         if item.get_closest_marker("root") and not root:
             item.add_marker(pytest.mark.skip(reason="needs root on Linux, for a network namespace of its own"))
+        if item.get_closest_marker("ipv6") and not has_ipv6():
+            item.add_marker(pytest.mark.skip(reason="needs IPv6: nothing listens on ::1 here"))
+
+
+@functools.cache
+def has_ipv6() -> bool:
+    """Whether this machine has the loopback address ::1; in many containers IPv6 is switched off."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A directory that every user may enter, and with a path that a socket may have (108 bytes, unix(7)).
+
+    pytest's own is closed to other users, and as long as TMPDIR makes it.
+    """
+    with tempfile.TemporaryDirectory(prefix="ec2ident-", dir="/tmp" if os.path.isdir("/tmp") else None) as directory:
+        os.chmod(directory, 0o755)
+        yield Path(directory)

@@ -14,6 +14,7 @@ import pytest
 
 from ec2ident_agent import cli
 from ec2ident_agent.kernel.change import NetlinkKernel
+from tests.lab.modes import umask
 
 from .conftest import Agent, ip, plug, snapshot
 
@@ -449,11 +450,20 @@ def test_one_scheme_becomes_the_other_at_the_same_priority(agent: Agent) -> None
         assert 0 == agent("apply"), agent.err
 
 
-def test_without_root_one_line_says_so(agent: Agent) -> None:
+@pytest.fixture
+def open_agent(open_path: Path, capsys: pytest.CaptureFixture[str]) -> Agent:
+    """The command with files that an ordinary user reads and writes."""
+    with umask(0):
+        agent = Agent(open_path, capsys)
+        agent.state.mkdir()
+    return agent
+
+
+def test_without_root_one_line_says_so(open_agent: Agent) -> None:
     """The kernel's own words, exit code 4, nothing left behind."""
     before = snapshot()
 
-    code, said = as_nobody(agent, "apply")
+    code, said = as_nobody(open_agent, "apply")
 
     assert 4 == code, said
     assert "Operation not permitted (needs root, or CAP_NET_ADMIN)" in said
@@ -461,11 +471,11 @@ def test_without_root_one_line_says_so(agent: Agent) -> None:
     assert before == snapshot()
 
 
-def test_without_root_status_answers_all_the_same(agent: Agent) -> None:
+def test_without_root_status_answers_all_the_same(open_agent: Agent) -> None:
     """Looking needs no privilege."""
-    agent("apply")
+    open_agent("apply")
 
-    code, said = as_nobody(agent, "status")
+    code, said = as_nobody(open_agent, "status")
 
     assert (0, "") == (code, said)
 
@@ -476,9 +486,6 @@ def as_nobody(agent: Agent, *words: str) -> tuple[int, str]:
     import_module("pyroute2.netlink.rtnl.ifaddrmsg")
     import_module("pyroute2.netlink.rtnl.rtmsg")
 
-    agent.state.mkdir(exist_ok=True)
-    for path in (agent.state, agent.names, *list(agent.state.parents)[:-2]):
-        path.chmod(0o777)
     log = agent.state / "log"
     child = os.fork()
     if child == 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -78,8 +77,9 @@ def device(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "what"), [(pipe, "a pipe"), (directory, "a directory"), (listener, "a socket"), (device, "a device")]
 )
-def test_only_a_regular_file_is_read(read: Read, path: Path, make: Callable[[Path], None], what: str) -> None:
+def test_only_a_regular_file_is_read(read: Read, open_path: Path, make: Callable[[Path], None], what: str) -> None:
     """A pipe without a writer is not waited for, and a device is not opened, because opening one may have an effect."""
+    path = open_path / "x.toml"
     make(path)
 
     assert f": {what}, not a regular file" == said(read, path, ConfigError)
@@ -160,12 +160,10 @@ def test_a_file_of_another_user_is_refused(read: Read, path: Path) -> None:
 
 
 @pytest.fixture
-def public() -> Iterator[Path]:
-    """A path in a directory that any user may enter; pytest's own are closed to others."""
-    with tempfile.TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        yield Path(directory) / "x.toml"
-        os.seteuid(os.getuid())
+def public(open_path: Path) -> Iterator[Path]:
+    """A path in a directory that any user may enter; afterwards the process is root's again."""
+    yield open_path / "x.toml"
+    os.seteuid(os.getuid())
 
 
 @ROOT

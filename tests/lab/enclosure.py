@@ -11,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path, PurePosixPath
 
+from .modes import umask
 from .namespace import LabError, Namespace
 
 TYPE_CHECKING = False
@@ -46,6 +47,8 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "HOME": "/root",
 }
+#: A machine's own, whatever ours is: a daemon with another user reads the files of others.
+UMASK = 0o022
 
 
 class Enclosure:
@@ -65,7 +68,12 @@ class Enclosure:
         alone = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "sh", "-c"]
         command = [*alone, _INIT, "sh", str(self._tree or "")]
         self._init = self.namespace.start(
-            *command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT
+            *command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=ENVIRONMENT,
+            umask=UMASK,
         )
         assert self._init.stdout
         pid = self._init.stdout.readline().strip()
@@ -95,8 +103,8 @@ class Enclosure:
 
     def run(self, *argv: str, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program inside and wait; never raises for its exit code. Options are those of `subprocess.run`."""
-        settings = {"env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": timeout, **options}
-        return subprocess.run(self.command(*argv), **settings)
+        usual = {"env": ENVIRONMENT, "umask": UMASK, "capture_output": True, "text": True, "timeout": timeout}
+        return subprocess.run(self.command(*argv), **{**usual, **options})
 
     def read(self, *argv: str) -> str:
         """The output of a program that must succeed. Raises LabError with what it said."""
@@ -115,6 +123,7 @@ class Enclosure:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
+                umask=UMASK,
             )
         self._started.append(process)
         return process
@@ -159,12 +168,14 @@ class Enclosure:
     def make_directories(self, *inside: str) -> None:
         """Make directories inside, with those on the way; those that are there are left as they are."""
         for each in inside:
-            self.path(each).mkdir(mode=0o755, parents=True, exist_ok=True)
+            with umask(UMASK):
+                self.path(each).mkdir(mode=0o755, parents=True, exist_ok=True)
 
     def write(self, inside: str, text: str, mode: int = 0o644) -> None:
         """Write a file inside; directories that lack are made."""
         path = self.path(inside)
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with umask(UMASK):
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         path.chmod(mode)
 

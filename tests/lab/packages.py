@@ -15,6 +15,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from .modes import umask
+
 
 class Unavailable(Exception):  # noqa: N818  a state of the world, not a fault
     """The packages cannot be had here; the text says why, for the reason of a skip."""
@@ -41,7 +43,7 @@ def _made(names: tuple[str, ...]) -> Path:
     key = hashlib.sha256(" ".join(wanted).encode()).hexdigest()[:12]
     ready = _cache() / f"{names[0]}-{key}"
     if not ready.exists():
-        with tempfile.TemporaryDirectory(dir=ready.parent, prefix="fetch-") as work:
+        with umask(), tempfile.TemporaryDirectory(dir=ready.parent, prefix="fetch-") as work:
             _fetch(wanted, Path(work, "debs"))
             _unpack(Path(work, "debs"), Path(work, "tree"))
             _rename(Path(work, "tree"), ready)

@@ -151,6 +151,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bin/apt-get").write_text(_APT, encoding="ascii")
     (tmp_path / "bin/apt-get").chmod(0o755)
     (tmp_path / "demo/DEBIAN").mkdir(parents=True)
+    (tmp_path / "demo/DEBIAN").chmod(0o755)  # as dpkg-deb wants it
     control = "Package: demo\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody\nDescription: demo\n"
     (tmp_path / "demo/DEBIAN/control").write_text(control, encoding="ascii")
     (tmp_path / "demo/sbin").mkdir()

@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from ipaddress import IPv4Network
@@ -21,6 +20,7 @@ import pytest
 
 from tests.lab.echo import Echo, ask
 from tests.lab.eni import METADATA
+from tests.lab.modes import umask
 from tests.lab.namespace import LabError, Namespace, unique
 from tests.lab.vpc import Vpc
 
@@ -365,16 +365,21 @@ def test_a_line_that_fails_is_named() -> None:
 
 
 @pytest.fixture
-def everybodys() -> Iterator[Path]:
+def everybodys(open_path: Path) -> Path:
     """A copy of the laboratory that an ordinary user may read: this checkout may lie in root's home."""
     for program in ("setpriv", "unshare"):
         if not shutil.which(program):
             pytest.skip(f"needs {program} of util-linux")
-    with tempfile.TemporaryDirectory() as directory:
-        copy = Path(directory)
-        shutil.copytree(Path(__file__).parent, copy / "tests" / "lab", ignore=shutil.ignore_patterns("__pycache__"))
-        copy.chmod(0o755)
-        yield copy
+    with umask():
+        shutil.copytree(
+            Path(__file__).parent, open_path / "tests" / "lab", ignore=shutil.ignore_patterns("__pycache__")
+        )
+    return open_path
+
+
+def write_script(directory: Path) -> None:
+    (directory / "try.py").write_text(_TRY, encoding="utf-8")
+    (directory / "try.py").chmod(0o644)
 
 
 def as_nobody(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -387,7 +392,7 @@ def as_nobody(directory: Path, *command: str) -> subprocess.CompletedProcess[str
 
 def test_an_ordinary_user_has_it_too(everybodys: Path) -> None:
     """Inside a user namespace the same laboratory runs, and the same packets are answered and dropped."""
-    (everybodys / "try.py").write_text(_TRY, encoding="utf-8")
+    write_script(everybodys)
     done = as_nobody(everybodys)
 
     assert (done.stdout, done.stderr) == ("True False\n", "")
@@ -406,7 +411,7 @@ def test_an_isolated_script_leaves_nothing_even_when_it_is_killed(everybodys: Pa
 
 def test_a_machine_that_forbids_it_gets_one_clear_message(everybodys: Path) -> None:
     """Not a traceback: what was tried, what the machine said, and what to do."""
-    (everybodys / "try.py").write_text(_TRY, encoding="utf-8")
+    write_script(everybodys)
     forbid = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$@"'
     done = as_nobody(everybodys, "unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh")
 

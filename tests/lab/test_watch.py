@@ -280,9 +280,9 @@ def test_a_second_watch_is_refused_and_one_that_waits_takes_over(node: Node) -> 
     node.in_order("by the second")
 
 
-def test_systemd_is_told_how_it_is(node: Node) -> None:
+def test_systemd_is_told_how_it_is(node: Node, open_path: Path) -> None:
     """Ready after the first look, alive as often as it asked for, stopping at the end."""
-    path = node.directory / "notify"
+    path = open_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(str(path))
         heard.settimeout(PATIENCE)

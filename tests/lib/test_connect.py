@@ -99,6 +99,7 @@ def nobody(address: str = "127.0.0.1") -> Endpoint:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+@pytest.mark.ipv6
 def test_the_one_that_accepts_wins_over_the_one_that_refuses(address: str) -> None:
     """Whichever it is, and in whichever place."""
     listener, endpoint = listening(address)
@@ -109,6 +110,7 @@ def test_the_one_that_accepts_wins_over_the_one_that_refuses(address: str) -> No
             connection.close()
 
 
+@pytest.mark.ipv6
 def test_of_two_that_accept_one_is_returned_and_the_other_closed() -> None:
     """A connection that is left open would hold a place in the service."""
     (first, one), (second, two) = listening("127.0.0.1"), listening("::1")
@@ -143,6 +145,7 @@ def test_on_windows_an_error_has_windows_words(number: int, text: str, words: st
     assert not said.endswith((".", "\n"))
 
 
+@pytest.mark.ipv6
 def test_a_refusal_everywhere_is_refused() -> None:
     """With the kernel's word for each."""
     with pytest.raises(
@@ -170,6 +173,7 @@ def full() -> Iterator[Endpoint]:
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux: elsewhere a full queue refuses")
+@pytest.mark.ipv6
 def test_silence_ends_after_the_given_time_and_leaves_more_open_than_a_refusal(full: Endpoint) -> None:
     """One family refused and the other silent: something may be there, so it is not `refused`."""
     began = time.monotonic()

@@ -151,7 +151,7 @@ def test_an_unknown_mode_of_the_environment_is_refused() -> None:
         Imds.from_environment({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "ipv5"})
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", pytest.param("::1", marks=pytest.mark.ipv6)])
 def test_both_families_are_tried_and_the_one_that_accepts_is_kept(host: str) -> None:
     """Instances without IPv4 exist; on most, IPv6 is switched off. Neither may cost the other anything."""
     with MetadataService(host=host) as service:

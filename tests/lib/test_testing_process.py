@@ -50,9 +50,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
 
 
-def test_a_process_announces_itself_and_ends_when_told(tmp_path: Path) -> None:
+def test_a_process_announces_itself_and_ends_when_told(tmp_path: Path, open_path: Path) -> None:
     """Endpoint, instance and certificates on stdout, requests on stderr; SIGTERM ends it with 0 and no traces."""
-    control = tmp_path / "control"
+    control = open_path / "control"
     with process("--region", "us-west-2", "--control", str(control), "--certificates", str(tmp_path)) as (
         said,
         service,
@@ -77,9 +77,9 @@ def test_a_process_announces_itself_and_ends_when_told(tmp_path: Path) -> None:
         assert ("us-west-2",) == store.regions(kind)
 
 
-def test_a_process_ends_also_in_the_middle_of_its_work(tmp_path: Path) -> None:
+def test_a_process_ends_also_in_the_middle_of_its_work(open_path: Path) -> None:
     """A signal that comes while an order is obeyed is not lost."""
-    control = tmp_path / "control"
+    control = open_path / "control"
     for _ in range(5):
         with process("--control", str(control), "--quiet") as (_, service):
             Remote(control).requests()
@@ -88,9 +88,9 @@ def test_a_process_ends_also_in_the_middle_of_its_work(tmp_path: Path) -> None:
         assert not control.exists()
 
 
-def test_a_process_is_steered_through_its_control_socket(tmp_path: Path) -> None:
+def test_a_process_is_steered_through_its_control_socket(open_path: Path) -> None:
     """Behaviours, interfaces, tokens and requests, while it runs."""
-    control = tmp_path / "control"
+    control = open_path / "control"
     with process("--control", str(control), "--quiet") as (said, _):
         remote, endpoint = Remote(control), said["endpoint"]
         remote.behave(do="status", path="/mac$", status=404, times=1)
@@ -156,9 +156,9 @@ def test_what_is_no_order_at_all_gets_an_answer_too(tmp_path: Path) -> None:
     assert [["error"]] * 4 == [list(answer) for answer in answers]
 
 
-def test_tell_steers_from_a_shell(tmp_path: Path) -> None:
+def test_tell_steers_from_a_shell(open_path: Path) -> None:
     """Words NAME=VALUE; the answer is JSON on stdout; a refusal exits 4, a word that is none 2."""
-    control = tmp_path / "control"
+    control = open_path / "control"
     with process("--control", str(control), "--quiet", "--behave", "status path=/mac$ status=503") as (said, _):
         assert 503 == get(said["endpoint"], MAC).status
         assert (0, "") == (run("tell", str(control), "reset").returncode, run("tell", str(control), "reset").stdout)

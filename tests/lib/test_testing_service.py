@@ -382,10 +382,9 @@ def test_what_is_no_request_is_400_and_the_service_lives_on(imds: MetadataServic
     assert 200 == get(imds.endpoint, "/latest/meta-data/mac").status
 
 
+@pytest.mark.ipv6
 def test_it_listens_on_both_families_at_one_port(clock: Clock) -> None:
     """The same service, asked over IPv4 and IPv6."""
-    if not socket.has_ipv6:
-        pytest.skip("this machine has no IPv6")
     with MetadataService(host=("127.0.0.1", "::1")) as both:
         assert (f"http://127.0.0.1:{both.port}", f"http://[::1]:{both.port}") == both.endpoints
         sources = [get(endpoint, "/latest/meta-data/mac").status for endpoint in both.endpoints]

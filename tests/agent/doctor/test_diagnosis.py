@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -22,6 +21,7 @@ from ec2ident_agent.profile import Overlay, Profile
 from ec2ident_agent.show import log, say
 from tests.agent.conftest import Agent, ip
 from tests.lab.demo import CONFIGURATION
+from tests.lab.modes import umask
 
 OVERLAY = Address("eth0", "192.168.10.10/32", "eth0:1")
 OUT = Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")
@@ -46,6 +46,7 @@ CLEANUP = 'POST_DOWN_SCRIPT="compat:suse:cloud-netconfig-cleanup"\n'
 CONF, KEEP = "etc/systemd/networkd.conf.d/50-site.conf", "etc/systemd/network/50-eth.network.d/50-site.conf"
 
 
+@umask()
 def fill(root: Path, *parts: dict[str, str]) -> Machine:
     for path, content in {key: value for part in parts for key, value in part.items()}.items():
         where = root / path
@@ -751,29 +752,27 @@ def test_plan_apply_and_status_warn_of_an_overlay_inside_the_vpc(agent: Agent) -
 
 
 @pytest.mark.root
-def test_what_an_ordinary_user_may_not_read_is_not_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_an_ordinary_user_may_not_read_is_not_nothing(open_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Exit code 3 and the place, instead of "nothing to do"; root is told that."""
-    with TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        fill(Path(directory) / "root", {"etc/wireguard/wg0.conf": "[Peer]\nAllowedIPs = ::/0\n"})
-        (Path(directory) / "root/etc/wireguard").chmod(0o700)
-        options = read(["doctor", "--root", f"{directory}/root"])
+    fill(open_path / "root", {"etc/wireguard/wg0.conf": "[Peer]\nAllowedIPs = ::/0\n"})
+    (open_path / "root/etc/wireguard").chmod(0o700)
+    options = read(["doctor", "--root", str(open_path / "root")])
 
-        def doctor() -> int:
-            return command(options, lambda tree: case(Machine(tree), RULE), say, log)
+    def doctor() -> int:
+        return command(options, lambda tree: case(Machine(tree), RULE), say, log)
 
-        assert 0 == doctor()
-        assert "nothing to do" in capfd.readouterr().out
-        child = os.fork()
-        if child == 0:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            try:
-                os._exit(doctor())
-            finally:
-                os._exit(99)
-        _, status = os.waitpid(child, 0)
+    assert 0 == doctor()
+    assert "nothing to do" in capfd.readouterr().out
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            os._exit(doctor())
+        finally:
+            os._exit(99)
+    _, status = os.waitpid(child, 0)
 
     assert 3 == os.WEXITSTATUS(status)
     out, err = capfd.readouterr()

@@ -60,7 +60,7 @@ class Node:
         request = Request(str(self.program), str(self.config), str(self.state))
         for name in SCRIPTS:
             text = layout.render(name, request, Tree(str(path))).decode()
-            text = text.replace(layout.HOOK, str(path / "hook")).replace("sys=/sys/class/net", f"sys={path}/sys")
+            text = text.replace(layout.HOOK, f'"{path}/hook"').replace("sys=/sys/class/net", f"sys='{path}/sys'")
             self.lay(name, text)
 
     def set_program(self, last: str) -> None:
@@ -166,7 +166,7 @@ def test_a_failing_hook_never_breaks_the_ifup(node: Node, end: str) -> None:
 
 def test_the_caller_s_python_is_none_of_its_business(node: Node) -> None:
     """An administrator's shell: another path, or a prompt when the program is done."""
-    node.set_program(f"env >{node.path}/environment")
+    node.set_program(f"env >'{node.path}/environment'")
     ours = {"PYTHONPATH": "/home/me", "PYTHONINSPECT": "1", "PYTHONHOME": "/usr", "PYTHONWARNINGS": "error"}
     node.run("hook", "ifupdown", "eth1", "if-up.d", **ours)
 
@@ -200,7 +200,9 @@ def test_ifupdown_says_which_directory_called(node: Node) -> None:
 def test_ifupdown_s_scripts_leave_networkmanager_s_events_to_its_own_hook(node: Node) -> None:
     """Debian's NetworkManager runs if-up.d as well. Where our hook of its own is not laid, this is the only call."""
     dispatcher = node.path / "90-ec2ident"
-    text = (node.path / "ifupdown").read_text().replace("/etc/NetworkManager/dispatcher.d/90-ec2ident", str(dispatcher))
+    text = (
+        (node.path / "ifupdown").read_text().replace("/etc/NetworkManager/dispatcher.d/90-ec2ident", f"'{dispatcher}'")
+    )
     node.lay("if-up.d/ec2ident", text)
 
     node.run("if-up.d/ec2ident", IFACE="eth1", METHOD="NetworkManager", ADDRFAM="inet")
@@ -222,7 +224,7 @@ def test_ifupdown_calls_once_for_an_interface_and_not_for_each_family(node: Node
         f"bin/{comm}",
         "#!/bin/sh\n"
         f"for family in inet inet6; do for IFACE in eth1 eth9; do export IFACE ADDRFAM=$family;"
-        f' sh -c "{node.path}/if-up.d/ec2ident; :"; done; done\n',
+        f" sh -c '\"{node.path}/if-up.d/ec2ident\"; :'; done; done\n",
     )
     node.run("ifupdown")
     for _ in range(2):
@@ -235,7 +237,7 @@ def test_ifupdown_calls_once_for_an_interface_and_not_for_each_family(node: Node
 def test_a_state_directory_that_a_hook_makes_is_for_everybody_to_read(node: Node) -> None:
     """At boot ifup may come first; an ordinary user's status needs the journal later."""
     shutil.rmtree(node.state)
-    ifup = node.lay("bin/ifup", f'#!/bin/sh\nsh -c "{node.path}/ifupdown; :"\n')
+    ifup = node.lay("bin/ifup", f"#!/bin/sh\nsh -c '\"{node.path}/ifupdown\"; :'\n")
     node.run("ifupdown")
     subprocess.run([str(ifup)], env={**os.environ, "IFACE": "eth1"}, check=True, timeout=30)
 
@@ -321,7 +323,7 @@ def test_network_scripts_call_one_file_for_each_direction(node: Node, name: str,
 def test_dhclient_s_own_script_goes_on_after_the_hook(node: Node) -> None:
     """dhclient-script reads the hook into its own shell, with variables that are not exported."""
     node.set_program("exit 4")
-    node.lay("dhclient-script", f"interface=eth1 reason=BOUND exit_status=0\n. {node.path}/dhclient\necho goes on\n")
+    node.lay("dhclient-script", f"interface=eth1 reason=BOUND exit_status=0\n. '{node.path}/dhclient'\necho goes on\n")
 
     done = node.run("dhclient-script")
 

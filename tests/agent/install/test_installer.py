@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -26,6 +25,7 @@ from ec2ident_agent.install.installer import find_program, install, uninstall
 from ec2ident_agent.install.layout import Request, detect
 from ec2ident_agent.install.manifest import MANIFEST
 from ec2ident_agent.install.rootfs import Tree
+from tests.lab.modes import umask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+@umask()
 def make(root: Path, distribution: str) -> Tree:
     for line in DISTRIBUTIONS[distribution]:
         name, _, target = line.partition(" -> ")
@@ -257,11 +258,8 @@ def test_a_manager_that_is_not_there_yet_can_be_named(tmp_path: Path) -> None:
 
 def test_files_are_what_their_readers_trust_whatever_the_umask(debian: Tree) -> None:
     """networkd-dispatcher wants 0755 exactly, for directories too; NetworkManager nothing that others can write."""
-    mask = os.umask(0o077)
-    try:
+    with umask(0o077):
         install(debian, REQUEST)
-    finally:
-        os.umask(mask)
     seen = snapshot(debian)
 
     for state in ("routable", "configured", "off", "linger"):
@@ -1039,26 +1037,24 @@ def test_one_install_at_a_time(debian: Tree) -> None:
 
 
 @pytest.mark.root
-def test_without_the_right_to_write_there_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_the_right_to_write_there_is_one_line(open_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """An ordinary user is told what he needs, and the tree is as it was."""
-    with TemporaryDirectory() as directory:
-        os.chmod(directory, 0o755)
-        tree = make(Path(directory), "debian")
-        before = snapshot(tree)
-        child = os.fork()
-        if child == 0:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            try:
-                os._exit(cli.main(["install", "--root", tree.root, "--program", REQUEST.program]))
-            finally:
-                os._exit(99)
-        _, status = os.waitpid(child, 0)
+    tree = make(open_path / "root", "debian")
+    before = snapshot(tree)
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            os._exit(cli.main(["install", "--root", tree.root, "--program", REQUEST.program]))
+        finally:
+            os._exit(99)
+    _, status = os.waitpid(child, 0)
 
-        assert 4 == os.WEXITSTATUS(status)
-        assert "Permission denied (needs root)" in capfd.readouterr().err
-        assert before == snapshot(tree)
+    assert 4 == os.WEXITSTATUS(status)
+    assert "Permission denied (needs root)" in capfd.readouterr().err
+    assert before == snapshot(tree)
 
 
 def test_the_program_is_the_one_that_this_python_was_installed_with(

@@ -609,9 +609,9 @@ def test_whatever_happens_it_ends_in_order(happened: list[tuple[str, float]]) ->
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_the_supervisor_is_told_each_thing_once(tmp_path: Path, abstract: bool) -> None:
+def test_the_supervisor_is_told_each_thing_once(open_path: Path, abstract: bool) -> None:
     """sd_notify(3), with a socket in the file system and with an abstract one."""
-    path = f"@ec2ident-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    path = f"@ec2ident-{os.getpid()}" if abstract else str(open_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind("\0" + path[1:] if abstract else path)
         heard.settimeout(10)
@@ -627,9 +627,9 @@ def test_the_supervisor_is_told_each_thing_once(tmp_path: Path, abstract: bool) 
         assert [b"STATUS=in order STOPPING=1", b"READY=1", b"WATCHDOG=1", b"STOPPING=1"] == told
 
 
-def test_a_supervisor_who_is_busy_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+def test_a_supervisor_who_is_busy_is_waited_for_but_not_for_ever(open_path: Path) -> None:
     """His queue is full; once he reads on he hears that we are ready. One who never does holds nobody up."""
-    path = str(tmp_path / "notify")
+    path = str(open_path / "notify")
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others,

@@ -1,0 +1,20 @@
+"""Permissions that do not hang on the umask of whoever runs the tests."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def umask(mask: int = 0o022) -> Iterator[None]:
+    """A umask for a while; by default the one under which distributions make their files."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
