@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from .model import Identity
 
 
+#: The rules that list what is allowed.
+_LISTS = (
+    *("accounts", "regions", "partitions", "instances", "images", "instance_types", "zones", "product_codes"),
+    "kinds",
+)
+
+
 class Policy(Value):
     """What an identity must be to be let in. None means that a thing is not asked for; an empty list is an error.
 
@@ -30,6 +37,12 @@ class Policy(Value):
     regions: Iterable[str] | None = None
     partitions: Iterable[str] | None = None
     instances: Iterable[str] | None = None
+    #: AMI ids, such as `ami-0123456789abcdef0`; instance types, such as `m5.large`; zones, such as `eu-west-1a`.
+    images: Iterable[str] | None = None
+    instance_types: Iterable[str] | None = None
+    zones: Iterable[str] | None = None
+    #: AWS Marketplace or DevPay product codes, of which the document must list at least one.
+    product_codes: Iterable[str] | None = None
     #: The kinds of signature to accept.
     kinds: Iterable[Kind | str] | None = None
     #: Accept keys below today's strength limits too: RSA-1024, and DSA-1024 with SHA-1.
@@ -42,7 +55,7 @@ class Policy(Value):
     max_ahead: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("accounts", "regions", "partitions", "instances", "kinds"):
+        for name in _LISTS:
             self.__dict__[name] = _names(name, getattr(self, name))
         if self.kinds is not None:
             self.__dict__["kinds"] = frozenset(map(Kind, self.kinds))
@@ -61,10 +74,19 @@ class Policy(Value):
             ("region", identity.region, self.regions),
             ("partition", identity.partition, self.partitions),
             ("instance", document.instance_id, self.instances),
+            ("image", document.image_id, self.images),
+            ("instance type", document.instance_type, self.instance_types),
+            ("zone", document.availability_zone, self.zones),
             ("kind", identity.kind, self.kinds),
         ):
             if allowed is not None and found not in allowed:
                 raise VerificationError(f"{name}: {found} (allowed: {_listed(allowed)})", Reason.NOT_ALLOWED)
+        codes = {*document.marketplace_product_codes, *document.devpay_product_codes}
+        if self.product_codes is not None and not codes.intersection(self.product_codes):
+            raise VerificationError(
+                f"product codes: {_listed(codes) or 'none'} (one is needed of: {_listed(self.product_codes)})",
+                Reason.NOT_ALLOWED,
+            )
         if identity.legacy and not self.allow_legacy:
             raise VerificationError(
                 f"kind: {identity.kind} with a legacy key (allowed: RSA-2048 and stronger; ask for rsa2048)",

@@ -51,6 +51,10 @@ def test_an_identity_that_meets_all_rules_comes_back() -> None:
         (Policy(accounts=None, regions=["af-south-2", "eu-west-1"]), "region: af-south-1 .*af-south-2, eu-west-1"),
         (Policy(accounts=None, partitions=["aws-cn"]), "partition: aws \\(allowed: aws-cn\\)"),
         (Policy(accounts=None, instances=["i-0123456789abcdef1"]), "instance: i-0123456789abcdef0 "),
+        (Policy(accounts=None, images=["ami-1"]), r"image: ami-\w+ \(allowed: ami-1\)"),
+        (Policy(accounts=None, instance_types=["t3.micro"]), r"instance type: [\w.]+ \(allowed: t3.micro\)"),
+        (Policy(accounts=None, zones=["af-south-1z"]), r"zone: af-south-1\w \(allowed: af-south-1z\)"),
+        (Policy(accounts=None, product_codes=["code-a"]), r"product codes: none \(one is needed of: code-a\)"),
         (Policy(accounts=None, kinds=["pkcs7"]), "kind: rsa2048 \\(allowed: pkcs7\\)"),
     ],
 )
@@ -135,3 +139,28 @@ def test_a_policy_is_a_value() -> None:
 
     assert Policy(accounts=("999999999999", ACCOUNT)) == policy
     assert hash(Policy(accounts={ACCOUNT, "999999999999"})) == hash(policy)
+
+
+def test_one_of_the_product_codes_is_enough() -> None:
+    """A Marketplace image has one code or several, and a policy may accept several products."""
+    who = identity(marketplaceProductCodes=["code-b", "code-c"])
+
+    assert who is Policy(accounts=None, product_codes=["code-a", "code-b"]).check(who, now=forge.SIGNED_AT)
+    assert Reason.NOT_ALLOWED is refused(
+        Policy(accounts=None, product_codes=["code-a"]),
+        who,
+        r"product codes: code-b, code-c \(one is needed of: code-a\)",
+    )
+
+
+def test_image_type_and_zone_can_be_asked_for() -> None:
+    """The document's own spelling counts."""
+    document = identity().document
+    policy = Policy(
+        accounts=None,
+        images=[document.image_id],
+        instance_types=[document.instance_type],
+        zones=[document.availability_zone],
+    )
+
+    assert policy.check(identity(), now=forge.SIGNED_AT)
