@@ -52,6 +52,10 @@ PURE = {
     "agent/ec2ident_agent/options.py",
     "agent/ec2ident_agent/watch/backoff.py",
     "agent/ec2ident_agent/profile.py",
+    "agent/ec2ident_agent/desired.py",
+    "agent/ec2ident_agent/engine.py",
+    "agent/ec2ident_agent/kernel/protocol.py",
+    "agent/ec2ident_agent/state/owned.py",
     "agent/ec2ident_agent/failover/aws/response.py",
     "agent/ec2ident_agent/failover/aws/actions.py",
     "agent/ec2ident_agent/failover/errors.py",
@@ -168,7 +172,8 @@ def test_a_pure_module_has_no_effects(name: str) -> None:
     assert set() == roots(path) & EFFECTS
     ours = {found for found in imports(path) if found.split(".")[0] in ("ec2ident", "ec2ident_agent")}
     pure = {p.replace("agent/ec2ident_agent", "ec2ident_agent").removesuffix(".py").replace("/", ".") for p in PURE}
-    packages = {"ec2ident", "ec2ident_agent", "ec2ident_agent.failover", "ec2ident_agent.failover.aws"}
+    rooms = ("failover", "failover.aws", "kernel", "state")
+    packages = {"ec2ident", "ec2ident_agent", *(f"ec2ident_agent.{room}" for room in rooms)}
     assert [] == [found for found in ours if found not in packages | pure and found.rpartition(".")[0] not in pure]
 
 

@@ -1,4 +1,4 @@
-"""ec2ident-agent: the node's policy routing and overlay addresses, laid and taken off."""
+"""ec2ident-agent: the command line. It reads the words, calls one method of `Node`, and prints what that returns."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import sys
 
 from ec2ident import __version__, command, exit_codes
 
-from .errors import AgentError, ConfigError, ConflictError, JournalError, UnknownError
-from .options import USAGE, VERBS, read
+from .errors import AgentError, ConfigError, JournalError
+from .options import COMMON, OVERLAY, PROFILE, USAGE, VERBS, read
 from .show import as_dict, log, say, table
-from .state.journal import COMMAND
-from .wanted import Wanted
+from .state.journal import STATE_DIRECTORY
+from .state.owned import interface, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .config import Config
     from .doctor.threats.case import Case
     from .engine import Report
     from .install.rootfs import Tree
+    from .items import Step
+    from .kernel.protocol import Kernel
+    from .node import FactsOf, Node
+    from .options import Options
+    from .profile import Overlay
+    from .state.owned import Owner
 
-__all__ = ["VERBS", "Run", "main", "read"]
+__all__ = ["VERBS", "Command", "main", "read"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +42,7 @@ def _answered(arguments: Sequence[str]) -> int:
         return _main(arguments)
     except AgentError as wrong:
         log(f"ec2ident-agent: {wrong}")
-        # Who only looks could not tell; who wanted to act was refused.
+        # A journal that cannot be read: a verb that only looks could not tell, a verb that changes was refused.
         verb = next((each for each in arguments if each in VERBS), "")
         looking = isinstance(wrong, JournalError) and verb in ("plan", "status")
         return exit_codes.UNKNOWN if looking else wrong.exit
@@ -49,21 +56,47 @@ def _main(arguments: Sequence[str]) -> int:
         say(f"ec2ident-agent {__version__}")
         return 0
     if arguments[0] == "hook":
-        from .hook import main as hook
-
-        return hook(arguments[1:], main)
-    return Run(read(arguments)).run()
+        return hook(arguments[1:])
+    return Command(read(arguments)).run()
 
 
-class Run(Wanted):
-    """One command: what its verb does with what is wanted."""
+def hook(arguments: Sequence[str], *, sysfs: str = "/sys/class/net") -> int:
+    """`hook [OPTION…] MANAGER INTERFACE EVENT`: what the network managers' hooks call. Returns the exit code."""
+    from .hook import APPLY, EVENTS, NOTHING, PATIENCE, USAGE, TimeLimit, action, is_name
+
+    words = list(arguments)
+    taken = 0
+    # Options come first: an interface may have nearly any name.
+    while len(words) - taken > 3 and words[taken] in COMMON:
+        taken += 2
+    options, words = words[:taken], words[taken:]
+    if len(words) != 3 or words[0] not in EVENTS or not is_name(words[1]):
+        log(USAGE)
+        return 2
+    manager, device, event = words
+    command = Command(read(["apply", *options])) if options else None
+    state_dir = command.options.get("--state-dir", STATE_DIRECTORY) if command else STATE_DIRECTORY
+    wanted = action(manager, device, event, state_dir, sysfs=sysfs)
+    if wanted.verb == NOTHING:
+        return 0
+    command = command or Command(read(["apply"]))
+    with TimeLimit(PATIENCE), command.node() as node:
+        if wanted.verb == APPLY:
+            code = command.done(node.interface_up(device))
+            # 1: an item waits for its link, which needs no report: that link's own event will come.
+            return 0 if code == 1 else code
+        node.revert(wanted.owners)
+    return 0
+
+
+class Command:
+    """One command line, carried out. `facts` and `kernel` are those of this node, unless given."""
+
+    def __init__(self, options: Options, facts: FactsOf | None = None, kernel: Kernel | None = None) -> None:
+        self.options, self._facts, self._kernel = options, facts, kernel
 
     def run(self) -> int:
-        verb = self.options.verb
-        if verb in ("install", "uninstall"):
-            from .install.installer import command
-
-            return command(self.options, say, log)
+        """Do what the verb says; returns the exit code. Raises AgentError."""
         verbs = {
             "plan": self.plan,
             "apply": self.apply,
@@ -72,190 +105,274 @@ class Run(Wanted):
             "overlay": self.overlay,
             "watch": self.watch,
             "doctor": self.doctor,
+            "install": self.install,
+            "uninstall": self.install,
         }
+        return verbs[self.options.verb]()
+
+    def node(self, facts: FactsOf | None = None) -> Node:
+        """The node that the options describe, with these facts unless the command was given others."""
+        from .kernel.table_names import DIRECTORY
+        from .node import Node
+
+        return Node(
+            self.options.get("--config"),
+            state_dir=self.options.get("--state-dir", STATE_DIRECTORY),
+            names_dir=self.options.get("--names-dir", DIRECTORY),
+            facts=self._facts or facts,
+            kernel=self._kernel,
+            patience=self.patience(),
+            log=log,
+            note=note,
+        )
+
+    def patience(self) -> float:
+        """`--wait`, in seconds. Raises ConfigError."""
         try:
-            return verbs[verb]()
-        finally:
-            if self._kernel:
-                self._kernel.close()
+            seconds = float(self.options.get("--wait", 10))
+            if 0 <= seconds <= 3600:
+                return seconds
+        except ValueError:
+            pass
+        raise ConfigError(f"--wait {self.options.get('--wait')}: not a number of seconds from 0 to 3600")
 
     # -- the verbs --
 
     def plan(self) -> int:
-        return self.verdict(self.planned())
-
-    def planned(self) -> Report:
-        report = self.look()
-        steps = report.difference.steps
-        if self.options.get("--json"):
-            self.json(report)
-        else:
-            for step in steps:
-                say(str(step))
-        for why in (*report.refusals, *self.unknown):
-            log(f"ec2ident-agent: {why}")
-        return report
+        given = self.given()
+        with self.node() as node:
+            report = node.hold(given, dry_run=True) if given else node.plan(self.owners())
+        self.planned(report)
+        return verdict(report)
 
     def status(self) -> int:
-        report = self.look()
+        with self.node() as node:
+            report = node.status(self.owners())
+        warn(report)
         if self.options.get("--json"):
-            self.json(report)
+            say_json(as_dict(report))
         else:
-            for line in table(report, self.unknown):
+            for line in table(report):
                 say(line)
-        return self.verdict(report)
+        return verdict(report)
 
     def apply(self) -> int:
-        if self.options.get("--dry-run"):
-            return self.outcome(self.planned())
-        from .engine import apply
-        from .state import suppressed
-
-        self.ask()
-        with self.journal.lock(self.patience()):
-            kernel = self.kernel()
-            observed = kernel.observe()
-            wishes = self.wishes(observed, self.journal.read())
-            if self.options.get("--event"):
-                suppressed.lift(self.journal, observed.link(self.options.get("--event")))
-                wishes = suppressed.without(wishes, self.journal, observed)
-            else:
-                suppressed.drop(self.journal, None if self.everything() else {wish.owner for wish in wishes})
-            try:
-                report = apply(wishes, kernel, self.journal, log, everything=self.everything())
-            except ConflictError as refused:
-                report = refused.report
-        return self.done(report)
+        given, dry_run = self.given(), bool(self.options.get("--dry-run"))
+        with self.node() as node:
+            report = node.hold(given, dry_run=dry_run) if given else node.apply(self.owners(), dry_run=dry_run)
+        if not dry_run:
+            return self.done(report)
+        self.planned(report)
+        return outcome(report)
 
     def revert(self) -> int:
-        from .engine import removals, revert
-        from .state import suppressed
-
-        names, everything = self.options.arguments, bool(self.options.get("--all"))
-        if bool(names) == everything:
+        names, dry_run = self.options.arguments, bool(self.options.get("--dry-run"))
+        if bool(names) == bool(self.options.get("--all")):
             raise ConfigError("revert: name the interfaces, or write --all")
-        owners = None if everything else {*names, *(f"overlay {name}" for name in names)}
-        kernel = self.kernel()
-        if self.options.get("--dry-run"):
-            self.steps(removals(owners, kernel.observe(), self.journal.read()))
-            return 0
-        with self.journal.lock(self.patience()):
-            suppressed.add(self.journal, self.journal.read(), kernel.observe(), owners)
-            steps = revert(owners, kernel, self.journal, self.log_step)
-        self.steps(steps, quiet=True)
-        if names and not steps:
-            self.note(f"{' '.join(names)}: nothing of ours is there")
+        owners = {owner for name in names for owner in (interface(name), owner_of(name))} if names else None
+        with self.node() as node:
+            steps = node.revert(owners, dry_run=dry_run)
+        self.steps(steps, quiet=not dry_run)
+        if names and not steps and not dry_run:
+            note(f"{' '.join(names)}: nothing of ours is there")
         return 0
 
     def overlay(self) -> int:
-        """`overlay add` and `del`: the cluster engine's verbs, which hold whatever the configuration says."""
-        from .engine import Wish, apply, removals, revert
-        from .profile import overlay_items
-        from .state import suppressed
-
+        """`overlay add` and `del`: a cluster's verbs, which hold whatever the configuration says."""
         if len(self.options.arguments) != 2 or self.options.arguments[0] not in ("add", "del"):
             raise ConfigError("overlay: write  overlay add ADDRESS  or  overlay del ADDRESS")
-        verb, text = self.options.arguments
-        config = self.configuration()
-        overlay = self.which(text, config, adding=verb == "add")
-        kernel, dry = self.kernel(), self.options.get("--dry-run")
-        with self.journal.lock(self.patience()):
-            state, observed = self.journal.read(), kernel.observe()
+        verb, address = self.options.arguments
+        dry_run = bool(self.options.get("--dry-run"))
+        with self.node() as node:
             if verb == "del":
-                owners = {overlay.owner}
-                if dry:
-                    self.steps(removals(owners, observed, state))
-                else:
-                    suppressed.add(self.journal, state, observed, owners)
-                    self.steps(revert(owners, kernel, self.journal, self.log_step), quiet=True)
+                self.steps(node.release_overlays(address, dry_run=dry_run), quiet=not dry_run)
                 return 0
-            self.device(overlay.device, observed)
-            profiles = self.profiles(config, overlay.via or overlay.device, observed)
-            if overlay.via and not profiles:
-                self.device(overlay.via, observed)
-            self.warn_inside(overlay, (*profiles, *config.sections))
-            wish = Wish(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
-            if dry:
-                from .engine import status
-
-                self.steps(status([wish], observed, state, everything=False).difference.steps)
-                return 0
-            suppressed.drop(self.journal, {overlay.owner})
-            report = apply([wish], kernel, self.journal, log, everything=False)
-        return self.done(report)
+            flags = {name[2:]: self.options.get(name, "") for name in sorted(OVERLAY)}
+            report = node.hold_overlay(address, **flags, dry_run=dry_run)
+        if not dry_run:
+            return self.done(report)
+        warn(report)
+        self.steps(report.steps)
+        return 0
 
     def watch(self) -> int:
         from .watch.loop import watch
 
         if self.options.arguments:
             raise ConfigError(f"watch: takes no arguments: {' '.join(self.options.arguments)}")
-        return watch(self, log)
+        return watch(self.node, self.options.get("--state-dir", STATE_DIRECTORY), log)
 
     def doctor(self) -> int:
-        from .doctor.diagnosis import command
+        from .doctor.diagnosis import command as doctor
+        from .install.rootfs import Tree
 
-        code = command(self.options, self.case, say, log)
-        for why in self.unknown:
-            log(f"ec2ident-agent: {why}")
-        return 3 if self.unknown and code == 0 else code
+        unknown: list[str] = []
 
-    def case(self, tree: Tree) -> Case:
-        """What the doctor looks at: the node's files, what the node should have, and what is there."""
-        from .doctor.node_files import Machine
-        from .doctor.threats.case import Case
-        from .engine import held
-        from .install.manifest import read_manifest
+        def case(tree: Tree) -> Case:
+            with self.node() as node:
+                found, told = examine(node, tree)
+            unknown.extend(told)
+            return found
 
-        observed, state, config = self.kernel().observe(), self.journal.read(), self.configuration()
-        wishes = [*self.configured(config, observed, state), *held(state)]
-        items = dict.fromkeys(item for wish in wishes for item in wish.items)
-        laid = frozenset(entry.path for entry in read_manifest(tree) or ())
-        return Case(Machine(tree), tuple(items), observed, laid, config.overlays, tuple(self.known))
+        options = self.options
+        code = doctor(
+            Tree(options.get("--root", "/")),
+            case,
+            say=say,
+            log=log,
+            names=options.arguments,
+            fix=bool(options.get("--fix")),
+            unfix=bool(options.get("--unfix")),
+            dry_run=bool(options.get("--dry-run")),
+            as_json=bool(options.get("--json")),
+        )
+        for why in unknown:
+            note(why)
+        return exit_codes.UNKNOWN if unknown and code == 0 else code
 
-    def look(self) -> Report:
-        from .engine import status
+    def install(self) -> int:
+        from .install.installer import command as install
 
-        observed, state = self.kernel().observe(), self.journal.read()
-        return status(self.wishes(observed, state), observed, state, everything=self.everything())
+        options = self.options
+        if options.arguments:
+            raise ConfigError(f"{options.verb}: takes no arguments: {' '.join(options.arguments)}")
+        return install(
+            say=say,
+            log=log,
+            remove=options.verb == "uninstall",
+            root=options.get("--root", "/"),
+            program=options.get("--program", ""),
+            config=options.get("--config", ""),
+            state_dir=options.get("--state-dir", ""),
+            managers=tuple(options.get("--manager", ())),
+            ocf=bool(options.get("--ocf")),
+            dry_run=bool(options.get("--dry-run")),
+        )
+
+    # -- what the words mean --
+
+    def owners(self) -> tuple[Owner, ...] | None:
+        """The owners that the command names; None for the whole node."""
+        return tuple(map(owner_of, self.options.arguments)) or None
+
+    def given(self) -> Config | None:
+        """What the flags describe in place of the configuration; None without such flags. Raises ConfigError."""
+        options = self.options
+        flags = {name[2:].replace("-", "_"): value for name, value in options.values.items() if name in PROFILE}
+        address = options.get("--overlay")
+        if not flags and not address:
+            return None
+        from .config import Config, section
+
+        names = options.arguments
+        if len(names) > 1 or (flags and not names):
+            raise ConfigError(
+                f"{' '.join(sorted('--' + flag.replace('_', '-') for flag in flags))}: name one interface"
+            )
+        overlays = (self._overlay(address),) if address else ()
+        return Config(tuple(section(name, flags) for name in names), overlays)
+
+    def _overlay(self, address: str) -> Overlay:
+        from .config import overlay
+
+        given = {name[2:]: self.options.values[name] for name in OVERLAY if name in self.options.values}
+        if "device" not in given:
+            raise ConfigError(
+                f"overlay {address}: on which device? write --device IF, or [[overlay]] in the configuration"
+            )
+        return overlay({"address": address, **given})
 
     # -- answers --
 
-    def verdict(self, report: Report) -> int:
-        return UnknownError.exit if self.unknown else 0 if report.in_order else 1
+    def planned(self, report: Report) -> None:
+        """Print what would be done."""
+        warn(report)
+        if self.options.get("--json"):
+            say_json(as_dict(report))
+        else:
+            self.steps(report.steps)
+        for why in (*report.refusals, *report.unknown):
+            note(str(why))
 
     def done(self, report: Report) -> int:
+        """Say what an apply could not do; returns its exit code."""
+        warn(report)
         if self.options.get("--json"):
-            self.json(report)
+            say_json(as_dict(report))
         for name in report.difference.unnamed:
-            self.note(f"warning: {name}: cannot be written here; ip shows the number")
-        if self.kernel().refused:
-            self.note(f"warning: table names: {self.kernel().refused}; ip shows the number")
+            note(f"warning: {name}: cannot be written here; ip shows the number")
+        if report.unnamed:
+            note(f"warning: table names: {report.unnamed}; ip shows the number")
         for owner in dict.fromkeys(map(report.owner, report.waiting)):
-            log(f"ec2ident-agent: {owner}: waits until its link is up")
-        for why in (*report.refusals, *self.unknown):
-            log(f"ec2ident-agent: {why}")
-        return self.outcome(report)
+            note(f"{owner}: waits until its link is up")
+        for why in (*report.refusals, *report.unknown):
+            note(str(why))
+        return outcome(report)
 
-    def outcome(self, report: Report) -> int:
-        """The exit code of an apply, or of one that would be."""
-        return ConflictError.exit if report.refused else 3 if self.unknown else 1 if report.waiting else 0
-
-    def log_step(self, text: str) -> None:
-        log(text)
-
-    def steps(self, steps: Sequence[object], *, quiet: bool = False) -> None:
+    def steps(self, steps: Sequence[Step], *, quiet: bool = False) -> None:
+        """Print the steps, one a line or as JSON."""
         if self.options.get("--json"):
-            import json
-
-            say(json.dumps({"steps": [str(step) for step in steps]}, indent=2))
+            say_json({"steps": [str(step) for step in steps]})
         elif not quiet:
             for step in steps:
                 say(str(step))
 
-    def json(self, report: Report) -> None:
-        import json
 
-        say(json.dumps(as_dict(report, self.unknown), indent=2))
+def note(line: str) -> None:
+    """A line for people."""
+    log(f"ec2ident-agent: {line}")
+
+
+def warn(report: Report) -> None:
+    """The overlay addresses that cannot be reached where they are configured."""
+    for warning in report.warnings:
+        note(f"warning: {warning}")
+
+
+def say_json(found: dict[str, object]) -> None:
+    import json
+
+    say(json.dumps(found, indent=2))
+
+
+def verdict(report: Report) -> int:
+    """The exit code of a look: 0 in order, 1 drift, 3 could not tell."""
+    return exit_codes.UNKNOWN if report.unknown else exit_codes.DONE if report.in_order else exit_codes.DRIFT
+
+
+def outcome(report: Report) -> int:
+    """The exit code of an apply, or of an apply that would be: 0 done, 1 an item waits, 3 could not tell, 4 refused."""
+    if report.refused or report.unknown:
+        return exit_codes.FAILED if report.refused else exit_codes.UNKNOWN
+    return exit_codes.DRIFT if report.waiting else exit_codes.DONE
+
+
+def owner_of(word: str) -> Owner:
+    """The owner that a word names: an overlay by its address, alone or as `status` prints it; else an interface."""
+    text = word.removeprefix("overlay ")
+    if text != word or text[:1].isdigit() or ":" in text:
+        from .inet import single
+
+        try:
+            return overlay(single(text))
+        except ValueError:
+            pass
+    return interface(word)
+
+
+def examine(node: Node, tree: Tree) -> tuple[Case, list[str]]:
+    """What the doctor looks at: the node's files, what the node should have, and what is there; and what is unknown."""
+    from .desired import held
+    from .doctor.node_files import Machine
+    from .doctor.threats.case import Case
+    from .install.manifest import read_manifest
+
+    survey = node.survey()
+    desired = (*survey.state.desired, *held(survey.look.state))
+    items = dict.fromkeys(item for each in desired for item in each.items)
+    laid = frozenset(entry.path for entry in read_manifest(tree) or ())
+    case = Case(Machine(tree), tuple(items), survey.look.observed, laid, survey.config.overlays, survey.state.profiles)
+    return case, list(map(str, survey.state.unknown))
 
 
 if __name__ == "__main__":

@@ -1,93 +1,115 @@
-"""status, apply, revert: observe, compare, write down, do.
+"""Compare what should be with what is, write down what will be ours, change the kernel, and read back.
 
-Own before you act, disown after you undid: the journal names an item before the kernel hears of it, and forgets it
-after it is gone. So at any moment, also after SIGKILL, what is there and ours is known, and `revert` takes it all off.
+The journal names an item before the kernel is asked to add it, and forgets an item after it is removed. So at any
+moment, also after SIGKILL, everything of ours that may be on the node is known, and `revert` removes all of it.
 
-Every function takes the kernel and the journal as arguments, and what is wanted as `Wish`es: a few items for an owner,
-which is an interface's name or an overlay address.
+`compare` and `removals` are pure. `apply` and `revert` take a kernel, a journal whose lock the caller holds, and the
+`Look` that the caller took under that lock.
 """
 
 from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from .errors import ConfigError, ConflictError, KernelError
+from .desired import held
+from .errors import ConfigError, KernelError
 from .items import Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
 from .kernel.protocol import Failure
-from .state.journal import COMMAND, CONFIG, LEAVING, Record, State
+from .state.owned import LEAVING, Record, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from .desired import Desired, InsideVpc, Unknown
     from .items import Conflict, Item, Link, Observed, Seen
     from .kernel.protocol import Kernel
     from .state.journal import Journal
+    from .state.owned import Owner
 
     Log = Callable[[str], object]
 
-#: Steps between two looks at whether one failed: what comes after a failure is undone with the rest.
+#: Steps in one request to the kernel. When one fails, the ones after it in the same request are undone with the others.
 CHUNK = 64
 
 
-class Wish(Value):
-    """What one owner should have: nothing, for an interface that is not there. `origin` says who asked."""
+class Look(Value):
+    """One look at the node: what is there, and what of it is ours."""
 
-    owner: str
-    items: tuple[Item, ...]
-    origin: str = CONFIG
+    observed: Observed
+    state: State
+
+
+class Refusal(Value):
+    """Nothing of this owner's is changed, because a foreign object is in the way; `why` says which."""
+
+    owner: Owner | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {self.why}" if self.owner else self.why
 
 
 class Report(Value):
-    """What is wanted, what differs, and what has to wait for its link to come up.
+    """What should be on the node, how the node differs from it, and what could not be told or done.
 
-    `refused` are the owners of which nothing is touched, because something of somebody else's is in their place.
+    A report of `apply` says what there was to do, and it was done, but for `waiting`, `refused`, `unknown` and
+    `unnamed`. A report of a look says what `apply` would do.
     """
 
-    wishes: tuple[Wish, ...]
+    desired: tuple[Desired, ...]
     difference: Difference
+    #: Items that wait until their link comes up: the kernel accepts no route through a link that is down.
     waiting: tuple[Item, ...] = ()
-    refused: frozenset[str] = frozenset()
+    #: Owners of which nothing is changed: a foreign object is in the place of one of their items.
+    refused: frozenset[Owner] = frozenset()
+    #: Owners whose facts are unknown: what they have stays as it is.
+    unknown: tuple[Unknown, ...] = ()
+    #: Overlay addresses that cannot be reached where they are configured.
+    warnings: tuple[InsideVpc, ...] = ()
+    #: Why a table's name could not be written; empty if all were. Routing does not need the names.
+    unnamed: str = ""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The changes, in order; each is, as text, the command that does the same."""
+        return self.difference.steps
 
     @property
     def in_order(self) -> bool:
+        """True if the node is as it should be, as far as that is known."""
         return not self.difference and not self.waiting
 
-    def owner(self, item: Item) -> str:
-        """The first who asks for it; empty for none."""
-        return next((wish.owner for wish in self.wishes for mine in wish.items if mine.identity == item.identity), "")
+    def owner(self, item: Item) -> Owner | None:
+        """The first owner that wants the item, or one in its place; None if there is no such owner."""
+        return next(
+            (each.owner for each in self.desired for mine in each.items if mine.identity == item.identity), None
+        )
 
     @property
-    def refusals(self) -> tuple[str, ...]:
-        """Why, a line for each conflict, and one for each owner who has a table in common with another."""
-        told = [(self.owner(conflict.item), str(conflict)) for conflict in self.difference.conflicts]
-        beside = sorted(self.refused - {owner for owner, _ in told})
-        told += [(owner, "not touched either, since it has a table in common with it") for owner in beside]
-        return tuple(f"{owner}: {why}" for owner, why in told)
+    def refusals(self) -> tuple[Refusal, ...]:
+        """One for each conflict, and one for each owner that shares a table with an owner in conflict."""
+        found = [Refusal(self.owner(conflict.item), str(conflict)) for conflict in self.difference.conflicts]
+        beside = self.refused - {refusal.owner for refusal in found}
+        why = "not changed either, since it shares a table with the one before"
+        return (*found, *(Refusal(owner, why) for owner in sorted(beside, key=str)))
 
 
-def status(
-    wishes: Sequence[Wish],
-    observed: Observed,
-    state: State,
-    *,
-    everything: bool = True,
-    leave: Collection[Item] = (),
-) -> Report:
-    """What apply would do now. Pure.
+def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, leave: Collection[Item] = ()) -> Report:
+    """What apply would do now. Pure. Raises ConfigError when two owners claim one routing table.
 
-    With `everything`, what commands asked for earlier counts as wished too, and whatever else is ours is too much.
-    Without, only the owners named by `wishes` are looked at. What is in `leave` is neither laid nor removed. Of an
-    owner in whose way something of somebody else's stands nothing is touched: half of a profile is none.
+    With `everything`, the items that commands hold are desired too, and anything else of ours is removed. Without it,
+    only the owners in `desired` are compared. Items in `leave` are neither added nor removed. If a foreign object
+    conflicts with any item of an owner, none of that owner's items is changed: a rule without its route would misroute.
     """
-    state = follow(state, observed)
-    wishes = tuple(wishes)
+    observed, state = look.observed, look.state.follow(look.observed)
+    desired = tuple(desired)
     if everything:
-        wishes += held(state, {wish.owner for wish in wishes})
-    owners = {wish.owner for wish in wishes}
-    _one_owner_a_table(wishes, [] if everything else [r for r in state.records if r.owner not in owners])
-    waiting = [wish for wish in wishes if _waits(wish, observed)]
-    stays = {item.identity for wish in waiting for item in wish.items} | {item.identity for item in leave}
+        desired += held(state, {each.owner for each in desired})
+    owners = {each.owner for each in desired}
+    _one_owner_a_table(desired, [] if everything else [each for each in state.records if each.owner not in owners])
+    waiting = [each for each in desired if _waits(each, observed)]
+    stays = {item.identity for each in waiting for item in each.items} | {item.identity for item in leave}
     if not everything:
         stays |= {record.item.identity for record in state.records if record.owner not in owners}
     named = [record.item for record in state.records]
@@ -96,23 +118,24 @@ def status(
     def retire(seen: Seen) -> bool:
         return seen.item.identity not in stays and (everything or seen.item.identity in known)
 
-    def wanted(wishes: Iterable[Wish]) -> list[Item]:
-        possible = (item for wish in wishes if wish not in waiting for item in _possible(wish, observed))
+    def wanted(some: Iterable[Desired]) -> list[Item]:
+        possible = (item for each in some if each not in waiting for item in _possible(each, observed))
         return [item for item in possible if item not in leave]
 
     ours = owner_test(observed, named)
-    difference = diff(wanted(wishes), observed, ours, retire)
-    refused = _refused(wishes, state.records, difference.conflicts)
+    difference = diff(wanted(desired), observed, ours, retire)
+    refused = _refused(desired, state.records, difference.conflicts)
     if refused:
-        stays |= {item.identity for wish in wishes if wish.owner in refused for item in wish.items}
+        stays |= {item.identity for each in desired if each.owner in refused for item in each.items}
         stays |= {record.item.identity for record in state.records if record.owner in refused}
-        others = diff(wanted(wish for wish in wishes if wish.owner not in refused), observed, ours, retire)
+        others = diff(wanted(each for each in desired if each.owner not in refused), observed, ours, retire)
         difference = replace(difference, steps=others.steps, leftover=others.leftover)
-    return Report(wishes, difference, tuple(item for wish in waiting for item in wish.items), refused)
+    return Report(desired, difference, tuple(item for each in waiting for item in each.items), refused)
 
 
 def apply(
-    wishes: Sequence[Wish],
+    desired: Sequence[Desired],
+    look: Look,
     kernel: Kernel,
     journal: Journal,
     log: Log,
@@ -120,41 +143,41 @@ def apply(
     everything: bool = True,
     leave: Collection[Item] = (),
 ) -> Report:
-    """Make it so, or leave everything as it was. The caller holds the lock. Returns what had been to do.
+    """Make it so for every owner that is not refused, or change nothing. Returns the report of what there was to do.
 
-    Raises ConflictError when something of somebody else's is in the way of an owner: nothing of his was touched, and
-    everything was done for the others. KernelError, with this call's own steps undone, when the kernel refuses one;
-    ConfigError, with nothing done, when two owners claim one table.
+    Raises KernelError, with this call's own steps undone, when the kernel refuses one; ConfigError, with nothing
+    changed, when two owners claim one routing table.
     """
-    before, observed = journal.read(), kernel.observe()
-    report = status(wishes, observed, before, everything=everything, leave=leave)
-    after = _owning(report, before, observed, everything)
-    if report.difference.steps:
-        journal.write(_between(before, after))
+    before = look.state
+    report = compare(desired, look, everything=everything, leave=leave)
+    after = written = _owning(report, look, everything)
+    if report.steps:
+        written = _between(before, after)
+        journal.write(written)
         try:
-            _do(report.difference.steps, kernel, log)
+            _do(report.steps, kernel, log)
         except KernelError as failed:
             if failed.clean:
                 journal.write(before)
             raise
-        _verify(wishes, kernel, after, everything, leave, report.refused)
-    if journal.read() != after:
+        _verify(desired, Look(kernel.observe(), after), everything, leave, report.refused)
+    if (written if report.steps else before) != after:
         journal.write(after)
-    if report.refused:
-        raise ConflictError("; ".join(report.refusals), report)
     return report
 
 
-def revert(owners: Iterable[str] | None, kernel: Kernel, journal: Journal, log: Log) -> tuple[Step, ...]:
-    """Take off what is ours: of these owners, or (None) all of it. The caller holds the lock. Returns what was done.
+def revert(
+    owners: Collection[Owner] | None, look: Look, kernel: Kernel, journal: Journal, log: Log
+) -> tuple[Step, ...]:
+    """Remove what is ours: of these owners, or (None) all of it. Returns the steps.
 
-    Goes on past failures and names all of them in one KernelError; the journal keeps what is left.
+    A failure does not end it. At the end one KernelError names all failures; the journal keeps what is still there.
     """
-    state, observed = journal.read(), kernel.observe()
-    steps = removals(owners, observed, state)
+    state, observed = look.state, look.observed
+    steps = removals(owners, look)
     shadowed = shadows((step.item for step in steps), observed)
     failures = [
-        Failure(step, 17, f"the kernel would take away another rule first: {shadowed[step.item]}")
+        Failure(step, 17, f"the kernel would remove another rule first: {shadowed[step.item]}")
         for step in steps
         if step.item in shadowed
     ]
@@ -166,22 +189,23 @@ def revert(owners: Iterable[str] | None, kernel: Kernel, journal: Journal, log: 
     stay = [record for record in state.records if not (owners is None or record.owner in owners)]
     stay += [
         record
-        for record, now in zip(state.records, follow(state, observed).records)
+        for record, now in zip(state.records, state.follow(observed).records)
         if record not in stay and now.item.identity in left
     ]
     if tuple(stay) != state.records:
         journal.write(State(tuple(stay)))
     if failures:
-        raise KernelError("; ".join(map(str, failures)))
+        raise KernelError("; ".join(map(str, failures)), item=failures[0].step.item)
     return steps
 
 
-def removals(owners: Iterable[str] | None, observed: Observed, state: State) -> tuple[Step, ...]:
-    """What revert would do. Pure. A name is struck out even if it does not show: half a file may lie there.
+def removals(owners: Collection[Owner] | None, look: Look) -> tuple[Step, ...]:
+    """What revert would do. Pure.
 
-    What another owner asks for too stays: a secondary address may be a source of its interface and an overlay as well.
+    An item that another owner asks for too stays: a secondary address may be a source of its interface and an overlay
+    as well. A table's name is removed even if it does not show, because a crash may have left half a file.
     """
-    named = follow(state, observed)
+    named = look.state.follow(look.observed)
     mine = {record.item.identity for record in named.records if owners is None or record.owner in owners}
     if owners is not None:
         others = (record for record in named.records if record.owner not in owners and record.origin != LEAVING)
@@ -190,7 +214,8 @@ def removals(owners: Iterable[str] | None, observed: Observed, state: State) -> 
     def retire(seen: Seen) -> bool:
         return owners is None or seen.item.identity in mine
 
-    steps = diff((), observed, owner_test(observed, [record.item for record in named.records]), retire).steps
+    ours = owner_test(look.observed, [record.item for record in named.records])
+    steps = diff((), look.observed, ours, retire).steps
     there = {step.item for step in steps}
     names = [record.item for record in named.records if isinstance(record.item, TableName)]
     return steps + tuple(
@@ -198,45 +223,23 @@ def removals(owners: Iterable[str] | None, observed: Observed, state: State) -> 
     )
 
 
-def held(state: State, besides: Iterable[str] = ()) -> tuple[Wish, ...]:
-    """What commands asked for: wished until it is reverted, whatever the configuration says or does not say."""
-    items: dict[str, list[Item]] = {}
-    for record in state.records:
-        if record.origin == COMMAND and record.owner not in besides:
-            items.setdefault(record.owner, []).append(record.item)
-    return tuple(Wish(owner, tuple(mine), COMMAND) for owner, mine in items.items())
-
-
-def follow(state: State, observed: Observed) -> State:
-    """The state with each device under the name that it has now: a rename keeps the index, and all that hangs on it."""
-    names = {link.index: link.name for link in observed.links}
-
-    def now(record: Record) -> Record:
-        name = names.get(record.index)
-        if not name or not isinstance(record.item, (Address, Route)) or record.item.device == name:
-            return record
-        return replace(record, item=replace(record.item, device=name))
-
-    return State(tuple(map(now, state.records)))
-
-
-def _one_owner_a_table(wishes: Iterable[Wish], others: Iterable[Record]) -> None:
+def _one_owner_a_table(desired: Iterable[Desired], others: Iterable[Record]) -> None:
     """Two interfaces in one table would overwrite each other's default route. Raises ConfigError."""
     owners = {record.item.table: record.owner for record in others if isinstance(record.item, Route)}
-    for wish in wishes:
-        for item in wish.items:
-            if isinstance(item, Route) and owners.setdefault(item.table, wish.owner) != wish.owner:
-                both = f"{owners[item.table]} and by {wish.owner}"
+    for each in desired:
+        for item in each.items:
+            if isinstance(item, Route) and owners.setdefault(item.table, each.owner) != each.owner:
+                both = f"{owners[item.table]} and by {each.owner}"
                 raise ConfigError(f"table {item.table} is claimed by {both}; choose another for one of them")
 
 
-def _refused(wishes: Sequence[Wish], records: Sequence[Record], conflicts: Iterable[Conflict]) -> frozenset[str]:
-    """Who asks for an item that is in conflict; and whoever has a table in common with them, old or new.
+def _refused(desired: Sequence[Desired], records: Sequence[Record], conflicts: Iterable[Conflict]) -> frozenset[Owner]:
+    """The owners of items in conflict, and the owners that share a table with them, now or before.
 
-    Otherwise a rule would lead into what was refused, or a route take the place of one that is not to be touched.
+    Without the latter a rule would lead into a table that was not filled, or a route would replace one that must stay.
     """
     items = {conflict.item.identity for conflict in conflicts}
-    asked = [(wish.owner, item) for wish in wishes for item in wish.items]
+    asked = [(each.owner, item) for each in desired for item in each.items]
     owners = {owner for owner, item in asked if item.identity in items}
     while owners:
         mine = [*asked, *((record.owner, record.item) for record in records)]
@@ -248,15 +251,15 @@ def _refused(wishes: Sequence[Wish], records: Sequence[Record], conflicts: Itera
     return frozenset(owners)
 
 
-def _possible(wish: Wish, observed: Observed) -> tuple[Item, ...]:
-    """The wish, or nothing while a link that it needs is not there: its rule alone would lead nowhere."""
-    devices = {item.device for item in wish.items if isinstance(item, (Address, Route))}
-    return wish.items if all(map(observed.link, devices)) else ()
+def _possible(desired: Desired, observed: Observed) -> tuple[Item, ...]:
+    """The items, or none while a link that they need is missing: a rule alone would lead nowhere."""
+    devices = {item.device for item in desired.items if isinstance(item, (Address, Route))}
+    return desired.items if all(map(observed.link, devices)) else ()
 
 
-def _waits(wish: Wish, observed: Observed) -> bool:
-    """The kernel takes no route through a link that is down."""
-    links = (_link(item, observed) for item in wish.items if isinstance(item, Route))
+def _waits(desired: Desired, observed: Observed) -> bool:
+    """True if a route needs a link that is down: the kernel would refuse it."""
+    links = (_link(item, observed) for item in desired.items if isinstance(item, Route))
     return any(link and not link.up for link in links)
 
 
@@ -264,28 +267,28 @@ def _link(item: Item, observed: Observed) -> Link | None:
     return observed.link(getattr(item, "device", ""))
 
 
-def _owning(report: Report, before: State, observed: Observed, everything: bool) -> State:
-    """The journal as it is when the wishes are fulfilled, but those of the refused."""
-    owners = {wish.owner for wish in report.wishes} - report.refused
+def _owning(report: Report, look: Look, everything: bool) -> State:
+    """The journal when the report's steps are done: the items of all owners that are not refused."""
+    owners = {each.owner for each in report.desired} - report.refused
     others = [
         record
-        for record in before.records
+        for record in look.state.records
         if record.owner in report.refused or not (everything or record.owner in owners)
     ]
     mine = [
-        Record(wish.owner, wish.origin, link.index if link else 0, item)
-        for wish in report.wishes
-        for item in wish.items
-        if wish.owner in owners and item not in report.difference.unnamed
-        for link in [_link(item, observed)]
+        Record(each.owner, each.origin, link.index if link else 0, item)
+        for each in report.desired
+        for item in each.items
+        if each.owner in owners and item not in report.difference.unnamed
+        for link in [_link(item, look.observed)]
     ]
     return State(tuple(dict.fromkeys((*others, *mine))))
 
 
 def _between(before: State, after: State) -> State:
-    """What the journal says while the steps are done: all that may be there, but wished is only what is to come.
+    """The journal while the steps are done: everything that may be there, but only the new items are desired.
 
-    After a crash the next apply then goes on to where this one was going.
+    After a crash the next apply then continues to the new state.
     """
     coming = {record.item for record in after.records}
     leaving = (replace(record, origin=LEAVING) for record in before.records if record.item not in coming)
@@ -299,18 +302,13 @@ def _do(steps: Sequence[Step], kernel: Kernel, log: Log) -> None:
         chunk = steps[start : start + CHUNK]
         for step in chunk:
             log(f"[#] {step}")
-        try:
-            failures = [failure for failure in kernel.do(chunk) if not failure.gone]
-        except KernelError as broken:
-            broken.clean = False  # How far it came nobody knows, so the journal goes on to name all of it.
-            raise
+        # If this raises, here or below, it is unknown which steps took effect: the journal goes on to name all of them.
+        failures = [failure for failure in kernel.do(chunk) if not failure.gone]
         failed = {failure.step for failure in failures}
         done += [step for step in chunk if step not in failed]
         if failures:
             left = _undo(done, kernel, log)
-            error = KernelError("; ".join([str(failures[0]), *left]))
-            error.clean, error.item = not left, failures[0].step.item
-            raise error
+            raise KernelError("; ".join([str(failures[0]), *left]), item=failures[0].step.item, clean=not left)
 
 
 def _undo(done: Sequence[Step], kernel: Kernel, log: Log) -> list[str]:
@@ -321,17 +319,12 @@ def _undo(done: Sequence[Step], kernel: Kernel, log: Log) -> list[str]:
 
 
 def _verify(
-    wishes: Sequence[Wish],
-    kernel: Kernel,
-    after: State,
-    everything: bool,
-    leave: Collection[Item],
-    refused: frozenset[str],
+    desired: Sequence[Desired], look: Look, everything: bool, leave: Collection[Item], refused: frozenset[Owner]
 ) -> None:
-    """Read back. A kernel may accept what it does not keep, and another manager may have been quicker."""
-    left = status(wishes, kernel.observe(), after, everything=everything, leave=leave)
-    if left.difference.steps or left.refused != refused:
-        what = "; ".join([*left.refusals, *map(str, left.difference.steps)])
-        error = KernelError(f"done, but reading back shows otherwise: still to do: {what}")
-        error.clean = False
-        raise error
+    """Compare what is there after the steps. The kernel may accept a setting and drop it, or another manager may have
+    changed it since. Raises KernelError.
+    """
+    left = compare(desired, look, everything=everything, leave=leave)
+    if left.steps or left.refused != refused:
+        what = "; ".join(map(str, (*left.refusals, *left.steps)))
+        raise KernelError(f"done, but reading back shows otherwise: still to do: {what}")

@@ -6,8 +6,8 @@ from ec2ident import exit_codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .engine import Report
     from .items import Item
+    from .state.owned import Owner
 
 
 class AgentError(Exception):
@@ -28,19 +28,16 @@ class UnknownError(AgentError):
     exit = exit_codes.UNKNOWN
 
 
+class UnknownFactError(UnknownError):
+    """A fact that an owner needs is unknown; `why` says which, and where to write it down."""
+
+    def __init__(self, owner: Owner, why: str) -> None:
+        super().__init__(f"{owner}: {why}")
+        self.owner, self.why = owner, why
+
+
 class RefusedError(AgentError):
-    """Something that is not ours, or not safe, stands in the way. Nothing was touched."""
-
-
-class ConflictError(RefusedError):
-    """Something of somebody else's is in the way of some owners, named in the text: nothing of theirs was touched.
-
-    Everything was done for all others; `report` says what that was.
-    """
-
-    def __init__(self, text: str, report: Report) -> None:
-        super().__init__(text)
-        self.report = report
+    """A foreign object, or something that is not safe, stands in the way. Nothing was touched."""
 
 
 class JournalError(RefusedError):
@@ -48,15 +45,16 @@ class JournalError(RefusedError):
 
 
 class LockedError(RefusedError):
-    """Another process holds the lock, and did not let go within the time limit."""
+    """Another process holds the lock, and did not release it within the time limit."""
 
 
 class KernelError(AgentError):
-    """The kernel refused. The text is the command and the kernel's own words.
+    """The kernel refused, or did not answer. The text is the command and the kernel's own words.
 
-    `clean` is False when not every step of the same call could be undone. `item` is what the first failed step was
-    about, where the kernel refused a step.
+    `item` is what the first refused step was about; None when no single step was refused. `clean` is True when every
+    step of the call is known to be undone. Otherwise the journal names everything that may be on the node.
     """
 
-    clean = True
-    item: Item | None = None
+    def __init__(self, text: str, *, item: Item | None = None, clean: bool = False) -> None:
+        super().__init__(text)
+        self.item, self.clean = item, clean

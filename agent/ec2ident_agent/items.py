@@ -213,19 +213,30 @@ class Observed(Value):
 
 
 class Conflict(Value):
-    """Something of somebody else's stands where ours should be."""
+    """A foreign object (one that is not ours) stands where an item of ours should be."""
 
     item: Item
     seen: Seen
     #: How many more there are in the same table.
     more: int = 0
 
-    def __str__(self) -> str:
+    @property
+    def what(self) -> str:
+        """What is in the way of what."""
         if not isinstance(self.item, Route):
-            return f"{self.item}: somebody else's is there: {self.seen}"
-        table, them = f"table {self.item.table} holds", "them" if self.more else "it"
-        theirs = f"{self.more + 1} routes of somebody else, such as" if self.more else "a route of somebody else:"
-        return f"{table} {theirs} {self.seen}; remove {them}, or choose another table"
+            return f"{self.item}: a foreign object is there: {self.seen}"
+        theirs = f"{self.more + 1} foreign routes, such as" if self.more else "a foreign route:"
+        return f"table {self.item.table} holds {theirs} {self.seen}"
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        if not isinstance(self.item, Route):
+            return "remove it"
+        return f"remove {'them' if self.more else 'it'}, or choose another table"
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}"
 
 
 class Difference(Value):

@@ -59,8 +59,7 @@ PROFILE = {"--subnet", "--router", "--table", "--table-name", "--priority", "--s
 OVERLAY = {"--device", "--label", "--via"}
 VERBS: dict[str, set[str]] = {
     "plan": {"--json", "--overlay", *PROFILE, *OVERLAY},
-    # --event IF is the hooks': about which interface something was heard.
-    "apply": {"--json", "--dry-run", "--overlay", "--event", *PROFILE, *OVERLAY},
+    "apply": {"--json", "--dry-run", "--overlay", *PROFILE, *OVERLAY},
     "status": {"--json"},
     "revert": {"--json", "--dry-run", "--all"},
     "overlay": {"--json", "--dry-run", *OVERLAY},

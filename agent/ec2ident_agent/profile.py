@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from .errors import ConfigError, UnknownError
+from .errors import ConfigError, UnknownFactError
 from .inet import contains, first, link_local, network_of
 from .items import DEFAULT, METRIC, OURS, Address, Observed, Route, Rule, TableName, family
+from .state.owned import interface
+from .state.owned import overlay as overlay_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from .items import Item, Link
+    from .state.owned import Owner
 
     T = TypeVar("T")
 
@@ -56,8 +59,9 @@ class Overlay(Value):
     via: str = ""
 
     @property
-    def owner(self) -> str:
-        return f"overlay {self.address}"
+    def owner(self) -> Owner:
+        """The owner of the address and of its rules."""
+        return overlay_owner(self.address)
 
 
 class Facts(Value):
@@ -76,9 +80,9 @@ class Facts(Value):
 
 
 class Profile(Value):
-    """What one interface shall have: complete, consistent, canonical."""
+    """What one interface should have: complete, consistent, canonical. `name` is its section's."""
 
-    owner: str
+    name: str
     device: str
     subnets: tuple[str, ...]
     routers: tuple[str, ...]
@@ -93,7 +97,7 @@ class Profile(Value):
 
     def carries(self, overlay: Overlay) -> bool:
         """Is the overlay routed to this interface?"""
-        return overlay.via in (self.device, self.owner) if overlay.via else overlay.device == self.device
+        return overlay.via in (self.device, self.name) if overlay.via else overlay.device == self.device
 
 
 def default_table(card: int, number: int) -> int:
@@ -160,7 +164,7 @@ def complete(section: Section) -> bool:
 
 
 def resolve(section: Section, facts: Facts) -> Profile:
-    """The complete profile. Raises ConfigError where two things contradict, UnknownError where a fact is missing."""
+    """The complete profile. Raises ConfigError for a contradiction, UnknownFactError where a fact is missing."""
     name, why = section.name, facts.unknown
     subnets = section.subnets or _known(
         facts.subnets, name, "subnet", why or "the interface has no address with one yet"
@@ -279,7 +283,8 @@ def check_label(overlay: Overlay) -> None:
 
 def _known(fact: T | None, name: str, what: str, why: str) -> T:
     if fact is None:
-        raise UnknownError(f"{name}: {what} unknown: {why}; write {what} = … in [interface.{name}], or --{what} …")
+        why = f"{what} unknown: {why}; write {what} = … in [interface.{name}], or --{what} …"
+        raise UnknownFactError(interface(name), why)
     return fact
 
 

@@ -1,4 +1,4 @@
-"""What people and scripts are shown: a report as a table or as JSON."""
+"""Output for people and scripts: a report as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from ec2ident.command import log, safe, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .engine import Report
     from .items import Item
 
@@ -15,39 +13,36 @@ if TYPE_CHECKING:
 
 __all__ = ["as_dict", "log", "rows", "safe", "say", "table"]
 
-#: States that are as they should be: the interface of something that is absent may come at any time.
+#: States that are as they should be: an interface that is absent may be attached at any time.
 FINE = ("ok", "absent")
 
 
-def rows(report: Report, unknown: Sequence[str] = ()) -> list[Row]:
-    """State, owner and text of every item, owner by owner; what is nobody's wish comes last.
-
-    `unknown` are lines that begin with an owner: why nothing can be told of him.
-    """
+def rows(report: Report) -> list[Row]:
+    """State, owner and text of every item, owner by owner; items of ours that no owner wants come last."""
     difference = report.difference
     states: dict[Item, str] = dict.fromkeys(difference.present, "ok")
     states.update((item, "missing") for item in difference.missing)
     states.update((item, "waiting") for item in report.waiting)
     states.update((item, "no name") for item in difference.unnamed)
     in_the_way = [("conflict", report.owner(each.item), str(each)) for each in difference.conflicts]
-    untold = [("unknown", owner, why) for owner, _, why in (line.partition(": ") for line in unknown)]
+    unknown = [("unknown", each.owner, each.why) for each in report.unknown]
     found: list[Row] = []
-    for wish in report.wishes:
-        mine = [row for row in (*in_the_way, *untold) if row[1] == wish.owner]
-        if not (wish.items or mine):
-            mine.append(("absent", wish.owner, "its interface is not on this node"))
-        for item in wish.items:
+    for desired in report.desired:
+        owner = str(desired.owner)
+        mine = [(state, owner, text) for state, of, text in (*in_the_way, *unknown) if of == desired.owner]
+        if not (desired.items or mine):
+            mine.append(("absent", owner, "its interface is not on this node"))
+        for item in desired.items:
             state = states.get(item, "")
-            state = "refused" if state == "missing" and wish.owner in report.refused else state
-            mine += [(state, wish.owner, str(item))] if state else []
+            state = "refused" if state == "missing" and desired.owner in report.refused else state
+            mine += [(state, owner, str(item))] if state else []
         found += mine
-    found += [row for row in untold if row not in found]
     return found + [("leftover", "-", str(item)) for item in difference.leftover]
 
 
-def table(report: Report, unknown: Sequence[str] = ()) -> list[str]:
+def table(report: Report) -> list[str]:
     """For people: a line for each item, and the verdict."""
-    found = rows(report, unknown)
+    found = rows(report)
     if not found:
         return ["in order: nothing is configured, and nothing of ours is there"]
     first, second = (max(len(row[column]) for row in found) for column in (0, 1))
@@ -56,16 +51,16 @@ def table(report: Report, unknown: Sequence[str] = ()) -> list[str]:
     for state, _, _ in found:
         if state not in FINE:
             counts[state] = counts.get(state, 0) + 1
-    verdict = "could not tell" if unknown else "drift" if counts else "in order"
+    verdict = "could not tell" if report.unknown else "drift" if counts else "in order"
     return [*lines, f"{verdict}: {', '.join(f'{count} {state}' for state, count in counts.items())}".rstrip(": ")]
 
 
-def as_dict(report: Report, unknown: Sequence[str]) -> dict[str, object]:
-    """For scripts: every item, what apply would do, whom it would refuse and why, and what could not be told."""
+def as_dict(report: Report) -> dict[str, object]:
+    """For scripts: every item, what apply would do, which owners it would refuse and why, and what is unknown."""
     return {
-        "in_order": report.in_order and not unknown,
-        "items": [{"state": state, "owner": owner, "item": text} for state, owner, text in rows(report, unknown)],
-        "steps": [str(step) for step in report.difference.steps],
-        "refused": list(report.refusals),
-        "unknown": list(unknown),
+        "in_order": report.in_order and not report.unknown,
+        "items": [{"state": state, "owner": owner, "item": text} for state, owner, text in rows(report)],
+        "steps": [str(step) for step in report.steps],
+        "refused": list(map(str, report.refusals)),
+        "unknown": list(map(str, report.unknown)),
     }

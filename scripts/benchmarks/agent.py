@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING
 TOP = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(TOP), str(TOP / "agent")]
 
-from ec2ident_agent.engine import Wish, apply, revert, status  # noqa: E402  the checkout's own, installed or not
+from ec2ident_agent.desired import Desired  # noqa: E402  the checkout's own, installed or not
+from ec2ident_agent.engine import Look, apply, compare, revert  # noqa: E402
 from ec2ident_agent.items import Address, Route, Rule, Step, diff, owner_test  # noqa: E402
 from ec2ident_agent.kernel.change import NetlinkKernel  # noqa: E402
 from ec2ident_agent.state.journal import Journal  # noqa: E402
+from ec2ident_agent.state.owned import interface  # noqa: E402
 
 if TYPE_CHECKING:
     from ec2ident_agent.items import Item
@@ -70,14 +72,14 @@ def enter() -> None:
     ip("address", "add", "10.0.0.10/24", "dev", "eth0")
 
 
-def wishes(count: int) -> list[Wish]:
+def wishes(count: int) -> list[Desired]:
     found = []
     for start in range(0, count, 50):
         table = 1000 + start // 50
         addresses = [f"10.99.{number >> 8}.{number & 255}/32" for number in range(start, min(count, start + 50))]
         found.append(
-            Wish(
-                f"table {table}",
+            Desired(
+                interface(f"table {table}"),
                 (
                     Route("10.0.0.0/24", "eth0", table),
                     Route("0.0.0.0/0", "eth0", table, "10.0.0.1"),
@@ -141,18 +143,21 @@ class Bench:
             wanted, (lay, undo) = wishes(count), commands(count)
             times: dict[str, list[float]] = {}
 
+            def there() -> Look:
+                return Look(kernel.observe(), journal.read())
+
             def note(name: str, function: Callable[[], object], times: dict[str, list[float]] = times) -> None:
                 times.setdefault(name, []).append(took(function))
 
             for turn in range(self.rounds):
-                note("apply", lambda wanted=wanted: apply(wanted, kernel, journal, bool))  # type: ignore[misc]
+                note("apply", lambda wanted=wanted: apply(wanted, there(), kernel, journal, bool))  # type: ignore[misc]
                 state = journal.read()
                 items = [item for wish in wanted for item in wish.items]
                 for _ in range(5):
                     note("look", lambda items=items: look(items, kernel))  # type: ignore[misc]
                     note("4 × ip", lambda: one_by_one(("rule", "-6 rule", "route", "address")))
-                assert status(wanted, kernel.observe(), state).in_order
-                note("revert", lambda: revert(None, kernel, journal, bool))
+                assert compare(wanted, Look(kernel.observe(), state)).in_order
+                note("revert", lambda: revert(None, there(), kernel, journal, bool))
                 note("batch", lambda lay=lay: batch(lay))  # type: ignore[misc]
                 note("unbatch", lambda undo=undo: batch(undo))  # type: ignore[misc]
                 if turn == 0 or count < 750:

@@ -49,9 +49,7 @@ def heavy_in(verb: str, agent: Agent, code: int = 0) -> set[str]:
 
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
-@pytest.mark.parametrize(
-    "verb", ["status", "plan", "apply", "apply eth1", "apply --event eth1", "overlay add 192.168.10.10"]
-)
+@pytest.mark.parametrize("verb", ["status", "plan", "apply", "apply eth1", "overlay add 192.168.10.10"])
 def test_with_nothing_to_do_nothing_heavy_is_loaded(agent: Agent, verb: str) -> None:
     """Neither pyroute2 nor TOML nor any of the standard library's larger parts."""
     agent("apply")
@@ -60,6 +58,25 @@ def test_with_nothing_to_do_nothing_heavy_is_loaded(agent: Agent, verb: str) -> 
 
     allowed = {"ipaddress", "functools", "collections"} if verb.startswith("overlay") else set()
     assert set() == heavy_in(verb, agent) - allowed
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("event", ["up", "hostname", "down"])
+def test_a_hook_with_nothing_to_do_loads_nothing_heavy(agent: Agent, tmp_path: Path, event: str) -> None:
+    """An interface that comes up in order, an event that is not ours, and one that takes nothing of ours away."""
+    agent("apply")
+    warm(agent)
+    device = "eth1" if event == "up" else "eth7"
+    (tmp_path / "sys" / device).mkdir(parents=True)
+    (tmp_path / "sys" / device / "flags").write_text("0x1003\n")
+    words = [*agent.argv()[:6], "networkmanager", device, event]
+
+    run = f"from ec2ident_agent.cli import hook\nassert 0 == hook({words!r}, sysfs={str(tmp_path / 'sys')!r})"
+    found = loaded(run)
+
+    assert set() == HEAVY & found
+    assert ("ec2ident_agent.node" in found) == (event == "up")
 
 
 @pytest.mark.root

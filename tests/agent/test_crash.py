@@ -18,8 +18,9 @@ import pytest
 
 from ec2ident.value import replace
 from ec2ident_agent import engine
-from ec2ident_agent.cli import Run, read
-from ec2ident_agent.items import Observed, Route, Step
+from ec2ident_agent.cli import Command, read
+from ec2ident_agent.engine import Look
+from ec2ident_agent.items import Link, Observed, Route, Step
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.state.journal import Journal
@@ -57,6 +58,9 @@ class OneByOne:
 
     def observe(self) -> Observed:
         return self.real.observe()
+
+    def observe_links(self) -> tuple[Link, ...]:
+        return self.real.observe_links()
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         return [failure for step in steps for failure in self.real.do([step])]
@@ -140,7 +144,7 @@ def nothing() -> None:
 
 def through(kernel: Callable[[], Kernel], agent: Agent, verb: str) -> Callable[[], object]:
     """The command with another kernel than its own."""
-    return lambda: Run(read(agent.argv(*verb.split())), kernel=kernel()).run()
+    return lambda: Command(read(agent.argv(*verb.split())), kernel=kernel()).run()
 
 
 @pytest.mark.parametrize("kernel", ["pipelined", "one by one"])
@@ -211,8 +215,8 @@ def test_a_crash_that_never_comes_is_an_apply(agent: Agent) -> None:
 
     assert 0 == agent("status")
     journal = Journal(str(agent.state))
-    assert {"eth1", "overlay 192.168.10.10/32"} == {record.owner for record in journal.read().records}
-    assert () != engine.removals(None, NetlinkKernelOnce().observe(), journal.read())
+    assert {"eth1", "overlay 192.168.10.10/32"} == {str(record.owner) for record in journal.read().records}
+    assert () != engine.removals(None, Look(NetlinkKernelOnce().observe(), journal.read()))
 
 
 class NetlinkKernelOnce:

@@ -9,20 +9,26 @@ import pytest
 
 from ec2ident.value import replace
 from ec2ident_agent import engine
-from ec2ident_agent.engine import Wish
-from ec2ident_agent.errors import ConfigError, ConflictError, KernelError, RefusedError
+from ec2ident_agent.desired import Desired
+from ec2ident_agent.engine import Look, Report
+from ec2ident_agent.errors import ConfigError, KernelError
 from ec2ident_agent.items import OURS, Address, Link, Route, Rule, Seen, Step
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.kernel.protocol import Failure
-from ec2ident_agent.state.journal import COMMAND, Journal, State
+from ec2ident_agent.state.journal import Journal
+from ec2ident_agent.state.owned import COMMAND, State, interface, overlay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ec2ident_agent.state.owned import Owner
 
 SUBNET, OUT, RULE = (
     Route("10.0.1.0/24", "eth1", 100),
     Route("0.0.0.0/0", "eth1", 100, "10.0.1.1"),
     Rule("10.0.1.0/24", 100, 100),
 )
-ETH1 = Wish("eth1", (SUBNET, OUT, RULE))
-OVERLAY = Wish("overlay 192.168.10.10/32", (Address("eth0", "192.168.10.10/32", "eth0:1"),), COMMAND)
+ETH1 = Desired(interface("eth1"), (SUBNET, OUT, RULE))
+OVERLAY = Desired(overlay("192.168.10.10/32"), (Address("eth0", "192.168.10.10/32", "eth0:1"),), COMMAND)
 
 
 class Refusing(FakeKernel):
@@ -48,10 +54,22 @@ def journal(tmp_path: Path) -> Journal:
     return Journal(str(tmp_path))
 
 
-def apply(kernel: FakeKernel, journal: Journal, *wishes: Wish, everything: bool = True) -> list[str]:
+def look(kernel: FakeKernel, journal: Journal) -> Look:
+    return Look(kernel.observe(), journal.read())
+
+
+def apply(kernel: FakeKernel, journal: Journal, *desired: Desired, everything: bool = True) -> list[str]:
     said: list[str] = []
-    engine.apply(wishes, kernel, journal, said.append, everything=everything)
+    engine.apply(desired, look(kernel, journal), kernel, journal, said.append, everything=everything)
     return said
+
+
+def report_of(kernel: FakeKernel, journal: Journal, *desired: Desired) -> Report:
+    return engine.apply(desired, look(kernel, journal), kernel, journal, lambda _: None)
+
+
+def revert(kernel: FakeKernel, journal: Journal, *owners: Owner) -> None:
+    engine.revert(owners or None, look(kernel, journal), kernel, journal, lambda _: None)
 
 
 def test_what_is_logged_is_what_was_done(kernel: Refusing, journal: Journal) -> None:
@@ -63,7 +81,7 @@ def test_what_is_logged_is_what_was_done(kernel: Refusing, journal: Journal) -> 
 @pytest.mark.parametrize("failing", range(4))
 def test_whichever_step_fails_all_are_undone(kernel: Refusing, journal: Journal, failing: int) -> None:
     """Rollback to what was there before this call; the first error in the kernel's words."""
-    steps = [str(step) for step in engine.status([ETH1, OVERLAY], kernel.observe(), State()).difference.steps]
+    steps = [str(step) for step in engine.compare([ETH1, OVERLAY], Look(kernel.observe(), State())).steps]
     before = set(kernel.seen)
     kernel.refuse = (steps[failing],)
 
@@ -74,7 +92,7 @@ def test_whichever_step_fails_all_are_undone(kernel: Refusing, journal: Journal,
     assert State() == journal.read()
     kernel.refuse = ()
     apply(kernel, journal, ETH1, OVERLAY)
-    assert engine.status([ETH1, OVERLAY], kernel.observe(), journal.read()).in_order
+    assert engine.compare([ETH1, OVERLAY], look(kernel, journal)).in_order
 
 
 def test_what_could_not_be_undone_stays_in_the_journal(kernel: Refusing, journal: Journal) -> None:
@@ -86,14 +104,14 @@ def test_what_could_not_be_undone_stays_in_the_journal(kernel: Refusing, journal
 
     assert SUBNET in {record.item for record in journal.read().records}
     kernel.refuse = ()
-    engine.revert(None, kernel, journal, lambda _: None)
+    revert(kernel, journal)
     assert OURS not in {seen.protocol for seen in kernel.seen}
 
 
 def test_after_a_crash_the_next_apply_goes_on(kernel: Refusing, journal: Journal) -> None:
     """What a command had asked for before is still ours, but no longer wished: two routers would contradict."""
-    old = Wish("eth1", (SUBNET, OUT, RULE), COMMAND)
-    new = Wish("eth1", (SUBNET, Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), RULE), COMMAND)
+    old = Desired(interface("eth1"), (SUBNET, OUT, RULE), COMMAND)
+    new = Desired(interface("eth1"), (SUBNET, Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), RULE), COMMAND)
     apply(kernel, journal, old, everything=False)
 
     class Crash(Exception):  # noqa: N818  no error of ours
@@ -119,12 +137,12 @@ def test_revert_goes_on_past_failures_and_names_all_of_them(kernel: Refusing, jo
     kernel.refuse = (str(Step("del", RULE)), str(Step("del", SUBNET)))
 
     with pytest.raises(KernelError, match=r"ip rule del .*; ip route del 10\.0\.1\.0/24"):
-        engine.revert(None, kernel, journal, lambda _: None)
+        revert(kernel, journal)
 
     assert {RULE, SUBNET} == {record.item for record in journal.read().records}
     assert {RULE, SUBNET} == {seen.item for seen in kernel.seen if seen.protocol == OURS}
     kernel.refuse = ()
-    engine.revert(None, kernel, journal, lambda _: None)
+    revert(kernel, journal)
     assert State() == journal.read()
 
 
@@ -132,7 +150,7 @@ def test_revert_of_one_leaves_the_others(kernel: Refusing, journal: Journal) -> 
     """An owner is an interface or an overlay."""
     apply(kernel, journal, ETH1, OVERLAY)
 
-    engine.revert(["eth1"], kernel, journal, lambda _: None)
+    revert(kernel, journal, ETH1.owner)
 
     assert set(OVERLAY.items) == {seen.item for seen in kernel.seen if seen.protocol == OURS}
     assert {OVERLAY.owner} == {record.owner for record in journal.read().records}
@@ -141,15 +159,15 @@ def test_revert_of_one_leaves_the_others(kernel: Refusing, journal: Journal) -> 
 def test_what_two_ask_for_goes_with_the_second(kernel: Refusing, journal: Journal) -> None:
     """A secondary private address that is a source of its interface, and an overlay too: its rule is both's."""
     rule = Rule("10.0.1.77/32", 100, 100)
-    eth1 = Wish("eth1", (*ETH1.items, rule))
-    overlay = Wish("overlay 10.0.1.77/32", (Address("eth1", "10.0.1.77/32", "eth1:1"), rule))
-    for first, second in ((eth1, overlay), (overlay, eth1)):
-        apply(kernel, journal, eth1, overlay)
-        engine.revert([first.owner], kernel, journal, lambda _: None)
+    eth1 = Desired(interface("eth1"), (*ETH1.items, rule))
+    address = Desired(overlay("10.0.1.77/32"), (Address("eth1", "10.0.1.77/32", "eth1:1"), rule))
+    for first, second in ((eth1, address), (address, eth1)):
+        apply(kernel, journal, eth1, address)
+        revert(kernel, journal, first.owner)
 
         ours = {seen.item for seen in kernel.seen if seen.protocol == OURS}
         assert set(second.items) == ours == {record.item for record in journal.read().records}
-        engine.revert([second.owner], kernel, journal, lambda _: None)
+        revert(kernel, journal, second.owner)
         assert OURS not in {seen.protocol for seen in kernel.seen}
         assert State() == journal.read()
 
@@ -160,7 +178,7 @@ def test_what_a_command_asked_for_is_held(kernel: Refusing, journal: Journal) ->
     apply(kernel, journal, ETH1)
     kernel.seen = [seen for seen in kernel.seen if seen.item not in OVERLAY.items]
 
-    assert OVERLAY.items == engine.status([ETH1], kernel.observe(), journal.read()).difference.missing
+    assert OVERLAY.items == engine.compare([ETH1], look(kernel, journal)).difference.missing
     apply(kernel, journal, ETH1)
     assert set(OVERLAY.items) <= {seen.item for seen in kernel.seen}
 
@@ -187,7 +205,7 @@ def test_with_and_without_tags_it_is_the_same(journal: Journal, tags: bool) -> N
     apply(kernel, journal, ETH1, OVERLAY)
 
     assert [] == apply(kernel, journal, ETH1, OVERLAY)
-    engine.revert(None, kernel, journal, lambda _: None)
+    revert(kernel, journal)
     assert before == set(kernel.seen)
 
 
@@ -196,8 +214,10 @@ def test_a_rule_like_ours_on_a_kernel_without_tags_is_a_conflict(journal: Journa
     kernel = FakeKernel("eth0", "eth1", tags=False)
     kernel.add(Seen(RULE, 3))
 
-    with pytest.raises(RefusedError, match="somebody else's is there"):
-        apply(kernel, journal, ETH1)
+    (refusal,) = report_of(kernel, journal, ETH1).refusals
+
+    assert (ETH1.owner, True) == (refusal.owner, "a foreign object is there" in refusal.why)
+    assert {Seen(RULE, None)} <= set(kernel.seen)
 
 
 STRANGER = Seen(Route("10.7.0.0/16", "eth0", 100), 3)
@@ -211,16 +231,16 @@ def test_somebody_elses_in_the_way_of_one_stops_no_other(kernel: Refusing, journ
     """Of eth1 nothing is laid, of the others everything; the error names who, what and why, the report too."""
     kernel.add(STRANGER)
 
-    with pytest.raises(
-        ConflictError, match=r"^eth1: table 100 holds a route of somebody else: 10\.7\.0\.0/16"
-    ) as refused:
-        apply(kernel, journal, ETH1, OVERLAY)
+    report = report_of(kernel, journal, ETH1, OVERLAY)
 
     assert set(OVERLAY.items) == ours(kernel)
-    assert frozenset({"eth1"}) == refused.value.report.refused
+    assert frozenset({ETH1.owner}) == report.refused
+    assert [True] == [
+        str(each).startswith("eth1: table 100 holds a foreign route: 10.7.0.0/16") for each in report.refusals
+    ]
     assert {OVERLAY.owner} == {record.owner for record in journal.read().records}
-    report = engine.status([ETH1, OVERLAY], kernel.observe(), journal.read())
-    assert ((), False, frozenset({"eth1"})) == (report.difference.steps, report.in_order, report.refused)
+    report = engine.compare([ETH1, OVERLAY], look(kernel, journal))
+    assert ((), False, frozenset({ETH1.owner})) == (report.steps, report.in_order, report.refused)
     kernel.seen.remove(STRANGER)
     apply(kernel, journal, ETH1, OVERLAY)
     assert {*ETH1.items, *OVERLAY.items} == ours(kernel)
@@ -230,13 +250,14 @@ def test_of_a_refused_owner_nothing_is_touched(kernel: Refusing, journal: Journa
     """Neither laid nor removed nor forgotten: what he had stays until he can have all of what he should."""
     apply(kernel, journal, ETH1)
     kernel.add(STRANGER)
-    changed = Wish("eth1", (SUBNET, Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), Rule("10.0.1.0/24", 100, 200)))
+    changed = Desired(
+        interface("eth1"), (SUBNET, Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), Rule("10.0.1.0/24", 100, 200))
+    )
 
-    with pytest.raises(ConflictError, match=r"^eth1: "):
-        apply(kernel, journal, changed, OVERLAY)
+    assert {ETH1.owner} == report_of(kernel, journal, changed, OVERLAY).refused
 
     assert {*ETH1.items, *OVERLAY.items} == ours(kernel)
-    assert set(ETH1.items) == {record.item for record in journal.read().records if record.owner == "eth1"}
+    assert set(ETH1.items) == {record.item for record in journal.read().records if record.owner == ETH1.owner}
     kernel.seen.remove(STRANGER)
     apply(kernel, journal, changed, OVERLAY)
     assert {*changed.items, *OVERLAY.items} == ours(kernel)
@@ -246,16 +267,16 @@ def test_who_has_a_table_in_common_with_a_refused_one_is_refused_too(kernel: Ref
     """An overlay's rule would lead into it; another interface's routes would take the place of what is not touched."""
     apply(kernel, journal, ETH1)
     kernel.add(Seen(Route("10.7.0.0/16", "eth0", 101), 3))
-    moved = Wish("eth1", tuple(replace(item, table=101) for item in (SUBNET, OUT, RULE)))
-    follower = Wish("eth0", (Route("10.0.0.0/24", "eth0", 100), Rule("10.0.0.0/24", 100, 100)))
-    routed = Wish(OVERLAY.owner, (*OVERLAY.items, Rule("192.168.10.10/32", 101, 100)))
-    other = Wish("overlay 192.168.10.11/32", (Address("eth0", "192.168.10.11/32", "eth0:2"),))
+    moved = Desired(interface("eth1"), tuple(replace(item, table=101) for item in (SUBNET, OUT, RULE)))
+    follower = Desired(interface("eth0"), (Route("10.0.0.0/24", "eth0", 100), Rule("10.0.0.0/24", 100, 100)))
+    routed = Desired(OVERLAY.owner, (*OVERLAY.items, Rule("192.168.10.10/32", 101, 100)))
+    other = Desired(overlay("192.168.10.11/32"), (Address("eth0", "192.168.10.11/32", "eth0:2"),))
 
-    with pytest.raises(
-        ConflictError, match=r"^eth1: table 101 .*; eth0: not touched either, .*; overlay 192\.168\.10\.10/32: "
-    ):
-        apply(kernel, journal, moved, follower, routed, other)
+    refusals = report_of(kernel, journal, moved, follower, routed, other).refusals
 
+    assert ["eth1: table 101 holds", "eth0: not changed eith", "overlay 192.168.10.10/"] == [
+        str(each)[:22].strip() for each in refusals
+    ]
     assert {*ETH1.items, *other.items} == ours(kernel)
 
 
@@ -273,7 +294,7 @@ def test_a_failure_beside_a_refusal_undoes_the_rest(kernel: Refusing, journal: J
 
 def test_one_table_has_one_owner(kernel: Refusing, journal: Journal) -> None:
     """Two default routes in one table would overwrite each other, whoever asked for them."""
-    other = Wish("eth0", (Route("10.0.0.0/24", "eth0", 100),), COMMAND)
+    other = Desired(interface("eth0"), (Route("10.0.0.0/24", "eth0", 100),), COMMAND)
     with pytest.raises(ConfigError, match="table 100 is claimed by eth1 and by eth0"):
         apply(kernel, journal, ETH1, other)
 
@@ -286,18 +307,18 @@ def test_a_link_that_is_down_waits(kernel: Refusing, journal: Journal) -> None:
     """The kernel takes no route through it: neither an error, nor in order; the rest is laid."""
     kernel.link_down("eth1")
 
-    report = engine.apply([ETH1, OVERLAY], kernel, journal, lambda _: None)
+    report = report_of(kernel, journal, ETH1, OVERLAY)
 
     assert (ETH1.items, False) == (report.waiting, report.in_order)
     assert set(OVERLAY.items) == {seen.item for seen in kernel.seen if seen.protocol == OURS}
     kernel.link_up("eth1")
     apply(kernel, journal, ETH1, OVERLAY)
-    assert engine.status([ETH1, OVERLAY], kernel.observe(), journal.read()).in_order
+    assert engine.compare([ETH1, OVERLAY], look(kernel, journal)).in_order
 
 
 def test_a_link_that_is_gone_leaves_nothing(kernel: Refusing, journal: Journal) -> None:
     """Its rule leaks, and is taken off by the next apply; what a command asked for comes back with the link."""
-    held = Wish("eth1", ETH1.items, COMMAND)
+    held = Desired(interface("eth1"), ETH1.items, COMMAND)
     apply(kernel, journal, held, everything=False)
     kernel.unplug("eth1")
     assert RULE in {seen.item for seen in kernel.seen}
@@ -319,7 +340,7 @@ def test_a_link_is_known_by_its_index(kernel: Refusing, journal: Journal) -> Non
         for seen in kernel.seen
     ]
 
-    engine.revert(None, kernel, journal, lambda _: None)
+    revert(kernel, journal)
 
     assert "ens5" not in {getattr(seen.item, "device", None) for seen in kernel.seen}
     assert State() == journal.read()

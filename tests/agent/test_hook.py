@@ -6,16 +6,18 @@ import sys
 
 import pytest
 
-from ec2ident_agent import hook
+from ec2ident_agent import cli, hook
 from ec2ident_agent.errors import JournalError
-from ec2ident_agent.hook import ABSENT, APPLY, DOWN, EVENTS, GONE, NOTHING, REVERT, UP, decide
+from ec2ident_agent.hook import ABSENT, APPLY, DOWN, EVENTS, GONE, NOTHING, REVERT, UP, Action, action, decide
 from ec2ident_agent.items import Address, Route, Rule
-from ec2ident_agent.state.journal import COMMAND, CONFIG, Journal, Record, State
+from ec2ident_agent.state.journal import Journal
+from ec2ident_agent.state.owned import COMMAND, CONFIG, Record, State, interface, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
+
+    from ec2ident_agent.state.owned import Owner
 
 #: What becomes of the node: `laid` is all there, `broken` has rules without routes, `clean` has nothing of ours.
 LAID, BROKEN, CLEAN = "laid", "broken", "clean"
@@ -184,41 +186,22 @@ def sysfs(path: Path, **flags: str) -> str:
     return str(path)
 
 
-class Verbs:
-    """Records the command lines that the entry point runs."""
-
-    def __init__(self, code: int = 0) -> None:
-        self.lines: list[list[str]] = []
-        self.code = code
-
-    def __call__(self, argv: Sequence[str]) -> int:
-        self.lines.append(list(argv))
-        return self.code
-
-
 ETH1 = (
-    Record("eth1", CONFIG, 7, Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")),
-    Record("eth1", CONFIG, 0, Rule("10.0.1.0/24", 100, 100)),
+    Record(interface("eth1"), CONFIG, 7, Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")),
+    Record(interface("eth1"), CONFIG, 0, Rule("10.0.1.0/24", 100, 100)),
 )
-SERVICE = (Record("service", CONFIG, 7, Route("0.0.0.0/0", "eth1", 101, "10.0.1.1")),)
-OVERLAY = (Record("overlay 192.168.10.10/32", CONFIG, 7, Address("eth1", "192.168.10.10/32", "eth1:1")),)
-CLUSTER = (Record("overlay 192.168.10.11/32", COMMAND, 7, Address("eth1", "192.168.10.11/32", "eth1:2")),)
-BY_HAND = (Record("eth1", COMMAND, 7, Route("0.0.0.0/0", "eth1", 102, "10.0.1.1")),)
-ETH10 = (Record("eth10", CONFIG, 8, Route("0.0.0.0/0", "eth10", 110, "10.0.2.1")),)
+SERVICE = (Record(interface("service"), CONFIG, 7, Route("0.0.0.0/0", "eth1", 101, "10.0.1.1")),)
+OVERLAY = (Record(overlay("192.168.10.10/32"), CONFIG, 7, Address("eth1", "192.168.10.10/32", "eth1:1")),)
+CLUSTER = (Record(overlay("192.168.10.11/32"), COMMAND, 7, Address("eth1", "192.168.10.11/32", "eth1:2")),)
+BY_HAND = (Record(interface("eth1"), COMMAND, 7, Route("0.0.0.0/0", "eth1", 102, "10.0.1.1")),)
+ETH10 = (Record(interface("eth10"), CONFIG, 8, Route("0.0.0.0/0", "eth10", 110, "10.0.2.1")),)
 
 
 def test_an_interface_that_came_up_gets_the_whole_configuration(tmp_path: Path) -> None:
-    """An overlay may live on this interface, and a route may have waited for it: apply without names sees to all."""
-    run = Verbs()
+    """An overlay may be on this interface, and a route may have waited for it: apply, of no owner in particular."""
+    found = action("networkmanager", "eth1", "up", str(tmp_path), sysfs=sysfs(tmp_path, eth1="0x1003"))
 
-    assert 0 == hook.main(["networkmanager", "eth1", "up"], run, sysfs=sysfs(tmp_path, eth1="0x1003"))
-    assert [["apply", "--event", "eth1"]] == run.lines
-
-
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 0), (2, 2), (3, 3), (4, 4)])
-def test_the_exit_code_is_the_verb_s(tmp_path: Path, code: int, expected: int) -> None:
-    """The shell part logs it. But 1, a route that waits for another link, is nothing to log at each renewal."""
-    assert expected == hook.main(["udev", "eth1", "add"], Verbs(code), sysfs=sysfs(tmp_path, eth1="0x1003"))
+    assert Action(APPLY) == found
 
 
 def test_flags_say_up_by_their_lowest_bit(tmp_path: Path) -> None:
@@ -233,16 +216,16 @@ def test_flags_say_up_by_their_lowest_bit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "flags", "expected"),
     [
-        (ETH1, {"eth1": "0x1003"}, ["eth1"]),
-        (ETH1, {}, ["eth1"]),
-        (SERVICE, {}, ["service"]),
-        (ETH10, {"eth1": "0x1003"}, []),
-        (OVERLAY, {"eth1": "0x1003"}, []),
-        (OVERLAY, {}, ["overlay 192.168.10.10/32"]),
-        (CLUSTER, {}, []),
-        (BY_HAND, {"eth1": "0x1003"}, []),
-        ((*ETH1, *OVERLAY, *CLUSTER, *ETH10), {}, ["eth1", "overlay 192.168.10.10/32"]),
-        ((), {"eth1": "0x1003"}, []),
+        (ETH1, {"eth1": "0x1003"}, (interface("eth1"),)),
+        (ETH1, {}, (interface("eth1"),)),
+        (SERVICE, {}, (interface("service"),)),
+        (ETH10, {"eth1": "0x1003"}, ()),
+        (OVERLAY, {"eth1": "0x1003"}, ()),
+        (OVERLAY, {}, (overlay("192.168.10.10/32"),)),
+        (CLUSTER, {}, ()),
+        (BY_HAND, {"eth1": "0x1003"}, ()),
+        ((*ETH1, *OVERLAY, *CLUSTER, *ETH10), {}, (interface("eth1"), overlay("192.168.10.10/32"))),
+        ((), {"eth1": "0x1003"}, ()),
     ],
     ids=[
         "its profile",
@@ -258,28 +241,27 @@ def test_flags_say_up_by_their_lowest_bit(tmp_path: Path) -> None:
     ],
 )
 def test_a_down_takes_away_what_the_configuration_laid_there(
-    tmp_path: Path, state: tuple[Record, ...], flags: dict[str, str], expected: list[str]
+    tmp_path: Path, state: tuple[Record, ...], flags: dict[str, str], expected: tuple[Owner, ...]
 ) -> None:
     """By the journal, which still knows the names of an interface that is gone."""
     (tmp_path / "state").mkdir()
     Journal(str(tmp_path / "state")).write(State(state))
-    options = ["--state-dir", str(tmp_path / "state")]
-    run = Verbs()
+    links = sysfs(tmp_path / "sys", **flags)
 
-    hook.main([*options, "networkmanager", "eth1", "down"], run, sysfs=sysfs(tmp_path / "sys", **flags))
+    found = action("networkmanager", "eth1", "down", str(tmp_path / "state"), sysfs=links)
 
-    assert ([["revert", *expected, *options]] if expected else []) == run.lines
+    assert (Action(REVERT, expected) if expected else Action(NOTHING)) == found
 
 
 def test_a_renamed_interface_is_known_by_its_number(tmp_path: Path) -> None:
     """The journal has the old name; the index stays the same through a rename."""
     (tmp_path / "state").mkdir()
     Journal(str(tmp_path / "state")).write(State(ETH1))
-    run, options = Verbs(), ["--state-dir", str(tmp_path / "state")]
+    links = sysfs(tmp_path / "sys", ens6="0x1003")
 
-    hook.main([*options, "sysconfig", "ens6", "pre-down"], run, sysfs=sysfs(tmp_path / "sys", ens6="0x1003"))
+    found = action("sysconfig", "ens6", "pre-down", str(tmp_path / "state"), sysfs=links)
 
-    assert [["revert", "eth1", *options]] == run.lines
+    assert Action(REVERT, (interface("eth1"),)) == found
 
 
 def test_a_damaged_journal_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
@@ -287,9 +269,7 @@ def test_a_damaged_journal_is_not_taken_for_an_empty_one(tmp_path: Path) -> None
     (tmp_path / "journal").write_text("garbage")
 
     with pytest.raises(JournalError, match="damaged"):
-        hook.main(
-            ["--state-dir", str(tmp_path), "udev", "eth1", "remove"], Verbs(), sysfs=sysfs(tmp_path / "sys", eth2="0x1")
-        )
+        action("udev", "eth1", "remove", str(tmp_path), sysfs=sysfs(tmp_path / "sys", eth2="0x1"))
 
 
 @pytest.mark.parametrize(
@@ -310,10 +290,7 @@ def test_a_damaged_journal_is_not_taken_for_an_empty_one(tmp_path: Path) -> None
 )
 def test_wrong_arguments_are_told_the_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2, one line, and nothing run."""
-    run = Verbs()
-
-    assert 2 == hook.main(words, run)
-    assert [] == run.lines
+    assert 2 == cli.hook(words)
     assert capsys.readouterr().err.startswith("usage: ec2ident-agent hook ")
 
 
@@ -321,11 +298,7 @@ def test_a_hook_that_hangs_ends_itself(tmp_path: Path) -> None:
     """A manager waits for its hooks, some of them for ever; SIGALRM without a handler is the end of the process."""
     import subprocess
 
-    code = (
-        "import sys, time; from ec2ident_agent import hook;"
-        f"hook.main(['udev', 'eth1', 'add'], lambda argv: time.sleep(60), sysfs={sysfs(tmp_path, eth1='0x1003')!r},"
-        " patience=1)"
-    )
+    code = "import time; from ec2ident_agent.hook import TimeLimit\nwith TimeLimit(1):\n    time.sleep(60)\n"
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, timeout=30, capture_output=True
     )

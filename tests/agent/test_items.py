@@ -182,7 +182,7 @@ def test_a_table_full_of_somebody_elses_routes_is_one_conflict() -> None:
 
     (conflict,) = found.conflicts
     assert str(conflict) == (
-        "table 100 holds 7 routes of somebody else, such as 10.0.0.0/16 dev eth0 table 100 scope link proto 3;"
+        "table 100 holds 7 foreign routes, such as 10.0.0.0/16 dev eth0 table 100 scope link proto 3;"
         " remove them, or choose another table"
     )
 

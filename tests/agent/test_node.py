@@ -84,7 +84,7 @@ def test_apply_twice_and_revert_twice(agent: Agent, configuration: str) -> None:
     assert before == snapshot()
     assert (0, "") == (agent("revert", "--all"), agent.err)
     assert before == snapshot()
-    assert ([], ["lock"]) == (os.listdir(agent.names), sorted({*os.listdir(agent.state)} - {"config", "withdrawn"}))
+    assert ([], ["lock"]) == (os.listdir(agent.names), sorted({*os.listdir(agent.state)} - {"config", "suppressed"}))
 
 
 def test_a_dry_run_prints_what_apply_would_log(agent: Agent) -> None:
@@ -203,7 +203,7 @@ def test_the_number_alone_does_not_make_a_rule_ours(agent: Agent) -> None:
     agent("apply")
 
     assert 4 == agent("revert", "--all")
-    assert "the kernel would take away another rule first" in agent.err
+    assert "the kernel would remove another rule first" in agent.err
     assert "fwmark 0x7" in ip("rule")
 
     ip("rule del from 10.0.1.0/24 table 100 priority 100 protocol 236 fwmark 7")
@@ -323,7 +323,7 @@ def test_a_table_with_somebody_elses_routes_is_refused(agent: Agent) -> None:
 
     assert 4 == agent("apply")
 
-    assert "eth1: table 100 holds a route of somebody else: 10.7.0.0/16" in agent.err
+    assert "eth1: table 100 holds a foreign route: 10.7.0.0/16" in agent.err
     assert "blackhole 10.7.0.0/16" == ip("route show table 100").strip()
     assert "10.0.1.0/24" not in ip("rule")
     assert "192.168.10.10/32 scope global eth0:1" in ip("address")
@@ -342,7 +342,7 @@ def test_somebody_elses_address_is_not_taken_over(agent: Agent) -> None:
     before, theirs = snapshot(), ip("-d address")
 
     assert 4 == agent("apply")
-    assert "overlay 192.168.10.10/32: 192.168.10.10/32 dev eth0 label eth0:1: somebody else's is there" in agent.err
+    assert "overlay 192.168.10.10/32: 192.168.10.10/32 dev eth0 label eth0:1: a foreign object is there" in agent.err
     assert theirs == ip("-d address")
     assert "from 10.0.1.0/24 lookup 100 proto 236" in ip("rule")
     assert 0 == agent("revert", "--all")

@@ -10,21 +10,22 @@ import os
 import random
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from ec2ident_agent import engine
-from ec2ident_agent.engine import Wish
-from ec2ident_agent.errors import ConfigError, ConflictError, KernelError
-from ec2ident_agent.items import OURS, Observed, Step, TableName
+from ec2ident_agent.desired import Desired
+from ec2ident_agent.engine import Look
+from ec2ident_agent.errors import ConfigError, KernelError
+from ec2ident_agent.items import OURS, Link, Observed, Step, TableName
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.kernel.table_names import NamedKernel
 from ec2ident_agent.profile import Facts, Overlay, Section, overlay_items, profile_items, resolve
-from ec2ident_agent.state.journal import COMMAND, CONFIG, Journal, State
+from ec2ident_agent.state.journal import Journal
+from ec2ident_agent.state.owned import COMMAND, CONFIG, State, interface
 
 from .conftest import ip, snapshot
 
@@ -51,6 +52,9 @@ class Flaky:
 
     def observe(self) -> Observed:
         return self.real.observe()
+
+    def observe_links(self) -> tuple[Link, ...]:
+        return self.real.observe_links()
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         failures = []
@@ -94,7 +98,7 @@ class Walk:
         os.mkdir(directory / "state")
         self.others: list[str] = []
 
-    def profile(self, device: str, table: int) -> Wish:
+    def profile(self, device: str, table: int) -> Desired:
         choose = self.chance.choice
         four, six = DEVICES[device]
         both = self.chance.random() < 0.5
@@ -109,9 +113,12 @@ class Walk:
             scheme=choose(("seed", "split")),
             vpc=("10.0.0.0/16", "fd00::/56"),
         )
-        return Wish(device, profile_items(resolve(section, Facts(device))), choose((CONFIG, COMMAND)))
+        return Desired(interface(device), profile_items(resolve(section, Facts(device))), choose((CONFIG, COMMAND)))
 
-    def wishes(self) -> list[Wish]:
+    def look(self) -> Look:
+        return Look(self.kernel.observe(), self.journal.read())
+
+    def wishes(self) -> list[Desired]:
         sample = self.chance.sample
         tables = sample(TABLES, 2)
         found = [self.profile(device, table) for device, table in zip(DEVICES, tables) if self.chance.random() < 0.7]
@@ -119,7 +126,7 @@ class Walk:
         for address in OVERLAYS:
             if self.chance.random() < 0.5:
                 overlay = Overlay(address, self.chance.choice(tuple(DEVICES)))
-                found.append(Wish(overlay.owner, overlay_items(overlay, (), there)))
+                found.append(Desired(overlay.owner, overlay_items(overlay, (), there)))
         return found
 
     def other(self) -> None:
@@ -161,7 +168,7 @@ class Walk:
             self.drift()
             return "drift"
         if what < 0.45:
-            engine.revert(None, self.kernel, self.journal, lambda _: None)
+            engine.revert(None, self.look(), self.kernel, self.journal, lambda _: None)
             self.nothing_of_ours()
             return "reverted"
         return self.change()
@@ -173,14 +180,10 @@ class Walk:
         self.flaky.rate = self.chance.choice((0, 0, 0.1))
         self.flaky.rolling = self.flaky.harmed = False
         try:
-            engine.apply(wishes, self.kernel, self.journal, lambda _: None)
+            report = engine.apply(wishes, Look(there, state), self.kernel, self.journal, lambda _: None)
         except ConfigError:
             assert (before, files) == (snapshot(), self.kernel.names())
             return "contradiction"
-        except ConflictError as refused:
-            self.flaky.rate = 0
-            self.only_the_others(wishes, refused.report, there, state)
-            return "refused"
         except KernelError as failed:
             self.flaky.rate = 0
             if not self.flaky.harmed:
@@ -194,27 +197,29 @@ class Walk:
         finally:
             self.flaky.rate = 0
             assert theirs == self.theirs()
-        report = engine.status(wishes, self.kernel.observe(), self.journal.read())
+        if report.refused:
+            self.only_the_others(wishes, report, there, state)
+            return "refused"
+        report = engine.compare(wishes, self.look())
         assert report.in_order, report.difference
         return "applied"
 
-    def mend(self, wishes: list[Wish]) -> None:
+    def mend(self, wishes: list[Desired]) -> None:
         """What could not be undone, or was taken away meanwhile: the next apply gets there."""
-        with suppress(ConflictError):
-            engine.apply(wishes, self.kernel, self.journal, lambda _: None)
-        left = engine.status(wishes, self.kernel.observe(), self.journal.read())
-        assert ((), ()) == (left.difference.steps, left.waiting)
+        engine.apply(wishes, self.look(), self.kernel, self.journal, lambda _: None)
+        left = engine.compare(wishes, self.look())
+        assert ((), ()) == (left.steps, left.waiting)
 
-    def only_the_others(self, wishes: list[Wish], report: engine.Report, before: Observed, state: State) -> None:
+    def only_the_others(self, wishes: list[Desired], report: engine.Report, before: Observed, state: State) -> None:
         """Of the refused nothing has changed, in the kernel or in the journal; the others have what they should."""
         mine = {record.item.identity for record in state.records if record.owner in report.refused}
-        mine |= {item.identity for wish in report.wishes if wish.owner in report.refused for item in wish.items}
+        mine |= {item.identity for each in report.desired if each.owner in report.refused for item in each.items}
         after, now = self.kernel.observe(), self.journal.read()
         assert kept(before, mine) == kept(after, mine)
         records = [[record for record in each.records if record.owner in report.refused] for each in (state, now)]
         assert records[0] == records[1]
-        left = engine.status(wishes, after, now)
-        assert ((), report.refused) == (left.difference.steps, left.refused)
+        left = engine.compare(wishes, Look(after, now))
+        assert ((), report.refused) == (left.steps, left.refused)
 
     def theirs(self) -> list[str]:
         there = self.kernel.observe()
@@ -248,7 +253,7 @@ def test_a_random_walk_ends_where_it_began(tmp_path: Path, changes: int) -> None
             met.append(walk.step())
         while walk.others:
             ip(walk.others.pop().replace(" add ", " del "))
-        engine.revert(None, walk.kernel, walk.journal, lambda _: None)
+        engine.revert(None, walk.look(), walk.kernel, walk.journal, lambda _: None)
         walk.nothing_of_ours()
     finally:
         walk.kernel.close()

@@ -61,11 +61,11 @@ class Here:
         self._say(f"device {mac}")
         return "eth1"
 
-    def apply(self, device: str) -> int:
+    def apply(self, device: str) -> str:
         if not self.profile:
             raise ConfigError("eth1: nothing is configured for it")
         self._say(f"apply {device}")
-        return 0
+        return ""
 
 
 def text(aws: Fake) -> str:
@@ -267,7 +267,7 @@ def test_without_a_profile_the_interface_moves_and_it_is_said(aws: Fake, api: Ap
     run = taking(aws, api, Here(aws, profile=False), said)
     assert 0 == run.run(run.decide())
 
-    assert "warning: eth1: no profile laid: eth1: nothing is configured for it" in said
+    assert "warning: eth1: no profile applied: eth1: nothing is configured for it" in said
 
 
 def test_the_plan_is_every_call_and_every_line_in_order(aws: Fake, api: Api) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import cli, hook
+from ec2ident_agent import cli
 from tests.lab.enclosure import wait_until
 from tests.lab.vpc import Vpc
 
@@ -64,14 +64,9 @@ class Node:
         flags = self.directory / "sys" / interface / "flags"
         flags.parent.mkdir(parents=True, exist_ok=True)
         flags.write_text("0x1043\n", encoding="ascii")
-        files = ["--config", str(self.config), "--state-dir", str(self.state)]
-        more = ["--names-dir", str(self.directory / "names"), "--wait", "0"]
+        words = [*self.files(), "--wait", "0", "networkmanager", interface, "up"]
         with self.vpc.node.entered():
-            code = hook.main(
-                [*files, "networkmanager", interface, "up"],
-                lambda argv: cli.main([*argv, *more]),
-                sysfs=str(self.directory / "sys"),
-            )
+            code = cli.hook(words, sysfs=str(self.directory / "sys"))
         self._heard()
         return code
 

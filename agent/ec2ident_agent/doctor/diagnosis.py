@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     from ec2ident_agent.install.installer import Plan
     from ec2ident_agent.install.rootfs import Tree
-    from ec2ident_agent.options import Options
 
-    from .threats.case import Threat
+    from .threats.case import Fix, Threat
 
     Say = Callable[[str], object]
 
@@ -74,8 +73,8 @@ def faults(case: Case) -> list[Fault]:
 def _conflicts(case: Case) -> Iterator[Fault]:
     """Something of somebody else's where ours should be: apply touches neither it nor whoever should have the place."""
     for conflict in diff(case.items, case.observed, owner_test(case.observed, case.items)).conflicts:
-        what, _, advice = str(conflict).partition("; ")
-        yield Fault(what, "apply leaves it alone, and lays nothing of whom it is in the way of", advice or "remove it")
+        why = "apply leaves it alone, and changes nothing of the owner that it is in the way of"
+        yield Fault(conflict.what, why, conflict.advice)
 
 
 def _watch(case: Case) -> Iterator[Fault]:
@@ -271,26 +270,37 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, object]:
 # -- the verb ---------------------------------------------------------------------------------------------------------
 
 
-def command(options: Options, case: Callable[[Tree], Case], say: Say, log: Say) -> int:
-    """The verb. `case` looks at the node, which taking the settings away needs not. Raises AgentError."""
-    from ec2ident_agent.install.rootfs import Tree
-
-    tree, dry = Tree(options.get("--root", "/")), bool(options.get("--dry-run"))
-    if options.get("--fix") and options.get("--unfix"):
+def command(
+    tree: Tree,
+    case: Callable[[Tree], Case],
+    *,
+    say: Say,
+    log: Say,
+    names: Sequence[str] = (),
+    fix: bool = False,
+    unfix: bool = False,
+    dry_run: bool = False,
+    as_json: bool = False,
+) -> int:
+    """The verb; returns its exit code. `case` looks at the node, which `unfix` does not need. Raises AgentError."""
+    if fix and unfix:
         raise ConfigError("doctor: --fix or --unfix, not both")
-    if options.get("--unfix"):
-        from .fix import unfix
+    if unfix:
+        from .fix import unfix as remove
 
-        return _written(unfix(tree, dry_run=dry), (), options, say, log)
-    if options.arguments and not options.get("--fix"):
-        raise ConfigError(f"doctor: takes no arguments without --fix: {' '.join(options.arguments)}")
+        return _written(remove(tree, dry_run=dry_run), (), as_json, say, log)
+    if names and not fix:
+        raise ConfigError(f"doctor: takes no arguments without --fix: {' '.join(names)}")
     found = diagnose(case(tree))
     if found.denied:
         more = f" and {len(found.denied) - 1} more" if found.denied[1:] else ""
         log(f"ec2ident-agent: {found.denied[0]}{more}: Permission denied (needs root): what is said there is not known")
-    if options.get("--fix"):
-        return _fix(found, tree, options, say, log)
-    if options.get("--json"):
+    if fix:
+        from .fix import fix as write
+
+        fixes, then = chosen(found, names)
+        return _written(write(tree, fixes, dry_run=dry_run), [f"now run: {line}" for line in then], as_json, say, log)
+    if as_json:
         import json
 
         say(json.dumps(as_dict(found), indent=2))
@@ -300,30 +310,30 @@ def command(options: Options, case: Callable[[Tree], Case], say: Say, log: Say) 
     return 1 if not found.healthy else UnknownError.exit if found.denied else 0
 
 
-def _fix(found: Diagnosis, tree: Tree, options: Options, say: Say, log: Say) -> int:
-    """Write what spares ours and costs nothing else; what switches something off only for who is named."""
-    from .fix import fix
+def chosen(found: Diagnosis, names: Sequence[str]) -> tuple[list[Fix], list[str]]:
+    """The drop-ins to write, and the commands to run then. Pure. Raises ConfigError for a name that is not a threat.
 
-    names = options.arguments
+    Without `names`, every drop-in that does no more than spare foreign objects; a drop-in that switches something off
+    only for a threat that is named.
+    """
     known = dict.fromkeys(threat.who for threat in found.threats)
     for name in names:
         if name not in known:
-            raise ConfigError(f"doctor: {name} threatens nothing here (known: {', '.join(known) or 'nobody'})")
+            raise ConfigError(f"doctor: {name} threatens nothing here (known: {', '.join(known) or 'none'})")
     asked = [threat for threat in found.threats if threat.state != PREVENTED and (not names or threat.who in names)]
     fixes = [each for threat in asked for each in threat.fixes if names or not each.costs]
     then = {threat.then for threat in asked if threat.then and any(each in fixes for each in threat.fixes)}
-    # A restart last: by then networkd knows what to keep. Reading its files it takes ours away once more.
+    # A restart last: by then networkd has read what to keep. When it reads its files it deletes ours once more.
     run = [*sorted(then, key=lambda line: (" restart " in line, line)), *(["ec2ident-agent apply"] if then else [])]
-    plan = fix(tree, fixes, dry_run=bool(options.get("--dry-run")))
-    return _written(plan, [f"now run: {line}" for line in run], options, say, log)
+    return fixes, run
 
 
-def _written(plan: Plan, then: Sequence[str], options: Options, say: Say, log: Say) -> int:
-    if options.get("--json"):
+def _written(plan: Plan, then: Sequence[str], as_json: bool, say: Say, log: Say) -> int:
+    if as_json:
         import json
 
         say(json.dumps({"steps": [str(step) for step in plan.steps]}, indent=2))
-    for step in () if options.get("--json") else plan.steps:
+    for step in () if as_json else plan.steps:
         say(str(step))
         if step.verb == "write" and step.path.endswith(f"/{FIX}"):
             for line in step.content.decode().splitlines():

@@ -1,132 +1,91 @@
-"""This node's side of a move, done by the agent: hold an overlay address, wait for an interface, lay its profile."""
+"""This node's side of a move, done by the agent: hold an overlay address, wait for an interface, apply its profile."""
 
 from __future__ import annotations
-
-import os
 
 from .errors import OutOfTimeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from ec2ident_agent.engine import Wish
-    from ec2ident_agent.items import Observed, Step
-    from ec2ident_agent.wanted import Wanted
+    from ec2ident_agent.items import Step
+    from ec2ident_agent.node import Node
 
     from .aws.deadline import Deadline
 
     Log = Callable[[str], object]
 
-#: Seconds between two looks for an interface that is on its way. The link is there some 10 ms after the attach.
+#: Seconds between two looks for an interface that was attached just now. Its link is there some 10 ms after the attach.
 LOOK_EVERY = 0.1
 
 
-class Local:
-    """The agent on this node. `options` go to it as they are, such as `--state-dir DIR`."""
+class AgentBridge:
+    """The agent on this node. `state_dir` and `config` are the agent's; empty for its defaults."""
 
-    def __init__(self, log: Log, options: Sequence[str] = ()) -> None:
-        self.log, self.options = log, tuple(options)
+    def __init__(self, log: Log, state_dir: str = "", config: str = "") -> None:
+        self.log, self.state_dir, self.config = log, state_dir, config
 
-    def _wanted(self, *arguments: str) -> Wanted:
-        from ec2ident_agent.options import read
-        from ec2ident_agent.wanted import Wanted
+    def _node(self) -> Node:
+        from ec2ident_agent.node import Node
+        from ec2ident_agent.state.journal import STATE_DIRECTORY
 
-        return Wanted(read([*arguments, *self.options]))
+        def note(line: str) -> None:
+            self.log(f"ec2ident-agent: {line}")
 
-    def _overlay(self, address: str, device: str, label: str) -> Wanted:
-        words = ["overlay", "add", address]
-        words += ["--device", device] if device else []
-        return self._wanted(*words, *(["--label", label] if label else []))
-
-    def _wish(self, run: Wanted, observed: Observed) -> Wish:
-        from ec2ident_agent.engine import Wish
-        from ec2ident_agent.profile import overlay_items
-        from ec2ident_agent.state.journal import COMMAND
-
-        config = run.configuration()
-        overlay = run.which(run.options.arguments[1], config, adding=True)
-        run.device(overlay.device, observed)
-        profiles = run.profiles(config, overlay.via or overlay.device, observed)
-        return Wish(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
+        state_dir = self.state_dir or STATE_DIRECTORY
+        return Node(self.config or None, state_dir=state_dir, log=self.log, note=note)
 
     def plan(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
         """The steps to hold an overlay address; none when it is held. Raises AgentError."""
-        from ec2ident_agent.engine import status
-
-        run = self._overlay(address, device, label)
-        observed = run.kernel().observe()
-        report = status([self._wish(run, observed)], observed, run.journal.read(), everything=False)
-        return tuple(report.difference.steps)
+        with self._node() as node:
+            return node.hold_overlay(address, device=device, label=label, dry_run=True).steps
 
     def hold(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
-        """Hold it until `release` or a reboot. Returns what had to be done. Raises AgentError."""
-        from ec2ident_agent.engine import apply
-        from ec2ident_agent.state import suppressed
+        """Hold it until `release` or a reboot. Returns what had to be done. Raises AgentError; RefusedError where a
+        foreign object is in its place.
+        """
+        from ec2ident_agent.errors import RefusedError
 
-        run = self._overlay(address, device, label)
-        with run.journal.lock(run.patience()):
-            kernel = run.kernel()
-            suppressed.drop(run.journal, {f"overlay {address}"})
-            report = apply([self._wish(run, kernel.observe())], kernel, run.journal, self.log, everything=False)
-        return tuple(report.difference.steps)
+        with self._node() as node:
+            report = node.hold_overlay(address, device=device, label=label)
+        for warning in report.warnings:
+            self.log(f"ec2ident-agent: warning: {warning}")
+        if report.refused:
+            raise RefusedError("; ".join(map(str, report.refusals)))
+        return report.steps
 
     def release(self, *addresses: str, wait: float | None = None) -> tuple[Step, ...]:
-        """Let go of them: exactly what was laid for them. Raises AgentError with all that could not be taken off.
+        """Release them: remove exactly what was added for them. Raises AgentError with everything that is left.
 
-        With `wait`, after so many seconds without the lock too: who holds it for so long hangs, and struck out of the
-        journal the addresses are not laid again by whoever comes after him.
+        With `wait`, go on without the lock after so many seconds: see `Node.release_overlays`.
         """
-        from contextlib import ExitStack
-
-        from ec2ident_agent.engine import revert
-        from ec2ident_agent.errors import LockedError
-        from ec2ident_agent.state import suppressed
-
-        run, owners = self._wanted("overlay", "del"), {f"overlay {each}" for each in addresses}
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(run.journal.lock(run.patience() if wait is None else wait))
-            except LockedError as error:
-                if wait is None:
-                    raise
-                self.log(f"{error}: going on without")
-            suppressed.add(run.journal, run.journal.read(), run.kernel().observe(), owners)
-            return tuple(revert(owners, run.kernel(), run.journal, self.log))
-
-    def holds(self, address: str) -> bool:
-        """Is the address on any interface of this node? One dump of the kernel, no more."""
-        from ec2ident_agent.items import Address
-
-        seen = self._wanted("overlay", "add", address).kernel().observe().seen
-        return any(isinstance(each.item, Address) and each.item.address == address for each in seen)
+        with self._node() as node:
+            return node.release_overlays(*addresses, patience=wait, insist=wait is not None)
 
     def device(self, mac: str, deadline: Deadline) -> str:
         """The name of the interface with this MAC address, as soon as the kernel shows it. Raises OutOfTimeError."""
-        while True:
-            link = self._wanted("status").kernel().observe().device_of(mac)
-            if link:
-                return link.name
-            try:
-                deadline.pause(LOOK_EVERY, f"interface {mac}: attached, but the kernel does not show it")
-            except OutOfTimeError as error:
-                raise OutOfTimeError(f"{error}; ec2ident-agent apply lays its profile when it is there") from None
+        with self._node() as node:
+            while True:
+                link = next((link for link in node.kernel.observe_links() if link.mac == mac), None)
+                if link:
+                    return link.name
+                try:
+                    deadline.pause(LOOK_EVERY, f"interface {mac}: attached, but the kernel does not show it")
+                except OutOfTimeError as error:
+                    raise OutOfTimeError(f"{error}; ec2ident-agent apply adds its profile when it is there") from None
 
     def shows(self, mac: str) -> bool:
-        """Is an interface with this MAC address on this node? One dump of the links. Raises UnknownError."""
-        from ec2ident_agent.kernel.dump import Channel, links
+        """True if an interface with this MAC address is on this node. One dump of the links. Raises UnknownError."""
+        with self._node() as node:
+            return any(link.mac == mac for link in node.kernel.observe_links())
 
-        channel = Channel()
-        try:
-            return any(link.mac == mac for link in links(channel))
-        finally:
-            channel.close()
+    def apply(self, device: str) -> str:
+        """Apply the profile of an interface, as the agent's configuration says. Returns what could not be done, in one
+        line; empty when all is done. Raises ConfigError where nothing is configured for it, AgentError.
+        """
+        from ec2ident_agent.state.owned import interface
 
-    def apply(self, device: str) -> int:
-        """Lay the profile of an interface as the agent's configuration says; returns the agent's exit code."""
-        from contextlib import redirect_stdout
-
-        from ec2ident_agent.cli import Run, read
-
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-            return Run(read(["apply", device, *self.options])).run()
+        with self._node() as node:
+            report = node.apply([interface(device)])
+        waiting = (f"{device}: waits until its link is up" for _ in report.waiting[:1])
+        return "; ".join(map(str, (*report.refusals, *report.unknown, *waiting)))

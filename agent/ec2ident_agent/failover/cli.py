@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from .agent_bridge import Local
+    from .agent_bridge import AgentBridge
     from .settings import Service, Settings
 
 _DESCRIPTION = f"Move a service to this node. Result on stdout, log on stderr; {ACTING_LEGEND}"
@@ -109,12 +109,10 @@ class Command:
         )
         return Api(access, self.deadline, environ=self.environ, log=_log)
 
-    def local(self) -> Local:
-        from .agent_bridge import Local
+    def local(self) -> AgentBridge:
+        from .agent_bridge import AgentBridge
 
-        named = {"--state-dir": self.options.state_dir, "--config": self.options.agent_config}
-        words = [word for name, value in named.items() if value for word in (name, value)]
-        return Local(_log, words)
+        return AgentBridge(_log, self.options.state_dir or "", self.options.agent_config or "")
 
     def service(self, *instead: str) -> Service:
         """The service that is named; what describes one `instead` must not be given as well, as it would not count."""

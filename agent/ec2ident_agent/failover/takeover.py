@@ -26,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .agent_bridge import Local
+    from .agent_bridge import AgentBridge
     from .aws.client import Api
     from .errors import FailoverError
     from .settings import Service
@@ -49,7 +49,7 @@ class Decision(Value):
 class Takeover:
     """One service to one node. `here` is the local side, None where the target is another node than this."""
 
-    def __init__(self, api: Api, service: Service, instance: str, here: Local | None, say: Say) -> None:
+    def __init__(self, api: Api, service: Service, instance: str, here: AgentBridge | None, say: Say) -> None:
         self.api, self.service, self.instance, self.here, self.say = api, service, instance, here, say
         #: Why parts of it did not move.
         self.failures: tuple[FailoverError, ...] = ()
@@ -254,12 +254,12 @@ def _confirmed(api: Api, resolver: str, names: Sequence[dns.Difference], say: Sa
     return int(any(seen))
 
 
-def settle(here: Local, moving: Interface, deadline: object, say: Say) -> None:
-    """Wait for the interface to show up, and let the agent lay its profile. Without one configured, say so."""
+def settle(here: AgentBridge, moving: Interface, deadline: object, say: Say) -> None:
+    """Wait for the interface to show up, and let the agent apply its profile. Without one configured, say so."""
     device = here.device(moving.mac, deadline)  # type: ignore[arg-type]
     try:
-        code = here.apply(device)
+        problem = here.apply(device)
     except ConfigError as error:
-        say(f"warning: {device}: no profile laid: {error}")
+        say(f"warning: {device}: no profile applied: {error}")
         return
-    say(f"{device}: {moving.id}, profile laid" if not code else f"warning: {device}: ec2ident-agent apply: exit {code}")
+    say(f"warning: {problem}" if problem else f"{device}: {moving.id}, profile applied")

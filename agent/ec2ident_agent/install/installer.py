@@ -24,8 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ec2ident_agent.options import Options
-
     from .layout import Thing
     from .rootfs import Node
 
@@ -89,31 +87,39 @@ class Plan(Value):
         return [*map(shlex.join, self.first), *map(str, self.steps), *map(shlex.join, self.then)]
 
 
-def command(options: Options, say: Say, log: Say) -> int:
-    """The verbs install and uninstall. Raises AgentError."""
-    root = options.get("--root", "/")
-    tree, dry = Tree(root), bool(options.get("--dry-run"))
+def command(
+    *,
+    say: Say,
+    log: Say,
+    remove: bool = False,
+    root: str = "/",
+    program: str = "",
+    config: str = "",
+    state_dir: str = "",
+    managers: Sequence[str] = (),
+    ocf: bool = False,
+    dry_run: bool = False,
+) -> int:
+    """The verbs install and (`remove`) uninstall; returns the exit code. An empty path is found. Raises AgentError."""
+    tree = Tree(root)
     run = run_on_node if tree.root == "/" and os.path.isdir("/run/systemd/system") else None
-    if options.arguments:
-        raise ConfigError(f"{options.verb}: takes no arguments: {' '.join(options.arguments)}")
     said = laid_with(tree)
-    state = options.get("--state-dir") or said.get("state", STATE)
-    if options.verb == "uninstall":
-        plan = uninstall(tree, dry_run=dry, run=run)
+    state = state_dir or said.get("state", STATE)
+    if remove:
+        plan = uninstall(tree, dry_run=dry_run, run=run)
     else:
-        program = options.get("--program") or find_program(sys.argv[0], sys.executable, root)
-        config = options.get("--config") or said.get("config", CONFIG)
+        program = program or find_program(sys.argv[0], sys.executable, root)
+        config = config or said.get("config", CONFIG)
         names = _interfaces(tree, config, log)
-        extras = (*options.get("--manager", ()), *(["ocf"] if options.get("--ocf") else []))
-        request = Request(program, config, state, names, extras)
-        plan = install(tree, request, dry_run=dry, run=run)
+        request = Request(program, config, state, names, (*managers, *(["ocf"] if ocf else [])))
+        plan = install(tree, request, dry_run=dry_run, run=run)
     for line in plan.lines:
         say(line)
     for note in plan.notes:
         log(f"ec2ident-agent: {note}")
-    if options.verb == "uninstall" and tree.root == "/" and os.path.exists(Journal(state).path):
+    if remove and tree.root == "/" and os.path.exists(Journal(state).path):
         where = "" if state == STATE else f" --state-dir {shlex.quote(state)}"
-        log(f"ec2ident-agent: what was applied is still there; ec2ident-agent revert --all{where} takes it off")
+        log(f"ec2ident-agent: what was applied is still there; ec2ident-agent revert --all{where} removes it")
     return RefusedError.exit if plan.refused else 0
 
 

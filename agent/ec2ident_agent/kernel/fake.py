@@ -43,6 +43,9 @@ class FakeKernel:
     def observe(self) -> Observed:
         return Observed(tuple(self.links), tuple(self.seen))
 
+    def observe_links(self) -> tuple[Link, ...]:
+        return tuple(self.links)
+
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         answers = [(step, self._one(step)) for step in steps]
         return [Failure(step, *answer) for step, answer in answers if answer]

@@ -1,8 +1,9 @@
-"""Table names: a kernel and the names of its tables, seen as one.
+"""Table names: a kernel together with the names of its routing tables.
 
-iproute2 reads `rt_tables` and every `rt_tables.d/*.conf` beside it (ip-route(8)). We add a file of our own and never
-touch another; a name that somebody else gave already is as good as ours. Where the directory cannot be written (an
-ordinary user, a read-only system, a full disk) names are left out with a warning: routing does not need them.
+iproute2 reads `rt_tables` and every `rt_tables.d/*.conf` beside it (ip-route(8)). We write one file of our own and
+never another; if another file gives a table the same name, that is as good as ours. Where the directory cannot be
+written (an ordinary user, a read-only system, a full disk) names are omitted with a warning: routing does not need
+them.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ec2ident_agent.items import Step
+    from ec2ident_agent.items import Link, Step
 
     from .protocol import Kernel
 
 DIRECTORY = "/etc/iproute2/rt_tables.d"
 #: Where distributions keep theirs; the first two are what iproute2 was built with, over the years.
 SYSTEM = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
-#: Somebody else's line: any number that is not ours.
+#: Tag of names in other files: any number but ours.
 THEIRS = 0
 
 
@@ -37,34 +38,42 @@ class NamedKernel:
         self.directory = os.path.abspath(directory)
         self.path = os.path.join(self.directory, NAMES_FILE)
         self.system = system
-        #: Why a name could not be written; it is left out then, as where none can be.
+        #: Why a name could not be written. Then no name is tried again: they are omitted.
         self.refused = ""
+        #: The names in our file as of the last look, and as changed since.
+        self._ours: list[TableName] | None = None
 
     def writable(self) -> bool:
-        """Could a name be written here? Asked without trying."""
+        """True if a name could be written here. Nothing is written to find out."""
         where = self.directory
         while not os.path.isdir(where) and where != os.path.dirname(where):
             where = os.path.dirname(where)
         return os.access(where, os.W_OK | os.X_OK)
 
     def observe(self) -> Observed:
+        """What the kernel shows, and every table name. Raises UnknownError."""
         seen = self.kernel.observe()
         return Observed(seen.links, (*seen.seen, *self.names()), self.writable() and not self.refused)
+
+    def observe_links(self) -> tuple[Link, ...]:
+        """The links alone. Raises UnknownError."""
+        return self.kernel.observe_links()
 
     def close(self) -> None:
         self.kernel.close()
 
     def names(self) -> list[Seen]:
-        """Every name that a table has; ours carry our number."""
-        ours = [Seen(item, OURS) for item in _names(self.path)]
+        """Every name that a table has; the ones in our file carry our number."""
+        self._ours = _names(self.path)
         directories = dict.fromkeys((self.directory, *(os.path.join(base, "rt_tables.d") for base in self.system)))
         files = [os.path.join(base, "rt_tables") for base in self.system]
         for directory in directories:
             files += [os.path.join(directory, name) for name in _listing(directory) if name.endswith(".conf")]
-        return ours + [Seen(item, THEIRS) for path in files if path != self.path for item in _names(path)]
+        theirs = (Seen(item, THEIRS) for path in files if path != self.path for item in _names(path))
+        return [*(Seen(item, OURS) for item in self._ours), *theirs]
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
-        """Names where they belong, everything else to the kernel, in order."""
+        """Write names to our file and send everything else to the kernel, in order."""
         failures: list[Failure] = []
         start = 0
         for position, step in enumerate(steps):
@@ -79,13 +88,14 @@ class NamedKernel:
 
     def _name(self, step: Step) -> list[Failure]:
         assert isinstance(step.item, TableName)
-        there = _names(self.path)
+        there = _names(self.path) if self._ours is None else self._ours
         names = [item for item in there if item != step.item]
         if step.verb == "add":
             names.append(step.item)
         try:
             if not names or names != there:
                 self._write(names)
+            self._ours = names
         except OSError as failed:
             why = failed.strerror or str(failed)
             if step.verb == "del":
@@ -98,7 +108,8 @@ class NamedKernel:
             os.makedirs(self.directory, mode=0o755, exist_ok=True)
             lines = "".join(f"{item.number}\t{item.name}\n" for item in names)
             statefile.write(
-                self.path, f"# Written by ec2ident-agent; its revert takes it away.\n{lines}".encode("ascii")
+                self.path,
+                f"# Written by ec2ident-agent; ec2ident-agent revert --all removes it.\n{lines}".encode("ascii"),
             )
             return
         for path in (f"{self.path}.new", self.path):

@@ -1,73 +1,55 @@
-"""What we own, and for whom: written down before the kernel hears of it, struck out after it is gone.
+"""The journal: which items on the node are ours. An item is written down before the kernel is asked to add it, and
+struck out after it is removed.
 
-One file in the state directory (`/run/ec2ident/`: gone with a reboot, as the kernel's tables are), replaced whole and
-atomically, under a lock that dies with its holder. A journal that cannot be read is refused and never taken for an
-empty one: what it said would be forgotten for ever.
+One file in the state directory (`/run/ec2ident/`, which a reboot empties, as it empties the kernel's tables). Each
+write replaces the whole file in one step, under a lock that ends with the process that holds it. A journal that cannot
+be read is refused and never taken for an empty one: the items that it names would be forgotten for ever.
 """
 
 from __future__ import annotations
 
 import os
 
-from ec2ident.value import Value
 from ec2ident_agent.errors import JournalError, LockedError
 from ec2ident_agent.items import Address, Route, Rule, TableName
 
 from . import statefile
+from .owned import COMMAND, CONFIG, INTERFACE, LEAVING, OVERLAY, Owner, Record, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-    from ec2ident_agent.items import Item
-
 STATE_DIRECTORY = "/run/ec2ident"
-KIND, VERSION = "ec2ident-journal", 1
-
-#: Who asked: the configuration, whose word counts at each apply, or a command, which holds until reverted. LEAVING is
-#: what nobody asks for any more: ours as long as it may still be there.
-CONFIG, COMMAND, LEAVING = "config", "command", "leaving"
+KIND, VERSION = "ec2ident-journal", 2
 
 _KINDS: dict[str, Any] = {"name": TableName, "address": Address, "route": Route, "rule": Rule}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _NUMBERS = {"number", "table", "metric", "priority", "suppress"}
 
 
-class Record(Value):
-    """One item that is ours: the interface or overlay it serves, who asked, and its device's index (0: no device)."""
-
-    owner: str
-    origin: str
-    index: int
-    item: Item
-
-
-class State(Value):
-    """All that we own."""
-
-    records: tuple[Record, ...] = ()
-
-
 class Journal:
-    """The file. `read` needs no lock, because the file is replaced whole; every change does."""
+    """The file. `read` needs no lock, because each write replaces the whole file; `write` needs it."""
 
     def __init__(self, directory: str = STATE_DIRECTORY) -> None:
         self.directory = directory
         self.path = os.path.join(directory, "journal")
 
     def read(self) -> State:
-        """What we own; nothing when there is no file. Raises JournalError, never guesses."""
+        """All that is ours; nothing when there is no file. Raises JournalError for a file that makes no sense."""
+        owners: dict[tuple[str, str], Owner] = {}
         try:
             data = statefile.read(self.path)
-            return State() if data is None else State(tuple(map(_decode, statefile.unpack(KIND, VERSION, data))))
+            lines = [] if data is None else statefile.unpack(KIND, VERSION, data)
+            return State(tuple(_decode(line, owners) for line in lines))
         except statefile.DamagedError as damaged:
             raise JournalError(f"{self.path}: {damaged}; {_ADVICE}") from damaged
         except OSError as failed:
             raise JournalError(f"{self.path}: {failed.strerror}") from failed
 
     def write(self, state: State) -> None:
-        """Replace the journal; with nothing to say, remove it. Raises JournalError."""
+        """Replace the journal; remove it when nothing is ours. Raises JournalError."""
         try:
             if state.records:
                 statefile.write(self.path, statefile.pack(KIND, VERSION, map(_encode, state.records)))
@@ -77,18 +59,18 @@ class Journal:
             raise JournalError(f"{self.path}: cannot be written: {failed.strerror}") from failed
 
     def lock(self, patience: float = 10.0, name: str = "lock") -> Lock:
-        """Hold the node for one verb, waiting at most `patience` seconds for another process.
+        """Hold the node for one verb, waiting at most `patience` seconds for another process to finish.
 
-        Under another `name`: hold what may be done by one process alone, such as watching.
+        Another `name` is another lock: "watch" is held by the one process that watches the node.
         """
         return Lock(self.directory, name, patience)
 
 
-_ADVICE = "nothing was changed. Restore it, or remove it: what carries our protocol number is still known as ours"
+_ADVICE = "nothing was changed. Restore it, or remove it: objects with our protocol number are still known as ours"
 
 
 class Lock:
-    """An exclusive flock on the lock file, which names the holder's process. No stale lock: it dies with its holder."""
+    """An exclusive flock on the lock file, which names the holder's process. It ends with that process."""
 
     def __init__(self, directory: str, name: str, patience: float) -> None:
         self._directory, self._path, self._patience = directory, os.path.join(directory, name), patience
@@ -97,7 +79,7 @@ class Lock:
     def __enter__(self) -> Lock:
         try:
             os.makedirs(self._directory, mode=0o755, exist_ok=True)
-            # For nobody else to open: whoever can read a file can lock it, and would keep every hook from its work.
+            # Mode 0600: any user who can open a file can lock it, and would then block every hook.
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as failed:
             hint = " (needs root)" if isinstance(failed, PermissionError) else ""
@@ -111,7 +93,7 @@ class Lock:
             os.ftruncate(self._handle, 0)
             os.pwrite(self._handle, b"%d\n" % os.getpid(), 0)
         except OSError:
-            pass  # A full disk: it is held all the same, and its holder's name is for people.
+            pass  # A full disk: the lock is held all the same; the number in it is only for messages.
         return self
 
     def _wait(self) -> None:
@@ -140,18 +122,24 @@ class Lock:
 def _encode(record: Record) -> statefile.Fields:
     item = record.item
     fields = (str(getattr(item, name)) for name in item._fields)
-    return (record.owner, record.origin, str(record.index), _NAMES[type(item)], *fields)
+    owner = record.owner
+    return (owner.kind, owner.name, record.origin, str(record.index), _NAMES[type(item)], *fields)
 
 
-def _decode(fields: statefile.Fields) -> Record:
-    """The record of one line. Raises DamagedError: the checksum was right, so another program wrote it."""
+def _decode(fields: statefile.Fields, owners: dict[tuple[str, str], Owner]) -> Record:
+    """The record of one line. Raises DamagedError: the checksum was right, so another program wrote it.
+
+    `owners` keeps one value for each owner, since many lines name the same one.
+    """
     try:
-        owner, origin, index, kind, *values = fields
+        owner_kind, name, origin, index, kind, *values = fields
         names = _KINDS[kind]._fields
-        if len(values) != len(names) or origin not in (CONFIG, COMMAND, LEAVING):
+        known = origin in (CONFIG, COMMAND, LEAVING) and owner_kind in (INTERFACE, OVERLAY)
+        if len(values) != len(names) or not known:
             raise ValueError
         pairs = zip(names, values)
         item = _KINDS[kind](**{name: int(value) if name in _NUMBERS else value for name, value in pairs})
+        owner = owners.setdefault((owner_kind, name), Owner(owner_kind, name))
         return Record(owner, origin, int(index), item)
     except (ValueError, KeyError) as wrong:
         raise statefile.DamagedError(f"damaged: a record that makes no sense: {' '.join(fields)[:80]!r}") from wrong

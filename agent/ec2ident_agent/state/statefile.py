@@ -1,11 +1,11 @@
-"""Small files of our own: lines of tab-separated fields under a version, over a checksum; written whole or not at all.
+"""Small files of our own: lines of tab-separated fields between a version and a checksum; written whole or not at all.
 
-    ec2ident-journal 1
-    eth1	config	3	rule	10.0.1.0/24	100	100		-1
+    ec2ident-journal 2
+    interface	eth1	config	3	rule	10.0.1.0/24	100	100		-1
     end 1 6f1c2a90
 
-Strict where JSON is lenient and read in microseconds where importing json takes ten milliseconds. A file that was cut
-short, changed or written by a newer version is an error, never an empty file.
+Stricter than JSON, and read in microseconds, where importing json takes ten milliseconds. A file that was cut short,
+changed or written by a newer version is an error, never an empty file.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
     Fields = tuple[str, ...]
 
-#: Larger than thousands of records; whatever is larger is not ours.
+#: Room for thousands of records. A larger file is not ours.
 LIMIT = 4 << 20
 
 
 class DamagedError(ValueError):
-    """Not what we wrote; the text says how."""
+    """The file is not as we wrote it; the text says how."""
 
 
 def pack(kind: str, version: int, records: Iterable[Fields]) -> bytes:
+    """The bytes of a file with these records, whose fields hold no tab and no newline."""
     lines = ["\t".join(fields) for fields in records]
     assert not any("\n" in line for line in lines)
     body = "".join(line + "\n" for line in (f"{kind} {version}", *lines)).encode("utf-8", "surrogateescape")
@@ -35,7 +36,7 @@ def pack(kind: str, version: int, records: Iterable[Fields]) -> bytes:
 
 
 def unpack(kind: str, version: int, data: bytes) -> list[Fields]:
-    """The records. Raises DamagedError with the reason; a newer version is told apart from damage."""
+    """The records. Raises DamagedError with the reason, which names a newer version as such."""
     first, _, _ = data.partition(b"\n")
     name, _, number = first.decode("ascii", "replace").partition(" ")
     if name != kind or not (number.isascii() and number.isdigit() and len(number) < 10):
@@ -50,7 +51,7 @@ def unpack(kind: str, version: int, data: bytes) -> list[Fields]:
 
 
 def read(path: str) -> bytes | None:
-    """The bytes, or None when there is no such file. Raises OSError and, for a giant, DamagedError."""
+    """The bytes, or None when there is no such file. Raises OSError, and DamagedError for more than LIMIT bytes."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Facts for the watch: the metadata service is asked by a process of its own, and the watch never waits for it.
+"""Facts for the watch: a child process asks the metadata service, so the watch never waits for it.
 
 A service that is slow, or that learns late of an interface, would keep a loop that asks it from repairing everything
-else. So the watch reads what was said last, and a child asks: it has time to wait for what is missing, writes down what
+else. So the watch reads what the service said last, and a child asks: it can wait for what is missing, writes down what
 was said, and ends; its memory ends with it. Only what the configuration leaves open is ever asked for.
 """
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
     from ec2ident_agent.items import Observed
 
-    #: Asks for the facts of these devices, and keeps them; in the child.
+    #: Asks for the facts of these devices, and writes them down; in the child.
     Ask = Callable[[tuple[str, ...]], object]
 
 #: Seconds for which a child waits for what the service does not know yet.
 WAIT = 30.0
-#: Seconds until the next child: the first pause after an attach, which doubles, and the longest while something is
-#: missing. With nothing missing it grows to FRESH: what is IPv6 comes later, and that it will come nobody says.
+#: Seconds until the next child: the first pause after an attach, which doubles, and the longest while a fact is
+#: missing. With nothing missing the pause grows to FRESH: IPv6 facts come later than the others, unannounced.
 SOON, LATER = 1.0, 20.0
 
 
-class Asker:
-    """Facts by device, as they were said last; `work` starts a child when they are old, or some are missing."""
+class FactRefresher:
+    """A facts provider: what the service said last. `work` starts a child when facts are old, or some are missing."""
 
     def __init__(self, directory: str, ask: Ask, clock: Callable[[], float]) -> None:
         self.directory, self.ask, self.clock = directory, ask, clock
         self.child = 0
-        #: Devices that somebody wanted to know of since the last child began: which of them lack something.
+        #: Devices whose facts were wanted since the last child began -> whether one of them is missing.
         self._wanted: dict[str, bool] = {}
         self._devices: dict[str, tuple[str, int]] = {}
         self._pause, self._ended = SOON, float("-inf")
 
     def __call__(self, device: str, observed: Observed) -> Facts:
-        """What is known of a device. Asks nobody."""
+        """What is known of a device. Sends no request."""
         link, kernel = observed.link(device), kernel_facts(device, observed)
         if link is None or not link.mac:
             return kernel
@@ -49,24 +49,24 @@ class Asker:
         answer = remembered(os.path.join(self.directory, "facts")).get(key, Answer())
         self._wanted[device] = bool(answer.lacks)
         if self._devices.get(device) != key:
-            # Attached just now: whoever waits for another one need not be waited for.
+            # Attached just now: do not wait for a child that waits for another device.
             self._devices[device] = key
             self.anew()
         return facts_from(device, answer, kernel)
 
     def anew(self) -> None:
-        """Ask at once, whatever was the case."""
+        """Ask at once."""
         self.close()
         self._pause, self._ended = SOON, float("-inf")
 
     def next(self) -> float:
-        """When the next child is due, of the clock."""
+        """When the next child is due, by the clock."""
         if self.child or not self._wanted:
             return float("inf")
         return self._ended + min(self._pause, LATER if any(self._wanted.values()) else FRESH)
 
     def work(self) -> None:
-        """Start a child when it is time, which ends by itself."""
+        """Start a child when it is time; it ends by itself."""
         if self.clock() < self.next():
             return
         devices = tuple(self._wanted)
@@ -75,7 +75,7 @@ class Asker:
         try:
             self.child = os.fork()
         except OSError:
-            # No room for a process: the watch goes on to repair, and the next one is tried later.
+            # No room for a process: the watch continues to repair, and tries to start the next child later.
             self._ended = self.clock()
             return
         self._wanted = {}
@@ -87,14 +87,14 @@ class Asker:
                 os._exit(0)
 
     def reap(self) -> bool:
-        """Has the child ended? Then there may be something new."""
+        """True if the child has ended, so there may be new facts."""
         if not self.child or os.waitpid(self.child, os.WNOHANG)[0] == 0:
             return False
         self.child, self._ended = 0, self.clock()
         return True
 
     def close(self) -> None:
-        """End a child that is still waiting; what it has not written down yet was not said."""
+        """End a child that is still waiting; what it has not written down yet is lost."""
         if self.child:
             os.kill(self.child, 9)
             os.waitpid(self.child, 0)
@@ -102,7 +102,7 @@ class Asker:
 
 
 def leave_the_watch() -> None:
-    """In the child: the signals, the sockets and the lock of the watch are none of its business."""
+    """In the child: close the watch's sockets and lock, and handle signals as a new process does."""
     from _signal import SIG_DFL, SIGCHLD, SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal  # type: ignore[import-not-found]
 
     set_wakeup_fd(-1)
@@ -112,7 +112,7 @@ def leave_the_watch() -> None:
 
 
 def ask_the_service(directory: str, say: Callable[[str], object]) -> Ask:
-    """How a child asks: it looks itself, and waits for what is missing."""
+    """What a child does: it looks at the links itself, asks, and waits for what is missing."""
 
     def ask(devices: tuple[str, ...]) -> None:
         from ec2ident_agent.kernel.change import NetlinkKernel

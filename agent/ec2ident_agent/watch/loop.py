@@ -1,10 +1,43 @@
-"""The verb watch: keep the node as it should be, and lay again what others took away, within a second.
+"""The verb watch: keep the node as it should be, and repair within a second what other programs delete.
 
     ec2ident-agent watch            in the foreground, or by ec2ident-agent-watch.service
 
-A loop: wait, take what the kernel announces (`events`), look when it is time (`pace`), see and repair (`keeper`). What
-revert took off stays off until the next apply (`withdrawn`), and a configuration that makes no sense is said, and the
-last one that did goes on to count. SIGTERM ends it and leaves everything in place; SIGHUP begins anew.
+Theory of operation. One thread, one loop, and for facts one child process. At any moment the watch is in one state:
+
+    starting ──look──► in order ◄──────────────────────────────┐
+                          │  an event, the period of 30 s,      │ nothing differs
+                          │  a new edition of the configuration,│
+                          │  the child has ended                │
+                          ▼                                     │
+                        due ──Debounce: burst over──► look ─────┤
+                                                       │ steps  │
+                                                       ▼        │
+                                   lock, look again, repair ────┤
+                                                       │        │
+                          ┌────────────────────────────┼────────┘
+                          ▼                            ▼
+        backing off (an owner, or the node)      given up (an item)
+        failed: tried again after 1, 2, 4 … 30 s repaired 10 times in 60 s: left for 600 s
+
+    event                        who tells               what follows
+    ------------------------------------------------------------------------------------------------------------
+    the kernel announces         kernel.events           Debounce.changed: a look 0.1 s after the last event, 0.5 s
+                                                         after the first at the latest
+    nothing, for 30 s            Debounce.PERIOD         a look: the kernel does not announce every loss
+    the file has changed         SettledFile             used once it has been the same for 1 s. A file that is wrong
+                                                         or gone is logged, and the last good one counts
+    a fact is old or missing     FactRefresher           a child asks the metadata service; when it ends, a look.
+                                                         What is unknown keeps what it has
+    a link is down or gone       Reconciler.down         its items wait for it; losing them counts as no flap
+    the kernel refuses a step    KernelError             everything of that attempt is undone; the owner backs off, and
+                                                         the others are repaired at once
+    a foreign object in the way  Report.refused          nothing of that owner is changed; logged once
+    reverted by hand             state.suppressed        the owner desires nothing until the next apply
+    SIGHUP                       the administrator       configuration and facts are read now, everything is tried again
+    SIGTERM, SIGINT              systemd                 the watch ends, and everything stays in place
+
+Items change state alone: an item that is given up or waits does not keep the others from being repaired. State that
+must outlive the process is in the state directory; all of the above starts anew with the process.
 """
 
 from __future__ import annotations
@@ -13,67 +46,60 @@ import os
 from _signal import SIGCHLD, SIGHUP, SIGINT, SIGTERM, set_wakeup_fd, signal  # type: ignore[import-not-found]
 from time import monotonic, sleep
 
-from ec2ident_agent.config import PATH
 from ec2ident_agent.errors import AgentError, UnknownError
 from ec2ident_agent.kernel.events import Events
-from ec2ident_agent.state import suppressed
 
-from .backoff import Edition
-from .fact_refresher import Asker, ask_the_service
-from .reconciler import Keeper
+from .backoff import SettledFile
+from .fact_refresher import FactRefresher, ask_the_service
+from .reconciler import Reconciler
 from .sd_notify import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ec2ident_agent.engine import Wish
+    from ec2ident_agent.config import Config
     from ec2ident_agent.items import Item, Observed
-    from ec2ident_agent.state.journal import State
-    from ec2ident_agent.wanted import Wanted
+    from ec2ident_agent.node import FactsOf, Node
 
-#: Seconds between taking announcements and waiting for the next: a storm of them wakes us no more often.
+#: Seconds between taking announcements and waiting for the next: a storm of them wakes the process no more often.
 COALESCE = 0.02
-#: What syslog and systemd's journal take for an error (sd-daemon(3)).
+#: The prefix that syslog and systemd's journal take for an error (sd-daemon(3)).
 LOUD = "<3>"
-#: The mark of a configuration file that is not there.
+#: The mark of a configuration file that does not exist.
 GONE = (0,)
 
 
-class Asked:
-    """What is asked for now: by the configuration as it last made sense, without what was reverted since."""
+class ConfigFollower:
+    """The configuration that counts now: the last edition of the file that settled and was right."""
 
-    def __init__(self, run: Wanted) -> None:
-        self.run, self.path = run, run.options.get("--config", PATH)
-        self.edition = Edition(self._mark())
-        self.config = run.configuration()
+    def __init__(self, path: str, load: Callable[[], Config]) -> None:
+        """`load` reads the file at `path`; it is called now. Raises what it raises."""
+        self.path, self.load = path, load
+        self.edition = SettledFile(self._mark())
+        self.config = load()
         self.broken: tuple[str, ...] = ()
 
-    def __call__(self, observed: Observed, state: State, now: float) -> tuple[list[Wish], list[str]]:
-        self._read(now)
-        self.run.unknown = []
-        wishes = self.run.configured(self.config, observed, state)
-        wishes = suppressed.without(wishes, self.run.journal, observed)
-        return wishes, [*self.broken, *self.run.unknown]
+    def __call__(self, now: float) -> tuple[Config, tuple[str, ...]]:
+        """The configuration, and what is wrong with the file."""
+        mark = self._mark()
+        if self.edition.ready(mark, now):
+            self.edition = SettledFile(mark)
+            try:
+                if mark == GONE:
+                    # A missing file does not mean "remove everything".
+                    raise UnknownError(f"{self.path}: no such file")
+                self.config, self.broken = self.load(), ()
+            except AgentError as wrong:
+                self.broken = (f"{wrong}; the last configuration that was right stays in force",)
+        return self.config, self.broken
 
     def anew(self) -> None:
-        """Read the file, whatever it looks like."""
-        self.edition = Edition(None, settled=0)
-
-    def _read(self, now: float) -> None:
-        mark = self._mark()
-        if not self.edition.ready(mark, now):
-            return
-        self.edition = Edition(mark)
-        try:
-            if mark == GONE:
-                raise UnknownError(f"{self.path}: no such file")
-            self.config, self.broken = self.run.configuration(), ()
-        except AgentError as wrong:
-            self.broken = (f"{wrong}; what it said before goes on to count",)
+        """Read the file at the next call, whether or not it has changed or settled."""
+        self.edition = SettledFile(None, settled=0)
 
     def _mark(self) -> tuple[int, ...]:
-        """What tells one edition of the file from another. A file that vanishes is no wish to take everything off."""
+        """A value that differs between two editions of the file."""
         try:
             found = os.stat(self.path)
         except OSError:
@@ -81,8 +107,11 @@ class Asked:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def watch(run: Wanted, say: Callable[[str], object]) -> int:
-    """The verb: until SIGTERM or SIGINT, which leave everything in place. Raises AgentError when it cannot begin."""
+def watch(make_node: Callable[[FactsOf], Node], state_dir: str, say: Callable[[str], object]) -> int:
+    """The verb: until SIGTERM or SIGINT, which leave everything in place. Raises AgentError when it cannot begin.
+
+    `make_node` makes the node with the facts provider that it gets; `say` logs a line.
+    """
     from ec2ident_agent.doctor.node_files import Machine
     from ec2ident_agent.doctor.threats import culprits
     from ec2ident_agent.install.rootfs import Tree
@@ -93,62 +122,71 @@ def watch(run: Wanted, say: Callable[[str], object]) -> int:
     def blame(lost: Mapping[Item, str], observed: Observed) -> Mapping[Item, tuple[str, str]]:
         return culprits(lost, Machine(Tree("/")), observed)
 
-    directory = run.journal.directory
-    asker = Asker(directory, ask_the_service(directory, lambda line: log(f"ec2ident-agent: {line}", False)), monotonic)
-    run.facts_of = asker
-    with run.journal.lock(run.patience(), "watch"):
-        asked, events = Asked(run), Events()
-        node = Keeper(asked, run.kernel(), run.journal, log, blame, monotonic)
+    def note(line: str) -> None:
+        log(f"ec2ident-agent: {line}", False)
+
+    refresher = FactRefresher(state_dir, ask_the_service(state_dir, note), monotonic)
+    with make_node(refresher) as node, node.journal.lock(node.patience, "watch"):
+        follower, events = ConfigFollower(node.config_path, node.configuration), Events()
+        reconciler = Reconciler(node, follower, log, blame, monotonic)
         supervisor = Supervisor(os.environ)
         try:
             with Signals() as signals:
-                serve(node, asked, asker, events, signals, supervisor)
+                serve(reconciler, follower, refresher, events, signals, supervisor)
         finally:
-            asker.close()
+            refresher.close()
             events.close()
             supervisor.stopping()
     return 0
 
 
-def serve(node: Keeper, asked: Asked, asker: Asker, events: Events, signals: Signals, supervisor: Supervisor) -> None:
+def serve(
+    reconciler: Reconciler,
+    follower: ConfigFollower,
+    refresher: FactRefresher,
+    events: Events,
+    signals: Signals,
+    supervisor: Supervisor,
+) -> None:
     """Wait, take what was announced, look when it is time; until a signal ends it."""
     from select import POLLIN, poll
 
     waiting = poll()
     for each in (events, signals):
         waiting.register(each, POLLIN)
+    debounce = reconciler.debounce
     beat, begun = monotonic(), False
     while True:
-        if monotonic() >= node.pace.due:
-            node.look()
-            asker.work()
-            node.pace.at(min(asked.edition.next(), asker.next()))
-            supervisor.status(node.state)
+        if monotonic() >= debounce.due:
+            reconciler.look()
+            refresher.work()
+            debounce.at(min(follower.edition.next(), refresher.next()))
+            supervisor.status(reconciler.state)
             if not begun:
                 begun = True
                 supervisor.ready()
         if supervisor.interval and monotonic() >= beat:
             supervisor.alive()
             beat = monotonic() + supervisor.interval
-        until = min(node.pace.due, beat if supervisor.interval else node.pace.due)
+        until = min(debounce.due, beat if supervisor.interval else debounce.due)
         waiting.poll(max(0.0, until - monotonic()) * 1000)
         for number in signals.taken():
             if number in (SIGTERM, SIGINT):
                 return
             if number == SIGHUP:
-                asked.anew()
-                asker.anew()
-                node.anew()
-        if asker.reap():
-            node.pace.at(monotonic())
-        heard = events.drain(node.links)
-        node.heard(heard, program_name)
+                follower.anew()
+                refresher.anew()
+                reconciler.anew()
+        if refresher.reap():
+            debounce.at(monotonic())
+        heard = events.drain(reconciler.links)
+        reconciler.heard(heard, program_name)
         if heard.changed:
             sleep(COALESCE)
 
 
 class Signals:
-    """Signals as something to wait for."""
+    """Signals as a file descriptor that a poll can wait for."""
 
     HEARD = (SIGTERM, SIGINT, SIGHUP, SIGCHLD)
 
@@ -169,7 +207,7 @@ class Signals:
         return self._out
 
     def taken(self) -> tuple[int, ...]:
-        """The numbers of the signals that came."""
+        """The numbers of the signals that arrived."""
         try:
             return tuple(os.read(self._out, 64))
         except BlockingIOError:
@@ -177,7 +215,7 @@ class Signals:
 
 
 def program_name(process: int) -> str:
-    """The name that the kernel has for a process; empty for one that is gone, for the kernel, and for this one."""
+    """The kernel's name for a process; empty for a process that has ended, for the kernel and for this process."""
     if process in (0, os.getpid()):
         return ""
     try:

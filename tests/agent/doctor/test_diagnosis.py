@@ -16,7 +16,6 @@ from ec2ident_agent.doctor.threats import culprits, threats
 from ec2ident_agent.doctor.threats.case import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat
 from ec2ident_agent.install.rootfs import Tree
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen
-from ec2ident_agent.options import read
 from ec2ident_agent.profile import Overlay, Profile
 from ec2ident_agent.show import log, say
 from tests.agent.conftest import Agent, ip
@@ -756,10 +755,10 @@ def test_what_an_ordinary_user_may_not_read_is_not_nothing(open_path: Path, capf
     """Exit code 3 and the place, instead of "nothing to do"; root is told that."""
     fill(open_path / "root", {"etc/wireguard/wg0.conf": "[Peer]\nAllowedIPs = ::/0\n"})
     (open_path / "root/etc/wireguard").chmod(0o700)
-    options = read(["doctor", "--root", str(open_path / "root")])
+    tree = Tree(str(open_path / "root"))
 
     def doctor() -> int:
-        return command(options, lambda tree: case(Machine(tree), RULE), say, log)
+        return command(tree, lambda tree: case(Machine(tree), RULE), say=say, log=log)
 
     assert 0 == doctor()
     assert "nothing to do" in capfd.readouterr().out

@@ -14,15 +14,16 @@ from hypothesis import strategies as st
 
 from ec2ident_agent.errors import JournalError, LockedError
 from ec2ident_agent.items import Address, Route, Rule, TableName
-from ec2ident_agent.state.journal import KIND, VERSION, Journal, Record, State
+from ec2ident_agent.state.journal import KIND, VERSION, Journal
+from ec2ident_agent.state.owned import Record, State, interface, overlay
 from ec2ident_agent.state.statefile import DamagedError, pack, unpack
 
 STATE = State(
     (
-        Record("eth1", "config", 0, TableName(100, "MYHA")),
-        Record("eth1", "config", 3, Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")),
-        Record("eth1", "command", 0, Rule("10.0.1.0/24", 100, 100)),
-        Record("overlay 192.168.10.10/32", "command", 2, Address("eth0", "192.168.10.10/32", "eth0:1")),
+        Record(interface("eth1"), "config", 0, TableName(100, "MYHA")),
+        Record(interface("eth1"), "config", 3, Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")),
+        Record(interface("eth1"), "command", 0, Rule("10.0.1.0/24", 100, 100)),
+        Record(overlay("192.168.10.10/32"), "command", 2, Address("eth0", "192.168.10.10/32", "eth0:1")),
     )
 )
 
@@ -55,7 +56,7 @@ def test_an_empty_journal_leaves_no_file(tmp_path: Path) -> None:
 def test_a_device_name_that_is_no_text_survives(tmp_path: Path) -> None:
     """The kernel's names are bytes; Python shows the odd ones as surrogates."""
     journal = Journal(str(tmp_path))
-    state = State((Record("x", "config", 3, Address("\udcff\udcfe", "10.0.0.1/32")),))
+    state = State((Record(interface("x"), "config", 3, Address("\udcff\udcfe", "10.0.0.1/32")),))
     journal.write(state)
 
     assert state == journal.read()

@@ -8,25 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident_agent.watch.backoff import Edition, Fights, Pace, Setbacks, Told
+from ec2ident_agent.watch.backoff import Backoff, Debounce, FlapDamper, OnceLog, SettledFile
 
 MOMENTS = st.floats(0, 50, allow_nan=False).map(lambda t: round(t, 3))
 
 
-def looked(now: float, took: float = 0.01) -> Pace:
-    pace = Pace(now)
+def looked(now: float, took: float = 0.01) -> Debounce:
+    pace = Debounce(now)
     pace.looked(now, now + took)
     return pace
 
 
 def test_the_first_look_is_at_once() -> None:
     """A service that starts does not wait for something to happen."""
-    assert 7.0 == Pace(7.0).due
+    assert 7.0 == Debounce(7.0).due
 
 
 def test_without_events_a_look_comes_now_and_then() -> None:
     """The kernel does not announce everything."""
-    assert 100.01 + Pace.PERIOD == looked(100).due
+    assert 100.01 + Debounce.PERIOD == looked(100).due
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_no_event_waits_longer_than_half_a_second_and_a_pause(events: list[float
         event = max(event, now)
         while pace.due <= event:
             begun = now = max(pace.due, now)
-            longest = Pace.LATEST + Pace.LONGEST
+            longest = Debounce.LATEST + Debounce.LONGEST
             assert all(begun - since <= longest + took + 1e-6 for since in waiting)
             waiting = []
             pace.looked(begun, begun + took)
             now = begun + took
         pace.changed(event)
         waiting.append(event)
-        assert pace.due >= event or pace.due - waiting[0] <= Pace.LATEST + Pace.LONGEST + took
+        assert pace.due >= event or pace.due - waiting[0] <= Debounce.LATEST + Debounce.LONGEST + took
 
 
 def test_looks_that_take_long_leave_the_node_room() -> None:
@@ -88,58 +88,58 @@ def test_a_look_asked_for_comes_though_nothing_happens() -> None:
 # -- fights
 
 
-def lost(fights: Fights, times: list[float]) -> list[float]:
-    return [now for now in times if fights.laid("rule", now)]
+def lost(fights: FlapDamper, times: list[float]) -> list[float]:
+    return [now for now in times if fights.repaired("rule", now)]
 
 
 def test_a_rival_that_is_as_fast_as_we_are_wins_for_a_while() -> None:
     """Ten times within a minute; then the item is left alone, and tried again after ten minutes."""
-    fights = Fights()
+    fights = FlapDamper()
 
     assert [109] == lost(fights, [100.0 + n for n in range(10)])
-    assert frozenset({"rule"}) == fights.left(109)
-    assert 109 + Fights.REST == fights.next()
-    assert frozenset({"rule"}) == fights.left(108 + Fights.REST)
-    assert frozenset() == fights.left(109 + Fights.REST)
+    assert frozenset({"rule"}) == fights.given_up(109)
+    assert 109 + FlapDamper.REST == fights.next()
+    assert frozenset({"rule"}) == fights.given_up(108 + FlapDamper.REST)
+    assert frozenset() == fights.given_up(109 + FlapDamper.REST)
     assert math.inf == fights.next()
     assert [] == lost(fights, [1000.0 + n for n in range(9)])
 
 
 def test_one_loss_less_or_one_second_more_is_no_fight() -> None:
     """Near misses: nine losses, and ten that take longer than a minute."""
-    assert [] == lost(Fights(), [float(n) for n in range(9)])
-    assert [] == lost(Fights(), [n * 6.7 for n in range(30)])
-    assert [9 * 6.6] == lost(Fights(), [n * 6.6 for n in range(10)])
+    assert [] == lost(FlapDamper(), [float(n) for n in range(9)])
+    assert [] == lost(FlapDamper(), [n * 6.7 for n in range(30)])
+    assert [9 * 6.6] == lost(FlapDamper(), [n * 6.6 for n in range(10)])
 
 
 def test_items_are_counted_each_for_itself() -> None:
     """What somebody else loses says nothing about ours."""
-    fights = Fights()
+    fights = FlapDamper()
     for now in range(9):
-        assert not fights.laid("one", now)
-        assert not fights.laid("other", now)
+        assert not fights.repaired("one", now)
+        assert not fights.repaired("other", now)
 
-    assert fights.laid("one", 9)
-    assert frozenset({"one"}) == fights.left(9)
+    assert fights.repaired("one", 9)
+    assert frozenset({"one"}) == fights.given_up(9)
 
 
 def test_what_is_lost_slowly_is_said_once_an_hour_and_laid_for_ever() -> None:
     """A job that runs every minute and deletes: a repair each time is better than none."""
-    fights, said = Fights(), []
+    fights, said = FlapDamper(), []
     for now in range(0, 7200, 60):
-        assert not fights.laid("rule", now)
+        assert not fights.repaired("rule", now)
         said += [now] if fights.often("rule", now) else []
 
     assert [540, 4140] == said
-    assert frozenset() == fights.left(7200)
+    assert frozenset() == fights.given_up(7200)
 
 
 def test_what_nobody_wishes_any_more_needs_no_memory() -> None:
     """A node where addresses come and go for years."""
-    fights = Fights()
+    fights = FlapDamper()
     for number in range(1000):
         for now in range(number % 11):
-            fights.laid(number, float(now))
+            fights.repaired(number, float(now))
         fights.often(number, 10.0)
         fights.keep({number})
 
@@ -151,12 +151,12 @@ def test_what_nobody_wishes_any_more_needs_no_memory() -> None:
 @given(st.lists(st.tuples(MOMENTS, st.sampled_from("abc")), max_size=200))
 def test_never_more_than_ten_repairs_of_an_item_within_a_minute(happened: list[tuple[float, str]]) -> None:
     """Whatever is lost when: the rate is limited."""
-    fights, laid = Fights(), list[tuple[float, str]]()
+    fights, laid = FlapDamper(), list[tuple[float, str]]()
     for now, item in sorted(happened):
-        if item not in fights.left(now):
-            fights.laid(item, now)
+        if item not in fights.given_up(now):
+            fights.repaired(item, now)
             laid.append((now, item))
-        assert sum(each == item and now - then <= Fights.WINDOW for then, each in laid) <= Fights.LIMIT
+        assert sum(each == item and now - then <= FlapDamper.WINDOW for then, each in laid) <= FlapDamper.LIMIT
 
 
 # -- what failed
@@ -164,7 +164,7 @@ def test_never_more_than_ten_repairs_of_an_item_within_a_minute(happened: list[t
 
 def test_what_failed_is_tried_again_later_and_later() -> None:
     """After 1, 2, 4, 8, 16 and then every 30 seconds."""
-    setbacks, now, waits = Setbacks(), 0.0, []
+    setbacks, now, waits = Backoff(), 0.0, []
     for _ in range(7):
         setbacks.failed("eth1", now, "why")
         waits.append(setbacks.next(now) - now)
@@ -177,7 +177,7 @@ def test_what_failed_is_tried_again_later_and_later() -> None:
 
 def test_what_succeeded_begins_anew() -> None:
     """The next failure is the first one again."""
-    setbacks = Setbacks()
+    setbacks = Backoff()
     setbacks.failed("eth1", 0, "why")
     setbacks.failed("eth1", 1, "why")
     assert ("why",) == setbacks.reasons()
@@ -191,7 +191,7 @@ def test_what_succeeded_begins_anew() -> None:
 
 def test_a_complaint_that_lasts_is_said_once() -> None:
     """And again when it comes back."""
-    told = Told()
+    told = OnceLog()
 
     assert [["a", "b"], ["c"], [], ["b"]] == [
         told.new(each) for each in (["a", "b", "a"], ["a", "c"], ["a"], ["a", "b"])
@@ -204,7 +204,7 @@ def test_a_complaint_that_lasts_is_said_once() -> None:
 
 def test_an_edition_counts_when_it_has_come_to_rest() -> None:
     """An editor empties a file before it writes it: what is empty for a moment takes nothing off."""
-    edition = Edition("old")
+    edition = SettledFile("old")
 
     assert not edition.ready("old", 10)
     assert math.inf == edition.next()
@@ -217,7 +217,7 @@ def test_an_edition_counts_when_it_has_come_to_rest() -> None:
 
 def test_an_edition_that_comes_back_was_never_away() -> None:
     """Vanished and restored under the same mark: nothing to read."""
-    edition = Edition("old")
+    edition = SettledFile("old")
     assert not edition.ready(None, 1)
 
     assert not edition.ready("old", 9)
@@ -226,4 +226,4 @@ def test_an_edition_that_comes_back_was_never_away() -> None:
 
 def test_on_request_the_file_is_read_at_once() -> None:
     """SIGHUP: the administrator says that it is finished."""
-    assert Edition(None, settled=0).ready("any", 3)
+    assert SettledFile(None, settled=0).ready("any", 3)

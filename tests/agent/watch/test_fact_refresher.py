@@ -15,7 +15,7 @@ import pytest
 from ec2ident_agent.facts import FRESH, ITEMS, Answer, keep
 from ec2ident_agent.items import Observed
 from ec2ident_agent.kernel.fake import FakeKernel
-from ec2ident_agent.watch.fact_refresher import LATER, SOON, Asker
+from ec2ident_agent.watch.fact_refresher import LATER, SOON, FactRefresher
 
 # The children here do nothing that another thread of the test runner could hold a lock for.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -37,7 +37,7 @@ class Node:
     def __init__(self, directory: Path) -> None:
         self.directory, self.now = directory, 100.0
         self.kernel = FakeKernel("eth0", "eth1")
-        self.asker = Asker(str(directory), self.ask, lambda: self.now)
+        self.refresher = FactRefresher(str(directory), self.ask, lambda: self.now)
         self.slow = False
 
     def ask(self, devices: tuple[str, ...]) -> None:
@@ -65,7 +65,7 @@ class Node:
 
     def ended(self) -> None:
         end = time.monotonic() + PATIENCE
-        while not self.asker.reap():
+        while not self.refresher.reap():
             assert time.monotonic() < end
             time.sleep(0.01)
 
@@ -74,46 +74,46 @@ class Node:
 def node(tmp_path: Path) -> Iterator[Node]:
     made = Node(tmp_path)
     yield made
-    made.asker.close()
+    made.refresher.close()
 
 
 def test_nobody_is_asked_for_what_nobody_wants_to_know(node: Node) -> None:
     """A configuration that says everything itself never costs a request."""
-    node.asker.work()
+    node.refresher.work()
 
-    assert (0, float("inf")) == (node.asker.child, node.asker.next())
-    assert not node.asker.reap()
+    assert (0, float("inf")) == (node.refresher.child, node.refresher.next())
+    assert not node.refresher.reap()
 
 
 def test_what_was_said_last_is_told_and_what_is_missing_is_asked_for(node: Node) -> None:
     """At once, and the answer comes with the next look after the child has ended."""
-    assert node.asker("eth1", node.observed()).unknown
-    node.asker.work()
+    assert node.refresher("eth1", node.observed()).unknown
+    node.refresher.work()
     assert "eth1" == node.asked()
     node.ended()
     node.said(eth1=WHOLE)
 
-    facts = node.asker("eth1", node.observed())
+    facts = node.refresher("eth1", node.observed())
 
     assert (("10.0.1.0/24",), 23601, "") == (facts.subnets, facts.table, facts.unknown)
-    assert node.now + 2 * SOON == node.asker.next()
+    assert node.now + 2 * SOON == node.refresher.next()
 
 
 def pauses(node: Node, count: int) -> list[float]:
     """From the end of each of so many children to the next."""
     found = []
     for _ in range(count):
-        node.asker("eth1", node.observed())
-        node.now = max(node.now, node.asker.next())
-        node.asker.work()
-        child = node.asker.child
-        node.asker("eth1", node.observed())
-        node.asker.work()
-        assert child == node.asker.child
+        node.refresher("eth1", node.observed())
+        node.now = max(node.now, node.refresher.next())
+        node.refresher.work()
+        child = node.refresher.child
+        node.refresher("eth1", node.observed())
+        node.refresher.work()
+        assert child == node.refresher.child
         node.asked()
         node.ended()
-        node.asker("eth1", node.observed())
-        found.append(node.asker.next() - node.now)
+        node.refresher("eth1", node.observed())
+        found.append(node.refresher.next() - node.now)
     return found
 
 
@@ -136,17 +136,17 @@ def test_one_child_at_a_time_and_later_and_later_while_something_is_missing(node
 def test_another_interface_does_not_wait_for_the_one_that_is_waited_for(node: Node) -> None:
     """A child may wait for half a minute: it is ended, and the next one asks for both."""
     node.slow = True
-    node.asker("eth0", node.observed())
-    node.asker.work()
+    node.refresher("eth0", node.observed())
+    node.refresher.work()
     assert "eth0" == node.asked()
-    first = node.asker.child
+    first = node.refresher.child
 
-    node.asker("eth0", node.observed())
-    node.asker("eth1", node.observed())
-    node.asker.work()
+    node.refresher("eth0", node.observed())
+    node.refresher("eth1", node.observed())
+    node.refresher.work()
 
     assert "eth0 eth1" == node.asked()
-    assert first != node.asker.child
+    assert first != node.refresher.child
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
 
@@ -154,13 +154,13 @@ def test_another_interface_does_not_wait_for_the_one_that_is_waited_for(node: No
 def test_an_interface_that_comes_back_is_a_new_one(node: Node) -> None:
     """Another attach, another index: what was said of the device before is not about it."""
     node.said(eth1=WHOLE)
-    assert not node.asker("eth1", node.observed()).unknown
+    assert not node.refresher("eth1", node.observed()).unknown
     node.kernel.unplug("eth1")
-    assert node.asker("eth1", node.observed()).table is None
+    assert node.refresher("eth1", node.observed()).table is None
     node.kernel.plug("eth1")
 
-    assert node.asker("eth1", node.observed()).unknown
-    assert node.asker.next() < node.now
+    assert node.refresher("eth1", node.observed()).unknown
+    assert node.refresher.next() < node.now
 
 
 def test_a_child_holds_nothing_of_the_watch(node: Node) -> None:
@@ -168,21 +168,21 @@ def test_a_child_holds_nothing_of_the_watch(node: Node) -> None:
     node.slow = True
     with (node.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        node.asker("eth1", node.observed())
-        node.asker.work()
+        node.refresher("eth1", node.observed())
+        node.refresher.work()
         node.asked()
     with (node.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    os.kill(node.asker.child, signal.SIGTERM)
-    assert signal.SIGTERM == os.waitpid(node.asker.child, 0)[1]
-    node.asker.child = 0
+    os.kill(node.refresher.child, signal.SIGTERM)
+    assert signal.SIGTERM == os.waitpid(node.refresher.child, 0)[1]
+    node.refresher.child = 0
 
 
 @pytest.mark.root
 def test_without_room_for_a_child_it_is_tried_again_later(node: Node) -> None:
     """A machine that is out of processes needs its routes all the same."""
-    node.asker("eth1", node.observed())
+    node.refresher("eth1", node.observed())
     tried = os.fork()
     if tried == 0:
         os.setgroups([])
@@ -190,9 +190,9 @@ def test_without_room_for_a_child_it_is_tried_again_later(node: Node) -> None:
         os.setuid(65534)
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
         try:
-            node.asker.work()
-            later = node.asker.next() - node.now
-            os._exit(0 if (node.asker.child, later) == (0, 2 * SOON) else 1)
+            node.refresher.work()
+            later = node.refresher.next() - node.now
+            os._exit(0 if (node.refresher.child, later) == (0, 2 * SOON) else 1)
         finally:
             os._exit(2)
 

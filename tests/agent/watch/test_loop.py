@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2ident.value import replace
-from ec2ident_agent.cli import Run, read
+from ec2ident_agent.cli import Command, read
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
 from ec2ident_agent.kernel.events import Deletion, Heard
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.kernel.protocol import Failure
+from ec2ident_agent.node import Node as Agent
 from ec2ident_agent.profile import kernel_facts
-from ec2ident_agent.state import suppressed
-from ec2ident_agent.watch.backoff import Fights
-from ec2ident_agent.watch.loop import Asked, program_name
-from ec2ident_agent.watch.reconciler import Keeper
+from ec2ident_agent.watch.backoff import FlapDamper
+from ec2ident_agent.watch.loop import ConfigFollower, program_name
+from ec2ident_agent.watch.reconciler import Reconciler
 from ec2ident_agent.watch.sd_notify import Supervisor
 
 TYPE_CHECKING = False
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ec2ident_agent.items import Item, Observed, Step
+    from ec2ident_agent.node import FactsOf
 
 CONFIGURATION = """\
 [interface.eth1]
@@ -57,24 +58,29 @@ class Node:
         self.kernel = kernel or FakeKernel("eth0", "eth1")
         self.config = directory / "agent.toml"
         self.write(configuration)
-        self.files = ("--config", str(self.config), "--state-dir", str(directory / "state"))
+        self.state = directory / "state"
+        self.files = ("--config", str(self.config), "--state-dir", str(self.state))
         self.said: list[str] = []
         self.loud: list[str] = []
         self.blamed: list[dict[Item, str]] = []
         self.known: tuple[str, str] | None = None
-        run = self.run("watch")
-        run.facts_of = kernel_facts
-        self.asked = Asked(run)
-        self.watch = Keeper(self.asked, run.kernel(), run.journal, self.log, self.blame, lambda: self.now)
+        node = self.agent(kernel_facts)
+        self.follower = ConfigFollower(node.config_path, node.configuration)
+        self.watch = Reconciler(node, self.follower, self.log, self.blame, lambda: self.now)
         self.watch.look()
 
     def write(self, text: str) -> None:
         self.config.write_text(text)
         self.config.chmod(0o644)
 
-    def run(self, *words: str) -> Run:
+    def run(self, *words: str) -> Command:
         names = ("--names-dir", str(self.config.parent / "names"))
-        return Run(read([*words, *self.files, *names]), kernel=self.kernel)
+        return Command(read([*words, *self.files, *names]), kernel=self.kernel)
+
+    def agent(self, facts: FactsOf | None = None) -> Agent:
+        """The node as an object, as the watch and a hook have it."""
+        names = str(self.config.parent / "names")
+        return Agent(str(self.config), state_dir=str(self.state), names_dir=names, facts=facts, kernel=self.kernel)
 
     def log(self, text: str, loud: bool) -> None:
         self.said.append(text)
@@ -158,7 +164,7 @@ def test_a_link_that_is_down_waits_and_is_no_fight(node: Node) -> None:
 @pytest.mark.parametrize("seen", [True, False], ids=["looked at", "only heard of"])
 def test_a_link_that_flaps_is_no_fight(node: Node, seen: bool) -> None:
     """The kernel took the routes; giving up would leave the rule without them. A rival there is one after all."""
-    for _ in range(3 * Fights.LIMIT):
+    for _ in range(3 * FlapDamper.LIMIT):
         node.kernel.link_down("eth1")
         if seen:
             node.look(0.2)
@@ -169,7 +175,7 @@ def test_a_link_that_flaps_is_no_fight(node: Node, seen: bool) -> None:
         assert ALL == node.ours()
     assert [] == node.loud
 
-    assert Fights.LIMIT == fight(node, DEFAULT, 2 * Fights.LIMIT)
+    assert FlapDamper.LIMIT == fight(node, DEFAULT, 2 * FlapDamper.LIMIT)
     assert 1 == len(node.loud)
 
 
@@ -256,7 +262,7 @@ def test_a_hook_brings_back_its_own_profile_and_no_more(node: Node) -> None:
     node.run("revert", "--all").run()
 
     for event, there in (("eth0", frozenset()), ("eth9", frozenset()), ("eth1", ALL - {OVERLAY})):
-        assert 0 == node.run("apply", "--event", event).run()
+        node.agent().interface_up(event)
         assert there == node.ours()
         node.look()
         assert there == node.ours()
@@ -264,10 +270,10 @@ def test_a_hook_brings_back_its_own_profile_and_no_more(node: Node) -> None:
     assert ALL == node.ours()
 
 
-def test_a_file_of_withdrawals_that_is_damaged_says_nothing(node: Node) -> None:
+def test_a_suppression_file_that_is_damaged_suppresses_nothing(node: Node) -> None:
     """The configuration's word counts then."""
     node.run("revert", "eth1").run()
-    Path(suppressed.path(node.run("status").journal)).write_bytes(b"\xff\x00")
+    (node.state / "suppressed").write_bytes(b"\xff\x00")
 
     node.look()
 
@@ -290,8 +296,8 @@ def test_a_conflict_of_one_owner_is_his_alone(node: Node) -> None:
 
     assert {RULE, OVERLAY} == node.ours()
     assert theirs in node.kernel.seen
-    assert 1 == sum("table 100 holds a route of somebody else" in line for line in node.said)
-    assert "somebody else" in node.watch.state
+    assert 1 == sum("table 100 holds a foreign route" in line for line in node.said)
+    assert "foreign route" in node.watch.state
 
     node.kernel.seen.remove(theirs)
     node.look()
@@ -349,7 +355,7 @@ def test_a_rival_wins_loudly_and_over_one_item_alone(node: Node) -> None:
     node.known = ("systemd-networkd", "ManageForeignRoutingPolicyRules=no in [Network] of FILE")
     node.watch.heard(Heard(True, (Deletion(Seen(RULE, OURS), 77),)), {77: "systemd-network"}.get)  # type: ignore[arg-type]
 
-    assert Fights.LIMIT == fight(node, RULE, 30)
+    assert FlapDamper.LIMIT == fight(node, RULE, 30)
 
     (line,) = node.loud
     assert (
@@ -368,8 +374,8 @@ def test_a_rival_wins_loudly_and_over_one_item_alone(node: Node) -> None:
 def test_after_a_rest_it_is_tried_again(node: Node) -> None:
     """The rival may be gone. The look comes by itself."""
     fight(node, RULE, 12)
-    assert node.watch.pace.due <= node.now + Fights.REST
-    node.look(Fights.REST)
+    assert node.watch.debounce.due <= node.now + FlapDamper.REST
+    node.look(FlapDamper.REST)
 
     assert ALL == node.ours()
 
@@ -380,7 +386,7 @@ def test_the_administrator_may_ask_for_another_try(node: Node, asked: bool) -> N
     fight(node, RULE, 12)
     if asked:
         node.watch.anew()
-        node.asked.anew()
+        node.follower.anew()
     node.look()
 
     assert asked == (RULE in node.ours())
@@ -389,7 +395,7 @@ def test_the_administrator_may_ask_for_another_try(node: Node, asked: bool) -> N
 def test_a_rival_who_is_not_known_is_named_as_far_as_he_was_seen(node: Node) -> None:
     """A program of somebody's own, or nobody at all."""
     fight(node, RULE, 12)
-    assert node.loud[-1].endswith("by nobody that is known for it; ip monitor shows when")
+    assert node.loud[-1].endswith("by no program that is known for it; ip monitor shows when")
 
     node.watch.heard(Heard(True, (Deletion(Seen(OVERLAY, OURS), 5),)), lambda _: "cleanup.sh")
     fight(node, OVERLAY, 12)
@@ -416,7 +422,7 @@ def test_several_items_of_one_rival_are_one_line(node: Node) -> None:
         node.look(0.2)
 
     assert 1 == len(node.loud)
-    assert " and 1 more: by nobody" in node.loud[0]
+    assert " and 1 more: by no program" in node.loud[0]
     assert [{item for item in ALL if isinstance(item, Route)}] == [set(lost) for lost in node.blamed]
 
 
@@ -431,7 +437,7 @@ def test_a_flush_that_is_over_is_one_rival_s(node: Node) -> None:
         node.lose(RULE)
         node.look(0.2)
 
-    assert ["by ip (process 5)", "by nobody that is known for it; ip monitor shows when"] == sorted(
+    assert ["by ip (process 5)", "by no program that is known for it; ip monitor shows when"] == sorted(
         line.rpartition(": ")[2] for line in node.loud
     )
 
@@ -467,7 +473,7 @@ def test_a_configuration_that_changed_counts_when_it_has_come_to_rest(node: Node
     node.look(0.2)
     assert ALL == node.ours()
 
-    assert node.asked.edition.next() <= node.now + 1
+    assert node.follower.edition.next() <= node.now + 1
     node.look(1)
 
     assert (ALL - {OVERLAY}) | {replace(OVERLAY, address="192.168.10.12/32")} == node.ours()
@@ -486,7 +492,7 @@ def test_a_configuration_that_is_broken_is_said_and_the_last_good_one_kept(node:
     node.look(2)
 
     assert ALL == node.ours()
-    assert 1 == sum(line.endswith("what it said before goes on to count") for line in node.loud)
+    assert 1 == sum(line.endswith("the last configuration that was right stays in force") for line in node.loud)
 
     node.write("")
     node.look(0.1)
@@ -498,7 +504,7 @@ def test_a_configuration_that_is_broken_is_said_and_the_last_good_one_kept(node:
 def test_on_request_the_configuration_is_read_at_once(node: Node) -> None:
     """SIGHUP."""
     node.write("")
-    node.asked.anew()
+    node.follower.anew()
     node.look(0)
 
     assert set() == node.ours()
@@ -525,7 +531,7 @@ def test_a_fact_that_is_not_known_yet_keeps_what_is_there(tmp_path: Path) -> Non
 
 def test_a_look_that_fails_is_said_once_and_tried_again(node: Node) -> None:
     """Another command holds the lock, or the journal is damaged: nothing ends, and a second later is another look."""
-    journal = Path(node.run("status").journal.path)
+    journal = node.state / "journal"
     good = journal.read_bytes()
     journal.write_bytes(good[:-3])
     node.lose(RULE)
@@ -534,7 +540,7 @@ def test_a_look_that_fails_is_said_once_and_tried_again(node: Node) -> None:
         node.look(0.1)
     assert RULE not in node.ours()
     assert 1 == len(node.loud)
-    assert node.watch.pace.due < node.now + 5
+    assert node.watch.debounce.due < node.now + 5
 
     journal.write_bytes(good)
     node.look()
@@ -559,7 +565,7 @@ def test_memory_is_bounded_by_what_is_wished(node: Node) -> None:
         node.look(0.5)
 
     assert {RULE} >= set(node.watch.seen)
-    assert all(len(known) <= len(ALL) for known in vars(node.watch.fights).values())
+    assert all(len(known) <= len(ALL) for known in vars(node.watch.damper).values())
 
 
 FOREIGN = Seen(Rule("10.0.1.0/24", 100, 100), 201), Seen(Address("eth1", "10.0.1.10/24"), 3)
@@ -592,7 +598,7 @@ def test_whatever_happens_it_ends_in_order(happened: list[tuple[str, float]]) ->
         THINGS["attach"](node)
         THINGS["up"](node)
         node.run("apply").run()
-        node.look(Fights.REST)
+        node.look(FlapDamper.REST)
 
         held = {item for item in node.ours() if isinstance(item, Address)} - {OVERLAY}
         names = [thing for thing, _ in happened if thing in ("hold", "let go")]

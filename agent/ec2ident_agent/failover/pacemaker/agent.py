@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import ClassVar
 
-    from ec2ident_agent.failover.agent_bridge import Local
+    from ec2ident_agent.failover.agent_bridge import AgentBridge
     from ec2ident_agent.failover.aws.client import Api
     from ec2ident_agent.failover.aws.deadline import Deadline
     from ec2ident_agent.failover.settings import Service, Settings
@@ -119,7 +119,7 @@ class Addresses:
     #: What the engine shows for PARTLY.
     lacking = "only some of the addresses are on this node"
 
-    def __init__(self, request: Request, local: Callable[[], Local], say: Callable[[str], object]) -> None:
+    def __init__(self, request: Request, local: Callable[[], AgentBridge], say: Callable[[str], object]) -> None:
         self._local, self._state_dir, self._say = local, request.state_dir, say
         self._texts = request.values.get("address", "").replace(",", " ").split()
         #: Seconds for somebody else who holds the agent's lock. He does so for a moment, or hangs.
@@ -188,7 +188,7 @@ class Mark:
 
     lacking = "the interface is not on this node any more"
 
-    def __init__(self, request: Request, local: Callable[[], Local], say: Callable[[str], object]) -> None:
+    def __init__(self, request: Request, local: Callable[[], AgentBridge], say: Callable[[str], object]) -> None:
         self._local = local
         self._directory = os.path.join(request.state_dir, "ocf")
         safe = "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):02x}" for c in request.instance)
@@ -230,17 +230,16 @@ class Agent:
         environ: Mapping[str, str],
         say: Callable[[str], object],
         root: str = "/",
-        here: Callable[[], Local] | None = None,
+        here: Callable[[], AgentBridge] | None = None,
     ) -> None:
         self.request, self.environ, self.say, self.root = request, environ, say, root
         self.local = here or self._local
         self.side = SIDES[request.kind](request, self.local, say)
 
-    def _local(self) -> Local:
-        from ec2ident_agent.failover.agent_bridge import Local
+    def _local(self) -> AgentBridge:
+        from ec2ident_agent.failover.agent_bridge import AgentBridge
 
-        config = ["--config", self.request.config] if self.request.config else []
-        return Local(self.say, ["--state-dir", self.request.state_dir, *config])
+        return AgentBridge(self.say, self.request.state_dir, self.request.config)
 
     def run(self) -> int:
         """The exit code. Raises AgentError, for which `failed` has the code."""

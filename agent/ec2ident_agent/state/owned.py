@@ -1,0 +1,79 @@
+"""Which items on the node are ours, for which owner, and who asked for them. Pure; `journal` keeps them in a file."""
+
+from __future__ import annotations
+
+from ec2ident.value import Value, replace
+from ec2ident_agent.items import Address, Route
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from ec2ident_agent.items import Item, Observed
+
+INTERFACE, OVERLAY = "interface", "overlay"
+
+#: Who asked for an item: the configuration, which is read again at each apply, or a command, which holds until it is
+#: reverted. LEAVING: no one any more, but the item may still be on the node, so it is still ours.
+CONFIG, COMMAND, LEAVING = "config", "command", "leaving"
+
+
+class Owner(Value):
+    """What an item is for: an interface, by its section's name, or an overlay address ("192.168.10.10/32")."""
+
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.name if self.kind == INTERFACE else f"{self.kind} {self.name}"
+
+
+def interface(name: str) -> Owner:
+    """The owner of an interface's profile: the section's name, which is the device's unless it names a MAC."""
+    return Owner(INTERFACE, name)
+
+
+def overlay(address: str) -> Owner:
+    """The owner of an overlay address, in canonical form ("192.168.10.10/32")."""
+    return Owner(OVERLAY, address)
+
+
+class Record(Value):
+    """One item that is ours: its owner, who asked for it, and the index of its device (0 for an item without one)."""
+
+    owner: Owner
+    origin: str
+    index: int
+    item: Item
+
+
+class State(Value):
+    """All that is ours."""
+
+    records: tuple[Record, ...] = ()
+
+    def of(self, owner: Owner) -> tuple[Item, ...]:
+        """The items of an owner, without those that are on their way out."""
+        return tuple(each.item for each in self.records if each.owner == owner and each.origin != LEAVING)
+
+    def held(self, besides: Collection[Owner] = ()) -> dict[Owner, tuple[Item, ...]]:
+        """The items that commands asked for, by owner: they stay until they are reverted, whatever the configuration
+        says.
+        """
+        found: dict[Owner, tuple[Item, ...]] = {}
+        for record in self.records:
+            if record.origin == COMMAND and record.owner not in besides:
+                found[record.owner] = (*found.get(record.owner, ()), record.item)
+        return found
+
+    def follow(self, observed: Observed) -> State:
+        """The same with each device under its present name: a rename keeps the device's index."""
+        names = {link.index: link.name for link in observed.links}
+
+        def now(record: Record) -> Record:
+            name = names.get(record.index)
+            if not name or not isinstance(record.item, (Address, Route)) or record.item.device == name:
+                return record
+            return replace(record, item=replace(record.item, device=name))
+
+        return State(tuple(map(now, self.records)))
