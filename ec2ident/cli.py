@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Seconds that the question may take where nobody says otherwise.
 TIMEOUT = 1.0
 
+#: The options of `show` without a value, and what each says to `_show`.
+_FLAGS = {"--no-network": ("network", False), "--explain": ("explain", True), "--json": ("json", True)}
+
 _CODES = {"yes": YES, "no": NO, "unknown": UNKNOWN, "suspect": SUSPECT}
 
 _DEFAULT = f"without a verb: show, whose options then stand alone (ec2ident show --help); {LEGEND}"
@@ -36,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
-    # The plain question does not pay for importing argparse, a third of all that it would take.
-    options = _options(arguments) if arguments else None
+    # The plain question does not pay for argparse: as long as all the rest takes.
+    flags = _flags(arguments)
+    options = _options(arguments) if flags is None else None
     try:
-        return int(options.run(options)) if options else _show(Level.CLAIM, TIMEOUT)
+        return int(options.run(options)) if options else _show(Level.CLAIM, TIMEOUT, **(flags or {}))
     except OSError as error:
         return _trouble(f"{error.filename or (options.verb if options else 'show')}: {error.strerror}", USAGE)
     except Ec2IdentError as error:
@@ -222,6 +226,14 @@ def _level(text: str) -> Level:
 
         raise ArgumentTypeError(f"{text!r} is none of {', '.join(one.name.lower() for one in Level if one)}")
     return level
+
+
+def _flags(arguments: list[str]) -> dict[str, bool] | None:
+    """What `show` is asked for by flags alone; None where argparse has to read the words, or refuse them."""
+    words = set(arguments)
+    if not words <= _FLAGS.keys() or words >= {"--explain", "--json"}:
+        return None
+    return dict(_FLAGS[word] for word in words)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:

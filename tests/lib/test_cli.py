@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident import Imds, Level, detect, verify
+from ec2ident import Imds, Level, cli, detect, verify
 from ec2ident.cli import main
 from ec2ident.evidence_files import LARGEST, fetch, load, save
 from ec2ident.model import Kind
@@ -222,9 +223,34 @@ def test_this_machine_without_a_network(module: str) -> None:
     assert "" == done.stderr
 
 
-def test_the_plain_question_pays_for_no_argument_parser() -> None:
-    """What it loads stays near the cost of starting Python."""
-    code = "import sys, ec2ident.cli, ec2ident.detection; print(*sys.modules)"
+@pytest.mark.parametrize("words", [["--no-network"], ["--no-network", "--explain"]])
+def test_a_question_of_flags_alone_pays_for_no_argument_parser(words: list[str], tmp_path: Path) -> None:
+    """All that the whole run loads stays near the cost of starting Python; it is looked at when the run is over."""
+    code = f"""
+import sys
+from ec2ident import cli, standin
+from ec2ident.host import Host
+standin.host = lambda root: Host({str(tmp_path)!r}, platform="linux", environ={{}})
+cli.main({words!r})
+print(*sys.modules)
+"""
     done = subprocess.run([sys.executable, "-S", "-c", code], cwd=TOP, capture_output=True, text=True, check=True)
 
+    assert done.stdout.startswith("unknown: ")
     assert set() == {"argparse", "re", "json", "typing", "requests", "subprocess"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("count", range(4))
+def test_flags_alone_mean_what_the_argument_parser_makes_of_them(count: int) -> None:
+    """The short way and argparse are one: same values, and what argparse refuses is left to it."""
+    for flags in itertools.combinations(("--no-network", "--explain", "--json"), count):
+        words = [*flags, *flags]
+        short = cli._flags(words)
+        if {"--explain", "--json"} <= set(flags):
+            assert short is None
+            continue
+        assert short is not None
+        parsed = vars(cli._options(["show", *words]))
+        due = {"network": True, "explain": False, "json": False, **short}
+        assert due == {name: parsed[name] for name in due}
+    assert [None] * 3 == [cli._flags([word]) for word in ("--no-networ", "show", "--level")]
