@@ -129,7 +129,7 @@ _SUSPECT = frozenset({Reason.SUSPECT, Reason.WRONG_MACHINE})
 LOWERING = frozenset(
     {*_SUSPECT, Reason.OTHER_VENDOR, Reason.CONTRADICTION, Reason.NOT_BOUND}
     | {reason for reason in NO if reason.value.startswith("wrong-")}
-    | {Reason.DOCUMENT_DIFFERS, Reason.MALFORMED}
+    | {Reason.DOCUMENT_DIFFERS}
 )
 
 
@@ -211,7 +211,7 @@ def _verified(seen: Mapping[str, str]) -> str | None:
 
 
 def _false_signature(facts: Iterable[Fact], marked: bool) -> tuple[Level, Reason, str] | None:
-    """A signature that fails says that somebody lies: the service, or, where firmware says Amazon, both."""
+    """A signature that was understood and is wrong: the service lies; or one of both, if firmware says Amazon."""
     for one in facts:
         if one.name == SIGNATURE and one.value not in (None, VERIFIED):
             name, _, words = str(one.value).partition(": ")

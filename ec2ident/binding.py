@@ -46,10 +46,10 @@ def bind(
         ("instance-id", document.instance_id, seen.get("board_asset_tag"), instance_id),
         ("instance-type", document.instance_type, seen.get("product_name"), instance_type),
     ):
-        if ours is not None and form(ours):
+        if theirs is not None and ours is not None and form(ours):
             found.append(_check(name, theirs == ours, f"document says {theirs}, firmware {ours}"))
     known = ARCHITECTURES.get(machine.lower())
-    if known:
+    if known and document.architecture is not None:
         says = f"document says {document.architecture}, kernel {machine}"
         found.append(_check("architecture", document.architecture in known, says))
     found.append(_address(document, addresses))

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 RETRIES = 12
 RETRY_SECONDS = 5.0
 
-#: Kinds in the order they are asked for: the first that is there is enough. The last does not carry the document.
+#: Kinds in the order they are asked for: the first that verifies is enough. The last does not carry the document.
 KINDS = (Kind.RSA2048, Kind.PKCS7, Kind.SIGNATURE)
+
+#: Failures of a request that say nothing about the next one.
+OF_ONE_ITEM = frozenset({Reason.SERVER_ERROR, Reason.TOO_LARGE, Reason.MALFORMED})
 
 #: boot id -> a verdict at BOUND. Only that is remembered: the one answer that costs something, and cannot change while
 #: the machine runs. In memory alone: whoever could write a file could write a verdict.
@@ -95,8 +98,8 @@ def prove(
     """This machine's identity, signed by AWS and, with `bind`, compared with the machine itself.
 
     Raises ImdsError where no document could be had, VerificationError where it is not AWS's or not this machine's,
-    UnverifiableError where no key is known for its region, MalformedError where it is no document; FirmwareError where
-    firmware is another vendor's. All are Ec2IdentError, and the first two carry a `reason`.
+    UnverifiableError where no key is known for its region, MalformedError where this version does not understand it;
+    FirmwareError where firmware is another vendor's. All are Ec2IdentError, and the first two carry a `reason`.
     """
     verdict = detect(Level.BOUND if bind else Level.PROOF, timeout, imds=imds, trust=trust, host=host)
     if verdict and verdict.identity is not None:
@@ -108,10 +111,12 @@ def _error(verdict: Verdict) -> Ec2IdentError:
     reason, says = verdict.reason, verdict.because
     if reason is Reason.UNVERIFIABLE:
         return UnverifiableError(says)
+    if reason is Reason.NOT_UNDERSTOOD:
+        return MalformedError(says)
     if reason in (Reason.OTHER_VENDOR, Reason.CONTRADICTION, Reason.NO_EVIDENCE):
         return FirmwareError(says)
     if any(one.name == SIGNATURE for one in verdict.facts):
-        return MalformedError(says) if reason is Reason.MALFORMED else VerificationError(says, reason)
+        return VerificationError(says, reason)
     return ImdsError(says, reason)
 
 
@@ -177,9 +182,9 @@ class _Search:
             seconds = max(0.0, min(self.left, RETRY_SECONDS))
             imds = Imds(seconds, retries=RETRIES if strong else 0, environ=self.host.environ)
         try:
-            document = self._document(imds)
-            if document is not None and self.identity is not None and self.wanted is Level.BOUND:
-                self._bind(document, imds)
+            self._document(imds)
+            if self.identity is not None and self.wanted is Level.BOUND:
+                self._bind(self.identity.document, imds)
         except ImdsError as error:
             self.add(Fact(FAILED, None, ", ".join(map(str, imds.endpoints)), unknown=f"{error.reason}: {error}"))
         self.add(*imds.facts)
@@ -191,42 +196,56 @@ class _Search:
         self.add(Fact(FAILED, None, "", unknown=unknown))
         self.weight = weigh(self.facts.values(), self.wanted)
 
-    def _document(self, imds: Imds) -> IdentityDocument | None:
-        """The document of the first signed item that is there, and the identity where it verifies."""
+    def _document(self, imds: Imds) -> None:
+        """The signed items, until one verifies: whatever one kind does, the others are tried while there is time."""
+        seen: list[tuple[Fact, IdentityDocument | None]] = []
+        failure = None
         for kind in KINDS:
-            item = imds.identity_item(kind, deadline=self.until)
-            if item is not None:
+            try:
+                item = imds.identity_item(kind, deadline=self.until)
+                if item is None:
+                    continue
                 apart = imds.identity_item("document", deadline=self.until) if kind is Kind.SIGNATURE else None
-                return self._verified(item, kind, apart, imds)
-        raise ImdsError(
-            f"metadata service: {imds.endpoint} has none of {', '.join(KINDS)}; not EC2, or a mock without them",
-            Reason.NOT_EC2WS,
-        )
+            except ImdsError as error:
+                failure = failure or error
+                if error.reason in OF_ONE_ITEM and imds.token_granted:
+                    continue
+                break
+            seen.append(self._verified(item, kind, apart, imds))
+            if self.identity is not None:
+                break
+        if not seen:
+            raise failure or ImdsError(
+                f"metadata service: {imds.endpoint} has none of {', '.join(KINDS)}; not EC2, or a mock without them",
+                Reason.NOT_EC2WS,
+            )
+        # What verifies counts; then what was understood and is wrong; then what could not be understood.
+        seen.sort(key=lambda one: (one[0].value != VERIFIED, one[0].value is None))
+        decisive = seen[0][0]
+        for one, document in seen:
+            if document is not None:
+                self.add(Fact(DOCUMENT, _words(document), one.source))
+        self.add(replace(decisive, name=SIGNATURE), *(one for one, _ in seen[1:]))
 
-    def _verified(self, item: bytes, kind: Kind, apart: bytes | None, imds: Imds) -> IdentityDocument | None:
-        from base64 import b64decode
-
-        from . import cms
-        from . import document as documents
+    def _verified(
+        self, item: bytes, kind: Kind, apart: bytes | None, imds: Imds
+    ) -> tuple[Fact, IdentityDocument | None]:
+        """What becomes of one signed item, and the document in it where it could be read; `identity` if it verifies."""
         from .verification import verify
 
-        source = f"{imds.endpoint} {kind}"
-        document = None
+        name, source = f"{SIGNATURE}-{kind}", f"{imds.endpoint} {kind}"
         try:
             if kind is Kind.SIGNATURE and apart is None:
                 raise MalformedError("document: missing beside its signature")
-            raw = cms.parse(b64decode(b"".join(item.split()))).content if apart is None else apart
-            document = documents.parse(raw)
-            self.add(Fact(DOCUMENT, _words(document), source))
             self.identity = verify(item, kind=kind, document=apart, trust=self.trust)
-            self.add(Fact(SIGNATURE, VERIFIED, source))
         except VerificationError as error:
-            self.add(Fact(SIGNATURE, f"{error.reason}: {error}", source))
+            return Fact(name, f"{error.reason}: {error}", source), error.document
         except UnverifiableError as error:
-            self.add(Fact(SIGNATURE, None, source, unknown=f"{Reason.UNVERIFIABLE}: {error}"))
-        except ValueError as error:  # MalformedError is one, and so is what b64decode raises
-            self.add(Fact(SIGNATURE, f"{Reason.MALFORMED}: {error}", source))
-        return document
+            return Fact(name, None, source, unknown=f"{Reason.UNVERIFIABLE}: {error}"), error.document
+        except MalformedError as error:
+            words = f"{Reason.NOT_UNDERSTOOD}: the signed item {kind} is not understood by this version: {error}"
+            return Fact(name, None, source, unknown=words), error.document
+        return Fact(name, VERIFIED, source), self.identity.document
 
     def _bind(self, document: IdentityDocument, imds: Imds) -> None:
         from .binding import bind

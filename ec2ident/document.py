@@ -1,7 +1,9 @@
 """An instance identity document: from the exact bytes that AWS signs to a typed value.
 
 The form is JSON ("Instance identity documents for Amazon EC2 instances"). What two parsers could read differently is
-refused: duplicate names, NaN, bytes that are not UTF-8. Fields that AWS may add later are kept, not refused.
+refused: duplicate names, NaN, bytes that are not UTF-8. Only the fields that decide something are required: region,
+instance id, account id and pending time. Any other may be absent or have another form; then it is None (a list: empty),
+and what stands in the document is kept in `extra`, as are fields that AWS may add later.
 """
 
 from __future__ import annotations
@@ -24,10 +26,16 @@ _LONGEST_TEXT = 255
 _ACCOUNT_DIGITS = 12
 
 
+class _OtherFormError(ValueError):
+    """A field that decides nothing has a form that this version does not know."""
+
+
 def parse(raw: bytes) -> IdentityDocument:
     """The document that these bytes spell. Raises MalformedError, which names the field and what it should be."""
     if len(raw) > LARGEST:
         raise MalformedError(f"document: {len(raw)} bytes (at most {LARGEST})")
+    known = {**_ABSENT, "raw": raw}
+    extra = []
     try:
         text = raw.decode().strip(" \t\r\n")
         fields, end = _decoder.raw_decode(text)
@@ -35,31 +43,22 @@ def parse(raw: bytes) -> IdentityDocument:
             raise MalformedError(f"document: {len(text) - end} characters after the JSON object")
         if not isinstance(fields, dict):
             raise MalformedError(f"document: a JSON {type(fields).__name__} (an object is expected)")
-        known: dict[str, Any] = {"raw": raw}
-        extra = []
         for name, value in fields.items():
-            if name in _FIELDS:
+            try:
                 field, read = _FIELDS[name]
                 known[field] = read(name, value)
-            else:
+            except (KeyError, _OtherFormError):
                 extra.append((name, _frozen(value)))
     except MalformedError:
         raise
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"document: not JSON in UTF-8 ({error})") from error
-    known["extra"] = tuple(extra)
-    if len(known) < len(IdentityDocument._fields):
-        _complete(known)
+    if extra:
+        known["extra"] = tuple(extra)
+    for field, name, why in _REQUIRED:
+        if known[field] is None:
+            raise MalformedError(f"document: {name} is missing; {why}")
     return made(IdentityDocument, known)
-
-
-def _complete(known: dict[str, Any]) -> None:
-    """Fill in what AWS did not write at all times. Raises MalformedError where anything else is missing."""
-    for name, (field, read) in _FIELDS.items():
-        if field not in known:
-            if read not in (_optional, _codes):
-                raise MalformedError(f"document: {name} is missing")
-            known[field] = read(name, None)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -83,60 +82,88 @@ def _frozen(value: object) -> object:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _text(name: str, value: object) -> str:
+def _is_text(value: object) -> bool:
     """ASCII that can be printed, so that it may stand in a log or on a terminal."""
-    if isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= _LONGEST_TEXT:
-        return value
-    raise MalformedError(f"document: {name} is {_short(value)} (expected: 1 to {_LONGEST_TEXT} printable characters)")
+    return isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= _LONGEST_TEXT
+
+
+def _required(name: str, value: object) -> str:
+    if not _is_text(value):
+        raise MalformedError(
+            f"document: {name} is {_short(value)} (expected: 1 to {_LONGEST_TEXT} printable characters)"
+        )
+    return value  # type: ignore[return-value]
 
 
 def _account(name: str, value: object) -> str:
-    text = _text(name, value)
+    text = _required(name, value)
     if len(text) != _ACCOUNT_DIGITS or not text.isdigit():
         raise MalformedError(f"document: {name} is {_short(text)} ({_ACCOUNT_DIGITS} digits are expected)")
     return text
 
 
 def _instance(name: str, value: object) -> str:
-    text = _text(name, value)
+    text = _required(name, value)
     if not text.startswith("i-") or len(text) < 3 or text[2:].strip("0123456789abcdef"):
         raise MalformedError(f"document: {name} is {_short(text)} (i- and hex digits are expected)")
     return text
 
 
 def _time(name: str, value: object) -> datetime:
-    """`2021-03-31T05:44:30Z`, always with seconds and Z; no other spelling of ISO 8601."""
-    text = _text(name, value)
+    """AWS writes `2021-03-31T05:44:30Z`. Other spellings of RFC 3339 are read: a fraction, an offset in place of Z."""
+    text = _required(name, value)
     try:
-        # fromisoformat knows other spellings too, from Python 3.11 on.
         if len(text) != len("2021-03-31T05:44:30Z") or text[4::3] != "--T::Z":
-            raise ValueError
-        return datetime.fromisoformat(text[:-1] + "+00:00")
-    except ValueError:
-        raise MalformedError(f"document: {name} is {_short(text)} (like 2021-03-31T05:44:30Z is expected)") from None
+            text = _plain_time(text)
+        return datetime.fromisoformat(text[:-1] + "+00:00") if text[-1] == "Z" else _in_utc(text)
+    except (ValueError, OverflowError):
+        raise MalformedError(f"document: {name} is {_short(value)} (like 2021-03-31T05:44:30Z is expected)") from None
 
 
-def _address(name: str, value: object) -> IPv4Address | IPv6Address | None:
-    """What EC2 writes for an instance without IPv4 is not published: null and an empty string both say none."""
-    if value is None or value == "":
-        return None
-    text = _text(name, value)
-    try:
-        return IPv6Address(text) if ":" in text else IPv4Address(text)
-    except ValueError as error:
-        raise MalformedError(f"document: {name} is {_short(text)} (an IP address is expected)") from error
+def _plain_time(text: str) -> str:
+    """A time of RFC 3339 as every Python's fromisoformat reads it: a fraction of six digits, an offset with a colon."""
+    import re
+
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))?(Z|[+-]\d\d:?\d\d)", text, re.ASCII)
+    if not found:
+        raise ValueError(text)
+    seconds, fraction, zone = found.groups()
+    offset = "+00:00" if zone == "Z" else f"{zone[:3]}:{zone[-2:]}"
+    return f"{seconds}.{(fraction or '0'):0<6.6}{offset}"
+
+
+def _in_utc(text: str) -> datetime:
+    from datetime import timezone
+
+    return datetime.fromisoformat(text).astimezone(timezone.utc)
 
 
 def _optional(name: str, value: object) -> str | None:
-    return None if value is None else _text(name, value)
+    if value is None or value == "":
+        return None
+    if not _is_text(value):
+        raise _OtherFormError(name)
+    return value  # type: ignore[return-value]
+
+
+def _address(name: str, value: object) -> IPv4Address | IPv6Address | None:
+    """What EC2 writes for an instance without IPv4 is not published: absent, null and an empty string all say none."""
+    if value is None or value == "":
+        return None
+    if not _is_text(value):
+        raise _OtherFormError(name)
+    try:
+        return IPv6Address(value) if ":" in value else IPv4Address(value)  # type: ignore[operator]
+    except ValueError as error:
+        raise _OtherFormError(name) from error
 
 
 def _codes(name: str, value: object) -> tuple[str, ...]:
     if value is None:
         return ()
-    if not isinstance(value, list):
-        raise MalformedError(f"document: {name} is {_short(value)} (a list or null is expected)")
-    return tuple(_text(name, item) for item in value)
+    if not isinstance(value, list) or not all(map(_is_text, value)):
+        raise _OtherFormError(name)
+    return tuple(value)
 
 
 def _short(value: object) -> str:
@@ -147,18 +174,29 @@ def _short(value: object) -> str:
 #: The field in the document, the field of ours, and how to read it.
 _FIELDS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "accountId": ("account_id", _account),
-    "architecture": ("architecture", _text),
-    "availabilityZone": ("availability_zone", _text),
+    "architecture": ("architecture", _optional),
+    "availabilityZone": ("availability_zone", _optional),
     "billingProducts": ("billing_products", _codes),
     "devpayProductCodes": ("devpay_product_codes", _codes),
-    "imageId": ("image_id", _text),
+    "imageId": ("image_id", _optional),
     "instanceId": ("instance_id", _instance),
-    "instanceType": ("instance_type", _text),
+    "instanceType": ("instance_type", _optional),
     "kernelId": ("kernel_id", _optional),
     "marketplaceProductCodes": ("marketplace_product_codes", _codes),
     "pendingTime": ("pending_time", _time),
     "privateIp": ("private_ip", _address),
     "ramdiskId": ("ramdisk_id", _optional),
-    "region": ("region", _text),
-    "version": ("version", _text),
+    "region": ("region", _required),
+    "version": ("version", _optional),
 }
+
+#: The fields that decide something: the field of ours, its name in the document, and what it is needed for.
+_REQUIRED = (
+    ("region", "region", "without it no key can be chosen"),
+    ("instance_id", "instanceId", "without it the document is about no instance"),
+    ("account_id", "accountId", "without it nothing says who owns the instance"),
+    ("pending_time", "pendingTime", "without it nothing says when the instance started"),
+)
+
+#: What a field is where the document does not have it.
+_ABSENT: dict[str, Any] = {field: getattr(IdentityDocument, field, None) for field in IdentityDocument._fields}

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .model import Reason
+    from .model import IdentityDocument, Reason
 
 
 class Ec2IdentError(Exception):
     """The root of every error that this package raises on purpose; never raised itself."""
 
+    #: From `ec2ident.verify`: what the document says, where it could be read. It is a claim that was not proven.
+    document: IdentityDocument | None = None
+
 
 class MalformedError(Ec2IdentError, ValueError):
-    """The bytes are not what they should be: base64, BER, CMS, JSON, or a document without its fields."""
+    """The bytes are damaged, or have a form that this version does not understand: neither yes nor no.
+
+    That is base64, BER, CMS, JSON, an algorithm, or a document without the fields that decide.
+    """
 
 
 class UnverifiableError(Ec2IdentError):
-    """Nothing to verify with: no certificate is known for this region and kind. Not the same as a wrong signature."""
+    """Nothing to verify with: no certificate is known for this region and kind. Not the same as a wrong signature.
+
+    Also raised where `cryptography` or its OpenSSL cannot be used for this algorithm.
+    """
 
 
 class UnknownNameError(Ec2IdentError, ValueError):
@@ -34,7 +43,7 @@ class _ReasonedError(Ec2IdentError):
 
 
 class VerificationError(_ReasonedError):
-    """The signature, or what it is about, is wrong. `reason` says which step of the proof failed."""
+    """The item was understood and is wrong: its signature, or what it is about. `reason` names the step that failed."""
 
 
 class ImdsError(_ReasonedError):

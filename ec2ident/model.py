@@ -88,7 +88,12 @@ class Reason(str, Enum):
     NOT_BOUND = "not-bound"
     NOT_ALLOWED = "not-allowed"
     TOO_OLD = "too-old"
+
+    # Why a proof could be neither made nor refused.
+    #: No key is known for the region, or the installed OpenSSL refuses the algorithm.
     UNVERIFIABLE = "unverifiable"
+    #: The signed item is damaged, or has a form that this version does not understand.
+    NOT_UNDERSTOOD = "not-understood"
 
     def __str__(self) -> str:
         return self.value
@@ -111,29 +116,32 @@ class IdentityDocument(Value):
     """What an instance identity document says, typed. `raw` is the bytes that the signature covers, exactly.
 
     Fields by their AWS names in snake case ("Instance identity documents for Amazon EC2 instances"). A parsed document
-    is only a claim: an `Identity` holds one that was proven.
+    is only a claim: an `Identity` holds one that was proven. The account, the instance, its start and the region are
+    always there. Any other field is None, or empty, where the document does not have it; where it has it in a form that
+    this version does not know, `extra` keeps it.
     """
 
     raw: bytes
     #: Twelve digits, leading zeros included.
     account_id: str
-    architecture: str
-    availability_zone: str
-    image_id: str
+    architecture: str | None
+    availability_zone: str | None
+    image_id: str | None
     instance_id: str
-    instance_type: str
+    instance_type: str | None
     #: When the instance was last started, not when it was first launched; aware, UTC.
     pending_time: datetime
-    #: None where an instance has no IPv4 address and the document says null.
+    #: None where the instance has no IPv4 address, as in an IPv6-only subnet.
     private_ip: IPv4Address | IPv6Address | None
     region: str
-    version: str
+    version: str | None
     kernel_id: str | None = None
     ramdisk_id: str | None = None
     billing_products: tuple[str, ...] = ()
     devpay_product_codes: tuple[str, ...] = ()
     marketplace_product_codes: tuple[str, ...] = ()
-    #: Fields that this version does not know, as (name, value): lists as tuples, objects as tuples of pairs.
+    #: Fields that this version does not know, or not in this form, as (name, value): lists as tuples, objects as tuples
+    #: of pairs.
     extra: tuple[tuple[str, object], ...] = ()
 
     def to_dict(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Whose signatures count: one public key for each region and kind, with its provenance.
+"""Whose signatures count: the public keys for each region and kind, with their provenance.
 
 AWS publishes a certificate for each cell ("AWS public certificates for instance identity document signatures", EC2 User
 Guide). They are self-signed, expire, and were renewed many times on the same key; nothing in them names a region. So
@@ -9,10 +9,11 @@ the certificate only carries the key: what is trusted is the SubjectPublicKeyInf
 from __future__ import annotations
 
 from base64 import b64decode
-from hashlib import sha1, sha256
+from hashlib import sha256
 from pkgutil import get_data
 
 from . import ber, standin
+from .algorithms import Scheme
 from .errors import MalformedError, UnverifiableError
 from .model import Kind
 from .value import Value
@@ -22,37 +23,49 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any, Callable
 
-#: What AWS signs with each type of key: RSASSA-PKCS1-v1_5 with SHA-256, or DSA with SHA-1.
-_HASHES = {"RSA": sha256, "DSA": sha1}
-#: Keys of fewer bits are below today's limits (NIST SP 800-131A).
-_STRONG = 2048
+#: What each type of key may sign with. The key decides, never the message. AWS signs with SHA-256, and with DSA SHA-1.
+_HASHES = {"RSA": ("sha256", "sha384", "sha512"), "EC": ("sha256", "sha384", "sha512"), "DSA": ("sha1",)}
+#: RSA and DSA keys of fewer bits are below today's limits (NIST SP 800-131A), and no RSA key has fewer than 1024.
+_STRONG, _FEWEST = 2048, 1024
+#: Curves by their size: P-256 and P-384. The hash of a bare ECDSA signature is as strong as the curve.
+_CURVES = {"secp256r1": "sha256", "secp384r1": "sha384"}
 _LARGEST_CERTIFICATE = 16 * 1024
+_DER_START = b"0"  # the tag of a SEQUENCE
 
 
 class PublicKey:
-    """A public key as AWS signs with it. Raises MalformedError where the bytes are no RSA or DSA key."""
+    """A public key as AWS may sign with it. Raises MalformedError where the bytes are no RSA, ECDSA or DSA key."""
 
-    __slots__ = ("bits", "hash", "legacy", "sha256", "spki", "type", "verifies")
+    __slots__ = ("_verify", "bare_scheme", "bits", "legacy", "sha256", "spki", "type")
 
     def __init__(self, spki: bytes) -> None:
         #: SubjectPublicKeyInfo, DER.
         self.spki = spki
         #: SHA-256 of it, in hex.
         self.sha256 = sha256(spki).hexdigest()
-        #: `RSA` or `DSA`.
+        #: `RSA`, `EC` or `DSA`.
         self.type: str
         self.bits: int
-        #: Whether this key made a signature (first argument) of a message (second). For `ec2ident.verify`; raises
-        #: UnverifiableError where the installed OpenSSL refuses the algorithm, as some do DSA and SHA-1.
-        self.verifies: Callable[[bytes, bytes], bool]
-        self.type, self.bits, self.verifies = _open_key(spki)
-        #: The hash that AWS signs with: the key's type decides, never the message.
-        self.hash = _HASHES[self.type]
-        #: Below today's limits.
-        self.legacy = self.bits < _STRONG
+        #: How a signature is made that does not say it: the kind `signature`.
+        self.bare_scheme: Scheme
+        self._verify: Callable[[bytes, bytes, Scheme], bool]
+        self.type, self.bits, self.bare_scheme, self._verify = _open_key(spki)
+        #: Below today's limits: RSA and DSA of fewer than 2048 bits, and DSA at all, which AWS uses with SHA-1.
+        self.legacy = self.type == "DSA" or (self.type == "RSA" and self.bits < _STRONG)
+
+    def allows(self, scheme: Scheme) -> bool:
+        """Whether a signature of this key may be made so."""
+        return scheme.key == self.type and scheme.hash in _HASHES[self.type]
+
+    def verifies(self, signature: bytes, message: bytes, scheme: Scheme) -> bool:
+        """Whether this key made the signature of the message, with a scheme that it allows. For `ec2ident.verify`.
+
+        Raises UnverifiableError where the installed OpenSSL refuses the algorithm, as some do DSA and SHA-1.
+        """
+        return self._verify(signature, message, scheme)
 
     def __str__(self) -> str:
-        return f"{self.type}-{self.bits}"
+        return f"P-{self.bits}" if self.type == "EC" else f"{self.type}-{self.bits}"
 
     def __repr__(self) -> str:
         return f"PublicKey({self.sha256})"
@@ -87,7 +100,7 @@ class TrustStore:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], _Row] = {}
-        self._keys: dict[tuple[str, str], TrustedKey] = {}
+        self._keys: dict[tuple[str, str], tuple[TrustedKey, ...]] = {}
         self._public_keys: dict[str, PublicKey] = {}
 
     @classmethod
@@ -97,29 +110,33 @@ class TrustStore:
         if standin.trust is not None:
             return standin.trust()
         if _bundled is None:
-            _bundled = cls()
-            _bundled._rows = _read_index()
+            store = cls()
+            store._rows = _read_index()
+            _bundled = store
         return _bundled
 
     def with_certificate(
-        self, pem: str | bytes, *, region: str, kind: Kind | str, partition: str | None = None
+        self,
+        certificate: str | bytes,
+        *,
+        region: str,
+        kind: Kind | str,
+        partition: str | None = None,
+        beside: bool = False,
     ) -> TrustStore:
-        """A new store that also trusts the key of this certificate, for this region and kind, instead of any before.
+        """A new store that also trusts the key of this certificate (PEM or DER), for this region and kind.
 
-        For regions whose certificate is not public (the ISO partitions), or newer than this package; there `partition`
-        is needed too. Raises MalformedError where this is not one PEM certificate, or its key is none that AWS signs
-        this kind with.
+        It takes the place of any key before; with `beside` it is trusted in addition, as during a rotation. For regions
+        whose certificate is not public (the ISO partitions), or newer than this package; there `partition` is needed
+        too. The key is RSA, ECDSA (P-256 or P-384) or DSA. Raises MalformedError where this is not one certificate, or
+        its key is none that AWS may sign this kind with.
         """
         kind = Kind(kind)
-        der = _certificate_of(pem)
+        der = _certificate_of(certificate)
         not_before, not_after, spki = _read_certificate(der)
         key = PublicKey(spki)
         _check_key_fits(key, kind)
-        store = TrustStore()
-        store._rows, store._keys = dict(self._rows), dict(self._keys)
-        store._public_keys = self._public_keys
-        store._rows.pop((region, kind), None)
-        store._keys[region, kind] = TrustedKey(
+        added = TrustedKey(
             partition=partition or _partition_of(region),
             region=region,
             kind=kind,
@@ -130,20 +147,33 @@ class TrustStore:
             shared_by=(region,),
             sources=("added by TrustStore.with_certificate",),
         )
+        known = self.keys_for(region, kind) if beside and kind in self._kinds(region) else ()
+        store = TrustStore()
+        store._rows, store._keys = dict(self._rows), dict(self._keys)
+        store._public_keys = self._public_keys
+        store._rows.pop((region, kind), None)
+        store._keys[region, kind] = (added, *known)
         return store
 
     def key_for(self, region: str, kind: Kind | str) -> TrustedKey:
-        """The key for a region and kind. Raises UnverifiableError where none is known."""
+        """The key for a region and kind; of several, the one that was added last. Raises as `keys_for` does."""
+        return self.keys_for(region, kind)[0]
+
+    def keys_for(self, region: str, kind: Kind | str) -> tuple[TrustedKey, ...]:
+        """All keys for a region and kind. Raises UnverifiableError where none is known."""
         found = self._keys.get((region, kind))
         if found is None:
             row = self._rows.get((region, kind))
             if row is None:
                 raise UnverifiableError(
-                    f"{region}: no certificate for {kind} is known here; "
-                    "add AWS's with TrustStore.with_certificate, or verify another kind"
+                    f"{region}: no certificate for {kind} is known here; add AWS's with TrustStore.with_certificate "
+                    "(ec2ident --certificate FILE --region R --kind K), or verify another kind"
                 )
-            found = self._keys[region, kind] = self._key_of(row)
+            found = self._keys[region, kind] = (self._key_of(row),)
         return found
+
+    def _kinds(self, region: str) -> set[str]:
+        return {kind for of, kind in (*self._rows, *self._keys) if of == region}
 
     def regions(self, kind: Kind | str) -> tuple[str, ...]:
         """The regions that this store has a key of this kind for."""
@@ -210,13 +240,17 @@ def _package_data(name: str) -> bytes:
     return data
 
 
-def _certificate_of(pem: str | bytes) -> bytes:
-    """The DER of the one certificate that a PEM text holds (RFC 7468), whatever stands around it."""
-    text = pem.encode("utf-8", "replace") if isinstance(pem, str) else bytes(pem)
-    if len(text) > _LARGEST_CERTIFICATE or text.count(b"-----BEGIN ") != 1:
+def _certificate_of(certificate: str | bytes) -> bytes:
+    """The DER of the one certificate: as it is, or in a PEM text (RFC 7468), whatever stands around it there."""
+    if len(certificate) > _LARGEST_CERTIFICATE:
+        raise MalformedError(f"certificate: {len(certificate)} bytes (at most {_LARGEST_CERTIFICATE})")
+    text = certificate.encode("utf-8", "replace") if isinstance(certificate, str) else bytes(certificate)
+    if text[:1] == _DER_START:
+        return text
+    if text.count(b"-----BEGIN ") != 1:
         raise MalformedError(
             f"certificate: {len(text)} bytes with {text.count(b'-----BEGIN ')} PEM blocks "
-            f"(one -----BEGIN CERTIFICATE-----, at most {_LARGEST_CERTIFICATE} bytes)"
+            "(one -----BEGIN CERTIFICATE-----)"
         )
     _, _, rest = text.partition(b"-----BEGIN CERTIFICATE-----")
     body, end, _ = rest.partition(b"-----END CERTIFICATE-----")
@@ -234,16 +268,16 @@ def _read_certificate(der: bytes) -> tuple[datetime, datetime, bytes]:
 
     Loading it with cryptography would cost a third more of the start, for fields that nothing here may rely on.
     """
-    outer = ber.Reader(der)
-    reader = ber.Reader(outer.read(ber.SEQUENCE))
+    outer = ber.Reader(der, der=True)
+    reader = ber.Reader(outer.read(ber.SEQUENCE), der=True)
     outer.finish()
-    reader = ber.Reader(reader.read(ber.SEQUENCE))
+    reader = ber.Reader(reader.read(ber.SEQUENCE), der=True)
     if reader.next_is(ber.CONTEXT_0):  # version; absent in version 1
         reader.read(ber.CONTEXT_0)
     reader.read(ber.INTEGER)  # serialNumber
     reader.read(ber.SEQUENCE)  # signature algorithm
     reader.read(ber.SEQUENCE)  # issuer
-    validity = ber.Reader(reader.read(ber.SEQUENCE))
+    validity = ber.Reader(reader.read(ber.SEQUENCE), der=True)
     not_before, not_after = _time(validity), _time(validity)
     reader.read(ber.SEQUENCE)  # subject
     return not_before, not_after, reader.read(ber.SEQUENCE, whole=True)
@@ -255,37 +289,74 @@ def _time(reader: ber.Reader) -> datetime:
 
 
 def _check_key_fits(key: PublicKey, kind: Kind) -> None:
-    """The kinds are told apart by their keys: RSA-2048 for rsa2048, RSA for signature, DSA or (China) RSA for pkcs7."""
-    if kind is Kind.RSA2048 and (key.type != "RSA" or key.legacy):
-        raise MalformedError(f"certificate: {key} ({kind} is signed with RSA of {_STRONG} bits or more)")
-    if kind is Kind.SIGNATURE and key.type != "RSA":
-        raise MalformedError(f"certificate: {key} ({kind} is signed with RSA)")
+    """The kinds differ in their keys: strong ones for rsa2048, any but DSA for signature, any at all for pkcs7."""
+    if kind is Kind.RSA2048 and key.legacy:
+        raise MalformedError(f"certificate: {key} ({kind} is signed with RSA of {_STRONG} bits or more, or ECDSA)")
+    if kind is Kind.SIGNATURE and key.type == "DSA":
+        raise MalformedError(f"certificate: {key} ({kind} is signed with RSA or ECDSA)")
 
 
-def _open_key(spki: bytes) -> tuple[str, int, Callable[[bytes, bytes], bool]]:
-    """Type, bits, and a function that says whether the key made a signature. The one user of cryptography."""
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import dsa, padding, rsa
-    from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-    from cryptography.hazmat.primitives.serialization import load_der_public_key
+def _open_key(spki: bytes) -> tuple[str, int, Scheme, Callable[[bytes, bytes, Scheme], bool]]:
+    """Type, bits, scheme of a bare signature, and a function that says whether the key made a signature."""
+    with _Cryptography():
+        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
+        from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
+        from cryptography.hazmat.primitives.serialization import load_der_public_key
 
     try:
         key = load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise MalformedError(f"public key: {error}") from error
-    if not isinstance(key, (rsa.RSAPublicKey, dsa.DSAPublicKey)):
-        raise MalformedError(f"public key: {type(key).__name__} (AWS signs with RSA or DSA)")
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _FEWEST:
+        bare = Scheme("RSA", "sha256")
+    elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
+        bare = Scheme("EC", _CURVES[key.curve.name])
+    elif isinstance(key, dsa.DSAPublicKey):
+        bare = Scheme("DSA", "sha1")
+    else:
+        size = getattr(key, "key_size", "")
+        raise MalformedError(
+            f"public key: {type(key).__name__} {size} (RSA of {_FEWEST} bits or more, P-256, P-384 or DSA)"
+        )
     verify: Any = key.verify
-    name = "RSA" if isinstance(key, rsa.RSAPublicKey) else "DSA"
-    arguments = (padding.PKCS1v15(), SHA256()) if name == "RSA" else (SHA1(),)  # noqa: S303  AWS signs pkcs7 so
+    hashes: dict[str, Any] = {"sha1": SHA1, "sha256": SHA256, "sha384": SHA384, "sha512": SHA512}
+    without_salt: dict[str, tuple[Any, ...]] = {}  # by the name of the hash
 
-    def check(signature: bytes, message: bytes) -> bool:
+    def arguments_of(scheme: Scheme) -> tuple[Any, ...]:
+        made = hashes[scheme.hash]()
+        if scheme.key == "EC":
+            return (ec.ECDSA(made),)
+        if scheme.key == "DSA":
+            return (made,)
+        return (padding.PKCS1v15() if scheme.salt is None else padding.PSS(padding.MGF1(made), scheme.salt), made)
+
+    def check(signature: bytes, message: bytes, scheme: Scheme) -> bool:
+        arguments = without_salt.get(scheme.hash) if scheme.salt is None else arguments_of(scheme)
+        if arguments is None:
+            arguments = without_salt[scheme.hash] = arguments_of(scheme)
         try:
             verify(signature, message, *arguments)
         except InvalidSignature:
             return False
-        except UnsupportedAlgorithm as error:
-            raise UnverifiableError(f"{name}-{key.key_size}: refused by this OpenSSL ({error})") from error
+        except (UnsupportedAlgorithm, ValueError) as error:
+            raise UnverifiableError(f"{bare.key}-{key.key_size}: refused by this OpenSSL ({error})") from error
         return True
 
-    return name, key.key_size, check
+    return bare.key, key.key_size, bare, check
+
+
+class _Cryptography:
+    """While `cryptography` is imported: whatever goes wrong there is an error of ours.
+
+    A wrong libssl or architecture is an ImportError; its Rust part may also panic, which is a BaseException.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+            raise UnverifiableError(
+                f"cryptography cannot be loaded ({type(error).__name__}: {error}); reinstall it for this Python"
+            ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ec2ident.errors import Ec2IdentError, ImdsError, MalformedError, VerificationError
+from ec2ident.errors import Ec2IdentError, ImdsError, VerificationError
 from ec2ident.model import Reason
 from ec2ident.value import Value
 
@@ -72,7 +72,9 @@ ERROR_MODES = {
     "endless-body": _open(Reason.TOO_LARGE),
     # forgeries
     "altered-document": PROVEN,  # the signed one is inside rsa2048
-    "junk-signatures": Due("no", Reason.MALFORMED, MalformedError, suspect=True),
+    "junk-signatures": Due(
+        "no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True
+    ),  # of the last kind
     "foreign-signatures": Due("no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True),
     # somebody else at the address
     "captive-portal": _no(Reason.CAPTIVE_PORTAL),

@@ -223,7 +223,7 @@ def test_evidence_has_one_deadline_over_everything(here: Namespace, service: Met
     done = command(here, build(tmp_path / "root", EC2["xen pv"]), "evidence", "--save", str(folder), "--timeout", "4")
 
     asked = [one.path.rpartition("/")[2] for one in service.requests]
-    assert ["token", "rsa2048", "document"] == asked
+    assert ["token", "rsa2048", "pkcs7"] == asked
     assert "evidence.json" in saved(folder)
     assert "left out: metadata service: " in done.stderr
 

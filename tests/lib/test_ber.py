@@ -1,4 +1,4 @@
-"""The BER reader: lengths are parsed, and nothing but a definite DER length is one."""
+"""The BER reader: lengths are parsed, in every form that BER has; with `der` in the one form that DER has."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_any_bytes_give_contents_from_inside_them_or_are_refused(data: bytes, ta
         ("30 81 01 00", "superfluous"),
         ("30 82 00 80" + 128 * "00", "superfluous"),
         ("30 84 00 00 00 01 00", "superfluous"),
-        ("30 85 01 00 00 00 00", "length"),
+        ("30 85 01 00 00 00 00", "contents of 4294967296 octets"),
         ("30 ff", "length"),
         ("30 82 01", "length"),
         ("30 02 00", "2 octets"),
@@ -67,10 +67,94 @@ def test_any_bytes_give_contents_from_inside_them_or_are_refused(data: bytes, ta
         ("31 00", "found 0x31"),
     ],
 )
-def test_a_length_has_one_form(encoded: str, why: str) -> None:
+def test_a_length_of_der_has_one_form(encoded: str, why: str) -> None:
     """X.690 10.1: definite, in as few octets as it takes; 0x80, 0xff and superfluous octets are refused."""
     with pytest.raises(MalformedError, match=why):
-        Reader(bytes.fromhex(encoded)).read(0x30)
+        Reader(bytes.fromhex(encoded), der=True).read(0x30)
+
+
+@pytest.mark.parametrize("encoded", ["30 81 01 07", "30 82 00 01 07", "30 84 00 00 00 01 07", "30 01 07"])
+def test_a_length_of_ber_may_have_superfluous_octets(encoded: str) -> None:
+    """X.690 8.1.3.5: only DER forbids them."""
+    assert b"\x07" == Reader(bytes.fromhex(encoded)).read(0x30)
+
+
+@pytest.mark.parametrize("encoded", ["30 80 02 01 07 00 00", "30 03 02 01 07", "30 81 03 02 01 07"])
+def test_an_element_is_entered_and_left_however_its_length_is_written(encoded: str) -> None:
+    """Definite or indefinite: the same elements are inside, and the same are after it."""
+    reader = Reader(bytes.fromhex(encoded) + b"\x05\0")
+    reader.enter(0x30)
+    assert (True, b"\x07", False) == (reader.more(), reader.read(0x02), reader.more())
+    reader.leave()
+
+    assert b"" == reader.read(0x05)
+    reader.finish()
+
+
+def test_an_element_is_left_only_when_all_of_it_was_read() -> None:
+    """Otherwise an octet that nobody read could mean something to another reader."""
+    for encoded, why in (("30 03 02 01 07", "3 trailing octets"), ("30 80 02 01 07 00 00", "end of contents expected")):
+        reader = Reader(bytes.fromhex(encoded))
+        reader.enter(0x30)
+        with pytest.raises(MalformedError, match=why):
+            reader.leave()
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        "30 80 30 80 04 02 00 00 00 00 00 00",
+        "30 00",
+        "a0 80 30 03 02 01 05 00 00",
+        "1f 81 01 01 00",
+        "3f 81 01 80 05 00 00 00",
+        "30 81 02 05 00",
+    ],
+)
+def test_any_element_is_skipped_whole(encoded: str) -> None:
+    """Nested indefinite lengths, tags of several octets: all of it, and nothing after it."""
+    element = bytes.fromhex(encoded)
+    reader = Reader(element + b"\x05\0")
+
+    assert element == reader.skip()
+    assert b"" == reader.read(0x05)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    ["", "30", "00 00", "30 80", "30 80 30 80 00 00", "30 05 00", "04 80 00 00", "1f ff ff ff ff 01 00", "1f"],
+)
+def test_what_does_not_end_is_not_skipped(encoded: str) -> None:
+    """Cut off, without its end of contents, or indefinite where BER allows only definite lengths."""
+    with pytest.raises(MalformedError, match="BER"):
+        Reader(bytes.fromhex(encoded)).skip()
+
+
+def test_pieces_of_an_octet_string_are_joined() -> None:
+    """X.690 8.7.3: one value in pieces, which may themselves be in pieces, five levels as OpenSSL reads them."""
+    for encoded in (
+        "04 02 61 62",
+        "24 80 04 01 61 04 01 62 00 00",
+        "24 06 04 01 61 04 01 62",
+        "24 80 24 80 04 02 61 62" + 8 * "00",
+    ):
+        assert b"ab" == Reader(bytes.fromhex(encoded)).octets(), encoded
+    assert b"" == Reader(bytes.fromhex("24 80 00 00")).octets()
+    assert b"a" == Reader(bytes.fromhex(5 * "2480" + "040161" + 5 * "0000")).octets()
+    with pytest.raises(MalformedError, match="tag 0x04 expected at 10, found 0x24"):
+        Reader(bytes.fromhex(6 * "2480" + "040161" + 6 * "0000")).octets()
+
+
+@given(st.lists(st.binary(max_size=200)), st.booleans())
+def test_what_was_put_into_an_element_comes_out(parts: list[bytes], indefinitely: bool) -> None:
+    """`contents` gives the octets between the ends, however the length is written."""
+    inside = b"".join(tlv(0x04, part) for part in parts)
+    encoded = b"\xa0\x80" + inside + b"\0\0" if indefinitely else ber.element(0xA0, inside)
+    reader = Reader(encoded)
+
+    assert inside == reader.contents(0xA0)
+    reader.finish()
+    assert tlv(0xA0, inside) == ber.element(0xA0, inside)
 
 
 def test_128_octets_are_the_first_that_take_a_long_length() -> None:
@@ -85,15 +169,6 @@ def test_end_of_contents_inside_a_value_is_a_value() -> None:
 
     assert b"\0\0\0\0" == reader.read(0x04)
     assert b"\x01" == reader.read(0x02)
-
-
-def test_octets_that_must_be_there_are_compared() -> None:
-    """`expect` passes what is equal, and says what it found where it is not."""
-    reader = Reader(b"\x30\x80\x06")
-    reader.expect(b"\x30\x80", "start")
-
-    with pytest.raises(MalformedError, match="end at 2 is 06 \\(expected 0000\\)"):
-        reader.expect(b"\0\0", "end")
 
 
 def test_trailing_octets_are_counted() -> None:
