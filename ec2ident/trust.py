@@ -117,7 +117,7 @@ class TrustStore:
 
     def with_certificate(
         self,
-        certificate: str | bytes,
+        pem: str | bytes,
         *,
         region: str,
         kind: Kind | str,
@@ -132,7 +132,7 @@ class TrustStore:
         its key is none that AWS may sign this kind with.
         """
         kind = Kind(kind)
-        der = _certificate_of(certificate)
+        der = _certificate_of(pem)
         not_before, not_after, spki = _read_certificate(der)
         key = PublicKey(spki)
         _check_key_fits(key, kind)

@@ -171,7 +171,9 @@ class _Trust:
             try:
                 store = TrustStore.bundled()
                 for one in certificates:
-                    store = store.with_certificate(**one)
+                    store = store.with_certificate(
+                        one["pem"], region=one["region"], kind=one["kind"], partition=one["partition"]
+                    )
             finally:
                 standin.trust = mine
             self._made = (certificates, store)

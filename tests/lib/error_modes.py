@@ -72,9 +72,7 @@ ERROR_MODES = {
     "endless-body": _open(Reason.TOO_LARGE),
     # forgeries
     "altered-document": PROVEN,  # the signed one is inside rsa2048
-    "junk-signatures": Due(
-        "no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True
-    ),  # of the last kind
+    "junk-signatures": Due("no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True),  # of the last kind
     "foreign-signatures": Due("no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True),
     # somebody else at the address
     "captive-portal": _no(Reason.CAPTIVE_PORTAL),
