@@ -79,7 +79,7 @@ class Policy(Value):
             ("zone", document.availability_zone, self.zones),
             ("kind", identity.kind, self.kinds),
         ):
-            if allowed is not None and found not in allowed:
+            if allowed is not None and (found is None or found not in allowed):
                 raise VerificationError(f"{name}: {found} (allowed: {_listed(allowed)})", Reason.NOT_ALLOWED)
         codes = {*document.marketplace_product_codes, *document.devpay_product_codes}
         if self.product_codes is not None and not codes.intersection(self.product_codes):
