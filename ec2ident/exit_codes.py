@@ -18,11 +18,11 @@ BROKEN_PIPE = 141
 
 #: Code, what it means for `ec2ident`, and what it means for the two programs that act.
 TABLE: tuple[tuple[int, str, str], ...] = (
-    (YES, "yes", "done, or in order"),
-    (NO, "no", "drift: something differs"),
-    (USAGE, "wrong usage", "wrong usage or configuration"),
+    (YES, "yes", "done"),
+    (NO, "no", "drift"),
+    (USAGE, "usage", "usage"),
     (UNKNOWN, "could not tell", "could not tell"),
-    (SUSPECT, "suspect: the evidence contradicts itself", "failed or refused"),
+    (SUSPECT, "suspect", "failed or refused"),
     (BUG, "a bug in ec2ident", "a bug in ec2ident"),
     (INTERRUPTED, "interrupted", "interrupted"),
     (BROKEN_PIPE, "the reader of the output has gone", "the reader of the output has gone"),

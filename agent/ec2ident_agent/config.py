@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.spelling import no_such
 from ec2ident.value import Value
 
 from .errors import ConfigError
@@ -73,9 +74,9 @@ def load(path: str, *, required: bool, uids: Collection[int], cache: str | None,
 def parse(path: str, data: bytes) -> Config:
     """The configuration in these bytes. Pure. Raises ConfigError with one line that says where and what."""
     table = parse_toml(path, data)
-    unknown = [key for key in table if key not in ("interface", "overlay")]
-    if unknown:
-        raise ConfigError(f"{path}: unknown key {unknown[0]} (known: interface, overlay)")
+    for key in table:
+        if key not in ("interface", "overlay"):
+            raise ConfigError(f"{path}: {no_such('key', key, ('interface', 'overlay'))}")
     interfaces, overlays = table.get("interface", {}), table.get("overlay", [])
     if not isinstance(interfaces, dict) or not all(isinstance(each, dict) for each in interfaces.values()):
         raise ConfigError(f"{path}: interface: write a table for each, [interface.eth1]")
@@ -144,7 +145,7 @@ def _read(
     fields = {}
     for key, value in keys.items():
         if key not in known:
-            raise ConfigError(f"{where}: unknown key {key} (known: {', '.join(known)})")
+            raise ConfigError(f"{where}: {no_such('key', key, known)}")
         field, reader = known[key]
         fields[field] = reader(f"{where}: {key}", value)
     return fields

@@ -176,6 +176,6 @@ def test_the_table_has_each_code_once() -> None:
     codes = [code for code, _, _ in exit_codes.TABLE]
 
     assert sorted({*codes}) == codes
-    assert "exit codes: 0 yes, 1 no, 2 wrong usage, 3 could not tell, 4 suspect" in exit_codes.LEGEND
+    assert "exit codes: 0 yes, 1 no, 2 usage, 3 could not tell, 4 suspect" in exit_codes.LEGEND
     assert "4 failed or refused" in exit_codes.ACTING_LEGEND
     assert os.EX_SOFTWARE == exit_codes.BUG
