@@ -24,6 +24,11 @@ BARE = {
     # No test asks the machine's own metadata service.
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+#: What is no program of the path, but has a help or a description that its caller reads.
+OTHERS = {
+    "ec2ident.testing": ["-m", "ec2ident.testing", "--help"],
+    "ec2ident-ocf": [str(TOP / "agent/bin/ec2ident-ocf"), "overlay", "meta-data"],
+}
 ENVIRONMENTS = {
     "nothing": {},
     "C": {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
@@ -120,6 +125,22 @@ def test_help_results_and_errors_in_any_environment(program: str, environment: s
     assert "Traceback" not in wrong.stderr
     assert "\x1b" not in wrong.stderr
     assert f"{program}" in wrong.stderr
+
+
+@pytest.mark.parametrize("environment", sorted(ENVIRONMENTS))
+@pytest.mark.parametrize("program", sorted(OTHERS))
+def test_the_help_of_what_is_called_by_others(program: str, environment: str) -> None:
+    """The metadata service for tests, and Pacemaker's resource agents, which run with LC_ALL=C."""
+    done = subprocess.run(
+        [sys.executable, *OTHERS[program]],
+        env={**BARE, **ENVIRONMENTS[environment]},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (0, b"") == (done.returncode, done.stderr)
+    assert done.stdout
 
 
 @pytest.mark.parametrize("shell", ["<&-", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])

@@ -10,6 +10,9 @@ import sys
 import threading
 from pathlib import Path
 
+from ec2ident.arguments import Parser
+from ec2ident.command import log, run, say
+from ec2ident.exit_codes import ACTING_LEGEND, FAILED
 from ec2ident.model import Kind
 
 from . import control
@@ -25,20 +28,24 @@ if TYPE_CHECKING:
 _EPILOG = f"""\
 behaviours: {", ".join(BEHAVIOURS)}
 verbs of tell: {", ".join(control.VERBS)}
-exit codes: 0 done · 2 usage · 4 cannot listen, or the order was refused
+{ACTING_LEGEND}
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    return run("ec2ident.testing", lambda: _answer(words))
+
+
+def _answer(words: list[str]) -> int:
     try:
         return _tell(words[1:]) if words[:1] == ["tell"] else _serve(words)
     except OSError as error:
-        print(f"ec2ident.testing: {_said(error)}", file=sys.stderr)
+        log(f"ec2ident.testing: {_said(error)}")
     except ValueError as error:
-        print(f"ec2ident.testing: {error}", file=sys.stderr)
-    return 4
+        log(f"ec2ident.testing: {error}")
+    return FAILED
 
 
 def _said(error: OSError) -> str:
@@ -63,9 +70,9 @@ def _serve(words: list[str]) -> int:
 
 
 def _service(options: argparse.Namespace) -> MetadataService:
-    log = None if options.quiet else _log
+    logger = None if options.quiet else _log
     hosts = options.host or ["127.0.0.1"]
-    service = MetadataService(_instance(options), host=hosts, port=options.port, log=log)
+    service = MetadataService(_instance(options), host=hosts, port=options.port, log=logger)
     for text in options.behave:
         name, *fields = text.split() or [""]
         service.add(checked(Behaviour, {"do": name, **_pairs(fields)}))
@@ -90,13 +97,13 @@ def _announce(service: MetadataService, options: argparse.Namespace) -> None:
     """Say on stdout what a caller needs to know, a word and its value a line; the last line is `ready`."""
     if options.certificates:
         for path in _write_certificates(service, Path(options.certificates)):
-            print(f"certificate {path}")
+            say(f"certificate {path}")
     for endpoint in service.endpoints:
-        print(f"endpoint {endpoint}")
-    print(f"instance {service.instance.instance_id} in {service.instance.region}")
+        say(f"endpoint {endpoint}")
+    say(f"instance {service.instance.instance_id} in {service.instance.region}")
     if options.control:
-        print(f"control {options.control}")
-    print("ready", flush=True)
+        say(f"control {options.control}")
+    say("ready")
 
 
 def _write_certificates(service: MetadataService, directory: Path) -> list[Path]:
@@ -110,8 +117,7 @@ def _write_certificates(service: MetadataService, directory: Path) -> list[Path]
 
 def _log(seen: Exchange) -> None:
     status = "-" if seen.status is None else seen.status
-    line = f"{seen.time:.3f} {seen.source} {seen.method} {seen.path} {status} token={seen.token}"
-    print(line, file=sys.stderr, flush=True)
+    log(f"{seen.time:.3f} {seen.source} {seen.method} {seen.path} {status} token={seen.token}")
 
 
 def _instance(options: argparse.Namespace) -> Instance:
@@ -128,7 +134,7 @@ def _instance(options: argparse.Namespace) -> Instance:
 
 
 def _tell(words: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m ec2ident.testing tell", description="Steer a service that runs.")
+    parser = Parser(prog="python -m ec2ident.testing tell", description="Steer a service that runs.")
     parser.add_argument("socket", help="what the service was given as --control")
     parser.add_argument("verb", choices=list(control.VERBS))
     parser.add_argument("argument", nargs="*", help="NAME=VALUE; the value is JSON, or else text")
@@ -139,7 +145,7 @@ def _tell(words: list[str]) -> int:
         parser.error(str(error))
     answer = control.Remote(options.socket).tell(options.verb, **arguments)
     if answer is not None:
-        print(json.dumps(answer, indent=2))
+        say(json.dumps(answer, indent=2))
     return 0
 
 
@@ -157,10 +163,10 @@ def _pairs(words: Sequence[str]) -> dict[str, Any]:
     return pairs
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m ec2ident.testing",
-        description="A metadata service like EC2's. `tell SOCKET VERB …` steers one that runs.",
+        description="A metadata service like EC2's. `tell SOCKET VERB ...` steers one that runs.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -175,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         *("--behave", "-b"),
         action="append",
         default=[],
-        metavar="'NAME [FIELD=VALUE …]'",
+        metavar="'NAME [FIELD=VALUE ...]'",
         help="behave so from the start",
     )
     parser.add_argument("--control", metavar="SOCKET", help="Unix socket to steer the service by")
