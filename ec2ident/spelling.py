@@ -6,17 +6,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+#: As many words as a line of a message takes.
+FEW = 12
+
 
 def no_such(what: str, word: str, known: Iterable[str]) -> str:
-    """`WORD: no such WHAT`, and the known word that is similar to it, else all of them. Pure.
+    """`WORD: no such WHAT`, and the known word that is similar to it, else all of them where they are few. Pure.
 
-    Two words are similar as difflib counts: at least three fifths of their letters, in the same order.
+    Two words are similar when they share seven tenths of their letters in the same order, as difflib counts; the dashes
+    of an option do not count.
     """
     from difflib import get_close_matches
 
-    words = sorted({*known})
-    # The time grows with the square of the length, and no word of ours is long.
-    found = get_close_matches(word[:64], words, 1)
-    shown = word if len(word) <= 64 else f"{word[:64]}…"
-    hint = f" (did you mean {found[0]}?)" if found else f" (known: {', '.join(words)})" if words else ""
+    words = {each.lstrip("-"): each for each in known}
+    # The time grows with the square of the length, and no known word is long.
+    found = get_close_matches(word.lstrip("-")[:64], words, 1, 0.7)
+    shown = word if len(word) <= 64 else f"{word[:64]}..."
+    hint = (
+        f" (did you mean {words[found[0]]}?)"
+        if found
+        else f" (known: {', '.join(words.values())})"
+        if 0 < len(words) <= FEW
+        else ""
+    )
     return f"{shown}: no such {what}{hint}"

@@ -7,14 +7,15 @@ import sys
 from ec2ident import __version__, command, exit_codes
 
 from .errors import AgentError, ConfigError, JournalError
-from .options import COMMON, OVERLAY, PROFILE, USAGE, VERBS, read
+from .options import COMMON, OVERLAY, PROFILE, PROGRAM, VERBS, help_for, read
 from .show import as_dict, log, say, table
 from .state.journal import STATE_DIRECTORY
 from .state.owned import interface, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import ClassVar
 
     from .config import Config
     from .doctor.threats.case import Case
@@ -34,14 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Result on stdout, log on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # After Ctrl-C as after SIGKILL: the journal names what was begun, and the next apply or revert goes on from there.
-    return command.run("ec2ident-agent", lambda: _answered(arguments))
+    return command.run(PROGRAM, lambda: _answered(arguments))
 
 
 def _answered(arguments: Sequence[str]) -> int:
     try:
         return _main(arguments)
     except AgentError as wrong:
-        log(f"ec2ident-agent: {wrong}")
+        log(f"{PROGRAM}: {wrong}")
         # A journal that cannot be read: a verb that only looks could not tell, a verb that changes was refused.
         verb = next((each for each in arguments if each in VERBS), "")
         looking = isinstance(wrong, JournalError) and verb in ("plan", "status")
@@ -49,13 +50,14 @@ def _answered(arguments: Sequence[str]) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    if not arguments or {"-h", "--help"} & set(arguments) or arguments[0] == "help":
-        say(USAGE.rstrip())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        say(f"ec2ident-agent {__version__}")
-        return 0
-    if arguments[0] == "hook":
+    text = help_for(arguments)
+    if text:
+        say(text)
+        return exit_codes.DONE
+    if arguments[:1] == ["--version"]:
+        say(f"{PROGRAM} {__version__}")
+        return exit_codes.DONE
+    if arguments[:1] == ["hook"]:
         return hook(arguments[1:])
     return Command(read(arguments)).run()
 
@@ -97,18 +99,7 @@ class Command:
 
     def run(self) -> int:
         """Do what the verb says; returns the exit code. Raises AgentError."""
-        verbs = {
-            "plan": self.plan,
-            "apply": self.apply,
-            "status": self.status,
-            "revert": self.revert,
-            "overlay": self.overlay,
-            "watch": self.watch,
-            "doctor": self.doctor,
-            "install": self.install,
-            "uninstall": self.install,
-        }
-        return verbs[self.options.verb]()
+        return self.METHODS[self.options.verb](self)
 
     def node(self, facts: FactsOf | None = None) -> Node:
         """The node that the options describe, with these facts unless the command was given others."""
@@ -163,7 +154,7 @@ class Command:
         if not dry_run:
             return self.done(report)
         self.planned(report)
-        return outcome(report)
+        return outcome(report) or changes(report.steps)
 
     def revert(self) -> int:
         names, dry_run = self.options.arguments, bool(self.options.get("--dry-run"))
@@ -173,9 +164,11 @@ class Command:
         with self.node() as node:
             steps = node.revert(owners, dry_run=dry_run)
         self.steps(steps, quiet=not dry_run)
-        if names and not steps and not dry_run:
+        if dry_run:
+            return changes(steps)
+        if names and not steps:
             note(f"{' '.join(names)}: nothing of ours is there")
-        return 0
+        return exit_codes.DONE
 
     def overlay(self) -> int:
         """`overlay add` and `del`: a cluster's verbs, which hold whatever the configuration says."""
@@ -185,15 +178,16 @@ class Command:
         dry_run = bool(self.options.get("--dry-run"))
         with self.node() as node:
             if verb == "del":
-                self.steps(node.release_overlays(address, dry_run=dry_run), quiet=not dry_run)
-                return 0
+                steps = node.release_overlays(address, dry_run=dry_run)
+                self.steps(steps, quiet=not dry_run)
+                return changes(steps) if dry_run else exit_codes.DONE
             flags = {name[2:]: self.options.get(name, "") for name in sorted(OVERLAY)}
             report = node.hold_overlay(address, **flags, dry_run=dry_run)
         if not dry_run:
             return self.done(report)
         warn(report)
         self.steps(report.steps)
-        return 0
+        return outcome(report) or changes(report.steps)
 
     def watch(self) -> int:
         from .watch.loop import watch
@@ -248,6 +242,19 @@ class Command:
             ocf=bool(options.get("--ocf")),
             dry_run=bool(options.get("--dry-run")),
         )
+
+    #: Every verb of `options.VERBS` but hook, which reads its words itself.
+    METHODS: ClassVar[dict[str, Callable[[Command], int]]] = {
+        "plan": plan,
+        "apply": apply,
+        "status": status,
+        "revert": revert,
+        "overlay": overlay,
+        "watch": watch,
+        "doctor": doctor,
+        "install": install,
+        "uninstall": install,
+    }
 
     # -- what the words mean --
 
@@ -345,6 +352,11 @@ def outcome(report: Report) -> int:
     if report.refused or report.unknown:
         return exit_codes.FAILED if report.refused else exit_codes.UNKNOWN
     return exit_codes.DRIFT if report.waiting else exit_codes.DONE
+
+
+def changes(steps: Sequence[Step]) -> int:
+    """The exit code of a dry run that could be done: 1 when it would change something, as of `plan`."""
+    return exit_codes.DRIFT if steps else exit_codes.DONE
 
 
 def owner_of(word: str) -> Owner:

@@ -53,7 +53,7 @@ def run(agent: Agent, kernel: FakeKernel, *words: str) -> int:
         ("--colour x", "--colour: no such option; see"),
         ("status -c", "-c: no such option; see"),
         ("revert --all=no", "--all: takes no value"),
-        ("status --table 5", "--table: no option of status"),
+        ("status --table 5", "--table: not an option of status"),
         ("apply eth1 --table", "--table: needs a value"),
         ("apply eth1 --table=", "--table: needs a value"),
         ("apply eth1 --table MYHA", "--table MYHA: not a number"),
@@ -157,12 +157,12 @@ def test_whoever_is_named_does_not_wait_for_others(agent: Agent, kernel: FakeKer
     assert 3 == again("status")
 
 
-def test_a_dry_run_ends_as_the_apply_would(agent: Agent, kernel: FakeKernel) -> None:
-    """What cannot be told, what is refused and what waits is no less so."""
+def test_a_dry_run_says_whether_apply_would_change_anything(agent: Agent, kernel: FakeKernel) -> None:
+    """1 when it would, as `plan`; what cannot be told and what is refused ends as in the apply."""
     agent.write("[interface.eth1]\n")
     assert 3 == run(agent, kernel, "apply", "--dry-run")
     agent.write('[interface.eth1]\ntable = 100\nsubnet = "10.0.1.0/24"\n')
-    assert 0 == run(agent, kernel, "apply", "--dry-run")
+    assert 1 == run(agent, kernel, "apply", "--dry-run")
     kernel.link_down("eth1")
     assert 1 == run(agent, kernel, "apply", "--dry-run") == run(agent, kernel, "apply")
     kernel.link_up("eth1")
@@ -358,6 +358,27 @@ def test_help_is_a_result(agent: Agent) -> None:
     assert 0 == agent("--help")
     assert "" == agent.err
     assert [] == [verb for verb in cli.VERBS if verb not in agent.out]
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_each_verb_has_a_help(agent: Agent, verb: str) -> None:
+    """`help VERB` and `VERB --help` are the same, whatever else is on the line."""
+    assert 0 == agent("help", verb)
+    text = agent.out
+    assert text.startswith(f"usage: ec2ident-agent {verb} ")
+    assert (0, text) == (agent(verb, "--help"), agent.out)
+    assert (0, text) == (agent(verb, "eth1", "-h"), agent.out)
+
+
+def test_a_help_that_there_is_not_is_an_error(agent: Agent) -> None:
+    """With the verb that was meant."""
+    assert 2 == agent("help", "statsu")
+    assert "ec2ident-agent: statsu: no such verb (did you mean status?)\n" == agent.err
+
+
+def test_each_verb_has_a_method() -> None:
+    """And the other way; hook has a function of its own."""
+    assert {*cli.VERBS} == {*cli.Command.METHODS, "hook"}
 
 
 def test_without_a_word_the_usage_is_an_error(agent: Agent) -> None:

@@ -79,7 +79,7 @@ def test_both_families_and_a_mac() -> None:
         ("overlay = 3", r"f: overlay: write \[\[overlay\]\]"),
         ("[overlay]\naddress = '10.9.9.9'", r"f: overlay: write \[\[overlay\]\]"),
         ("[interface.eth1]\ntabel = 100", r"f: interface\.eth1: tabel: no such key \(did you mean table\?\)"),
-        ("[interface.eth1]\nmtu = 100", r"f: interface\.eth1: mtu: no such key \(known: mac, priority,"),
+        ("[interface.eth1]\nmtu = 100", r"f: interface\.eth1: mtu: no such key \(known: mac, subnet,"),
         ("[interface.eth1]\ntable = '100'", r"interface\.eth1: table = '100': not a number"),
         ("[interface.eth1]\ntable = true", r"table = True: not a number"),
         ("[interface.eth1]\ntable = 0", r"table = 0: not a number from 1"),

@@ -91,7 +91,7 @@ def test_a_dry_run_prints_what_apply_would_log(agent: Agent) -> None:
     """And changes nothing, not even a file."""
     before = snapshot()
 
-    assert 0 == agent("apply", "--dry-run")
+    assert 1 == agent("apply", "--dry-run")
 
     assert APPLIED.replace("[#] ", "") == agent.out
     assert before == snapshot()

@@ -288,7 +288,7 @@ def command(
     if unfix:
         from .fix import unfix as remove
 
-        return _written(remove(tree, dry_run=dry_run), (), as_json, say, log)
+        return _written(remove(tree, dry_run=dry_run), (), as_json, dry_run, say, log)
     if names and not fix:
         raise ConfigError(f"doctor: takes no arguments without --fix: {' '.join(names)}")
     found = diagnose(case(tree))
@@ -299,7 +299,9 @@ def command(
         from .fix import fix as write
 
         fixes, then = chosen(found, names)
-        return _written(write(tree, fixes, dry_run=dry_run), [f"now run: {line}" for line in then], as_json, say, log)
+        return _written(
+            write(tree, fixes, dry_run=dry_run), [f"now run: {line}" for line in then], as_json, dry_run, say, log
+        )
     if as_json:
         import json
 
@@ -328,7 +330,7 @@ def chosen(found: Diagnosis, names: Sequence[str]) -> tuple[list[Fix], list[str]
     return fixes, run
 
 
-def _written(plan: Plan, then: Sequence[str], as_json: bool, say: Say, log: Say) -> int:
+def _written(plan: Plan, then: Sequence[str], as_json: bool, dry_run: bool, say: Say, log: Say) -> int:
     if as_json:
         import json
 
@@ -340,4 +342,4 @@ def _written(plan: Plan, then: Sequence[str], as_json: bool, say: Say, log: Say)
                 say(f"    {line}")
     for note in (*plan.notes, *then):
         log(f"ec2ident-agent: {note}")
-    return RefusedError.exit if plan.refused else 0
+    return RefusedError.exit if plan.refused else int(dry_run and bool(plan.steps))

@@ -120,7 +120,7 @@ def command(
     if remove and tree.root == "/" and os.path.exists(Journal(state).path):
         where = "" if state == STATE else f" --state-dir {shlex.quote(state)}"
         log(f"ec2ident-agent: what was applied is still there; ec2ident-agent revert --all{where} removes it")
-    return RefusedError.exit if plan.refused else 0
+    return RefusedError.exit if plan.refused else int(dry_run and bool(plan.lines))
 
 
 def laid_with(tree: Tree) -> dict[str, str]:
