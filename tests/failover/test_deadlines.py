@@ -207,9 +207,10 @@ def test_whoever_is_ended_says_what_harms_least(action: str, interval: str, leve
     script = (
         "import sys, time\n"
         "from ec2ident_agent.failover.pacemaker import agent as ocf\n"
+        "from ec2ident_agent.failover.pacemaker.request import read\n"
         f"given = {{'OCF_RESKEY_CRM_meta_timeout': '700', 'OCF_RESKEY_CRM_meta_interval': {interval!r},"
         f" 'OCF_CHECK_LEVEL': {level!r}}}\n"
-        f"ocf._end_at(ocf.read('dns', {action!r}, given))\n"
+        f"ocf._end_at(read('dns', {action!r}, given))\n"
         "time.sleep(60)\n"
     )
     environ = {"PYTHONPATH": f"{TOP}:{TOP / 'agent'}"}

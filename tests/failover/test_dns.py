@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from ec2ident_agent.failover import dns, resolver
 from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.aws.deadline import Deadline
-from ec2ident_agent.failover.aws.model import Change, Records, Zone
-from ec2ident_agent.failover.dns import Difference
-from ec2ident_agent.failover.errors import MalformedError, OutOfTimeError, UnknownError, UsageError
+from ec2ident_agent.failover.aws.model import Change, HostedZone, RecordSet
+from ec2ident_agent.failover.dns import DnsDifference
+from ec2ident_agent.failover.errors import ApiUnknownError, MalformedResponseError, OutOfTimeError, UsageError
 
 from . import stub_dns
 from .conftest import configuration
@@ -40,8 +40,8 @@ def test_addresses_become_an_a_and_an_aaaa() -> None:
     found = dns.wanted("DB.Example.Corp.", ["10.0.0.1", "fd00:0::5/128", "10.0.0.2"], 10)
 
     assert (
-        Records("db.example.corp", "A", 10, ("10.0.0.1", "10.0.0.2")),
-        Records("db.example.corp", "AAAA", 10, ("fd00::5",)),
+        RecordSet("db.example.corp", "A", 10, ("10.0.0.1", "10.0.0.2")),
+        RecordSet("db.example.corp", "AAAA", 10, ("fd00::5",)),
     ) == found
     assert ("10.0.0.1",) == dns.wanted("db", ["10.0.0.1", "10.0.0.1/32"], 10)[0].values
     for values in ([], ["not an address"], ["192.168.10.0/24"], ["10.0.0.1/24"], ["fe80::1%eth0"], ["10.0.0.1/x"]):
@@ -56,27 +56,27 @@ def test_addresses_become_an_a_and_an_aaaa() -> None:
     ("found", "differs"),
     [
         (None, True),
-        (Records(NAME, "A", 10, ("10.0.0.2", "10.0.0.1")), False),
-        (Records(NAME, "A", 11, ("10.0.0.1", "10.0.0.2")), True),
-        (Records(NAME, "A", 10, ("10.0.0.1",)), True),
-        (Records(NAME, "A", 10, ("10.0.0.1", "10.0.0.3")), True),
+        (RecordSet(NAME, "A", 10, ("10.0.0.2", "10.0.0.1")), False),
+        (RecordSet(NAME, "A", 11, ("10.0.0.1", "10.0.0.2")), True),
+        (RecordSet(NAME, "A", 10, ("10.0.0.1",)), True),
+        (RecordSet(NAME, "A", 10, ("10.0.0.1", "10.0.0.3")), True),
     ],
 )
-def test_values_and_ttl_count_and_order_does_not(found: Records | None, differs: bool) -> None:
+def test_values_and_ttl_count_and_order_does_not(found: RecordSet | None, differs: bool) -> None:
     """One value or one second away is a difference."""
-    assert differs == bool(Difference(Records(NAME, "A", 10, ("10.0.0.1", "10.0.0.2")), found))
+    assert differs == bool(DnsDifference(RecordSet(NAME, "A", 10, ("10.0.0.1", "10.0.0.2")), found))
 
 
 @pytest.mark.parametrize(
     ("zone", "said"),
     [
-        (Zone("Z1", "awslab.mycompany.corp", False), "is public"),
-        (Zone("Z1", "lab.mycompany.corp", True), r"Z1 is lab\.mycompany\.corp \(the record is db\.awslab"),
-        (Zone("Z1", "b.awslab.mycompany.corp", True), "the record is db.awslab"),
-        (Zone("Z1", "awslab.mycompany.corp", True, (("vpc-2", "us-east-1"),)), r"with vpc-2 \(not with vpc-1\)"),
+        (HostedZone("Z1", "awslab.mycompany.corp", False), "is public"),
+        (HostedZone("Z1", "lab.mycompany.corp", True), r"Z1 is lab\.mycompany\.corp \(the record is db\.awslab"),
+        (HostedZone("Z1", "b.awslab.mycompany.corp", True), "the record is db.awslab"),
+        (HostedZone("Z1", "awslab.mycompany.corp", True, (("vpc-2", "us-east-1"),)), r"with vpc-2 \(not with vpc-1\)"),
     ],
 )
-def test_a_zone_that_is_not_ours_is_refused(zone: Zone, said: str) -> None:
+def test_a_zone_that_is_not_ours_is_refused(zone: HostedZone, said: str) -> None:
     """Public, of another name, a mere ending of the name, of another VPC."""
     with pytest.raises(UsageError, match=said):
         dns.check_zone(zone, NAME, vpc="vpc-1")
@@ -98,7 +98,7 @@ def test_a_name_is_written_waited_for_and_then_right(aws: Fake, run: Callable[..
 
 def test_the_record_after_ours_is_not_taken_for_it(aws: Fake, api: Api) -> None:
     """The list goes on with the next name where there is none."""
-    api.call(actions.change_records(aws.lab.zone, "UPSERT", [Records(f"x{NAME}", "A", 10, ("10.0.0.9",))]))
+    api.call(actions.change_records(aws.lab.zone, "UPSERT", [RecordSet(f"x{NAME}", "A", 10, ("10.0.0.9",))]))
     (found,) = dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10))
 
     assert found.found is None
@@ -127,13 +127,13 @@ VALUE = "<TTL>60</TTL><ResourceRecords><ResourceRecord><Value>10.0.0.9</Value></
 def test_a_record_that_is_more_than_values_is_not_replaced(aws: Fake, api: Api, record: str, said: str) -> None:
     """An UPSERT would silently make a plain record of an alias; a CNAME it would only find at the end."""
     aws.fault(action="ListResourceRecordSets", body=LISTED.format(record))
-    with pytest.raises(UsageError, match=f"{said}.*not ours to replace"):
+    with pytest.raises(UsageError, match=f"{said}.*it must not be replaced"):
         dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10))
 
 
 def test_an_address_that_was_written_differently_is_the_same(aws: Fake, api: Api) -> None:
     """The service keeps each as it was written."""
-    api.call(actions.change_records(aws.lab.zone, "UPSERT", [Records(NAME, "AAAA", 10, ("FD00:0::5",))]))
+    api.call(actions.change_records(aws.lab.zone, "UPSERT", [RecordSet(NAME, "AAAA", 10, ("FD00:0::5",))]))
     (found,) = dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["fd00::5"], 10))
 
     assert not found
@@ -292,7 +292,7 @@ def test_an_existing_zone_is_associated_with_a_second_vpc(aws: Fake, run: Callab
     ("arguments", "said"),
     [
         (("--name", NAME), "give --zone and --name"),
-        (("--zone", "z-1", "--name", NAME), "is no id of a hosted zone"),
+        (("--zone", "z-1", "--name", NAME), "is not the id of a hosted zone"),
         (("--zone", "Z404", "--name", NAME, "--value", "10.0.0.1"), "NoSuchHostedZone"),
         (("--zone", "ZONE", "--name", "db.other.corp", "--value", "10.0.0.1"), "the record is db.other.corp"),
         (("--zone", "ZONE", "--name", NAME, "--value", "10.0.0.256"), "10.0.0.256"),
@@ -335,7 +335,7 @@ def test_an_answer_to_another_question_is_none(change: int) -> None:
     asked = resolver.question("db.example", "A", 7)
     packet = bytearray(stub_dns.answer(asked, {"db.example": ["10.0.0.1"]}, 30))
     packet[change] ^= 0x81 if change == 2 else 0x01
-    with pytest.raises(MalformedError, match="another question"):
+    with pytest.raises(MalformedResponseError, match="another question"):
         resolver.read(bytes(packet), asked, "A")
 
 
@@ -344,7 +344,7 @@ def test_no_packet_raises_anything_else(tail: bytes, cut: int) -> None:
     """Pointers in circles, lengths beyond the end: an answer, or MalformedError."""
     asked = resolver.question("db.example", "A", 7)
     good = struct.pack(">H", 7) + struct.pack(">5H", 0x8180, 1, 3, 0, 0) + asked[12:]
-    with suppress(MalformedError):
+    with suppress(MalformedResponseError):
         resolver.read((good + tail)[: len(good) + cut], asked, "A")
 
 
@@ -370,7 +370,7 @@ def test_a_silent_resolver_ends_with_the_deadline() -> None:
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        with pytest.raises(UnknownError, match=r"no answer for db\.example A"):
+        with pytest.raises(ApiUnknownError, match=r"no answer for db\.example A"):
             resolver.ask(f"127.0.0.1#{sock.getsockname()[1]}", "db.example", "A", Deadline(0.2), 1)
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from ec2ident_agent.failover import eni
 from ec2ident_agent.failover.aws import actions
-from ec2ident_agent.failover.aws.model import Instance
-from ec2ident_agent.failover.eni import Find
-from ec2ident_agent.failover.errors import ApiError, OutOfTimeError, RefusedError, UsageError
+from ec2ident_agent.failover.aws.model import Ec2Instance
+from ec2ident_agent.failover.errors import ApiError, MoveRefusedError, OutOfTimeError, UsageError
+from ec2ident_agent.failover.selectors import EniSelector
 
 from .conftest import configuration
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ec2ident_agent.failover.aws.client import Api
-    from ec2ident_agent.failover.aws.model import Interface
+    from ec2ident_agent.failover.aws.model import NetworkInterface
 
     from .fake import Fake
 
 
-def move(api: Api, aws: Fake, node: str, **options: Any) -> Interface:
-    return eni.move(api, *eni.look(api, Find(id=aws.lab.service_eni), node), **options)
+def move(api: Api, aws: Fake, node: str, **options: Any) -> NetworkInterface:
+    return eni.move(api, eni.look(api, EniSelector(id=aws.lab.service_eni), node), **options)
 
 
 def holder(aws: Fake) -> str:
@@ -124,9 +124,9 @@ def test_a_hanging_detach_ends_with_the_deadline_and_the_next_run_goes_on(
     """Nothing is half done that a second run does not finish."""
     move(make_api(), aws, aws.lab.node1)
     aws.settings(detach=6.0)
-    seen = eni.look(make_api(), Find(id=aws.lab.service_eni), aws.lab.node2)
+    seen = eni.look(make_api(), EniSelector(id=aws.lab.service_eni), aws.lab.node2)
     with pytest.raises(OutOfTimeError, match=rf"detaching \({aws.lab.node1}\) .*run it again to go on from there"):
-        eni.move(make_api(3.0), *seen)
+        eni.move(make_api(3.0), seen)
     move(make_api(), aws, aws.lab.node2)
 
     assert aws.lab.node2 == holder(aws)
@@ -136,11 +136,11 @@ def test_time_that_ends_in_a_look_says_where_the_interface_stood(aws: Fake, make
     """Which question got no answer is the lesser half of what an operator must know then."""
     move(make_api(), aws, aws.lab.node1)
     aws.settings(detach=600)
-    seen = eni.look(make_api(), Find(id=aws.lab.service_eni), aws.lab.node2)
+    seen = eni.look(make_api(), EniSelector(id=aws.lab.service_eni), aws.lab.node2)
     aws.fault(action="DescribeNetworkInterfaces", hang=True)
     stood = rf": attached \({aws.lab.node1}\) \(wanted attached to {aws.lab.node2}\): "
     with pytest.raises(OutOfTimeError, match=stood + "ec2:DescribeNetworkInterfaces: "):
-        eni.move(make_api(2.0), *seen)
+        eni.move(make_api(2.0), seen)
 
 
 def test_two_movers_end_with_one_owner_and_the_other_is_told(aws: Fake, make_api: Callable[..., Api]) -> None:
@@ -148,12 +148,12 @@ def test_two_movers_end_with_one_owner_and_the_other_is_told(aws: Fake, make_api
     aws.settings(attach=0.2, detach=0.3)
     ended: dict[str, object] = {}
     nodes = (aws.lab.node1, aws.lab.node2)
-    seen = {node: eni.look(make_api(), Find(id=aws.lab.service_eni), node) for node in nodes}
+    seen = {node: eni.look(make_api(), EniSelector(id=aws.lab.service_eni), node) for node in nodes}
 
     def run(node: str) -> None:
         try:
-            ended[node] = eni.move(make_api(), *seen[node]).holder
-        except RefusedError as error:
+            ended[node] = eni.move(make_api(), seen[node]).holder
+        except MoveRefusedError as error:
             ended[node] = error
 
     threads = [threading.Thread(target=run, args=(node,)) for node in nodes]
@@ -174,22 +174,24 @@ def test_a_mover_in_the_middle_of_our_detach_is_told_of(aws: Fake, make_api: Cal
     api = make_api()
     third = aws.backend.enis[aws.lab.service_eni]
     move(api, aws, aws.lab.node1)
-    seen = eni.look(api, Find(id=aws.lab.service_eni), aws.lab.node2)
+    seen = eni.look(api, EniSelector(id=aws.lab.service_eni), aws.lab.node2)
     # Between our look and our first call.
     third.instance.detach_eni(third)
     aws.backend.attach_network_interface(aws.lab.service_eni, aws.lab.node3, 1)
-    with pytest.raises(RefusedError, match=f"attached to {aws.lab.node3} .wanted {aws.lab.node2}, was {aws.lab.node1}"):
-        eni.move(api, *seen)
+    with pytest.raises(
+        MoveRefusedError, match=f"attached to {aws.lab.node3} .wanted {aws.lab.node2}, was {aws.lab.node1}"
+    ):
+        eni.move(api, seen)
 
     assert aws.lab.node3 == holder(aws)
 
 
 def test_an_index_that_is_taken_meanwhile_is_looked_for_anew(aws: Fake, api: Api) -> None:
     """Unless it was asked for by number."""
-    seen = eni.look(api, Find(id=aws.lab.service_eni), aws.lab.node1)
+    seen = eni.look(api, EniSelector(id=aws.lab.service_eni), aws.lab.node1)
     other = api.call(actions.create_interface(aws.lab.subnet_a, "", [], "", "t"))
     api.call(actions.attach(other.id, aws.lab.node1, 1, ""))
-    found = eni.move(api, *seen)
+    found = eni.move(api, seen)
 
     assert found.attachment
     assert 2 == found.attachment.index
@@ -199,21 +201,21 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(aws: Fake, api: Ap
     """Another zone, a primary interface, the wrong owner, a taken index, an instance that is going."""
     move(api, aws, aws.lab.node1)
     before = len(writes(aws))
-    service, lab = Find(id=aws.lab.service_eni), aws.lab
+    service, lab = EniSelector(id=aws.lab.service_eni), aws.lab
 
-    def tries(find: Find, node: str, **options: Any) -> None:
-        eni.move(api, *eni.look(api, find, node), **options)
+    def tries(find: EniSelector, node: str, **options: Any) -> None:
+        eni.move(api, eni.look(api, find, node), **options)
 
     with pytest.raises(UsageError, match=rf"is in us-east-1a \({lab.node3} is in us-east-1b\)"):
         tries(service, lab.node3)
     with pytest.raises(UsageError, match=f"is the primary interface of {lab.node2}"):
-        tries(Find(id=lab.eni2), lab.node1)
-    with pytest.raises(RefusedError, match=rf"is attached to {lab.node1} \(expected i-00000000\)"):
+        tries(EniSelector(id=lab.eni2), lab.node1)
+    with pytest.raises(MoveRefusedError, match=rf"is attached to {lab.node1} \(expected i-00000000\)"):
         tries(service, lab.node2, expect="i-00000000")
-    with pytest.raises(RefusedError, match=f"device index: 0 of {lab.node2} is taken by {lab.eni2}"):
+    with pytest.raises(MoveRefusedError, match=f"device index: 0 of {lab.node2} is taken by {lab.eni2}"):
         tries(service, lab.node2, index=0)
     aws.power(lab.node2, "stopping")
-    with pytest.raises(RefusedError, match=f"{lab.node2}: is stopping"):
+    with pytest.raises(MoveRefusedError, match=f"{lab.node2}: is stopping"):
         tries(service, lab.node2)
     assert (before, lab.node1) == (len(writes(aws)), holder(aws))
 
@@ -221,7 +223,7 @@ def test_what_cannot_be_is_refused_before_anything_is_touched(aws: Fake, api: Ap
 def test_it_is_found_by_id_tag_or_exact_address(aws: Fake, api: Api) -> None:
     """10.0.1.5 is not 10.0.1.50."""
     api.call(actions.create_interface(aws.lab.subnet_a2, "10.0.1.50", [], "", "t"))
-    for find in (Find(id=aws.lab.service_eni), Find(tag="Service=web"), Find(address="10.0.1.5")):
+    for find in (EniSelector(id=aws.lab.service_eni), EniSelector(tag="Service=web"), EniSelector(address="10.0.1.5")):
         assert aws.lab.service_eni == eni.find(api, find).id
 
 
@@ -235,7 +237,7 @@ def test_an_address_of_two_interfaces_is_refused_with_both(aws: Fake, api: Api) 
     assert subnet
     other = aws.backend.create_network_interface(aws.backend.get_subnet(subnet[0]), "10.0.1.5")
     with pytest.raises(UsageError, match=r"address 10\.0\.1\.5 is 2 interfaces") as caught:
-        eni.find(api, Find(address="10.0.1.5"))
+        eni.find(api, EniSelector(address="10.0.1.5"))
 
     assert f"{other.id} in {vpc[0]}" in str(caught.value)
 
@@ -269,7 +271,7 @@ def test_show_and_move_by_the_command_line(aws: Fake, run: Callable[..., Any]) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--id", "eni-xyz"), "is no id of an interface"),
+        (("--id", "eni-xyz"), "is not the id of a network interface"),
         (("--id", "eni-0a1b2c3d"), "no eni-0a1b2c3d in us-east-1 (is it in another region or account?)"),
         (("--address", "10.0.1"), "no IP address"),
         (("--address", "10.0.1.200"), "no address 10.0.1.200 in us-east-1"),
@@ -313,8 +315,8 @@ def test_a_full_instance_is_found_before_the_detach_where_the_service_says_so(
 
 def test_an_instance_without_a_free_index_is_refused() -> None:
     """Whatever the answer says."""
-    full = Instance("i-0a1b2c3d", "running", "a", "vpc-1", dict.fromkeys(range(64), "eni-1"))
-    with pytest.raises(RefusedError, match="i-0a1b2c3d has none free from 1 to 63"):
+    full = Ec2Instance("i-0a1b2c3d", "running", "a", "vpc-1", dict.fromkeys(range(64), "eni-1"))
+    with pytest.raises(MoveRefusedError, match="i-0a1b2c3d has none free from 1 to 63"):
         eni.free_index(full, None)
 
 
@@ -346,7 +348,7 @@ def test_an_attach_that_is_refused_after_the_detach_says_how_to_give_it_back(
 
     back = f"--network-interface-id {aws.lab.service_eni} --instance-id {aws.lab.node1} --device-index 1"
     assert said[-1] == (
-        f"{aws.lab.service_eni}: detached from {aws.lab.node1} and attached to nobody; to undo:"
+        f"{aws.lab.service_eni}: detached from {aws.lab.node1} and not attached to any instance; to undo:"
         f" aws ec2 attach-network-interface {back}"
     )
 

@@ -14,28 +14,28 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.failover.aws import actions
-from ec2ident_agent.failover.aws.model import Records
+from ec2ident_agent.failover.aws.model import RecordSet
 from ec2ident_agent.failover.errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ec2ident_agent.failover.aws.actions import Call
+    from ec2ident_agent.failover.aws.actions import ApiCall
     from ec2ident_agent.failover.aws.client import Api
-    from ec2ident_agent.failover.aws.model import Attachment, Interface
+    from ec2ident_agent.failover.aws.model import Attachment, NetworkInterface
 
     from .fake import Fake
 
 OVERLAY = "192.168.10.5/32"
 
 
-def _raw(action: str, form: tuple[tuple[str, str], ...]) -> Call:
+def _raw(action: str, form: tuple[tuple[str, str], ...]) -> ApiCall:
     """A call as somebody else would make it."""
-    return actions.Call("ec2", action, lambda node: node, action, form)
+    return actions.ApiCall("ec2", action, lambda node: node, action, form)
 
 
-def refused(api: Api, call: Call) -> tuple[str, int]:
+def refused(api: Api, call: ApiCall) -> tuple[str, int]:
     with pytest.raises(ApiError) as caught:
         api.call(call)
     return caught.value.code, caught.value.status
@@ -47,8 +47,8 @@ def attachment(api: Api, eni: str) -> Attachment:
     return found
 
 
-def interface(api: Api, eni: str) -> Interface:
-    found: Interface = api.call(actions.describe_interfaces({"network-interface-id": [eni]}))[0][0]
+def interface(api: Api, eni: str) -> NetworkInterface:
+    found: NetworkInterface = api.call(actions.describe_interfaces({"network-interface-id": [eni]}))[0][0]
     return found
 
 
@@ -237,7 +237,7 @@ def test_ipv6_on_a_subnet_without_it_is_refused(aws: Fake, api: Api) -> None:
 def test_a_change_is_pending_and_has_an_id_of_its_own(aws: Fake, api: Api) -> None:
     """INSYNC comes later; another id is NoSuchChange."""
     aws.settings(insync=0.2)
-    records = [Records("db.awslab.mycompany.corp", "A", 10, ("10.0.0.1",))]
+    records = [RecordSet("db.awslab.mycompany.corp", "A", 10, ("10.0.0.1",))]
     first = api.call(actions.change_records(aws.lab.zone, "UPSERT", records))
     second = api.call(actions.change_records(aws.lab.zone, "UPSERT", records))
 
@@ -262,16 +262,18 @@ def test_a_record_that_cannot_be_is_an_invalid_change_batch(
 ) -> None:
     """Wrong zone (also by a mere ending), a value that is none, a delete that does not fit."""
     with pytest.raises(ApiError, match=f"InvalidChangeBatch: .*{said}"):
-        api.call(actions.change_records(aws.lab.zone, action, [Records(name, kind, 10, values)]))
+        api.call(actions.change_records(aws.lab.zone, action, [RecordSet(name, kind, 10, values)]))
 
 
 def test_the_resolver_of_the_service_can_be_asked(aws: Fake, api: Api) -> None:
     """TestDNSAnswer, which moto has not."""
     api.call(
-        actions.change_records(aws.lab.zone, "UPSERT", [Records("db.awslab.mycompany.corp", "A", 9, ("10.0.0.9",))])
+        actions.change_records(aws.lab.zone, "UPSERT", [RecordSet("db.awslab.mycompany.corp", "A", 9, ("10.0.0.9",))])
     )
     fields = (("hostedzoneid", aws.lab.zone), ("recordname", "db.awslab.mycompany.corp"), ("recordtype", "A"))
-    call = actions.Call("route53", "TestDNSAnswer", lambda node: node, "", fields, "GET", "/2013-04-01/testdnsanswer")
+    call = actions.ApiCall(
+        "route53", "TestDNSAnswer", lambda node: node, "", fields, "GET", "/2013-04-01/testdnsanswer"
+    )
 
     assert "10.0.0.9" == api.call(call).get("RecordData/RecordDataEntry")
 
@@ -324,8 +326,8 @@ def test_conditions_count(aws: Fake, api: Api) -> None:
     names = "route53:ChangeResourceRecordSetsNormalizedRecordNames"
     condition = {"ForAllValues:StringEquals": {names: ["db.awslab.mycompany.corp"]}}
     aws.policy("AKIDTEST", allow(["route53:ChangeResourceRecordSets"], ["arn:aws:route53:::hostedzone/*"], **condition))
-    mine = Records("DB.awslab.mycompany.corp.", "A", 10, ("10.0.0.1",))
-    foreign = Records("mail.awslab.mycompany.corp", "A", 10, ("10.0.0.1",))
+    mine = RecordSet("DB.awslab.mycompany.corp.", "A", 10, ("10.0.0.1",))
+    foreign = RecordSet("mail.awslab.mycompany.corp", "A", 10, ("10.0.0.1",))
     api.call(actions.change_records(aws.lab.zone, "UPSERT", [mine]))
     assert ("AccessDenied", 403) == refused(api, actions.change_records(aws.lab.zone, "UPSERT", [mine, foreign]))
 

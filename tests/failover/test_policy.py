@@ -11,7 +11,7 @@ import pytest
 
 from ec2ident_agent.failover import policy, settings
 from ec2ident_agent.failover.aws import actions
-from ec2ident_agent.failover.aws.model import Records
+from ec2ident_agent.failover.aws.model import RecordSet
 from ec2ident_agent.failover.errors import ApiError, UsageError
 
 from .conftest import configuration
@@ -120,9 +120,9 @@ def test_neighbours_stay_out_of_reach(aws: Fake, run: Callable[..., Any], make_a
         actions.source_dest_check(lab.eni3, "", False),
         actions.attach(lab.service_eni, lab.node3, 1, ""),
         actions.attach(lab.eni3, lab.node1, 1, ""),
-        actions.change_records(zone, "DELETE", [Records(name, "A", 10, ("192.168.10.5",))]),
-        actions.change_records(zone, "UPSERT", [Records(f"x{name}", "A", 10, ("192.168.10.5",))]),
-        actions.change_records(zone, "UPSERT", [Records(name, "AAAA", 10, ("fd00::5",))]),
+        actions.change_records(zone, "DELETE", [RecordSet(name, "A", 10, ("192.168.10.5",))]),
+        actions.change_records(zone, "UPSERT", [RecordSet(f"x{name}", "A", 10, ("192.168.10.5",))]),
+        actions.change_records(zone, "UPSERT", [RecordSet(name, "AAAA", 10, ("fd00::5",))]),
         actions.get_zone("ZOTHER"),
     ]
     for call in tries:

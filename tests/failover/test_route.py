@@ -6,12 +6,14 @@ import json
 
 import pytest
 
-from ec2ident_agent.failover import route
+from ec2ident_agent.failover import forms, route
 from ec2ident_agent.failover.aws import actions
-from ec2ident_agent.failover.aws.model import Interface, Route, Table
-from ec2ident_agent.failover.errors import RefusedError, UsageError
-from ec2ident_agent.failover.route import Sight
-from ec2ident_agent.failover.route_tables import Select, check_select, describe
+from ec2ident_agent.failover.aws.model import NetworkInterface, RouteTable, VpcRoute
+from ec2ident_agent.failover.errors import MoveRefusedError, UsageError
+from ec2ident_agent.failover.forms import NOBODY
+from ec2ident_agent.failover.route import RouteSight
+from ec2ident_agent.failover.route_tables import describe
+from ec2ident_agent.failover.selectors import TableSelector, check_one
 
 from .conftest import configuration
 
@@ -29,12 +31,12 @@ OVERLAY6 = "fd00:10::5/128"
 MINE, THEIRS = "eni-0000000a", "eni-0000000b"
 
 
-def interface(check: bool = False) -> Interface:
-    return Interface(MINE, "in-use", "a", "subnet-1", "vpc-1", "1", "06:00:00:00:00:01", check, ("10.0.0.1",))
+def interface(check: bool = False) -> NetworkInterface:
+    return NetworkInterface(MINE, "in-use", "a", "subnet-1", "vpc-1", "1", "06:00:00:00:00:01", check, ("10.0.0.1",))
 
 
-def sight(*routes: Route) -> Sight:
-    return Sight((Table("rtb-1", "vpc-1", "1", routes),), interface())
+def sight(*routes: VpcRoute) -> RouteSight:
+    return RouteSight((RouteTable("rtb-1", "vpc-1", "1", routes),), interface())
 
 
 def writes(aws: Fake) -> list[tuple[str, int]]:
@@ -42,7 +44,7 @@ def writes(aws: Fake) -> list[tuple[str, int]]:
 
 
 def holders(aws: Fake, api: Api, destination: str = OVERLAY) -> list[str]:
-    tables = describe(api, Select(aws.lab.tables))
+    tables = describe(api, TableSelector(aws.lab.tables))
     found = [table.route(destination) for table in sorted(tables, key=lambda each: aws.lab.tables.index(each.id))]
     return [each.eni if each else "" for each in found]
 
@@ -51,14 +53,14 @@ def holders(aws: Fake, api: Api, destination: str = OVERLAY) -> list[str]:
     ("before", "verb"),
     [
         (None, "create"),
-        (Route(OVERLAY, THEIRS), "replace"),
-        (Route(OVERLAY, MINE), "keep"),
-        (Route(OVERLAY, THEIRS, state="blackhole"), "replace"),
-        (Route("192.168.10.5/31", THEIRS), "create"),
-        (Route(OVERLAY, other="igw-1"), "replace"),
+        (VpcRoute(OVERLAY, THEIRS), "replace"),
+        (VpcRoute(OVERLAY, MINE), "keep"),
+        (VpcRoute(OVERLAY, THEIRS, state="blackhole"), "replace"),
+        (VpcRoute("192.168.10.5/31", THEIRS), "create"),
+        (VpcRoute(OVERLAY, other="igw-1"), "replace"),
     ],
 )
-def test_what_is_done_depends_on_what_is_there(before: Route | None, verb: str) -> None:
+def test_what_is_done_depends_on_what_is_there(before: VpcRoute | None, verb: str) -> None:
     """Exactly this destination counts, and only our interface is right."""
     (move,) = route.decide(sight(*([before] if before else [])), [OVERLAY])
 
@@ -68,24 +70,24 @@ def test_what_is_done_depends_on_what_is_there(before: Route | None, verb: str) 
 @pytest.mark.parametrize("expect", ["i-0000000b", THEIRS])
 def test_the_expected_owner_may_be_relieved(expect: str) -> None:
     """Named by instance or by interface."""
-    (move,) = route.decide(sight(Route(OVERLAY, THEIRS, "i-0000000b")), [OVERLAY], expect=expect)
+    (move,) = route.decide(sight(VpcRoute(OVERLAY, THEIRS, "i-0000000b")), [OVERLAY], expect=expect)
 
     assert "replace" == move.verb
 
 
-@pytest.mark.parametrize("expect", ["i-0000000c", "i-0000000", route.NOBODY])
+@pytest.mark.parametrize("expect", ["i-0000000c", "i-0000000", NOBODY])
 def test_nobody_else_is(expect: str) -> None:
     """Nor an id that merely begins alike. A missing route and our own are taken from no one."""
-    with pytest.raises(RefusedError, match=rf"rtb-1 .* -> i-0000000b \(expected {expect}\); nothing was changed"):
-        route.decide(sight(Route(OVERLAY, THEIRS, "i-0000000b")), [OVERLAY], expect=expect)
+    with pytest.raises(MoveRefusedError, match=rf"rtb-1 .* -> i-0000000b \(expected {expect}\); nothing was changed"):
+        route.decide(sight(VpcRoute(OVERLAY, THEIRS, "i-0000000b")), [OVERLAY], expect=expect)
     assert route.decide(sight(), [OVERLAY], expect=expect)
-    assert route.decide(sight(Route(OVERLAY, MINE)), [OVERLAY], expect=expect)
+    assert route.decide(sight(VpcRoute(OVERLAY, MINE)), [OVERLAY], expect=expect)
 
 
 @pytest.mark.parametrize("expect", ["", "i-0000000b"])
 def test_the_vpcs_own_route_is_no_overlay(expect: str) -> None:
     """EC2 would let its target be replaced, and all of the VPC's traffic would go there."""
-    local = sight(Route("10.0.0.0/16", other="local"))
+    local = sight(VpcRoute("10.0.0.0/16", other="local"))
     with pytest.raises(UsageError, match=r"10\.0\.0\.0/16 is the VPC's own block in rtb-1"):
         route.decide(local, ["10.0.0.0/16"], expect=expect)
     with pytest.raises(UsageError, match="is the VPC's own block"):
@@ -133,8 +135,8 @@ def test_a_gateways_table_is_none_of_the_vpcs(aws: Fake, api: Api) -> None:
     answer = f"<DescribeRouteTablesResponse><routeTableSet>{items}</routeTableSet></DescribeRouteTablesResponse>"
     aws.fault(action="DescribeRouteTables", body=answer)
 
-    assert ["rtb-0000000b"] == [each.id for each in describe(api, Select(vpc="vpc-0a1b2c3d"))]
-    assert ["rtb-0000000a"] == [each.id for each in describe(api, Select(("rtb-0000000a",)))]
+    assert ["rtb-0000000b"] == [each.id for each in describe(api, TableSelector(vpc="vpc-0a1b2c3d"))]
+    assert ["rtb-0000000a"] == [each.id for each in describe(api, TableSelector(("rtb-0000000a",)))]
 
 
 def test_a_plan_writes_nothing(aws: Fake, run: Callable[..., Any]) -> None:
@@ -196,7 +198,7 @@ def test_a_table_of_another_region_is_named(aws: Fake, run: Callable[..., Any], 
 
 def test_somebody_quicker_turns_create_into_replace_and_back(aws: Fake, api: Api) -> None:
     """What was seen by the first look need not be so any more."""
-    select = Select(aws.lab.tables)
+    select = TableSelector(aws.lab.tables)
     seen = route.look(api, select, [OVERLAY], instance=aws.lab.node1)
     aws.ask("DeleteRoute", RouteTableId=aws.lab.tables[0], DestinationCidrBlock=OVERLAY)
     result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
@@ -216,7 +218,7 @@ def test_somebody_quicker_turns_create_into_replace_and_back(aws: Fake, api: Api
 def test_what_is_confirmed_stays_so_when_the_time_ends(aws: Fake, make_api: Callable[..., Api]) -> None:
     """One table was read back as it should be; of the other it is not known."""
     api = make_api(2.0)
-    seen = route.look(api, Select(aws.lab.tables), [OVERLAY], instance=aws.lab.node1)
+    seen = route.look(api, TableSelector(aws.lab.tables), [OVERLAY], instance=aws.lab.node1)
     done = "<ReplaceRouteResponse><return>true</return></ReplaceRouteResponse>"
     aws.fault(action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[1]}, body=done)
     result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
@@ -231,8 +233,8 @@ def test_who_may_only_take_from_nobody_does_not_from_who_was_quicker(aws: Fake, 
     """Create tells, as it is refused where there is a route; our own, made by a call whose answer was lost, is ours."""
     for table in aws.lab.tables:
         aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock=OVERLAY)
-    seen = route.look(api, Select(aws.lab.tables), [OVERLAY], instance=aws.lab.node1)
-    moves = route.decide(seen, [OVERLAY], expect=route.NOBODY)
+    seen = route.look(api, TableSelector(aws.lab.tables), [OVERLAY], instance=aws.lab.node1)
+    moves = route.decide(seen, [OVERLAY], expect=NOBODY)
     first, second = aws.lab.tables
     aws.ask("CreateRoute", RouteTableId=first, DestinationCidrBlock=OVERLAY, NetworkInterfaceId=aws.lab.eni2)
     aws.fault(
@@ -249,11 +251,11 @@ def test_who_may_only_take_from_nobody_does_not_from_who_was_quicker(aws: Fake, 
 def test_a_mover_that_was_later_is_told_of(aws: Fake, make_api: Callable[..., Api]) -> None:
     """A write that went well, and yet reading back shows another: that is no success."""
     api = make_api(20)
-    seen = route.look(api, Select(aws.lab.tables[:1]), [OVERLAY], instance=aws.lab.node1)
+    seen = route.look(api, TableSelector(aws.lab.tables[:1]), [OVERLAY], instance=aws.lab.node1)
     # As if the other one's call came right after ours.
     moves = route.decide(seen, [OVERLAY])
-    lost = [route.Outcome(aws.lab.tables[0], OVERLAY, "replaced", "", aws.lab.eni1)]
-    (outcome,) = route._verify(api, moves, lost)
+    lost = [route.RouteOutcome(aws.lab.tables[0], OVERLAY, "replaced", "", aws.lab.eni1)]
+    (outcome,) = route._confirmed(api, moves, lost)
 
     assert f"reading back shows {aws.lab.node2} (expected {aws.lab.eni1})" in str(outcome.error)
     assert 4 == route.Result((outcome,)).exit
@@ -321,8 +323,10 @@ def test_delete_is_believed_when_reading_back_shows_nothing(aws: Fake, run: Call
 
 def test_a_route_that_somebody_deleted_first_is_gone_already(aws: Fake, api: Api) -> None:
     """Which is what was wanted: exit 0."""
-    aws.fault(action="DeleteRoute", code="InternalError", status=500, after=True, times=2)
-    result = route.delete(api, Select(aws.lab.tables), [OVERLAY])
+    for table in aws.lab.tables:
+        match = {"RouteTableId": table}
+        aws.fault(action="DeleteRoute", match=match, code="InternalError", status=500, after=True, times=1)
+    result = route.delete(api, TableSelector(aws.lab.tables), [OVERLAY])
 
     assert (0, ["gone already"] * 2) == (result.exit, [each.verb for each in result.outcomes])
 
@@ -358,12 +362,12 @@ def test_a_hang_between_look_and_write_says_which_is_not_known(aws: Fake, run: C
     ("arguments", "said"),
     [
         (("--overlay", OVERLAY), "give either ids, or a tag"),
-        (("--overlay", OVERLAY, "--table", "rtb-1", "--vpc", "vpc-1"), "give either ids, or a tag"),
-        (("--overlay", OVERLAY, "--table", "eni-0a1b2c3d"), "is no id of a route table"),
+        (("--overlay", OVERLAY, "--table", "rtb-0a1b2c3d", "--vpc", "vpc-0a1b2c3d"), "give either ids, or a tag"),
+        (("--overlay", OVERLAY, "--table", "eni-0a1b2c3d"), "is not the id of a route table"),
         (("--overlay", "192.168.10.5/24", "--table", "rtb-0a1b2c3d"), "has host bits set"),
         (("--table", "rtb-0a1b2c3d"), "give --overlay"),
         (("--overlay", OVERLAY, "--tag", "Service"), "is not KEY=VALUE"),
-        (("--overlay", OVERLAY, "--vpc", "rtb-0a1b2c3d"), "is no id of a VPC"),
+        (("--overlay", OVERLAY, "--vpc", "rtb-0a1b2c3d"), "is not the id of a VPC"),
         (("--overlay", OVERLAY, "--tag", "Service=nothing"), "none found by tag Service=nothing in us-east-1"),
         (
             ("--overlay", OVERLAY, "--table", "rtb-0a1b2c3d", "--eni", "eni-0a1b2c3d"),
@@ -408,8 +412,8 @@ def test_what_would_be_passed_over_is_refused(
 def test_selecting_is_checked() -> None:
     """By the library as by the command line. A tag without a value must not become no filter at all."""
     with pytest.raises(UsageError, match="give either"):
-        check_select(Select())
+        check_one(TableSelector())
     for tag in ("Service=", "=web", "Service=w*", "Service=we?"):
         with pytest.raises(UsageError, match="is not KEY=VALUE"):
-            check_select(Select(tag=tag))
-    assert {"tag:Service": [""]} == Select(tag="Service=").filters()
+            forms.tag(tag)
+    assert {"tag:Service": [""]} == TableSelector(tag="Service=").filters()

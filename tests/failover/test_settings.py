@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.errors import ConfigError
-from ec2ident_agent.failover import settings, this_instance
+from ec2ident_agent.failover import forms, settings, this_instance
 from ec2ident_agent.failover.cli import main
-from ec2ident_agent.failover.dns import server_of
-from ec2ident_agent.failover.eni import Find
-from ec2ident_agent.failover.errors import UnknownError, UsageError
-from ec2ident_agent.failover.route_tables import Select
-from ec2ident_agent.failover.settings import DnsPart, EniPart, RoutePart, Service
+from ec2ident_agent.failover.errors import ApiUnknownError, UsageError
+from ec2ident_agent.failover.selectors import EniSelector, TableSelector
+from ec2ident_agent.failover.settings import DnsSettings, EniSettings, RouteSettings, Service
 
 WHOLE = """
 region = "eu-west-1"
@@ -50,9 +48,9 @@ def test_everything_that_can_be_said() -> None:
         ("192.168.10.5/32", "fd00::5/128"),
         "eth0",
         "eth0:1",
-        RoutePart(Select(tag="Service=db"), "", False),
-        EniPart(Find(address="10.0.1.5"), 2, 0.0),
-        DnsPart("Z1", "db.example.corp", (), 30, False, "10.0.0.2"),
+        RouteSettings(TableSelector(tag="Service=db"), "", False),
+        EniSettings(EniSelector(address="10.0.1.5"), 2, 0.0),
+        DnsSettings("Z1", "db.example.corp", (), 30, False, "10.0.0.2"),
     ) == found.service("db")
     assert ("eu-west-1", "i-0a1b2c3d", 20, "https://vpce.example:8443") == (
         found.region,
@@ -67,23 +65,23 @@ def test_everything_that_can_be_said() -> None:
     [
         ("region =", "regoin =", "regoin: no such key"),
         ("label =", "lable =", r"service\.db\.lable: no such key"),
-        ("ttl = 30", "ttl = true", r"service\.db\.dns\.ttl: True is no number"),
-        ("ttl = 30", "ttl = 1.5", "no whole number"),
+        ("ttl = 30", "ttl = true", r"service\.db\.dns\.ttl: True is not a number"),
+        ("ttl = 30", "ttl = 1.5", "not a whole number"),
         ("index = 2", "index = 0", "0 is not from 1 to 255"),
-        ("eu-west-1", "europe", "'europe' is no name of a region"),
-        ("i-0a1b2c3d", "i-0a1b2c3g", "instance: 'i-0a1b2c3g' is no id of one"),
+        ("eu-west-1", "europe", "'europe' is not the name of a region"),
+        ("i-0a1b2c3d", "i-0a1b2c3g", "instance: 'i-0a1b2c3g' is not the id of an instance"),
         ("192.168.10.5", "192.168.10.5/24", "has host bits set"),
         ("fd00::5/128", "fe80::5%eth0/128", "has a scope"),
         ('tag = "Service=db"', 'tag = "Service="', "is not KEY=VALUE"),
         ('"leave"', '"maybe"', "'maybe' is neither off nor leave"),
         ('tag = "Service=db"', 'tag = "x=y"\nvpc = "vpc-0a1b2c3d"', "give either ids"),
-        ("123456789012", "12345", "is no ARN of a role"),
+        ("123456789012", "12345", "is not the ARN of a role"),
         ("https://vpce.example:8443/", "file:///etc", "is not https://HOST"),
         ("10.0.0.2", "ns.example", "resolver: no IP address"),
-        ("/hostedzone/Z1", "zone one", "is no id of a hosted zone"),
-        ('"192.168.10.5", "fd00::5/128"', "5", "5 is no list of texts|is no list of texts"),
+        ("/hostedzone/Z1", "zone one", "is not the id of a hosted zone"),
+        ('"192.168.10.5", "fd00::5/128"', "5", r"overlay: \[5\] is not a list of texts"),
         ('name = "db.example.corp"', "", r"service\.db\.dns\.name: is missing"),
-        ("[service.db]", "[service]\nother = 1\n[service.db]", r"service\.other\.: is no table"),
+        ("[service.db]", "[service]\nother = 1\n[service.db]", r"service\.other: is not a table"),
         ("[service.db]", "[service.db", r"the configuration:7: .*table declaration"),
     ],
 )
@@ -106,7 +104,7 @@ def test_no_file_is_an_empty_configuration_unless_it_was_asked_for(tmp_path: Pat
     """Which file is believed, and any content: see tests/agent/test_strict_toml.py."""
     path = tmp_path / "failover.toml"
 
-    assert settings.Settings() == settings.load(str(path), required=False)
+    assert {} == settings.load(str(path), required=False)
     with pytest.raises(ConfigError, match=r"failover\.toml: no such file"):
         settings.load(str(path), required=True)
 
@@ -126,7 +124,7 @@ def test_the_region_is_configured_or_in_the_environment_before_anybody_is_asked(
     assert "eu-west-1" == this_instance.region_of("eu-west-1", {"AWS_REGION": "us-east-1"}, never)
     assert "us-east-1" == this_instance.region_of("", {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "x"}, never)
     assert "us-west-2" == this_instance.region_of("", {}, lambda path: "us-west-2")
-    with pytest.raises(UsageError, match="no name of a region"):
+    with pytest.raises(UsageError, match="not the name of a region"):
         this_instance.region_of("", {}, lambda path: "<html>")
 
 
@@ -139,7 +137,7 @@ def test_the_board_tag_says_which_instance_this_is(tmp_path: Path) -> None:
     assert "i-0000000a" == this_instance.instance_of("i-0000000a", str(tmp_path), never)
     tag.write_text("Not Specified\n")
     assert "i-0000000b" == this_instance.instance_of("", str(tmp_path), lambda path: "i-0000000b")
-    with pytest.raises(UnknownError, match="is no id of an instance"):
+    with pytest.raises(ApiUnknownError, match="is not the id of an instance"):
         this_instance.instance_of("", str(tmp_path), lambda path: "nonsense")
 
 
@@ -151,16 +149,16 @@ def test_the_metadata_service_says_the_rest() -> None:
     with MetadataService() as imds:
         ask = this_instance.metadata_service({"AWS_EC2_METADATA_SERVICE_ENDPOINT": str(imds.endpoint)}, Deadline(5))
         assert imds.instance.region == this_instance.region_of("", {}, ask)
-    with pytest.raises(UnknownError, match="configure it, or give it as an option"):
+    with pytest.raises(ApiUnknownError, match="configure it, or give it as an option"):
         this_instance.metadata_service({"AWS_EC2_METADATA_DISABLED": "true"}, Deadline(1))("meta-data/instance-id")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("10.0.0.2", "10.0.0.2"), ("fd00:0::2#5353", "fd00::2#5353")])
 def test_a_resolver_is_an_address_with_perhaps_a_port(text: str, expected: str) -> None:
     """As BIND writes it."""
-    assert expected == server_of(text)
-    with pytest.raises(UsageError, match="resolver"):
-        server_of(f"{text}#0")
+    assert expected == forms.server(text)
+    with pytest.raises(UsageError, match="is not ADDRESS"):
+        forms.server(f"{text}#0")
 
 
 @pytest.mark.parametrize(

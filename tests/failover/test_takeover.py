@@ -7,14 +7,20 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from ec2ident.value import replace
 from ec2ident_agent.errors import ConfigError, KernelError
 from ec2ident_agent.failover import settings
-from ec2ident_agent.failover.errors import ApiError, RefusedError
-from ec2ident_agent.failover.takeover import Takeover
+from ec2ident_agent.failover.aws.deadline import Deadline
+from ec2ident_agent.failover.errors import ApiError, MoveRefusedError
+from ec2ident_agent.failover.part import exit_of
+from ec2ident_agent.failover.parts import parts_of
+from ec2ident_agent.failover.session import Session
+from ec2ident_agent.failover.takeover import Progress, Takeover
 
 from .conftest import ENVIRONMENT, configuration
 
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from ec2ident_agent.failover.aws.client import Api
+    Take = Callable[..., "Taking"]
 
     from .fake import Fake
 
@@ -81,9 +87,37 @@ name = "db.awslab.mycompany.corp"
     )
 
 
-def taking(aws: Fake, api: Api, here: Here | None, said: list[str] | None = None) -> Takeover:
-    service = settings.parse(text(aws).encode()).service("db")
-    return Takeover(api, service, aws.lab.node1, here, (said if said is not None else []).append)  # type: ignore[arg-type]
+class Taking:
+    """A take-over of the service `db` to node 1, with a deadline of its own."""
+
+    def __init__(self, aws: Fake, here: Here | None, said: list[str] | None = None, seconds: float = 30.0) -> None:
+        configured = replace(settings.parse(text(aws).encode()), instance=aws.lab.node1)
+        log = ([] if said is None else said).append
+        self.session = Session(configured, Deadline(seconds), log, environ=ENVIRONMENT, advise=False)
+        parts = parts_of(configured.service("db"), here)  # type: ignore[arg-type]
+        self.takeover = Takeover(self.session, parts)
+
+    def decide(self, expect: str = "") -> tuple[Progress, ...]:
+        return self.takeover.decide(expect=expect)
+
+    def plan(self, decided: tuple[Progress, ...]) -> tuple[str, ...]:
+        return self.takeover.plan(decided)
+
+    def run(self, decided: tuple[Progress, ...]) -> int:
+        return exit_of(self.takeover.run(decided))
+
+
+@pytest.fixture
+def taking(aws: Fake) -> Iterator[Callable[..., Taking]]:
+    """Make a take-over; its connections are closed in the end."""
+    with ExitStack() as stack:
+
+        def make(*given: Any, **options: Any) -> Taking:
+            found = Taking(aws, *given, **options)
+            stack.enter_context(found.session)
+            return found
+
+        yield make
 
 
 def effects(aws: Fake) -> list[str]:
@@ -91,10 +125,10 @@ def effects(aws: Fake) -> list[str]:
     return [call["action"] for call in aws.calls() if not call["action"].startswith(looking)]
 
 
-def test_interface_address_route_and_name_move_in_this_order(aws: Fake, api: Api) -> None:
+def test_interface_address_route_and_name_move_in_this_order(aws: Fake, taking: Take) -> None:
     """Traffic must not arrive before somebody answers, and everything else may need the interface."""
     here = Here(aws)
-    run = taking(aws, api, here)
+    run = taking(here)
     assert 0 == run.run(run.decide())
 
     mac = aws.backend.enis[aws.lab.service_eni].mac_address
@@ -109,10 +143,10 @@ def test_interface_address_route_and_name_move_in_this_order(aws: Fake, api: Api
     ] == effects(aws)
 
 
-def test_twice_is_once(aws: Fake, api: Api) -> None:
+def test_twice_is_once(aws: Fake, taking: Take) -> None:
     """The second run changes nothing in the cloud, and asks the agent to see to its side."""
     here = Here(aws)
-    run = taking(aws, api, here)
+    run = taking(here)
     run.run(run.decide())
     before = len(effects(aws))
     assert 0 == run.run(run.decide())
@@ -120,26 +154,26 @@ def test_twice_is_once(aws: Fake, api: Api) -> None:
     assert {"apply eth1", "hold 192.168.10.5/32"} == {e for e in effects(aws)[before:] if not e.startswith("device")}
 
 
-def test_a_refusal_costs_nothing(aws: Fake, api: Api) -> None:
+def test_a_refusal_costs_nothing(aws: Fake, taking: Take) -> None:
     """Somebody else's route, and a zone that is not ours: decided before anything is touched."""
-    run = taking(aws, api, Here(aws))
-    with pytest.raises(RefusedError, match="expected i-00000000"):
+    run = taking(Here(aws))
+    with pytest.raises(MoveRefusedError, match="expected i-00000000"):
         run.decide(expect="i-00000000")
 
     assert [] == effects(aws)
 
 
-def test_from_nobody_means_the_interface_too(aws: Fake, api: Api) -> None:
+def test_from_nobody_means_the_interface_too(aws: Fake, taking: Take) -> None:
     """Not only the route."""
     for table in aws.lab.tables:
         aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock="192.168.10.5/32")
     aws.ask("AttachNetworkInterface", NetworkInterfaceId=aws.lab.service_eni, InstanceId=aws.lab.node2, DeviceIndex="1")
-    run = taking(aws, api, Here(aws))
-    with pytest.raises(RefusedError, match=rf"is attached to {aws.lab.node2} \(expected nobody\)"):
+    run = taking(Here(aws))
+    with pytest.raises(MoveRefusedError, match=rf"is attached to {aws.lab.node2} \(expected nobody\)"):
         run.decide(expect="nobody")
 
 
-def test_a_zone_that_is_not_of_this_vpc_is_warned_of(aws: Fake, make_api: Callable[..., Api]) -> None:
+def test_a_zone_that_is_not_of_this_vpc_is_warned_of(aws: Fake, taking: Take) -> None:
     """A resolver's rules may lead there all the same, so no more than that."""
     answer = (
         f"<GetHostedZoneResponse><HostedZone><Id>/hostedzone/{aws.lab.zone}</Id><Name>awslab.mycompany.corp.</Name>"
@@ -148,19 +182,19 @@ def test_a_zone_that_is_not_of_this_vpc_is_warned_of(aws: Fake, make_api: Callab
     )
     aws.fault(action="GetHostedZone", body=answer)
     said: list[str] = []
-    taking(aws, make_api(log=said.append), Here(aws)).decide()
+    taking(Here(aws), said).decide()
 
     assert said == [
         f"warning: zone: {aws.lab.zone} is associated with vpc-0a1b2c3d, not with this node's {aws.lab.vpc}"
     ]
 
 
-def test_where_no_table_moves_the_address_is_let_go_again(aws: Fake, api: Api) -> None:
+def test_where_no_table_moves_the_address_is_let_go_again(aws: Fake, taking: Take) -> None:
     """Two nodes must not answer for it."""
     aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
     here, said = Here(aws), list[str]()
-    run = taking(aws, api, here, said)
-    with pytest.raises(RefusedError, match="moved in no table; the address is not held here either"):
+    run = taking(here, said)
+    with pytest.raises(MoveRefusedError, match="moved in no table; the address is not held here either"):
         run.run(run.decide())
 
     assert set() == here.held
@@ -168,24 +202,26 @@ def test_where_no_table_moves_the_address_is_let_go_again(aws: Fake, api: Api) -
     assert 2 == len([line for line in said if "allow ec2:ReplaceRoute on" in line])
 
 
-def test_an_address_that_was_here_before_stays(aws: Fake, api: Api) -> None:
+def test_an_address_that_was_here_before_stays(aws: Fake, taking: Take) -> None:
     """Only what this run added is undone."""
     aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
     here = Here(aws)
     here.held.add("192.168.10.5/32")
-    run = taking(aws, api, here)
-    with pytest.raises(RefusedError, match="moved in no table"):
+    run = taking(here)
+    with pytest.raises(MoveRefusedError, match="moved in no table"):
         run.run(run.decide())
 
     assert {"192.168.10.5/32"} == here.held
 
 
-def test_where_one_table_moves_the_address_stays_and_the_next_run_finishes(aws: Fake, api: Api) -> None:
+def test_where_one_table_moves_the_address_stays_and_the_next_run_finishes(
+    aws: Fake, taking: Callable[..., Taking]
+) -> None:
     """Half a move back would be a second outage."""
     match = {"RouteTableId": aws.lab.tables[1]}
     aws.fault(action="ReplaceRoute", match=match, code="UnauthorizedOperation", status=403)
     here, said = Here(aws), list[str]()
-    run = taking(aws, api, here, said)
+    run = taking(here, said)
     assert 4 == run.run(run.decide())
     assert {"192.168.10.5/32"} == here.held
     assert "route: 1 of 2 not moved; run it again to go on" in said
@@ -193,18 +229,20 @@ def test_where_one_table_moves_the_address_stays_and_the_next_run_finishes(aws: 
     assert 0 == run.run(run.decide())
 
 
-def test_where_it_is_not_known_whether_a_table_moved_the_address_stays(aws: Fake, make_api: Callable[..., Api]) -> None:
+def test_where_it_is_not_known_whether_a_table_moved_the_address_stays(
+    aws: Fake, taking: Callable[..., Taking]
+) -> None:
     """A call without an answer may have been done: then somebody must answer here."""
     aws.fault(action="ReplaceRoute", hang=True)
     here = Here(aws)
-    run = taking(aws, make_api(1.5), here)
+    run = taking(here, seconds=1.5)
     assert 3 == run.run(run.decide())
 
     assert {"192.168.10.5/32"} == here.held
     assert [] == aws.calls("ChangeResourceRecordSets")
 
 
-def test_what_takes_it_back_is_said_when_a_step_fails(aws: Fake, api: Api) -> None:
+def test_what_takes_it_back_is_said_when_a_step_fails(aws: Fake, taking: Take) -> None:
     """Every call and every line, the last first: for those who would rather go back than on."""
     lab = aws.lab
     aws.ask("AttachNetworkInterface", NetworkInterfaceId=lab.service_eni, InstanceId=lab.node2, DeviceIndex="1")
@@ -213,7 +251,7 @@ def test_what_takes_it_back_is_said_when_a_step_fails(aws: Fake, api: Api) -> No
     aws.fault(action="GetChange", code="AccessDenied", status=403)
     aws.settings(insync=60)
     said: list[str] = []
-    run = taking(aws, api, Here(aws), said)
+    run = taking(Here(aws), said)
     with pytest.raises(ApiError, match="allow route53:GetChange"):
         run.run(run.decide())
 
@@ -237,42 +275,42 @@ def test_what_takes_it_back_is_said_when_a_step_fails(aws: Fake, api: Api) -> No
     ] == [undo[1], *undo[4:]]
 
 
-def test_what_was_let_go_of_is_not_to_be_undone(aws: Fake, api: Api) -> None:
+def test_what_was_let_go_of_is_not_to_be_undone(aws: Fake, taking: Take) -> None:
     """And without a failure there is nothing to say."""
     said: list[str] = []
-    run = taking(aws, api, Here(aws), said)
+    run = taking(Here(aws), said)
     assert 0 == run.run(run.decide())
     assert [] == [line for line in said if "undo" in line]
 
     aws.reset()
     aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
-    run = taking(aws, api, Here(aws), said)
-    with pytest.raises(RefusedError, match="moved in no table"):
+    run = taking(Here(aws), said)
+    with pytest.raises(MoveRefusedError, match="moved in no table"):
         run.run(run.decide())
     assert ["to undo: aws ec2 detach-network-interface"] == [line[:41] for line in said if "undo" in line]
 
 
-def test_an_address_that_the_kernel_refuses_stops_before_the_route(aws: Fake, api: Api) -> None:
+def test_an_address_that_the_kernel_refuses_stops_before_the_route(aws: Fake, taking: Take) -> None:
     """Otherwise traffic would come where nobody answers."""
-    run = taking(aws, api, Here(aws, broken=True))
+    run = taking(Here(aws, broken=True))
     with pytest.raises(KernelError, match="ip address add: no"):
         run.run(run.decide())
 
     assert [] == aws.calls("ReplaceRoute")
 
 
-def test_without_a_profile_the_interface_moves_and_it_is_said(aws: Fake, api: Api) -> None:
+def test_without_a_profile_the_interface_moves_and_it_is_said(aws: Fake, taking: Take) -> None:
     """The agent lays what is configured; it is not for us to guess."""
     said: list[str] = []
-    run = taking(aws, api, Here(aws, profile=False), said)
+    run = taking(Here(aws, profile=False), said)
     assert 0 == run.run(run.decide())
 
     assert "warning: eth1: no profile applied: eth1: nothing is configured for it" in said
 
 
-def test_the_plan_is_every_call_and_every_line_in_order(aws: Fake, api: Api) -> None:
+def test_the_plan_is_every_call_and_every_line_in_order(aws: Fake, taking: Take) -> None:
     """And nothing is done."""
-    run = taking(aws, api, Here(aws))
+    run = taking(Here(aws))
     lab = aws.lab
     route = "--destination-cidr-block 192.168.10.5/32 --network-interface-id"
     plan = [line for line in run.plan(run.decide()) if not line.startswith("# ") or "wait for" in line]
@@ -290,13 +328,13 @@ def test_the_plan_is_every_call_and_every_line_in_order(aws: Fake, api: Api) -> 
     assert [] == effects(aws)
 
 
-def test_no_call_is_made_that_the_plan_does_not_show(aws: Fake, api: Api) -> None:
+def test_no_call_is_made_that_the_plan_does_not_show(aws: Fake, taking: Take) -> None:
     """Those that look, ask or wait too, behind a #."""
     aws.settings(insync=0.1)
     from_other = {"NetworkInterfaceId": aws.lab.service_eni, "InstanceId": aws.lab.node2, "DeviceIndex": "1"}
     aws.ask("AttachNetworkInterface", **from_other)
     here = Here(aws)
-    run = taking(aws, api, here)
+    run = taking(here)
     decision = run.decide()
     plan = run.plan(decision)
     assert 0 == run.run(decision)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Log = Callable[[str], object]
 
-#: Seconds between two looks for an interface that was attached just now. Its link is there some 10 ms after the attach.
+#: Seconds between two looks for an interface that was just attached. Its link appears some 10 ms after the attach.
 LOOK_EVERY = 0.1
 
 
@@ -36,13 +36,14 @@ class AgentBridge:
         return Node(self.config or None, state_dir=state_dir, log=self.log, note=note)
 
     def plan(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
-        """The steps to hold an overlay address; none when it is held. Raises AgentError."""
+        """The steps to hold an overlay address; none if it is held. Raises AgentError."""
         with self._node() as node:
             return node.hold_overlay(address, device=device, label=label, dry_run=True).steps
 
     def hold(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
-        """Hold it until `release` or a reboot. Returns what had to be done. Raises AgentError; RefusedError where a
-        foreign object is in its place.
+        """Hold it until `release` or a reboot. Returns the steps that were needed.
+
+        Raises AgentError; RefusedError if a foreign object is in its place.
         """
         from ec2ident_agent.errors import RefusedError
 
@@ -64,24 +65,24 @@ class AgentBridge:
 
     def device(self, mac: str, deadline: Deadline) -> str:
         """The name of the interface with this MAC address, as soon as the kernel shows it. Raises OutOfTimeError."""
-        with self._node() as node:
-            while True:
-                link = next((link for link in node.kernel.observe_links() if link.mac == mac), None)
-                if link:
-                    return link.name
-                try:
-                    deadline.pause(LOOK_EVERY, f"interface {mac}: attached, but the kernel does not show it")
-                except OutOfTimeError as error:
-                    raise OutOfTimeError(f"{error}; ec2ident-agent apply adds its profile when it is there") from None
+        while True:
+            name = device_of(mac)
+            if name:
+                return name
+            try:
+                deadline.pause(LOOK_EVERY, f"interface {mac}: attached, but the kernel does not show it")
+            except OutOfTimeError as error:
+                raise OutOfTimeError(f"{error}; ec2ident-agent apply adds its profile when it is there") from None
 
     def shows(self, mac: str) -> bool:
-        """True if an interface with this MAC address is on this node. One dump of the links. Raises UnknownError."""
-        with self._node() as node:
-            return any(link.mac == mac for link in node.kernel.observe_links())
+        """Whether an interface with this MAC address is on this node. Raises UnknownError."""
+        return bool(device_of(mac))
 
     def apply(self, device: str) -> str:
-        """Apply the profile of an interface, as the agent's configuration says. Returns what could not be done, in one
-        line; empty when all is done. Raises ConfigError where nothing is configured for it, AgentError.
+        """Apply the profile of an interface, as the agent's configuration says.
+
+        Returns what could not be done, in one line, or "". Raises ConfigError if the interface is not configured, and
+        AgentError.
         """
         from ec2ident_agent.state.owned import interface
 
@@ -89,3 +90,17 @@ class AgentBridge:
             report = node.apply([interface(device)])
         waiting = (f"{device}: waits until its link is up" for _ in report.waiting[:1])
         return "; ".join(map(str, (*report.refusals, *report.unknown, *waiting)))
+
+
+def device_of(mac: str) -> str:
+    """The name of the interface with this MAC address, "" if there is none. Raises UnknownError.
+
+    One dump of the links, without the rest of the agent: a monitor asks this every ten seconds.
+    """
+    from ec2ident_agent.kernel.dump import Channel, links
+
+    channel = Channel()
+    try:
+        return next((link.name for link in links(channel) if link.mac == mac), "")
+    finally:
+        channel.close()

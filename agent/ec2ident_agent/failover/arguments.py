@@ -1,17 +1,23 @@
-"""The command line: every verb with its options. `verb` says which: `route ensure`, `takeover`."""
+"""The command line: every verb with its options, and the place of the configuration that each option overrides.
+
+`verb` of the parsed options names the verb: `route ensure`, `takeover`.
+"""
 
 from __future__ import annotations
 
 from ec2ident.arguments import Parser, Version
 
 from . import settings
+from .errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from typing import Any
 
 
 def parser(description: str) -> Parser:
+    """The parser of the whole command line."""
     top = Parser(prog="ec2ident-failover", description=description)
     top.add_argument("--version", action=Version)
     verbs = top.add_subparsers(required=True)
@@ -30,9 +36,71 @@ def parser(description: str) -> Parser:
     return top
 
 
+#: Options that override a key of the same name at the top of the configuration.
+TOP = ("region", "profile", "role_arn", "external_id", "endpoint", "ca_bundle", "instance", "deadline", "account")
+
+#: Options that override a key of a service, by the first word of their verb.
+KEYS = {
+    "route": {
+        "overlay": "overlay",
+        "table": "route.tables",
+        "tag": "route.tag",
+        "vpc": "route.vpc",
+        "eni": "route.eni",
+        "keep_check": "route.source_dest_check",
+    },
+    "eni": {name: f"eni.{name}" for name in ("id", "tag", "address", "index", "grace")},
+    "dns": {
+        **{name: f"dns.{name}" for name in ("zone", "name", "vpc", "ttl", "resolver")},
+        "value": "dns.values",
+        "no_wait": "dns.wait",
+    },
+}
+#: Options that describe a service by themselves, and are refused beside the name of one.
+INSTEAD = {"route": ("overlay", "table", "tag", "vpc"), "eni": ("id", "tag", "address"), "dns": ("zone", "name", "vpc")}
+#: Of these, those that are needed without the name of a service.
+NEEDED = {"route": ("overlay",), "eni": (), "dns": ("zone", "name")}
+
+
+def flag(name: str) -> str:
+    """The option as the user writes it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def places(options: argparse.Namespace) -> tuple[dict[tuple[str, ...], Any], dict[str, str]]:
+    """What the options say at which place of the configuration, and the option of each place. Pure.
+
+    Without the name of a service the options describe one with an empty name. Raises UsageError.
+    """
+    values: dict[tuple[str, ...], Any] = {}
+    names = {}
+    for key in TOP:
+        if getattr(options, key, None) is not None:
+            values[(key,)], names[key] = getattr(options, key), flag(key)
+    part = options.verb.partition(" ")[0]
+    if part not in KEYS or "service" not in options:
+        return values, names
+    given = [name for name in INSTEAD[part] if getattr(options, name)]
+    if options.service and given:
+        raise UsageError(f"{', '.join(map(flag, given))}: not together with a service of the configuration")
+    if not options.service:
+        if not all(getattr(options, name) for name in NEEDED[part]):
+            raise UsageError(f"{part}: name a service, or give {' and '.join(map(flag, NEEDED[part]))}")
+        values["service", "", part] = {}
+    for name, key in KEYS[part].items():
+        place, value = ("service", options.service, *key.split(".")), getattr(options, name, None)
+        if name in ("keep_check", "no_wait"):
+            value = {"keep_check": "leave", "no_wait": False}[name] if value else None
+        if value not in (None, "", []):
+            values[place] = value
+        if place in values or not options.service:
+            names[".".join(place)] = flag(name)
+    return values, names
+
+
 def _verb(verbs: Any, name: str, text: str, *, slow: bool = False) -> Parser:
     found: Parser = verbs.add_parser(name, help=text, description=text)
-    found.set_defaults(verb=found.prog.partition(" ")[2], slow=slow, expect="", plan=False, service="")
+    found.set_defaults(verb=found.prog.partition(" ")[2], slow=slow, expect="", plan=False)
     shared = found.add_argument_group("everywhere")
     shared.add_argument("--config", metavar="FILE", help=f"default {settings.PATH}")
     shared.add_argument("--region", help="default: AWS_REGION, then the metadata service")

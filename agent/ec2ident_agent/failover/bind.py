@@ -36,7 +36,7 @@ class Forwarder(Value):
 def check(wanted: Forwarder) -> Forwarder:
     """The same in normal spelling: names without final dot, networks without host bits. Raises UsageError."""
     from .aws.response import address, network
-    from .dns import server_of
+    from .forms import server
     from .resolver import question
 
     for what, values in (("client", wanted.clients), ("zone", wanted.zones), ("forwarder", wanted.forwarders)):
@@ -57,7 +57,7 @@ def check(wanted: Forwarder) -> Forwarder:
         if not path.startswith("/") or not path.isprintable() or '"' in path or "\\" in path:
             raise UsageError(f"bind: {path!r} is no absolute path")
     zones = tuple(dict.fromkeys(map(normal, wanted.zones)))
-    servers = tuple(server_of(each) for each in wanted.forwarders)
+    servers = tuple(map(server, wanted.forwarders))
     return Forwarder(clients, zones, servers, listen, wanted.port, wanted.directory, wanted.log, wanted.pid)
 
 

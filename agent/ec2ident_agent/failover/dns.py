@@ -1,36 +1,40 @@
-"""A name in a private hosted zone: compare, UPSERT, wait until every name server has it, ask a resolver to confirm."""
+"""A name in a private hosted zone: compare, UPSERT, wait until every name server has it, let a resolver confirm."""
 
 from __future__ import annotations
 
-from ec2ident.value import Value
+from ec2ident.value import Value, replace
 
+from . import forms
 from .aws import actions
-from .aws.deadline import all_of
-from .aws.model import Records
-from .aws.response import is_a, network
+from .aws.deadline import both, each
+from .aws.model import RecordSet
 from .aws.response import name as normal
-from .errors import FailoverError, OutOfTimeError, UnknownError, UsageError
+from .aws.response import network
+from .errors import ApiUnknownError, FailoverError, OutOfTimeError, UsageError
+from .part import Finding, Planned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from .aws.actions import Call
+    from .aws.actions import ApiCall
     from .aws.client import Api
-    from .aws.model import Change, Zone
+    from .aws.model import Change, HostedZone, NetworkInterface
+    from .part import Sight
+    from .session import Session
 
-#: Seconds between two looks at a change. It takes some 20 to 60 seconds, and the account has few calls a second.
+#: Seconds between two looks at a change. A change takes 20 to 60 seconds, and the account has 5 calls a second.
 LOOK_EVERY = 2.0
 
 
-class Difference(Value):
-    """What a name should say, and what it says: of one type."""
+class DnsDifference(Value):
+    """What one name and type should say, and what the zone says."""
 
-    wanted: Records
-    found: Records | None
+    wanted: RecordSet
+    found: RecordSet | None
 
     def __bool__(self) -> bool:
-        """Is there anything to change?"""
+        """Whether there is anything to change."""
         return self.found is None or (self.found.ttl, sorted(self.found.values)) != (
             self.wanted.ttl,
             sorted(self.wanted.values),
@@ -40,12 +44,12 @@ class Difference(Value):
         return f"{self.wanted.name} {self.wanted.type}: {_says(self.found)} (wanted {_says(self.wanted)})"
 
 
-def _says(records: Records | None) -> str:
+def _says(records: RecordSet | None) -> str:
     return f"{' '.join(sorted(records.values))} ttl {records.ttl}" if records else "no record"
 
 
-def wanted(name: str, values: Sequence[str], ttl: int) -> tuple[Records, ...]:
-    """The record sets, an A for the IPv4 addresses and an AAAA for the IPv6 ones. Raises UsageError."""
+def wanted(name: str, values: Sequence[str], ttl: int) -> tuple[RecordSet, ...]:
+    """The record sets: A for the IPv4 addresses and AAAA for the IPv6 ones. Raises UsageError. Pure."""
     from .resolver import question
 
     question(normal(name), "A", 0)
@@ -58,19 +62,19 @@ def wanted(name: str, values: Sequence[str], ttl: int) -> tuple[Records, ...]:
     if not 0 <= ttl <= 2**31 - 1:
         raise UsageError(f"record {name}: ttl {ttl} is not from 0 to 2147483647")
     split = {kind: tuple(each for each in addresses if (":" in each) == (kind == "AAAA")) for kind in ("A", "AAAA")}
-    return tuple(Records(normal(name), kind, ttl, found) for kind, found in split.items() if found)
+    return tuple(RecordSet(normal(name), kind, ttl, found) for kind, found in split.items() if found)
 
 
 def _single(text: str) -> str:
-    """An address, or the one of a block that is no more than one."""
+    """An address, or the address of a CIDR block of exactly one address."""
     host, _, length = network(text).partition("/")
     if length != ("128" if ":" in host else "32"):
         raise UsageError(f"{text} is a whole network; name its addresses")
     return host
 
 
-def check_zone(zone: Zone, name: str, *, vpc: str = "") -> None:
-    """Raises UsageError for a zone that is not ours: public, without the name, or of another VPC. Pure."""
+def check_zone(zone: HostedZone, name: str, *, vpc: str = "") -> None:
+    """Raises UsageError for the wrong zone: public, of another domain, or of another VPC. Pure."""
     if not zone.private:
         raise UsageError(f"zone: {zone.id} ({zone.name}) is public: a private address would be shown to the world")
     if not (normal(name) == zone.name or normal(name).endswith(f".{zone.name}")):
@@ -80,69 +84,73 @@ def check_zone(zone: Zone, name: str, *, vpc: str = "") -> None:
         raise UsageError(f"zone: {zone.id} is associated with {said} (not with {vpc})")
 
 
-def zone_id(text: str) -> str:
-    """`Z…` or `/hostedzone/Z…`. Raises UsageError."""
-    found = text.replace("/hostedzone/", "")
-    if not is_a("zone", found):
-        raise UsageError(f"zone: {text!r} is no id of a hosted zone (Z…)")
-    return found
+def compare(api: Api, zone: str, records: Sequence[RecordSet]) -> tuple[DnsDifference, ...]:
+    """Read what the zone says of each wanted record set.
 
-
-def compare(api: Api, zone: str, records: Sequence[Records]) -> tuple[Difference, ...]:
-    """What the zone says of each wanted record set. The list starts at the next one where there is none."""
-
-    def one(each: Records) -> Difference:
-        listed: tuple[Records, ...] = api.call(actions.list_records(zone, each.name, each.type))
-        same = [found for found in listed if (found.name, found.type) == (each.name, each.type)]
-        for found in same:
-            if found.special:
-                raise UsageError(
-                    f"record {each.name} {each.type}: has more than values ({found.special}); not ours to replace"
-                )
-        for found in listed:
-            if (found.name, found.type) == (each.name, "CNAME"):
-                raise UsageError(f"record {each.name}: is a CNAME of {' '.join(found.values)}; not ours to replace")
-        return Difference(each, same[0] if same else None)
-
-    return tuple(all_of([lambda each=each: one(each) for each in records]))  # type: ignore[misc]
-
-
-def look(api: Api, zone: str, records: Sequence[Records], *, vpc: str = "", own: str = "") -> tuple[Difference, ...]:
-    """The zone is checked and the records are compared, at the same time.
-
-    The zone must be associated with `vpc`. Without that, one that is not with our `own` is warned of: a resolver's
-    rules may well lead to it.
+    Raises UsageError for a record that an UPSERT would destroy: an alias, one with a routing policy, a CNAME.
     """
 
-    def checked() -> None:
-        found: Zone = api.call(actions.get_zone(zone))
+    def one(wanted: RecordSet) -> DnsDifference:
+        # The list starts at the next name where this one does not exist.
+        listed: tuple[RecordSet, ...] = api.call(actions.list_records(zone, wanted.name, wanted.type))
+        same = [found for found in listed if (found.name, found.type) == (wanted.name, wanted.type)]
+        for found in same:
+            if found.special:
+                said = f"has more than values ({found.special}); it must not be replaced"
+                raise UsageError(f"record {wanted.name} {wanted.type}: {said}")
+        for found in listed:
+            if (found.name, found.type) == (wanted.name, "CNAME"):
+                said = f"is a CNAME of {' '.join(found.values)}; it must not be replaced"
+                raise UsageError(f"record {wanted.name}: {said}")
+        return DnsDifference(wanted, same[0] if same else None)
+
+    return tuple(each(one, records))
+
+
+class DnsSight(Value):
+    """What one look showed."""
+
+    differences: tuple[DnsDifference, ...]
+    warnings: tuple[str, ...] = ()
+    interface: NetworkInterface | None = None
+
+
+def look(api: Api, zone: str, records: Sequence[RecordSet], *, vpc: str = "", own: str = "") -> DnsSight:
+    """Check the zone and compare the records, at the same time.
+
+    The zone must be associated with `vpc`. Without that, a zone that is not associated with the node's VPC `own` is a
+    warning: the rules of a resolver may still lead to it.
+    """
+
+    def checked() -> tuple[str, ...]:
+        found: HostedZone = api.call(actions.get_zone(zone))
         check_zone(found, records[0].name, vpc=vpc)
-        vpcs = [each for each, _ in found.vpcs]
-        if own and not vpc and own not in vpcs:
-            api.log(f"warning: zone: {zone} is associated with {', '.join(vpcs) or 'none'}, not with this node's {own}")
+        vpcs = [associated for associated, _ in found.vpcs]
+        if not own or vpc or own in vpcs:
+            return ()
+        return (f"zone: {zone} is associated with {', '.join(vpcs) or 'none'}, not with this node's {own}",)
 
-    works: list[Callable[[], object]] = [checked, lambda: compare(api, zone, records)]
-    found: tuple[Difference, ...] = all_of(works)[1]  # type: ignore[assignment]
-    return found
+    warnings, differences = both(checked, lambda: compare(api, zone, records))
+    return DnsSight(differences, warnings)
 
 
-def plan(zone: str, differences: Sequence[Difference]) -> tuple[Call, ...]:
+def plan(zone: str, differences: Sequence[DnsDifference]) -> tuple[ApiCall, ...]:
     """One batch for all that differs. Pure."""
     changes = [difference.wanted for difference in differences if difference]
     return (actions.change_records(zone, "UPSERT", changes),) if changes else ()
 
 
-def undo(zone: str, differences: Sequence[Difference]) -> tuple[Call, ...]:
-    """The calls that put back what was found. Pure."""
-    changed = [each for each in differences if each]
-    before = [each.found for each in changed if each.found]
-    new = [each.wanted for each in changed if not each.found]
+def undo(zone: str, differences: Sequence[DnsDifference]) -> tuple[ApiCall, ...]:
+    """The calls that restore what was found. Pure."""
+    changed = [difference for difference in differences if difference]
+    before = [difference.found for difference in changed if difference.found]
+    new = [difference.wanted for difference in changed if not difference.found]
     found = [actions.change_records(zone, "UPSERT", before)] if before else []
     return (*found, *([actions.change_records(zone, "DELETE", new)] if new else []))
 
 
-def upsert(api: Api, zone: str, differences: Sequence[Difference]) -> Change | None:
-    """Write what differs. None where nothing does; not yet INSYNC as a rule."""
+def upsert(api: Api, zone: str, differences: Sequence[DnsDifference]) -> Change | None:
+    """Write what differs. Returns the change, usually not INSYNC yet; None if nothing differs."""
     found: Change | None = None
     for call in plan(zone, differences):
         found = api.call(call)
@@ -150,13 +158,13 @@ def upsert(api: Api, zone: str, differences: Sequence[Difference]) -> Change | N
 
 
 def wait(api: Api, change: Change, *, every: float = LOOK_EVERY) -> Change:
-    """Until every name server has it. Raises OutOfTimeError with the change's id: the change itself goes on."""
+    """Wait until every name server has it. Raises OutOfTimeError with the id of the change, which itself goes on."""
     while change.status != "INSYNC":
         try:
             api.deadline.pause(every, "")
             change = api.call(actions.get_change(change.id))
         except OutOfTimeError:
-            # Whichever of the two it was: the change counts, not the question.
+            # The pause or the call: either way the user needs the id of the change.
             raise OutOfTimeError(
                 f"change {change.id}: still {change.status}: not within {api.deadline.seconds:g} s; "
                 f"it goes on: aws route53 get-change --id {change.id}"
@@ -165,48 +173,48 @@ def wait(api: Api, change: Change, *, every: float = LOOK_EVERY) -> Change:
 
 
 def confirm(
-    api: Api, server: str, records: Sequence[Records], number: Callable[[], int], *, once: bool = False
-) -> tuple[Difference, ...]:
-    """What a resolver says: unless `once`, until that is what is wanted or the deadline comes.
+    api: Api, server: str, records: Sequence[RecordSet], number: Callable[[], int], *, once: bool = False
+) -> tuple[DnsDifference, ...]:
+    """Compare what a resolver says: `once`, or else until it agrees or the deadline passes.
 
-    A cache keeps the old answer for its TTL.
+    A cache keeps the old answer for its TTL. `number` makes the ids of the queries.
     """
     from .resolver import ask
 
     while True:
         found = []
-        for each in records:
-            code, answers = ask(server, each.name, each.type, api.deadline, number())
+        for wanted in records:
+            code, answers = ask(server, wanted.name, wanted.type, api.deadline, number())
             if code not in ("NOERROR", "NXDOMAIN"):
-                raise UnknownError(f"resolver {server}: {code} for {each.name} {each.type}")
+                raise ApiUnknownError(f"resolver {server}: {code} for {wanted.name} {wanted.type}")
             # The resolver counts the TTL down, so it is not compared.
             values = tuple(address for address, _ in answers)
-            found.append(Difference(each, Records(each.name, each.type, each.ttl, values) if values else None))
+            found.append(DnsDifference(wanted, replace(wanted, values=values) if values else None))
         if once or not any(found) or api.deadline.left < LOOK_EVERY:
             return tuple(found)
         api.deadline.pause(LOOK_EVERY / 2, f"resolver {server}")
 
 
 def zone(api: Api, name: str, vpc: str, region: str, token: str) -> tuple[str, tuple[str, ...]]:
-    """A private zone of this name for the VPC, which has both DNS attributes on. Returns its id, and what was done.
+    """Make sure that the VPC has a private zone of this name and both DNS attributes on.
 
-    What is right already is left alone. Raises UsageError where the name is several private zones, none of the VPC.
+    Returns the id of the zone, and a line for each change. Raises UsageError if several private zones have the name
+    and the VPC has none of them.
     """
-    if not is_a("vpc", vpc):
-        raise UsageError(f"VPC: {vpc!r} is no id of a VPC (vpc-…)")
+    forms.named("vpc", forms.identifier("vpc"), vpc)
     name = normal(name)
-    listed: tuple[Zone, ...] = api.call(actions.zones_by_name(name))
-    ids = [each.id for each in listed if each.name == name and each.private]
-    same: list[Zone] = all_of([lambda each=each: api.call(actions.get_zone(each)) for each in ids])  # type: ignore[misc]
-    # Two zones of one name are never of the same VPC.
-    ours = [each for each in same if vpc in {known for known, _ in each.vpcs}]
+    listed: tuple[HostedZone, ...] = api.call(actions.zones_by_name(name))
+    ids = [found.id for found in listed if found.name == name and found.private]
+    same: list[HostedZone] = each(lambda one: api.call(actions.get_zone(one)), ids)
+    # A VPC is never associated with two zones of one name.
+    ours = [found for found in same if vpc in {known for known, _ in found.vpcs}]
     if len(same) > 1 and not ours:
         raise UsageError(f"zone: {name} is {len(same)} private zones, none of {vpc}: {', '.join(ids)}")
     said = [f"{vpc}: {attribute} switched on" for attribute in _attributes(api, vpc)]
     if ours:
         return ours[0].id, tuple(said)
     if not same:
-        made: Zone = api.call(actions.create_zone(name, vpc, region, token))
+        made: HostedZone = api.call(actions.create_zone(name, vpc, region, token))
         return made.id, (*said, f"{made.id}: created, associated with {vpc}")
     api.call(actions.associate_zone(same[0].id, vpc, region))
     return same[0].id, (*said, f"{same[0].id}: associated with {vpc}")
@@ -214,23 +222,104 @@ def zone(api: Api, name: str, vpc: str, region: str, token: str) -> tuple[str, t
 
 def _attributes(api: Api, vpc: str) -> list[str]:
     names = ("enableDnsSupport", "enableDnsHostnames")
-    on = all_of([lambda each=each: api.call(actions.describe_vpc_attribute(vpc, each)) for each in names])  # type: ignore[misc]
+    on = each(lambda attribute: api.call(actions.describe_vpc_attribute(vpc, attribute)), names)
     changed = [name for name, value in zip(names, on) if not value]
     # enableDnsHostnames needs enableDnsSupport, so one after the other.
-    for each in changed:
-        api.call(actions.modify_vpc(vpc, each))
+    for name in changed:
+        api.call(actions.modify_vpc(vpc, name))
     return changed
 
 
-def server_of(text: str) -> str:
-    """`ADDRESS[#PORT]` of a resolver. Raises UsageError."""
-    from .aws.response import address
+# The part
 
-    host, mark, port = text.partition("#")
-    try:
-        good = address(host)
-    except FailoverError as error:
-        raise UsageError(f"resolver: {error}") from None
-    if mark and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise UsageError(f"resolver: {text!r} is not ADDRESS[#PORT]")
-    return f"{good}#{port}" if port else good
+
+class RecordOutcome(Value):
+    """The result for one name and type: `verb` is upserted or right."""
+
+    verb: str
+    wanted: RecordSet
+    found: RecordSet | None
+
+    def __str__(self) -> str:
+        return f"{self.verb}: {self.wanted}"
+
+
+class DnsPart(Value):
+    """A name in a private hosted zone. Without `values` it points to the ENI of the service, or of the node."""
+
+    zone: str
+    record: str
+    values: tuple[str, ...] = ()
+    ttl: int = 10
+    wait: bool = True
+    resolver: str = ""
+    vpc: str = ""
+
+    name = "dns"
+
+    def look(self, session: Session, earlier: Sequence[Sight] = ()) -> DnsSight:
+        """Check the zone, and compare the records."""
+        own = self._own(session, earlier)
+        wanted = self._wanted(own)
+        return look(session.api(), self.zone, wanted, vpc=self.vpc, own=own.vpc if own else "")
+
+    def _own(self, session: Session, earlier: Sequence[Sight]) -> NetworkInterface | None:
+        """The ENI whose address is the default; read only if it is needed and no earlier part has seen it."""
+        from .route import carrier
+
+        seen = next((sight.interface for sight in earlier if sight.interface), None)
+        return seen if seen or self.values else carrier(session.api(), "", session.instance)
+
+    def _wanted(self, own: NetworkInterface | None) -> tuple[RecordSet, ...]:
+        return wanted(self.record, self.values or (own.addresses[:1] if own else ()), self.ttl)
+
+    def decide(self, sight: DnsSight, expect: str = "") -> DnsSight:
+        """A record has no owner, so `expect` does not apply."""
+        return sight
+
+    def plan(self, decision: DnsSight) -> tuple[Planned, ...]:
+        """The batch, and the waiting."""
+        found = [Planned(str(call)) for call in plan(self.zone, decision.differences)]
+        if found and self.wait:
+            found.append(Planned(str(actions.get_change("CHANGE")), "until it is INSYNC:"))
+        return tuple(found)
+
+    def run(self, session: Session, decision: DnsSight) -> Iterator[Finding]:
+        """Write what differs, wait for it, and let the resolver confirm."""
+        api = session.api()
+        change = upsert(api, self.zone, decision.differences)
+        for difference in decision.differences:
+            verb = "upserted" if difference else "right"
+            done = RecordOutcome(verb, difference.wanted, difference.found)
+            yield Finding(str(done), done)
+        if change:
+            yield Finding(f"change {change.id}: {change.status}")
+            if self.wait and change.status != "INSYNC":
+                yield Finding(f"change {change.id}: {wait(api, change).status}")
+        yield from self._resolved(api, [difference.wanted for difference in decision.differences])
+
+    def _resolved(self, api: Api, wanted: Sequence[RecordSet], *, once: bool = False) -> Iterator[Finding]:
+        if not self.resolver:
+            return
+        import random
+
+        random_ = random.SystemRandom()
+        for seen in confirm(api, self.resolver, wanted, lambda: random_.randrange(65536), once=once):
+            yield Finding(f"resolver {self.resolver}: {seen}", exit=int(bool(seen)))
+
+    def undo(self, decision: DnsSight, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """The calls that restore the records."""
+        written = any(isinstance(each.value, RecordOutcome) for each in findings)
+        return tuple(map(str, undo(self.zone, decision.differences))) if written else ()
+
+    def verify(self, session: Session) -> Iterator[Finding]:
+        """Compare the records, and ask the resolver once; with `session.advise` also check the zone."""
+        if session.advise:
+            sight = self.look(session)
+        else:
+            sight = DnsSight(compare(session.api(), self.zone, self._wanted(self._own(session, ()))))
+        for warning in sight.warnings:
+            yield Finding(f"warning: {warning}")
+        for difference in sight.differences:
+            yield Finding(str(difference), difference, int(bool(difference)))
+        yield from self._resolved(session.api(), [difference.wanted for difference in sight.differences], once=True)

@@ -1,83 +1,54 @@
-"""An interface (ENI) that moves to an instance: found exactly, detached with patience, attached to a free index.
+"""An ENI that moves to an instance: found exactly, detached with patience, attached to a free index.
 
-Each turn of the loop in `move` looks first and then does one thing, so that it does not matter who did what in the
-meantime: two movers end with one owner, and the other one is told.
+Each turn of the loop in `move` reads the state first and then does one thing, so earlier steps may have been done by
+another process. Of two concurrent movers one wins, and the other gets MoveRefusedError.
 """
 
 from __future__ import annotations
 
 from ec2ident.value import Value
+from ec2ident_agent.errors import ConfigError
 
+from . import forms
 from .aws import actions
-from .aws.deadline import all_of
-from .aws.response import address as normal_address
-from .aws.response import is_a
-from .errors import ApiError, FailoverError, Kind, OutOfTimeError, RefusedError, UsageError
-from .route_tables import check_tag
+from .aws.deadline import both
+from .aws.model import NetworkInterface
+from .errors import ApiError, ErrorKind, MoveRefusedError, OutOfTimeError, UsageError
+from .part import Finding, Planned
+from .selectors import EniSelector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from .aws.actions import Call
+    from .agent_bridge import AgentBridge
+    from .aws.actions import ApiCall
     from .aws.client import Api
-    from .aws.model import Instance, Interface
+    from .aws.model import Ec2Instance
+    from .part import Sight
+    from .session import Session
 
-#: Device indexes that are tried; 0 is the primary interface's for ever.
+#: Device indexes to try. Index 0 always belongs to the primary interface.
 INDEXES = range(1, 64)
 
-#: Seconds between two looks while something is attaching or detaching.
+#: Seconds between two looks while the ENI is attaching or detaching.
 LOOK_EVERY = 0.25
 
-#: An instance in these states takes no interface.
+#: An instance in one of these states accepts no ENI.
 NOT_READY = ("pending", "shutting-down", "terminated", "stopping")
 
 
-class Find(Value):
-    """Which interface: by id, by a tag `KEY=VALUE`, or by one of its addresses; exactly."""
+class EniSight(Value):
+    """What one look showed: the ENI that moves, and the instance that it moves to."""
 
-    id: str = ""
-    tag: str = ""
-    address: str = ""
-
-    def filters(self) -> Mapping[str, Sequence[str]]:
-        if self.id:
-            return {"network-interface-id": [self.id]}
-        if self.tag:
-            key, _, value = self.tag.partition("=")
-            return {f"tag:{key}": [value]}
-        name = "ipv6-addresses.ipv6-address" if ":" in self.address else "addresses.private-ip-address"
-        return {name: [self.address]}
-
-    def fits(self, eni: Interface) -> bool:
-        """The service's filters know wildcards; this does not."""
-        if self.id:
-            return eni.id == self.id
-        return bool(self.tag) or self.address in (*eni.addresses, *eni.ipv6)
-
-    def __str__(self) -> str:
-        return self.id or (f"tag {self.tag}" if self.tag else f"address {self.address}")
+    interface: NetworkInterface
+    instance: Ec2Instance
+    warnings: tuple[str, ...] = ()
 
 
-def check_find(find: Find) -> Find:
-    """Raises UsageError unless exactly one way is given, with an id or address that can be one."""
-    if sum(map(bool, (find.id, find.tag, find.address))) != 1:
-        raise UsageError("interface: give either an id, or a tag KEY=VALUE, or an address")
-    if find.id and not is_a("interface", find.id):
-        raise UsageError(f"interface: {find.id!r} is no id of an interface (eni-…)")
-    if find.tag:
-        check_tag("interface", find.tag)
-    if find.address:
-        try:
-            return Find(address=normal_address(find.address))
-        except FailoverError as error:
-            raise UsageError(f"interface: {error}") from None
-    return find
-
-
-def find(api: Api, wanted: Find) -> Interface:
-    """The one interface. Raises UsageError for none, and for several."""
-    found: tuple[Interface, ...] = api.pages(lambda token: actions.describe_interfaces(wanted.filters(), token))
+def find(api: Api, wanted: EniSelector) -> NetworkInterface:
+    """Read the one ENI that is meant. Raises UsageError if there is none, or more than one."""
+    found: tuple[NetworkInterface, ...] = api.pages(lambda token: actions.describe_interfaces(wanted.filters(), token))
     fits = [eni for eni in found if wanted.fits(eni)]
     if len(fits) > 1:
         said = ", ".join(f"{eni.id} in {eni.vpc}" for eni in fits)
@@ -87,58 +58,59 @@ def find(api: Api, wanted: Find) -> Interface:
     return fits[0]
 
 
-def instance_of(api: Api, instance: str) -> Instance:
-    if not is_a("instance", instance):
-        raise UsageError(f"instance: {instance!r} is no id of an instance (i-…)")
-    found: tuple[tuple[Instance, ...], str] = api.call(actions.describe_instance(instance))
+def instance_of(api: Api, instance: str) -> Ec2Instance:
+    """Read an instance. Raises UsageError if it does not exist."""
+    forms.named("instance", forms.identifier("instance"), instance)
+    found: tuple[tuple[Ec2Instance, ...], str] = api.call(actions.describe_instance(instance))
     if len(found[0]) != 1 or found[0][0].id != instance:
         raise UsageError(f"instance: no {instance} in {api.access.region}")
     return found[0][0]
 
 
-def look(api: Api, wanted: Find, instance: str) -> tuple[Interface, Instance]:
-    """The interface and the instance, at the same time."""
-    works: list[Callable[[], object]] = [lambda: find(api, wanted), lambda: instance_of(api, instance)]
-    eni, there = all_of(works)
-    return eni, there  # type: ignore[return-value]
+def look(api: Api, wanted: EniSelector, instance: str) -> EniSight:
+    """Read the ENI and the instance at the same time. Raises UsageError for what does not exist."""
+    return EniSight(*both(lambda: find(api, wanted), lambda: instance_of(api, instance)))
 
 
-def here(eni: Interface, instance: str) -> bool:
+def here(eni: NetworkInterface, instance: str) -> bool:
+    """Whether the ENI is attached to the instance, and not just on the way."""
     return eni.holder == instance and eni.attachment is not None and eni.attachment.status == "attached"
 
 
-def check(eni: Interface, instance: Instance, *, expect: str = "", index: int | None = None) -> None:
-    """Raises RefusedError or UsageError for a move that cannot be, before anything is touched. Pure."""
+def check(eni: NetworkInterface, instance: Ec2Instance, *, expect: str = "", index: int | None = None) -> None:
+    """Raises MoveRefusedError or UsageError for an impossible move, before anything is changed. Pure."""
     if eni.holder == instance.id:
         return
     if eni.zone != instance.zone:
         raise UsageError(f"availability zone: {eni.id} is in {eni.zone} ({instance.id} is in {instance.zone})")
     if instance.state in NOT_READY:
-        raise RefusedError(f"{instance.id}: is {instance.state} (must be running or stopped)")
+        raise MoveRefusedError(f"{instance.id}: is {instance.state} (must be running or stopped)")
     if eni.attachment and eni.attachment.index == 0:
         raise UsageError(f"{eni.id}: is the primary interface of {eni.holder}, which can never be detached")
     if expect and eni.holder and eni.holder != expect:
-        raise RefusedError(f"owner: {eni.id} is attached to {eni.holder} (expected {expect}); nothing was changed")
+        raise MoveRefusedError(f"owner: {eni.id} is attached to {eni.holder} (expected {expect}); nothing was changed")
     if eni.attachment and not eni.holder:
         raise UsageError(f"{eni.id}: is held by a service of AWS, not by an instance")
     free_index(instance, index)
 
 
-def free_index(instance: Instance, wanted: int | None) -> int:
-    """The wanted device index, or the first free one. Raises RefusedError where it is taken."""
+def free_index(instance: Ec2Instance, wanted: int | None) -> int:
+    """The wanted device index, or the first free one. Raises MoveRefusedError if it is taken."""
     if wanted is None:
         free = next((index for index in INDEXES if index not in instance.interfaces), None)
         if free is None:
-            raise RefusedError(f"device index: {instance.id} has none free from {INDEXES[0]} to {INDEXES[-1]}")
+            raise MoveRefusedError(f"device index: {instance.id} has none free from {INDEXES[0]} to {INDEXES[-1]}")
         return free
     if wanted in instance.interfaces:
         taken = instance.interfaces[wanted]
-        raise RefusedError(f"device index: {wanted} of {instance.id} is taken by {taken}")
+        raise MoveRefusedError(f"device index: {wanted} of {instance.id} is taken by {taken}")
     return wanted
 
 
-def plan(eni: Interface, instance: Instance, *, index: int | None = None, force: bool = False) -> tuple[Call, ...]:
-    """The calls of a move that goes undisturbed. Pure."""
+def plan(
+    eni: NetworkInterface, instance: Ec2Instance, *, index: int | None = None, force: bool = False
+) -> tuple[ApiCall, ...]:
+    """The calls of a move without another mover. Pure."""
     if eni.holder == instance.id:
         return ()
     found = [actions.attach(eni.id, instance.id, free_index(instance, index), eni.owner)]
@@ -147,8 +119,8 @@ def plan(eni: Interface, instance: Instance, *, index: int | None = None, force:
     return tuple(found)
 
 
-def permission(eni: Interface, instance: Instance, *, index: int | None = None) -> Call:
-    """What asks, before the detach, whether the attach will be allowed. Pure."""
+def permission(eni: NetworkInterface, instance: Ec2Instance, *, index: int | None = None) -> ApiCall:
+    """The dry run that asks, before the detach, whether the attach is allowed. Pure."""
     return actions.attach(eni.id, instance.id, free_index(instance, index), eni.owner, dry=True)
 
 
@@ -156,53 +128,53 @@ class Mover:
     """One move, from a first look to the interface attached."""
 
     def __init__(
-        self, api: Api, eni: Interface, instance: Instance, *, index: int | None, grace: float, force: bool
+        self, api: Api, eni: NetworkInterface, instance: Ec2Instance, *, index: int | None, grace: float, force: bool
     ) -> None:
         self.api, self.deadline = api, api.deadline
         self.instance, self.index, self.grace, self.force = instance, index, grace, force
         self.first = eni
         self.detaching_since: float | None = None
         self.asked: set[tuple[str, bool]] = set()
-        #: Did we take it from somebody?
+        #: Whether this move detached the ENI.
         self.detached = False
 
-    def run(self) -> Interface:
-        """Raises RefusedError when another mover was quicker, OutOfTimeError, ApiError."""
+    def run(self) -> NetworkInterface:
+        """Return the attached ENI. Raises MoveRefusedError if another mover was faster, OutOfTimeError, ApiError."""
         eni = self.first
         while not here(eni, self.instance.id):
             try:
                 self._turn(eni)
             except ApiError as error:
-                if error.kind not in (Kind.WAIT, Kind.LOOK) and not self._index_taken(error):
+                if error.kind not in (ErrorKind.WAIT, ErrorKind.LOOK) and not self._index_taken(error):
                     raise
                 self.api.log(f"{error.action}: {error.code}: looking again")
             self.deadline.pause(LOOK_EVERY, self._state(eni))
             try:
-                eni = find(self.api, Find(id=eni.id))
+                eni = find(self.api, EniSelector(id=eni.id))
             except OutOfTimeError as error:
-                # What the interface was doing says more than which look at it was the last.
+                # The last known state of the ENI helps more than the name of the last call.
                 raise OutOfTimeError(f"{self._state(eni)}: {error}") from None
         return eni
 
-    def _state(self, eni: Interface) -> str:
+    def _state(self, eni: NetworkInterface) -> str:
         phase = eni.attachment.status if eni.attachment else eni.status
         return f"{eni.id}: {phase}{f' ({eni.holder})' if eni.holder else ''} (wanted attached to {self.instance.id})"
 
-    def _turn(self, eni: Interface) -> None:
+    def _turn(self, eni: NetworkInterface) -> None:
         held = eni.attachment
         if held is None or held.status == "detached":
             return self._attach(eni)
         if held.instance == self.instance.id and held.status != "detaching":
             return None
         if held.instance not in (self.first.holder, self.instance.id):
-            raise RefusedError(
+            raise MoveRefusedError(
                 f"{eni.id}: another mover was quicker: it is {held.status} to {held.instance} "
                 f"(wanted {self.instance.id}, was {self.first.holder or 'free'})"
             )
         return self._detach(eni)
 
-    def _detach(self, eni: Interface) -> None:
-        """Once without force; with it at once when asked for, else after the grace."""
+    def _detach(self, eni: NetworkInterface) -> None:
+        """Detach without force first; with force at once if that was asked for, else after the grace."""
         assert eni.attachment
         force = self.force
         if eni.attachment.status == "detaching":
@@ -213,17 +185,17 @@ class Mover:
                 return
         ask = (eni.attachment.id, force)
         if ask not in self.asked:
-            # One that is refused, as while it is still attaching there, was not asked.
+            # A detach that is refused, as while the ENI is still attaching there, is asked for again.
             self.api.call(actions.detach(eni.attachment.id, eni.id, eni.holder, eni.owner, force=force))
             self.asked.add(ask)
             self.detached = True
 
-    def _attach(self, eni: Interface) -> None:
+    def _attach(self, eni: NetworkInterface) -> None:
         index = free_index(self.instance, self.index)
         self.api.call(actions.attach(eni.id, self.instance.id, index, eni.owner))
 
     def _index_taken(self, error: ApiError) -> bool:
-        """Somebody attached another interface meanwhile: look which index is free now."""
+        """Another ENI was attached meanwhile: read which index is free now."""
         if error.code != "InvalidParameterValue" or "device index" not in error.message or self.index is not None:
             return False
         self.instance = instance_of(self.api, self.instance.id)
@@ -232,20 +204,21 @@ class Mover:
 
 def move(
     api: Api,
-    eni: Interface,
-    instance: Instance,
+    sight: EniSight,
     *,
     index: int | None = None,
     expect: str = "",
     grace: float = 30.0,
     force: bool = False,
-) -> Interface:
-    """Attach the interface to the instance, from wherever it is. Already there is nothing to do.
+) -> NetworkInterface:
+    """Attach the ENI to the instance, from wherever it is. If it is there already, nothing is done.
 
-    `grace` is how many seconds a detach may hang before it is forced; `force` forces it at once. A forced detach may
-    leave the old instance's device index unusable until it is stopped and started ("DetachNetworkInterface").
-    Raises RefusedError, UsageError, ApiError, OutOfTimeError.
+    `grace` is the number of seconds that a detach may hang before it is forced; `force` forces it at once. After a
+    forced detach the device index may be unusable until the old instance is stopped and started (EC2 API Reference,
+    "DetachNetworkInterface").
+    Raises MoveRefusedError, UsageError, ApiError, OutOfTimeError.
     """
+    eni, instance = sight.interface, sight.instance
     check(eni, instance, expect=expect, index=index)
     try:
         if eni.attachment and eni.holder != instance.id:
@@ -255,42 +228,119 @@ def move(
         raise OutOfTimeError(f"{error}; run it again to go on from there") from None
 
 
-def _run(mover: Mover) -> Interface:
-    """As `Mover.run`; where the attach is refused after the detach, the log says how to give it back."""
+def _run(mover: Mover) -> NetworkInterface:
+    """As `Mover.run`; if the attach is refused after the detach, the log says how to give the ENI back."""
     try:
         return mover.run()
     except ApiError:
         eni = mover.first
         if mover.detached and eni.attachment:
             back = actions.attach(eni.id, eni.holder, eni.attachment.index, eni.owner)
-            mover.api.log(f"{eni.id}: detached from {eni.holder} and attached to nobody; to undo: {back}")
+            mover.api.log(f"{eni.id}: detached from {eni.holder} and not attached to any instance; to undo: {back}")
         raise
 
 
-def _permitted(api: Api, dry: Call) -> None:
-    """Raises ApiError where the attach will be refused: after the detach, nobody would have the interface."""
+def _permitted(api: Api, dry: ApiCall) -> None:
+    """Raises ApiError if the attach will be refused: after the detach, no instance would have the ENI."""
     try:
         api.call(dry)
     except ApiError as error:
-        if error.kind in (Kind.DENIED, Kind.QUOTA):
+        if error.kind in (ErrorKind.DENIED, ErrorKind.QUOTA):
             raise
 
 
-def create(api: Api, subnet: str, address: str, groups: Sequence[str], description: str, token: str) -> Interface:
-    """A new interface. Where the address is already held by one in this subnet, that one: the verb may be repeated."""
-    for what, text in (("subnet", subnet), *(("group", group) for group in groups)):
-        if not is_a(what, text):
-            raise UsageError(f"{what}: {text!r} is no id of a {what}")
+def create(
+    api: Api, subnet: str, address: str, groups: Sequence[str], description: str, token: str
+) -> NetworkInterface:
+    """Create an ENI, or return the one in this subnet that has the address: the verb may be repeated.
+
+    Raises UsageError, MoveRefusedError (a primary interface has the address), ApiError.
+    """
+    forms.named("subnet", forms.identifier("subnet"), subnet)
+    for group in groups:
+        forms.named("group", forms.identifier("group"), group)
     if address:
-        address = check_find(Find(address=address)).address
-        found: tuple[Interface, ...] = api.pages(
-            lambda page: actions.describe_interfaces({**Find(address=address).filters(), "subnet-id": [subnet]}, page)
-        )
-        if len(found) == 1 and address in (*found[0].addresses, *found[0].ipv6):
+        wanted = EniSelector(address=forms.named("address", forms.address, address))
+        filters = {**wanted.filters(), "subnet-id": [subnet]}
+        found: tuple[NetworkInterface, ...] = api.pages(lambda page: actions.describe_interfaces(filters, page))
+        if len(found) == 1 and wanted.fits(found[0]):
             held = found[0].attachment
             if held and held.index == 0:
                 said = f"{found[0].id}, the primary interface of {held.instance}, which can never move"
-                raise RefusedError(f"address: {address} is held by {said}")
+                raise MoveRefusedError(f"address: {address} is held by {said}")
             return found[0]
-    made: Interface = api.call(actions.create_interface(subnet, address, groups, description, token))
+        address = wanted.address
+    made: NetworkInterface = api.call(actions.create_interface(subnet, address, groups, description, token))
     return made
+
+
+# The part
+
+
+class EniPart(Value):
+    """An ENI that moves. With `here`, this node then waits for the interface and applies the agent's profile to it."""
+
+    find: EniSelector
+    here: AgentBridge | None = None
+    index: int | None = None
+    grace: float = 30.0
+    force: bool = False
+
+    name = "eni"
+
+    def look(self, session: Session, earlier: Sequence[Sight] = ()) -> EniSight:
+        """Read the ENI and the instance."""
+        return look(session.api(), self.find, session.instance)
+
+    def decide(self, sight: EniSight, expect: str = "") -> EniSight:
+        """Check that the ENI can move. See `check`."""
+        check(sight.interface, sight.instance, expect=expect, index=self.index)
+        return sight
+
+    def plan(self, decision: EniSight) -> tuple[Planned, ...]:
+        """The dry run, detach and attach, and the waiting."""
+        moving, there = decision.interface, decision.instance
+        if moving.holder == there.id:
+            return ()
+        found = [Planned(str(call)) for call in plan(moving, there, index=self.index, force=self.force)]
+        if moving.attachment:
+            found.insert(0, Planned(str(permission(moving, there, index=self.index)), "allowed?"))
+        until = actions.describe_interfaces(EniSelector(id=moving.id).filters())
+        found.append(Planned(str(until), "until it is attached:"))
+        if self.here:
+            found.append(Planned("ec2ident-agent apply", f"wait for {moving.mac}, then:"))
+        return tuple(found)
+
+    def run(self, session: Session, decision: EniSight) -> Iterator[Finding]:
+        """Move the ENI and apply its profile. A profile that cannot be applied is a warning."""
+        moving, there = decision.interface, decision.instance
+        if here(moving, there.id):
+            yield Finding(f"{moving.id}: is here already", moving)
+        else:
+            moving = move(session.api(), decision, index=self.index, grace=self.grace, force=self.force)
+            yield Finding(f"{moving.id}: attached to {there.id}", moving)
+        if self.here:
+            device = self.here.device(moving.mac, session.deadline)
+            try:
+                problem = self.here.apply(device)
+                done = f"{device}: {moving.id}, profile applied"
+                yield Finding(f"warning: {problem}" if problem else done)
+            except ConfigError as error:
+                yield Finding(f"warning: {device}: no profile applied: {error}")
+
+    def undo(self, decision: EniSight, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """The detach from here, and the attach to the previous instance."""
+        was, there = decision.interface, decision.instance
+        found = []
+        for now in (each.value for each in findings if not here(was, there.id)):
+            if isinstance(now, NetworkInterface) and now.attachment:
+                found.append(actions.detach(now.attachment.id, now.id, there.id, now.owner))
+        if found and was.attachment:
+            found.append(actions.attach(was.id, was.holder, was.attachment.index, was.owner))
+        return tuple(map(str, found))
+
+    def verify(self, session: Session) -> Iterator[Finding]:
+        """Look whether the ENI is attached to the instance."""
+        found = find(session.api(), self.find)
+        holder = f"at {found.holder}" if found.holder else "not attached to an instance"
+        yield Finding(f"{found.id}: is {holder}", found, int(not here(found, session.instance)))

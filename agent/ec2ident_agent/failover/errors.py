@@ -1,29 +1,30 @@
-"""What can go wrong in a move, sorted by what to do about it, with the exit code that says so.
+"""The errors of a move, sorted by what to do about them, each with its exit code.
 
-The sorting is the table `KINDS`; its codes are those of the EC2 API Reference ("Error codes"), the Route 53 API
-Reference and "Retry behavior" of the AWS SDKs.
+Each class derives from the agent's class of the same meaning, so `except UnknownError` means one thing everywhere.
+
+The table `KINDS` sorts the codes of API errors. Its sources are the EC2 API Reference ("Error codes"), the Route 53
+API Reference and "Retry behavior" of the AWS SDKs.
 """
 
 from __future__ import annotations
 
 from enum import Enum
 
-from ec2ident_agent import errors
-from ec2ident_agent.errors import AgentError
+from ec2ident_agent.errors import AgentError, ConfigError, RefusedError, UnknownError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Kind(str, Enum):
-    """What an error of the API means to us. The value is stable: scripts compare it."""
+class ErrorKind(str, Enum):
+    """What an error of the API means for the caller. The value is stable: scripts compare it."""
 
-    #: It passes: try again, later and later.
+    #: Temporary: retry with back-off.
     RETRY = "retry"
-    #: Something is not in the right state yet.
+    #: A resource is not in the required state yet.
     WAIT = "wait"
-    #: It is done already, or another mover was first: look again.
+    #: Already done, or another node did it: read the state again.
     LOOK = "look"
     DENIED = "denied"
     CREDENTIALS = "credentials"
@@ -32,48 +33,44 @@ class Kind(str, Enum):
 
 
 class FailoverError(AgentError):
-    """The root of every error that a move raises on purpose. The text is one line for a person."""
+    """Base of all errors that a move raises on purpose. The text is one line for a person."""
 
     @property
     def brief(self) -> str:
-        """What to do, where the text does not fit."""
+        """What to do, for places where the whole text is too long."""
         return str(self)
 
 
-class UsageError(FailoverError, errors.ConfigError):
-    """A flag, the configuration or an id is wrong. Nothing was touched."""
-
-    exit = 2
+class UsageError(FailoverError, ConfigError):
+    """A flag, the configuration or an id is wrong. Nothing was changed."""
 
 
-class UnknownError(FailoverError, errors.UnknownError):
-    """Could not tell: no answer in time, no credentials, or an answer that makes no sense."""
-
-    exit = 3
+class ApiUnknownError(FailoverError, UnknownError):
+    """The result is unknown: no answer in time, no credentials, or an answer that cannot be understood."""
 
 
-class OutOfTimeError(UnknownError):
-    """The deadline came first. What was sent may have been done."""
+class OutOfTimeError(ApiUnknownError):
+    """The deadline passed. A request that was sent may have been carried out."""
 
 
-class MalformedError(UnknownError):
-    """An answer is not what the service would send: no XML, a field missing, an id that is none, too long."""
+class MalformedResponseError(ApiUnknownError):
+    """The response is not what the service documents: not XML, a missing field, an invalid id, or too long."""
 
 
-class CredentialsError(UnknownError):
-    """There are no credentials, or the service does not take them."""
+class CredentialsError(ApiUnknownError):
+    """No credentials were found, or the service rejects them."""
 
 
-class RefusedError(FailoverError, errors.RefusedError):
-    """It is not done, on purpose: somebody else holds it, or was quicker."""
+class MoveRefusedError(FailoverError, RefusedError):
+    """The move was refused on purpose: another node owns the resource, or moved it first."""
 
 
-#: Exit codes of API errors. A wrong id is wrong usage; throttling leaves us not knowing; the rest is a refusal.
-_EXIT = {Kind.CONFIGURATION: 2, Kind.RETRY: 3, Kind.CREDENTIALS: 3}
+#: Exit codes of API errors: a wrong id is wrong usage, throttling leaves the result unknown, all others are refusals.
+_EXIT = {ErrorKind.CONFIGURATION: 2, ErrorKind.RETRY: 3, ErrorKind.CREDENTIALS: 3}
 
 
 class ApiError(FailoverError):
-    """The service answered with an error. `code` is its own word, `kind` is what that means."""
+    """The service answered with an error. `code` is the service's own code, `kind` is what the code means."""
 
     def __init__(self, action: str, code: str, message: str, status: int, resources: Sequence[str] = ()) -> None:
         self.action, self.code, self.message, self.status = action, code, message, status
@@ -86,12 +83,13 @@ class ApiError(FailoverError):
 
     @property
     def exit(self) -> int:  # type: ignore[override]
+        """The exit code, by the kind of the error."""
         return _EXIT.get(self.kind, 4)
 
     def _advice(self) -> str:
-        if self.kind is Kind.DENIED and self.code not in _NO_POLICY:
+        if self.kind is ErrorKind.DENIED and self.code not in _NO_POLICY:
             return f"allow {self.action} on {', '.join(self.resources) or '*'}"
-        # Of other services it is a signature that does not match, with the two times in its message.
+        # Services other than EC2 report a wrong clock as a signature mismatch, with both times in the message.
         times = self.code == "SignatureDoesNotMatch" and any(
             said in self.message for said in ("expired", "not yet current")
         )
@@ -101,43 +99,44 @@ class ApiError(FailoverError):
 
     @property
     def brief(self) -> str:
+        """The advice alone, where there is any."""
         return self._advice() or str(self)
 
 
 KINDS = {
-    Kind.RETRY: (
+    ErrorKind.RETRY: (
         "RequestLimitExceeded EC2ThrottledException Throttling ThrottlingException ThrottledException RequestThrottled "
         "RequestThrottledException TooManyRequestsException SlowDown BandwidthLimitExceeded PriorRequestNotComplete "
         "RequestTimeout RequestTimeoutException InternalError InternalFailure ServiceUnavailable Unavailable"
     ),
-    Kind.WAIT: (
+    ErrorKind.WAIT: (
         "InvalidNetworkInterface.InUse IncorrectState IncorrectInstanceState InvalidInstanceState "
         "InvalidParameterValue.InUse"
     ),
-    Kind.LOOK: "InvalidAttachmentID.NotFound RouteAlreadyExists InvalidRoute.NotFound DryRunOperation",
-    Kind.DENIED: (
+    ErrorKind.LOOK: "InvalidAttachmentID.NotFound RouteAlreadyExists InvalidRoute.NotFound DryRunOperation",
+    ErrorKind.DENIED: (
         "UnauthorizedOperation AccessDenied AccessDeniedException NotAuthorizedException OptInRequired Blocked "
         "PendingVerification"
     ),
-    Kind.CREDENTIALS: (
+    ErrorKind.CREDENTIALS: (
         "AuthFailure ExpiredToken ExpiredTokenException RequestExpired InvalidClientTokenId SignatureDoesNotMatch "
         "IncompleteSignature InvalidSecurity.RequestHasExpired MissingAuthenticationToken UnrecognizedClientException"
     ),
-    Kind.QUOTA: (
+    ErrorKind.QUOTA: (
         "AttachmentLimitExceeded RouteLimitExceeded ResourceCountLimitExceeded PrivateIpAddressLimitExceeded "
         "NetworkInterfaceLimitExceeded TooManyHostedZones"
     ),
 }
-#: An account that is not open yet, and a VPC whose owner has not agreed: no policy of ours helps.
+#: The account is not active yet, or the owner of a VPC has not agreed: an IAM policy does not help.
 _NO_POLICY = ("NotAuthorizedException", "OptInRequired", "Blocked", "PendingVerification")
 _KIND_OF = {code: kind for kind, codes in KINDS.items() for code in codes.split()}
 _PASSING_STATUS = (429, 500, 502, 503, 504, 509)
 
 
-def kind_of(code: str, status: int) -> Kind:
-    """What an error code means; by its HTTP status where the code is not known. Unknown codes are final."""
+def kind_of(code: str, status: int) -> ErrorKind:
+    """Return what an error code means; an unlisted code is judged by its HTTP status."""
     if code in _KIND_OF:
         return _KIND_OF[code]
     if status in _PASSING_STATUS:
-        return Kind.RETRY
-    return Kind.DENIED if status == 403 else Kind.CREDENTIALS if status == 401 else Kind.CONFIGURATION
+        return ErrorKind.RETRY
+    return ErrorKind.DENIED if status == 403 else ErrorKind.CREDENTIALS if status == 401 else ErrorKind.CONFIGURATION

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from .settings import DnsPart, RoutePart, Service, Settings
+    from .settings import DnsSettings, RouteSettings, Service, Settings
 
     Statement = Mapping[str, Any]
 
@@ -91,7 +91,7 @@ def _routes(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
         yield _route(part, f"Routes{number or ''}", arns)
 
 
-def _route(part: RoutePart, sid: str, arns: _Arns) -> Statement:
+def _route(part: RouteSettings, sid: str, arns: _Arns) -> Statement:
     actions = ["ec2:CreateRoute", "ec2:ReplaceRoute"]
     select = part.select
     if select.tables:
@@ -164,7 +164,7 @@ def _names(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
 
 
 def _kinds(service: Service) -> set[str]:
-    part: DnsPart | None = service.dns
+    part: DnsSettings | None = service.dns
     values = (part.values if part else ()) or service.overlay
     return {"AAAA" if ":" in value else "A" for value in values} or {"A"}
 

@@ -6,7 +6,7 @@ import socket
 import struct
 
 from .aws.response import name as normal
-from .errors import MalformedError, UnknownError, UsageError
+from .errors import ApiUnknownError, MalformedResponseError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def read(packet: bytes, asked: bytes, kind: str) -> tuple[str, tuple[tuple[str, 
     try:
         number, flags, questions, count = struct.unpack_from(">4H", packet)
         if number != struct.unpack_from(">H", asked)[0] or not flags & 0x8000 or questions != 1:
-            raise MalformedError("DNS: an answer to another question")
+            raise MalformedResponseError("DNS: an answer to another question")
         if packet[12 : len(asked)].lower() != asked[12:].lower():
-            raise MalformedError("DNS: an answer to another question")
+            raise MalformedResponseError("DNS: an answer to another question")
         found, offset = [], len(asked)
         for _ in range(count):
             offset = _skip(packet, offset)
@@ -52,14 +52,14 @@ def read(packet: bytes, asked: bytes, kind: str) -> tuple[str, tuple[tuple[str, 
             if (rtype, rclass) == (TYPES[kind], 1):
                 found.append((_address(data, kind), ttl))
     except (struct.error, IndexError):
-        raise MalformedError("DNS: the answer breaks off") from None
+        raise MalformedResponseError("DNS: the answer breaks off") from None
     return CODES.get(flags & 15, str(flags & 15)), tuple(found)
 
 
 def _address(data: bytes, kind: str) -> str:
     family, size = (socket.AF_INET, 4) if kind == "A" else (socket.AF_INET6, 16)
     if len(data) != size:
-        raise MalformedError(f"DNS: an address of {len(data)} bytes (expected {size})")
+        raise MalformedResponseError(f"DNS: an address of {len(data)} bytes (expected {size})")
     return socket.inet_ntop(family, data)
 
 
@@ -88,9 +88,9 @@ def ask(server: str, name: str, kind: str, deadline: Deadline, number: int) -> t
                 sock.settimeout(max(0.01, min(1.0, deadline.left)))
                 try:
                     return read(sock.recv(4096), packet, kind)
-                except (socket.timeout, MalformedError):
+                except (socket.timeout, MalformedResponseError):
                     if not deadline.left:
                         break
     except (OSError, ValueError) as error:
-        raise UnknownError(f"resolver {server}: {error}") from None
-    raise UnknownError(f"resolver {server}: no answer for {normal(name)} {kind}")
+        raise ApiUnknownError(f"resolver {server}: {error}") from None
+    raise ApiUnknownError(f"resolver {server}: no answer for {normal(name)} {kind}")

@@ -1,7 +1,7 @@
-"""An overlay route in all of its route tables, to one interface: look once, decide, write in parallel, look again.
+"""An overlay route in all of its route tables, to one ENI: look once, decide, write in parallel, read back.
 
-`decide` is pure. EC2 has no compare-and-swap: `expect` is checked on what one Describe showed, and the second Describe
-tells who has it in the end.
+`decide` is pure. EC2 has no compare-and-swap: `expect` is checked against the first Describe, and the second Describe
+shows who owns the route in the end.
 """
 
 from __future__ import annotations
@@ -9,38 +9,41 @@ from __future__ import annotations
 from ec2ident.value import Value, replace
 
 from .aws import actions
-from .aws.deadline import all_of, together
-from .aws.response import is_a
-from .errors import ApiError, FailoverError, RefusedError, UnknownError, UsageError
-from .route_tables import Select, describe, holders
+from .aws.deadline import both, each, together
+from .errors import ApiError, ApiUnknownError, FailoverError, MoveRefusedError, UsageError
+from .forms import NOBODY
+from .part import Finding, Planned
+from .route_tables import describe, holders
+from .selectors import TableSelector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from .aws.actions import Call
+    from .aws.actions import ApiCall
     from .aws.client import Api
-    from .aws.model import Interface, Route, Table
+    from .aws.deadline import Ended
+    from .aws.model import NetworkInterface, RouteTable, VpcRoute
+    from .part import Sight
+    from .session import Session
 
-#: In `expect`: there must be no route at all.
-NOBODY = "nobody"
-
-#: How a table ends in which something was written.
+#: The verbs of an outcome after which a table is read back.
 WRITTEN = ("created", "replaced", "deleted")
 
 
-class Move(Value):
-    """What is to do in one table: create, replace, keep, or delete; `before` is the route as it was."""
+class RouteMove(Value):
+    """What to do in one table: create, replace, keep or delete; `before` is the route as it was."""
 
-    table: Table
+    table: RouteTable
     destination: str
     verb: str
     eni: str = ""
-    before: Route | None = None
-    #: From whom alone it may be taken; from anybody where empty.
+    before: VpcRoute | None = None
+    #: The only owner that it may be taken from; "" for any.
     expect: str = ""
 
-    def call(self) -> Call | None:
+    def call(self) -> ApiCall | None:
+        """The API call, None for keep."""
         table, owner = self.table.id, self.table.owner
         if self.verb == "create":
             return actions.create_route(table, owner, self.destination, self.eni)
@@ -49,8 +52,8 @@ class Move(Value):
         return actions.delete_route(table, owner, self.destination) if self.verb == "delete" else None
 
 
-class Outcome(Value):
-    """How it ended in one table.
+class RouteOutcome(Value):
+    """The result in one table.
 
     `verb` is created, replaced, right, deleted, gone already, absent, other, missing or failed.
     """
@@ -62,6 +65,11 @@ class Outcome(Value):
     now: str = ""
     error: FailoverError | None = None
 
+    @property
+    def exit(self) -> int:
+        """0, 1 for a route that is absent or points elsewhere, else the exit code of the error."""
+        return self.error.exit if self.error else int(self.verb in ("other", "absent"))
+
     def __str__(self) -> str:
         was = f", was {self.before}" if self.before and self.verb != "right" else ""
         tail = f": {self.error}" if self.error else f" -> {self.now}{was}" if self.now else was
@@ -69,110 +77,131 @@ class Outcome(Value):
 
 
 class Result(Value):
-    """How a whole verb ended."""
+    """The result of a whole verb."""
 
-    outcomes: tuple[Outcome, ...]
-    warnings: tuple[str, ...] = ()
-    eni: str = ""
-    #: Was the source/destination check of the interface on, and is it off now?
-    check_switched_off: bool = False
+    outcomes: tuple[RouteOutcome, ...]
+    #: The ENI whose source/destination check was on and is off now.
+    switched_off: str = ""
 
     @property
-    def failed(self) -> tuple[Outcome, ...]:
-        return tuple(each for each in self.outcomes if each.error)
+    def failed(self) -> tuple[RouteOutcome, ...]:
+        """The outcomes with an error."""
+        return tuple(outcome for outcome in self.outcomes if outcome.error)
 
     @property
     def exit(self) -> int:
-        """0, 1 for a show that found otherwise, or the gravest of the errors."""
-        errors = [each.error.exit for each in self.outcomes if each.error]
-        return max(errors, default=int(any(each.verb in ("other", "absent") for each in self.outcomes)))
+        """The greatest exit code of the outcomes."""
+        return max((outcome.exit for outcome in self.outcomes), default=0)
 
 
-class Sight(Value):
-    """What one look showed: the tables, the interface, and the ids that are not there."""
+class RouteSight(Value):
+    """What one look showed: the tables, the ENI that is to carry the traffic, and the table ids that do not exist."""
 
-    tables: tuple[Table, ...]
-    interface: Interface
+    tables: tuple[RouteTable, ...]
+    interface: NetworkInterface
     missing: tuple[str, ...] = ()
-    #: Other tables of the same VPCs that hold the route too.
-    others: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 # Looking
 
 
 def look(
-    api: Api, select: Select, destinations: Sequence[str], *, eni: str = "", instance: str = "", others: bool = True
-) -> Sight:
-    """The tables and the interface that is to carry the traffic, at the same time.
+    api: Api,
+    select: TableSelector,
+    destinations: Sequence[str],
+    *,
+    eni: str = "",
+    instance: str = "",
+    others: bool = True,
+) -> RouteSight:
+    """Read the tables and the ENI at the same time; with `others` also which other tables hold the routes.
 
-    `eni`, or else the first interface of `instance`. Raises UsageError for what is not there, and all that a call may.
+    The ENI is `eni`, or else the first one of `instance`. Raises UsageError for what does not exist, and the errors of
+    a call.
     """
-    works: list[Callable[[], object]] = [
-        lambda: describe(api, select),
-        lambda: carrier(api, eni, instance),
-    ]
-    if others and not select.vpc:
-        works += [lambda each=each: holders(api, each) for each in destinations]  # type: ignore[misc]
-    found: list[object] = all_of(works)
-    tables: tuple[Table, ...] = found[0]  # type: ignore[assignment]
-    missing = tuple(each for each in select.tables if each not in {table.id for table in tables})
-    vpcs, ids = {table.vpc for table in tables}, {table.id for table in tables}
+
+    def needed() -> tuple[tuple[RouteTable, ...], NetworkInterface]:
+        return both(lambda: describe(api, select), lambda: carrier(api, eni, instance))
+
+    elsewhere = destinations if others and not select.vpc else ()
+    (tables, interface), holding = both(needed, lambda: each(lambda one: holders(api, one), elsewhere))
+    ids, vpcs = {table.id for table in tables}, {table.vpc for table in tables}
     extra = {
         f"{table.id}: also holds {destination} -> {route.holder}"
-        for destination, holding in zip(destinations, found[2:])
-        for table in holding  # type: ignore[attr-defined]
+        for destination, found in zip(elsewhere, holding)
+        for table in found
         for route in [table.route(destination)]
         if route and table.vpc in vpcs and table.id not in ids
     }
-    return Sight(tables, found[1], missing, tuple(sorted(extra)))  # type: ignore[arg-type]
+    missing = tuple(table for table in select.tables if table not in ids)
+    return RouteSight(tables, interface, missing, (*sorted(extra), *_warnings(tables, interface, destinations)))
 
 
-def carrier(api: Api, eni: str, instance: str) -> Interface:
-    """The interface `eni`, or the first one of `instance`."""
+def carrier(api: Api, eni: str, instance: str) -> NetworkInterface:
+    """Read the ENI `eni`, or the first one of `instance`. Raises UsageError."""
     if not (eni or instance):
         raise UsageError("target: neither an interface nor an instance is given")
     if eni:
         filters = {"network-interface-id": [eni]}
     else:
         filters = {"attachment.instance-id": [instance], "attachment.device-index": ["0"]}
-    found: tuple[Interface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
-    # A machine with several network cards has an index 0 on each; the first card's is the primary interface.
-    fits = [each for each in found if each.id == eni or (each.attachment and each.attachment.card == 0)]
+    found: tuple[NetworkInterface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
+    # An instance with several network cards has an index 0 on each; the primary interface is on the first card.
+    fits = [one for one in found if one.id == eni or (one.attachment and one.attachment.card == 0)]
     wanted = eni or f"first interface of {instance}"
     if not fits:
         raise UsageError(f"target: no {wanted} in {api.access.region} (is it in another region or account?)")
     if len(fits) > 1:
-        raise UsageError(f"target: {', '.join(each.id for each in fits)}: each is the {wanted}; name one by its id")
+        raise UsageError(f"target: {', '.join(one.id for one in fits)}: each is the {wanted}; name one by its id")
     return fits[0]
+
+
+def _warnings(tables: Sequence[RouteTable], eni: NetworkInterface, destinations: Sequence[str]) -> tuple[str, ...]:
+    """What does not prevent the move, but will not work. Pure."""
+    import ipaddress
+
+    found = [] if eni.holder else [f"{eni.id}: is not attached to an instance: the route is a black hole"]
+    for table in tables:
+        blocks = [ipaddress.ip_network(local) for local in table.local]
+        for text in destinations:
+            route, wanted = table.route(text), ipaddress.ip_network(text)
+            if route and route.state == "blackhole":
+                found.append(f"{table.id}: {text} -> {route.holder} is a black hole")
+            for local in blocks:
+                if wanted.version == local.version and wanted.subnet_of(local):  # type: ignore[arg-type]
+                    found.append(f"{table.id}: {text} lies inside the VPC's {local}: not an overlay address")
+    if any(table.vpc != eni.vpc for table in tables):
+        found.append(f"{eni.id}: is in {eni.vpc}, not in the VPC of every table")
+    return tuple(dict.fromkeys(found))
 
 
 # Deciding
 
 
-def decide(sight: Sight, destinations: Sequence[str], *, expect: str = "") -> tuple[Move, ...]:
-    """What to do in each table. Raises RefusedError for all when one table belongs to neither `expect` nor us. Pure."""
+def decide(sight: RouteSight, destinations: Sequence[str], *, expect: str = "") -> tuple[RouteMove, ...]:
+    """What to do in each table. Raises MoveRefusedError if any route has an owner other than `expect` and us. Pure."""
     eni = sight.interface.id
-    return _guarded(_move(table, each, eni, expect) for table in sight.tables for each in destinations)
+    return _guarded(_move(table, one, eni, expect) for table in sight.tables for one in destinations)
 
 
-def removals(tables: Sequence[Table], destinations: Sequence[str], *, expect: str = "") -> tuple[Move, ...]:
-    """What delete has to do in each table. Raises as `decide` does. Pure."""
-    found = [(table, each, table.route(each)) for table in tables for each in destinations]
+def removals(tables: Sequence[RouteTable], destinations: Sequence[str], *, expect: str = "") -> tuple[RouteMove, ...]:
+    """What delete has to do in each table. Raises the errors of `decide`. Pure."""
+    found = [(table, one, table.route(one)) for table in tables for one in destinations]
     return _guarded(
-        Move(table, each, "delete" if before else "keep", "", before, expect) for table, each, before in found
+        RouteMove(table, one, "delete" if before else "keep", "", before, expect) for table, one, before in found
     )
 
 
-def _move(table: Table, destination: str, eni: str, expect: str) -> Move:
+def _move(table: RouteTable, destination: str, eni: str, expect: str) -> RouteMove:
     before = table.route(destination)
-    # A route to our own interface that is a black hole would stay one: writing it again changes nothing.
+    # A black hole to the same ENI is kept: writing the same route again would not change its state.
     verb = "create" if before is None else "keep" if before.eni == eni else "replace"
-    return Move(table, destination, verb, eni, before, expect)
+    return RouteMove(table, destination, verb, eni, before, expect)
 
 
-def _guarded(every: Iterable[Move]) -> tuple[Move, ...]:
-    """The moves, unless one of them would take what is not ours to take."""
+def _guarded(every: Iterable[RouteMove]) -> tuple[RouteMove, ...]:
+    """The moves, unless one of them would take a route that must not be taken."""
     moves = tuple(every)
     taken = [(move, move.before) for move in moves if move.before and move.verb != "keep"]
     for move, before in taken:
@@ -184,44 +213,16 @@ def _guarded(every: Iterable[Move]) -> tuple[Move, ...]:
         if move.expect and not _is(before, move.expect)
     ]
     if strangers:
-        raise RefusedError(f"owner: {', '.join(strangers)}; nothing was changed")
+        raise MoveRefusedError(f"owner: {', '.join(strangers)}; nothing was changed")
     return moves
 
 
-def check_expect(text: str) -> str:
-    """Raises UsageError for what can own nothing: it would be expected in vain."""
-    if text and text != NOBODY and not is_a("instance", text) and not is_a("interface", text):
-        raise UsageError(f"expect: {text!r} is neither an instance (i-…) nor an interface (eni-…) nor {NOBODY}")
-    return text
-
-
-def _is(route: Route, owner: str) -> bool:
+def _is(route: VpcRoute, owner: str) -> bool:
     return owner != NOBODY and owner in (route.eni, route.instance)
 
 
-def warnings(sight: Sight, destinations: Sequence[str]) -> tuple[str, ...]:
-    """What is not wrong enough to stop, but will not work. Pure."""
-    import ipaddress
-
-    found = list(sight.others)
-    eni = sight.interface
-    if not eni.holder:
-        found.append(f"{eni.id}: is attached to no instance: the route is a black hole")
-    for table in sight.tables:
-        for text in destinations:
-            route, wanted = table.route(text), ipaddress.ip_network(text)
-            if route and route.state == "blackhole":
-                found.append(f"{table.id}: {text} -> {route.holder} is a black hole")
-            for local in map(ipaddress.ip_network, table.local):
-                if wanted.version == local.version and wanted.subnet_of(local):  # type: ignore[arg-type]
-                    found.append(f"{table.id}: {text} lies inside the VPC's {local}: not an overlay address")
-    if any(table.vpc != eni.vpc for table in sight.tables):
-        found.append(f"{eni.id}: is in {eni.vpc}, not in the VPC of every table")
-    return tuple(dict.fromkeys(found))
-
-
-def plan(sight: Sight, moves: Sequence[Move], *, check: bool = True) -> tuple[Call, ...]:
-    """The calls that are to be made, in order. Pure."""
+def plan(sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -> tuple[ApiCall, ...]:
+    """The calls that `ensure` will make, in order. Pure."""
     found = [call for call in (move.call() for move in moves) if call]
     if check and sight.interface.check:
         found.insert(0, actions.source_dest_check(sight.interface.id, sight.interface.owner, False))
@@ -231,48 +232,46 @@ def plan(sight: Sight, moves: Sequence[Move], *, check: bool = True) -> tuple[Ca
 # Doing
 
 
-def ensure(api: Api, sight: Sight, moves: Sequence[Move], *, check: bool = True) -> Result:
-    """Write in parallel, then read back. Every table is attempted; the result says how each ended.
+def ensure(api: Api, sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -> Result:
+    """Write in parallel, then read back. Every table is attempted; the result has an outcome for each.
 
-    With `check` the source/destination check of the interface is switched off where it is on: it would drop all
-    traffic to an address that is not the interface's own.
+    With `check` the source/destination check of the ENI is switched off if it is on: it drops all traffic to an
+    address that is not the ENI's own.
     """
     eni = sight.interface
-    switch = check and eni.check
-    more = [lambda: api.call(actions.source_dest_check(eni.id, eni.owner, False))] if switch else []
-    outcomes, ended = _do(api, moves, more)
+    switch = [lambda: api.call(actions.source_dest_check(eni.id, eni.owner, False))] if check and eni.check else []
+    outcomes, switched = both(lambda: _written(api, moves), lambda: together(switch))
+    outcomes = _confirmed(api, moves, outcomes)
     outcomes += [_missing(table, api.access.region) for table in sight.missing]
-    failed = [each for each in ended if isinstance(each, BaseException)]
-    outcomes += [Outcome(eni.id, "source/destination check", "failed", "on", "on", _translate(e)) for e in failed]
-    return Result(tuple(outcomes), (), eni.id, switch and not failed)
+    failed = [ended for ended in switched if isinstance(ended, BaseException)]
+    for error in failed:
+        outcomes.append(RouteOutcome(eni.id, "source/destination check", "failed", "on", "on", _translate(error)))
+    return Result(tuple(outcomes), eni.id if switched and not failed else "")
 
 
-def delete(api: Api, select: Select, destinations: Sequence[str], *, expect: str = "") -> Result:
-    """Take the route out of every table, and read back. With `expect`, only from that owner."""
+def delete(api: Api, select: TableSelector, destinations: Sequence[str], *, expect: str = "") -> Result:
+    """Delete the route from every table, and read back. With `expect`, only from that owner."""
     tables = describe(api, select)
-    outcomes, _ = _do(api, removals(tables, destinations, expect=expect))
-    missing = [each for each in select.tables if each not in {table.id for table in tables}]
-    return Result((*outcomes, *(_missing(each, api.access.region) for each in missing)))
+    moves = removals(tables, destinations, expect=expect)
+    outcomes = _confirmed(api, moves, _written(api, moves))
+    missing = [one for one in select.tables if one not in {table.id for table in tables}]
+    return Result((*outcomes, *(_missing(one, api.access.region) for one in missing)))
 
 
-def _do(
-    api: Api, moves: Sequence[Move], more: Sequence[Callable[[], object]] = ()
-) -> tuple[list[Outcome], list[object]]:
-    """Write whatever is to be written, and do `more`, all at the same time. How each ended, confirmed by one look."""
+def _written(api: Api, moves: Sequence[RouteMove]) -> list[RouteOutcome]:
+    """Write everything that is to be written, at the same time."""
     doing = [move for move in moves if move.verb != "keep"]
-    works: list[Callable[[], object]] = [lambda move=move: _write(api, move) for move in doing]  # type: ignore[misc]
-    ended = together([*works, *more])
-    errors = dict(zip(doing, ended))
-    outcomes = [_outcome(move, errors.get(move)) for move in moves]
-    if any(each.verb in WRITTEN for each in outcomes):
-        outcomes = _verify(api, moves, outcomes)
-    return outcomes, ended[len(doing) :]
+    works: list[Callable[[], str]] = [lambda move=move: _write(api, move) for move in doing]  # type: ignore[misc]
+    ended = dict(zip(doing, together(works)))
+    return [_outcome(move, ended.get(move)) for move in moves]
 
 
-def _write(api: Api, move: Move) -> str:
-    """One table. Where somebody was quicker, create becomes replace and replace create, once each."""
+def _write(api: Api, move: RouteMove) -> str:
+    """Write one table. If another node was faster, create becomes replace and replace becomes create, once each."""
+    call = move.call()
+    assert call
     try:
-        api.call(move.call())  # type: ignore[arg-type]
+        api.call(call)
     except ApiError as error:
         if move.verb == "create" and error.code == "RouteAlreadyExists":
             return _there_already(api, move)
@@ -285,26 +284,27 @@ def _write(api: Api, move: Move) -> str:
     return {"create": "created", "replace": "replaced", "delete": "deleted"}[move.verb]
 
 
-def _there_already(api: Api, move: Move) -> str:
-    """The route is somebody's who was quicker, or our own, made by a call whose answer was lost."""
+def _there_already(api: Api, move: RouteMove) -> str:
+    """Another node created the route first, or our own call did and its answer was lost."""
     if move.expect:
-        now = next((table.route(move.destination) for table in describe(api, Select((move.table.id,)))), None)
+        select = TableSelector((move.table.id,))
+        now = next((table.route(move.destination) for table in describe(api, select)), None)
         if now and now.eni == move.eni:
             return "created"
         if not now or not _is(now, move.expect):
-            holder = now.holder if now else "somebody"
-            raise RefusedError(f"another mover was quicker: it is {holder}'s (expected {move.expect})")
+            holder = now.holder if now else "an unknown owner"
+            raise MoveRefusedError(f"another mover was quicker: it is {holder}'s (expected {move.expect})")
     api.call(actions.replace_route(move.table.id, move.table.owner, move.destination, move.eni))
     return "replaced"
 
 
-def _outcome(move: Move, ended: object) -> Outcome:
-    before = move.before.holder if move.before else ""
-    if move.verb == "keep":
-        return Outcome(move.table.id, move.destination, "right" if move.eni else "gone already", before, move.eni)
+def _outcome(move: RouteMove, ended: Ended[str] | None) -> RouteOutcome:
+    table, destination, before = move.table.id, move.destination, move.before.holder if move.before else ""
+    if ended is None:
+        return RouteOutcome(table, destination, "right" if move.eni else "gone already", before, move.eni)
     if isinstance(ended, BaseException):
-        return Outcome(move.table.id, move.destination, "failed", before, before, _translate(ended))
-    return Outcome(move.table.id, move.destination, str(ended), before, "" if move.verb == "delete" else move.eni)
+        return RouteOutcome(table, destination, "failed", before, before, _translate(ended))
+    return RouteOutcome(table, destination, ended, before, "" if move.verb == "delete" else move.eni)
 
 
 def _translate(error: BaseException) -> FailoverError:
@@ -313,40 +313,42 @@ def _translate(error: BaseException) -> FailoverError:
     raise error
 
 
-def _missing(table: str, region: str) -> Outcome:
+def _missing(table: str, region: str) -> RouteOutcome:
     error = UsageError(f"no such route table in {region} (is it in another region or account?)")
-    return Outcome(table, "", "missing", error=error)
+    return RouteOutcome(table, "", "missing", error=error)
 
 
-def tables_of(moves: Sequence[Move]) -> Select:
+def tables_of(moves: Sequence[RouteMove]) -> TableSelector:
     """The tables that are read back. Pure."""
-    return Select(tables=tuple(sorted({move.table.id for move in moves})))
+    return TableSelector(tables=tuple(sorted({move.table.id for move in moves})))
 
 
-def _verify(api: Api, moves: Sequence[Move], outcomes: list[Outcome]) -> list[Outcome]:
-    """Read back. EC2 is eventually consistent, so what is not there yet is looked at again for a moment."""
+def _confirmed(api: Api, moves: Sequence[RouteMove], outcomes: list[RouteOutcome]) -> list[RouteOutcome]:
+    """Read back what was written. EC2 is eventually consistent, so a difference is looked at again, for a moment."""
+    if not any(outcome.verb in WRITTEN for outcome in outcomes):
+        return outcomes
     select = tables_of(moves)
-    checked = [replace(each, error=UnknownError("not read back yet")) for each in outcomes]
+    checked = [replace(outcome, error=ApiUnknownError("not read back yet")) for outcome in outcomes]
     for wait in (0.2, 0.4, 0.8, 1.6, 0.0):
         try:
             seen = {table.id: table for table in describe(api, select)}
             checked = [_checked(outcome, move, seen) for outcome, move in zip(outcomes, moves)]
-            if not wait or not any(a.error and not b.error for a, b in zip(checked, outcomes)):
+            if not wait or not any(after.error and not before.error for after, before in zip(checked, outcomes)):
                 return checked
             api.deadline.pause(wait, "reading back")
         except FailoverError as error:
-            # What an earlier look confirmed, it did.
-            return [_unverified(each, error) if last.error else each for each, last in zip(outcomes, checked)]
+            # An outcome that an earlier look confirmed stays confirmed.
+            return [_unverified(was, error) if last.error else was for was, last in zip(outcomes, checked)]
     return outcomes
 
 
-def _unverified(outcome: Outcome, error: FailoverError) -> Outcome:
+def _unverified(outcome: RouteOutcome, error: FailoverError) -> RouteOutcome:
     if outcome.verb not in WRITTEN:
         return outcome
-    return replace(outcome, error=UnknownError(f"written, but could not be read back: {error}"))
+    return replace(outcome, error=ApiUnknownError(f"written, but could not be read back: {error}"))
 
 
-def _checked(outcome: Outcome, move: Move, seen: Mapping[str, Table]) -> Outcome:
+def _checked(outcome: RouteOutcome, move: RouteMove, seen: Mapping[str, RouteTable]) -> RouteOutcome:
     if outcome.error:
         return outcome
     table = seen.get(move.table.id)
@@ -356,11 +358,11 @@ def _checked(outcome: Outcome, move: Move, seen: Mapping[str, Table]) -> Outcome
     holder = now.holder if now else "nothing"
     said = f"{outcome.verb}, but reading back shows {holder} (expected {move.eni or 'nothing'})"
     said += ": another mover was later"
-    return replace(outcome, verb="failed", now=holder, error=RefusedError(said))
+    return replace(outcome, verb="failed", now=holder, error=MoveRefusedError(said))
 
 
-def undo(moves: Sequence[Move], outcomes: Sequence[Outcome]) -> tuple[Call, ...]:
-    """The calls that put back what was there, where that was nothing or an interface. Pure."""
+def undo(moves: Sequence[RouteMove], outcomes: Sequence[RouteOutcome]) -> tuple[ApiCall, ...]:
+    """The calls that restore the previous state, if that was no route or an ENI. Pure."""
     found = []
     for move, outcome in zip(moves, outcomes):
         table, before = move.table, move.before
@@ -371,17 +373,86 @@ def undo(moves: Sequence[Move], outcomes: Sequence[Outcome]) -> tuple[Call, ...]
     return tuple(found)
 
 
-def show(sight: Sight, destinations: Sequence[str]) -> Result:
-    """Where the route points in each table, and whether that is the interface. Pure."""
+def show(sight: RouteSight, destinations: Sequence[str]) -> Result:
+    """Where the route points in each table, and whether that is the ENI. Pure."""
     outcomes = []
     for table in sight.tables:
-        for each in destinations:
-            route = table.route(each)
+        for one in destinations:
+            route = table.route(one)
             verb = "absent" if route is None else "right" if route.eni == sight.interface.id else "other"
             verb = "other" if verb == "right" and route and route.state != "active" else verb
-            outcomes.append(Outcome(table.id, each, verb, "", f"{route.holder} ({route.state})" if route else ""))
-    said = list(warnings(sight, destinations))
-    if sight.interface.check:
-        said.append(f"{sight.interface.id}: source/destination check is on: it drops what is not for its own addresses")
-    missing = tuple(_missing(table, "this region") for table in sight.missing)
-    return Result((*outcomes, *missing), tuple(said), sight.interface.id)
+            outcomes.append(RouteOutcome(table.id, one, verb, "", f"{route.holder} ({route.state})" if route else ""))
+    return Result((*outcomes, *(_missing(table, "this region") for table in sight.missing)))
+
+
+# The part
+
+
+class RouteDecision(Value):
+    """What a look showed, and what is to be done about it."""
+
+    sight: RouteSight
+    moves: tuple[RouteMove, ...]
+
+
+class RoutePart(Value):
+    """The route to overlay addresses, in all of its tables. `check`: switch the source/destination check off."""
+
+    select: TableSelector
+    destinations: tuple[str, ...]
+    eni: str = ""
+    check: bool = True
+
+    name = "route"
+
+    def look(self, session: Session, earlier: Sequence[Sight] = ()) -> RouteSight:
+        """Read the tables and the ENI; with `session.advise` also the other tables that hold the routes."""
+        instance = "" if self.eni else session.instance
+        return look(
+            session.api(), self.select, self.destinations, eni=self.eni, instance=instance, others=session.advise
+        )
+
+    def decide(self, sight: RouteSight, expect: str = "") -> RouteDecision:
+        """See `decide` of this module."""
+        return RouteDecision(sight, decide(sight, self.destinations, expect=expect))
+
+    def plan(self, decision: RouteDecision) -> tuple[Planned, ...]:
+        """The writes, and the reading back if a table is written."""
+        found = [Planned(str(call)) for call in plan(decision.sight, decision.moves, check=self.check)]
+        if any(move.call() for move in decision.moves):
+            found.append(Planned(str(actions.describe_tables(tables_of(decision.moves).filters())), "read back:"))
+        return tuple(found)
+
+    def run(self, session: Session, decision: RouteDecision) -> Iterator[Finding]:
+        """Write and read back; a Finding for each table."""
+        result = ensure(session.api(), decision.sight, decision.moves, check=self.check)
+        yield from findings(result.outcomes)
+        if result.switched_off:
+            yield Finding(f"{result.switched_off}: source/destination check switched off")
+
+    def undo(self, decision: RouteDecision, findings: Sequence[Finding]) -> tuple[str, ...]:
+        """The calls that restore the check and the previous routes."""
+        outcomes = [each.value for each in findings if isinstance(each.value, RouteOutcome)]
+        eni = decision.sight.interface
+        switched = self.check and eni.check and outcomes and all(each.table != eni.id for each in outcomes)
+        checks = [actions.source_dest_check(eni.id, eni.owner, True)] if switched else []
+        return tuple(map(str, (*checks, *undo(decision.moves, outcomes))))
+
+    def verify(self, session: Session) -> Iterator[Finding]:
+        """Look, and compare the route in each table."""
+        sight = self.look(session)
+        for warning in sight.warnings:
+            yield Finding(f"warning: {warning}")
+        eni = sight.interface
+        if eni.check:
+            said = "source/destination check is on: it drops what is not for its own addresses"
+            yield Finding(f"warning: {eni.id}: {said}")
+        else:
+            yield Finding(f"{eni.id}: source/destination check is off, as it should be")
+        yield from findings(show(sight, self.destinations).outcomes)
+
+
+def findings(outcomes: Iterable[RouteOutcome]) -> Iterator[Finding]:
+    """A Finding for each outcome. Pure."""
+    for outcome in outcomes:
+        yield Finding(str(outcome), outcome, outcome.exit, outcome.error)

@@ -1,74 +1,84 @@
-"""`/etc/ec2ident/failover.toml`: strict, because a misspelt key that is passed over is a service that does not move.
+"""The settings of failover, read strictly: if a misspelt key were ignored, a service would not move.
+
+They are mappings that come from `/etc/ec2ident/failover.toml`, from flags, or from the OCF parameters of a Pacemaker
+agent; one reader checks all of them, and its errors name what the user wrote. The whole file:
 
     region   = "eu-west-1"            # default: AWS_REGION, then the metadata service
     instance = "i-…"                  # this node; default: the board tag, then the metadata service
-    deadline = 20                     # seconds for one action; default 20, for one with an interface or a name 120
-    attempt  = 5                      # seconds for one try of one call
+    deadline = 20                     # seconds for one action; default 20, or 120 where an ENI or a name moves
+    attempt  = 5                      # seconds for one attempt of one API call
     profile = "…"  role_arn = "…"  external_id = "…"  endpoint = "https://…"  ca_bundle = "/…"
-    account = "123456789012"          # for `policy`: the account, the nodes, and the interfaces that carry traffic
-    instances = ["i-…", "i-…"]
+    account = "123456789012"          # these three are for `policy`: the account, the nodes,
+    instances = ["i-…", "i-…"]        # and the interfaces that carry the traffic
     interfaces = ["eni-…", "eni-…"]
 
-    [service.db]                      # as many as there are; any of its parts may be absent
-    overlay = ["192.168.10.5/32"]     # addresses that this node holds while it has the service
-    device  = "eth0"                  # where; default: as the agent's configuration says
+    [service.db]                      # any number of services; each of their parts is optional
+    overlay = ["192.168.10.5/32"]     # addresses that the node holds while it has the service
+    device  = "eth0"                  # the interface that holds them; default: as the agent's configuration says
     label   = "eth0:1"
 
-    [service.db.route]                # the overlay's route
+    [service.db.route]                # the route to the overlay addresses
     tables = ["rtb-…", "rtb-…"]       # or  tag = "KEY=VALUE"  or  vpc = "vpc-…"
-    eni    = "eni-…"                  # default: this node's first interface
+    eni    = "eni-…"                  # default: the first interface of the node
     source_dest_check = "off"         # or "leave"
 
-    [service.db.eni]
+    [service.db.eni]                  # an ENI that moves with the service
     id = "eni-…"                      # or  tag = "KEY=VALUE"  or  address = "10.0.1.5"
     index = 1                         # default: the first free one
     grace = 30                        # seconds before a hanging detach is forced
 
-    [service.db.dns]
+    [service.db.dns]                  # a name in a private hosted zone
     zone = "Z…"
     name = "db.example.corp"
-    values = ["10.0.0.11"]            # default: the overlay addresses, else the address of this node
+    values = ["10.0.0.11"]            # default: the overlay addresses, else the address of the node
     ttl = 10
     wait = true                       # until every name server has it
     resolver = "10.0.0.2"             # asked at the end to confirm
     vpc = "vpc-…"                     # refuse a zone that is not associated with it
 
-A file of its own: the agent neither knows nor needs failover, and may be configured by somebody else.
+The file is separate from the agent's, because the agent does not need failover and may have another administrator.
 """
 
 from __future__ import annotations
 
 import os
 
-from ec2ident.value import Value, replace
+from ec2ident.value import Value
 from ec2ident_agent import strict_toml
 
-from .dns import server_of, zone_id
-from .eni import Find, check_find
-from .errors import FailoverError, UsageError
-from .route_tables import Select, check_select
+from . import forms
+from .errors import UsageError
+from .selectors import EniSelector, TableSelector, check_one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
+
+    Said = Callable[[str], str]
 
 PATH = "/etc/ec2ident/failover.toml"
 
 
-class RoutePart(Value):
-    select: Select
+class RouteSettings(Value):
+    """The route to the overlay addresses. `check`: switch the source/destination check off where it is on."""
+
+    select: TableSelector
     eni: str = ""
     check: bool = True
 
 
-class EniPart(Value):
-    find: Find
+class EniSettings(Value):
+    """An ENI that moves. `index` None means the first free one; `grace` is in seconds."""
+
+    find: EniSelector
     index: int | None = None
     grace: float = 30.0
 
 
-class DnsPart(Value):
+class DnsSettings(Value):
+    """A name in a private hosted zone. `ttl` is in seconds."""
+
     zone: str
     name: str
     values: tuple[str, ...] = ()
@@ -79,19 +89,19 @@ class DnsPart(Value):
 
 
 class Service(Value):
-    """What moves together."""
+    """The parts that move together."""
 
     name: str
     overlay: tuple[str, ...] = ()
     device: str = ""
     label: str = ""
-    route: RoutePart | None = None
-    eni: EniPart | None = None
-    dns: DnsPart | None = None
+    route: RouteSettings | None = None
+    eni: EniSettings | None = None
+    dns: DnsSettings | None = None
 
 
 class Settings(Value):
-    """All that the configuration says. An empty text or None means: not said."""
+    """Everything that is configured. An empty text or None means: not given."""
 
     region: str = ""
     instance: str = ""
@@ -108,7 +118,7 @@ class Settings(Value):
     services: tuple[Service, ...] = ()
 
     def service(self, name: str, path: str = "the configuration") -> Service:
-        """The one of that name; `path` is what the error says it is not in. Raises UsageError."""
+        """Return the service of that name. Raises UsageError, which says that it is not in `path`."""
         for each in self.services:
             if each.name == name:
                 return each
@@ -117,115 +127,137 @@ class Settings(Value):
 
 
 class _Reader:
-    """One table of the file. Each key is taken once, by its type; what is left over at the end is an error."""
+    """One table. Each key is taken once, by its type; a key that is left at the end is an error.
 
-    def __init__(self, where: str, table: Any) -> None:
+    `said` turns the path of a key, such as `service.db.dns.ttl`, into the name that the user wrote.
+    """
+
+    def __init__(self, path: str, table: Any, said: Said) -> None:
         if not isinstance(table, dict):
-            raise UsageError(f"{where}: is no table")
-        self.where, self.left = where, dict(table)
+            raise UsageError(f"{said(path)}: is not a table")
+        self.path, self.said, self.left = path, said, dict(table)
 
-    def _take(self, key: str, kinds: tuple[type, ...], default: Any, said: str) -> Any:
+    def name(self, key: str) -> str:
+        """The name of a key, as the user wrote it."""
+        return self.said(f"{self.path}.{key}" if self.path else key)
+
+    def _take(self, key: str, kinds: tuple[type, ...], default: Any, expected: str) -> Any:
         value = self.left.pop(key, default)
         if value is default:
             return default
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise UsageError(f"{self.where}{key}: {strict_toml.shown(value)} is no {said}")
+            raise UsageError(f"{self.name(key)}: {strict_toml.shown(value)} is not {expected}")
         return value
 
-    def text(self, key: str) -> str:
-        found: str = self._take(key, (str,), "", "text")
-        return found
+    def text(self, key: str, check: Callable[[str], str] = str) -> str:
+        """A text in the spelling that `check` returns. An empty or missing one is "", and is not checked."""
+        found: str = self._take(key, (str,), "", "a text")
+        return forms.named(self.name(key), check, self._utf8(key, found)) if found else ""
+
+    def texts(self, key: str, check: Callable[[str], str] = str) -> tuple[str, ...]:
+        """A list of texts, or one text; each is checked."""
+        value = self._take(key, (str, list), (), "a list of texts")
+        found = (value,) if isinstance(value, str) else tuple(value)
+        if not all(isinstance(each, str) and each for each in found):
+            raise UsageError(f"{self.name(key)}: {strict_toml.shown(value)} is not a list of texts")
+        return tuple(forms.named(self.name(key), check, self._utf8(key, each)) for each in found)
+
+    def _utf8(self, key: str, text: str) -> str:
+        """Flags and parameters that are not UTF-8 arrive with surrogates (PEP 383)."""
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{self.name(key)}: {text[:32]!r} is not UTF-8") from None
+        return text
 
     def boolean(self, key: str, default: bool) -> bool:
         found: bool = self._take(key, (bool,), default, "true or false")
         return found
 
     def number(self, key: str, default: Any, low: float, high: float) -> Any:
-        found = self._take(key, (int, float), default, "number")
+        found = self._take(key, (int, float), default, "a number")
         if found is not default and not low <= found <= high:
-            raise UsageError(f"{self.where}{key}: {found} is not from {low:g} to {high:g}")
+            raise UsageError(f"{self.name(key)}: {found} is not from {low:g} to {high:g}")
         return found
 
     def whole(self, key: str, default: Any, low: int, high: int) -> Any:
         found = self.number(key, default, low, high)
         if isinstance(found, float):
-            raise UsageError(f"{self.where}{key}: {found} is no whole number")
-        return found
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of texts, or one text."""
-        value = self._take(key, (str, list), (), "list of texts")
-        found = (value,) if isinstance(value, str) else tuple(value)
-        if not all(isinstance(each, str) and each for each in found):
-            raise UsageError(f"{self.where}{key}: {strict_toml.shown(value)} is no list of texts")
+            raise UsageError(f"{self.name(key)}: {found} is not a whole number")
         return found
 
     def table(self, key: str) -> _Reader | None:
         value = self.left.pop(key, None)
-        return None if value is None else _Reader(f"{self.where}{key}.", value)
+        return None if value is None else _Reader(f"{self.path}.{key}" if self.path else key, value, self.said)
 
     def end(self) -> None:
+        """Raises UsageError for a key that was not taken."""
         if self.left:
-            raise UsageError(f"{self.where}{min(self.left)}: no such key")
+            raise UsageError(f"{self.name(min(self.left))}: no such key")
 
 
-def load(path: str, *, required: bool) -> Settings:
-    """The configuration; an empty one when there is no file and none is `required`.
+def path_from(environ: Mapping[str, str] | None = None) -> str:
+    """The configuration file that the environment (by default the process's) names, or the usual one."""
+    return (os.environ if environ is None else environ).get("EC2IDENT_FAILOVER_CONFIG", PATH)
 
-    Raises ConfigError with file and key, RefusedError for a file that another user could write, UnknownError for one
+
+def load(path: str, *, required: bool) -> Mapping[str, Any]:
+    """The tables of the configuration; none if the file is missing and not `required`.
+
+    Raises ConfigError with file and line, RefusedError for a file that another user could write, UnknownError for one
     that cannot be read.
     """
-    found = strict_toml.load(path, required=required)
-    if found is None:
-        return Settings()
-    try:
-        return from_table(found)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from None
+    return strict_toml.load(path, required=required) or {}
 
 
 def parse(data: bytes) -> Settings:
-    """The configuration in these bytes. Pure. Raises ConfigError with the line or the key."""
-    return from_table(strict_toml.parse("the configuration", data))
+    """The settings of a TOML text. Raises ConfigError with the line or the key. Pure."""
+    return read(strict_toml.parse("the configuration", data))
 
 
-def from_table(table: Mapping[str, Any]) -> Settings:
-    """The configuration in these values. Pure. Raises ConfigError with the key."""
-    top = _Reader("", table)
+def with_places(found: Mapping[str, Any], places: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+    """The tables with other values at some places, such as ("service", "db", "dns", "ttl"). Pure.
+
+    A place inside of what is not a table is dropped: the reader reports that instead.
+    """
+    result = dict(found)
+    for (head, *tail), value in places.items():
+        if not tail:
+            result[head] = value
+        elif isinstance(result.setdefault(head, {}), dict):
+            result[head] = with_places(result[head], {tuple(tail): value})
+    return result
+
+
+def read(found: Mapping[str, Any], said: Said = str) -> Settings:
+    """The settings of these tables. Raises UsageError; `said` gives the user's name of a place. Pure."""
+    top = _Reader("", dict(found), said)
     services = top.table("service")
-    found = Settings(
-        region=region(top.text("region")),
-        instance=_id("instance", top.text("instance")),
+    settings = Settings(
+        region=top.text("region", forms.region),
+        instance=top.text("instance", forms.identifier("instance")),
         deadline=top.number("deadline", None, 0.1, 3600),
         attempt=float(top.number("attempt", 5.0, 0.1, 600)),
         profile=top.text("profile"),
-        role_arn=role(top.text("role_arn")),
+        role_arn=top.text("role_arn", forms.role),
         external_id=top.text("external_id"),
-        endpoint=_endpoint(top.text("endpoint")),
+        endpoint=top.text("endpoint", forms.endpoint),
         ca_bundle=top.text("ca_bundle"),
-        account=_id("account", top.text("account")),
-        instances=tuple(_id("instance", each) for each in top.texts("instances")),
-        interfaces=tuple(_id("interface", each) for each in top.texts("interfaces")),
-        services=_services(services) if services else (),
+        account=top.text("account", forms.identifier("account")),
+        instances=top.texts("instances", forms.identifier("instance")),
+        interfaces=top.texts("interfaces", forms.identifier("interface")),
+        services=tuple(_service(name, services.table(name)) for name in list(services.left)) if services else (),
     )
     top.end()
-    return found
+    return settings
 
 
-def _services(every: _Reader) -> tuple[Service, ...]:
-    found = []
-    for name in list(every.left):
-        table = every.table(name)
-        assert table
-        found.append(_service(name, table))
-    return tuple(found)
-
-
-def _service(name: str, table: _Reader) -> Service:
+def _service(name: str, table: _Reader | None) -> Service:
+    assert table
     route, eni, dns = table.table("route"), table.table("eni"), table.table("dns")
     found = Service(
         name,
-        tuple(overlay(each) for each in table.texts("overlay")),
+        table.texts("overlay", forms.overlay),
         table.text("device"),
         table.text("label"),
         _route(route) if route else None,
@@ -234,97 +266,48 @@ def _service(name: str, table: _Reader) -> Service:
     )
     table.end()
     if found.route and not found.overlay:
-        raise UsageError(f"{table.where}overlay: a route needs an overlay address")
+        raise UsageError(f"{table.name('overlay')}: a route needs an overlay address")
     if not (found.overlay or found.eni or found.dns):
-        raise UsageError(f"service.{name}: nothing to move; write overlay, eni or dns")
+        raise UsageError(f"{table.said(table.path)}: nothing to move; write overlay, eni or dns")
     return found
 
 
-def _route(table: _Reader) -> RoutePart:
+def _route(table: _Reader) -> RouteSettings:
     check = table.text("source_dest_check") or "off"
     if check not in ("off", "leave"):
-        raise UsageError(f"{table.where}source_dest_check: {check!r} is neither off nor leave")
-    select = Select(table.texts("tables"), table.text("tag"), table.text("vpc"))
-    found = RoutePart(check_select(select), _id("interface", table.text("eni")), check == "off")
+        raise UsageError(f"{table.name('source_dest_check')}: {check!r} is neither off nor leave")
+    tables_ = table.texts("tables", forms.identifier("table"))
+    select = TableSelector(tables_, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
+    check_one(select, table.name)
+    found = RouteSettings(select, table.text("eni", forms.identifier("interface")), check == "off")
     table.end()
     return found
 
 
-def _eni(table: _Reader) -> EniPart:
-    find = check_find(Find(table.text("id"), table.text("tag"), table.text("address")))
-    found = EniPart(find, table.whole("index", None, 1, 255), float(table.number("grace", 30.0, 0, 3600)))
+def _eni(table: _Reader) -> EniSettings:
+    find = EniSelector(
+        table.text("id", forms.identifier("interface")),
+        table.text("tag", forms.tag),
+        table.text("address", forms.address),
+    )
+    check_one(find, table.name)
+    found = EniSettings(find, table.whole("index", None, 1, 255), float(table.number("grace", 30.0, 0, 3600)))
     table.end()
     return found
 
 
-def flagged(part: EniPart, **given: float | None) -> EniPart:
-    """With what flags say instead, which are read as strictly. Raises UsageError."""
-    table = _Reader("", {name: value for name, value in given.items() if value is not None})
-    index, grace = table.whole("index", part.index, 1, 255), table.number("grace", part.grace, 0, 3600)
-    return replace(part, index=index, grace=float(grace))
-
-
-def _dns(table: _Reader) -> DnsPart:
-    resolver = table.text("resolver")
-    found = DnsPart(
-        zone_id(table.text("zone")),
+def _dns(table: _Reader) -> DnsSettings:
+    found = DnsSettings(
+        table.text("zone", forms.zone),
         table.text("name"),
         table.texts("values"),
         table.whole("ttl", 10, 0, 2**31 - 1),
         table.boolean("wait", True),
-        server_of(resolver) if resolver else "",
-        vpc(table.text("vpc")),
+        table.text("resolver", forms.server),
+        table.text("vpc", forms.identifier("vpc")),
     )
     table.end()
-    if not found.name:
-        raise UsageError(f"{table.where}name: is missing")
+    for key, value in (("zone", found.zone), ("name", found.name)):
+        if not value:
+            raise UsageError(f"{table.name(key)}: is missing")
     return found
-
-
-def overlay(text: str) -> str:
-    """An overlay address as the CIDR block of its route; a single address becomes a /32 or /128. Raises UsageError."""
-    from .aws.response import network
-
-    try:
-        return network(text)
-    except FailoverError as error:
-        raise UsageError(f"overlay: {error}") from None
-
-
-def _id(shape: str, text: str) -> str:
-    from .aws.response import is_a
-
-    if text and not is_a(shape, text):
-        raise UsageError(f"{shape}: {text!r} is no id of one")
-    return text
-
-
-def region(text: str) -> str:
-    from .aws.response import is_a
-
-    if text and not is_a("region", text):
-        raise UsageError(f"region: {text!r} is no name of a region")
-    return text
-
-
-def vpc(text: str) -> str:
-    return _id("vpc", text)
-
-
-def role(text: str) -> str:
-    import re
-
-    if text and not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,576}", text, re.ASCII):
-        raise UsageError(f"role_arn: {text!r} is no ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)")
-    return text
-
-
-def _endpoint(text: str) -> str:
-    from .aws.client import check_endpoint
-
-    return check_endpoint(text) if text else ""
-
-
-def path_from(environ: Mapping[str, str] | None = None) -> str:
-    """The configuration file that the environment (by default the process's) names, or the usual one."""
-    return (os.environ if environ is None else environ).get("EC2IDENT_FAILOVER_CONFIG", PATH)

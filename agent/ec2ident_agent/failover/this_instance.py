@@ -1,6 +1,6 @@
-"""Which instance is this, and in which region: configured, by environment or firmware, or from the metadata service.
+"""Which instance this is, and in which region: from settings, environment or firmware, or from the metadata service.
 
-The metadata service comes last: a cluster's action must not hang on it.
+The metadata service is asked last: an action of a cluster engine must not hang on it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 
 from .aws.response import is_a
-from .errors import UnknownError
-from .settings import region as checked
+from .errors import ApiUnknownError
+from .forms import named
+from .forms import region as region_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,25 +20,26 @@ if TYPE_CHECKING:
 
     Metadata = Callable[[str], str]
 
-#: Nitro instances carry their id here, readable by everybody.
+#: Nitro instances have their id here, readable by every user.
 BOARD_TAG = "sys/devices/virtual/dmi/id/board_asset_tag"
 
 
 def region_of(given: str, environ: Mapping[str, str], metadata: Metadata) -> str:
-    """Raises UsageError for what is no region, UnknownError where nobody says."""
+    """The name of the region. Raises UsageError for a malformed name, ApiUnknownError if no source names one."""
     found = given or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
-    return checked(found or metadata("meta-data/placement/region"))
+    return named("region", region_name, found or metadata("meta-data/placement/region"))
 
 
 def instance_of(given: str, root: str, metadata: Metadata) -> str:
-    """The instance's id. Raises UnknownError where nobody says."""
+    """The id of the instance. Raises ApiUnknownError if no source names it."""
     found = given or board_tag(root) or metadata("meta-data/instance-id")
     if not is_a("instance", found):
-        raise UnknownError(f'instance: {found[:64]!r} is no id of an instance; write instance = "i-…"')
+        raise ApiUnknownError(f'instance: {found[:64]!r} is not the id of an instance; write instance = "i-…"')
     return found
 
 
 def board_tag(root: str) -> str:
+    """The instance id in the firmware's board asset tag, or ""."""
     try:
         with open(os.path.join(root, BOARD_TAG), encoding="ascii", errors="replace") as file:
             text = file.read(64).strip()
@@ -47,7 +49,10 @@ def board_tag(root: str) -> str:
 
 
 def metadata_service(environ: Mapping[str, str], deadline: Deadline) -> Metadata:
-    """Ask the metadata service, within the deadline. AWS_EC2_METADATA_SERVICE_ENDPOINT is honoured, as the SDKs do."""
+    """A function that asks the metadata service within the deadline.
+
+    It honours AWS_EC2_METADATA_SERVICE_ENDPOINT, as the AWS SDKs do.
+    """
 
     def get(path: str) -> str:
         from ec2ident.errors import ImdsError
@@ -56,9 +61,11 @@ def metadata_service(environ: Mapping[str, str], deadline: Deadline) -> Metadata
         try:
             found = Imds.from_environment(environ, timeout=min(3.0, max(0.01, deadline.left))).get(path)
         except (ImdsError, ValueError) as error:
-            raise UnknownError(f"{path.rpartition('/')[2]}: {error}; configure it, or give it as an option") from None
+            raise ApiUnknownError(
+                f"{path.rpartition('/')[2]}: {error}; configure it, or give it as an option"
+            ) from None
         if not found:
-            raise UnknownError(f"{path.rpartition('/')[2]}: the metadata service has none; configure it")
+            raise ApiUnknownError(f"{path.rpartition('/')[2]}: the metadata service has none; configure it")
         return found
 
     return get

@@ -8,11 +8,11 @@ import pytest
 
 from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.aws.client import _wire
-from ec2ident_agent.failover.aws.model import Records
+from ec2ident_agent.failover.aws.model import RecordSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ec2ident_agent.failover.aws.actions import Call
+    from ec2ident_agent.failover.aws.actions import ApiCall
 
 TABLE, ENI, NODE = "rtb-0123456789abcdef0", "eni-0123456789abcdef0", "i-0123456789abcdef0"
 STEM = "arn:aws-cn:ec2:cn-north-1:123456789012:"
@@ -109,7 +109,7 @@ def test_an_ec2_call_on_the_wire_and_as_a_command(name: str) -> None:
 
 def test_records_are_xml_in_the_order_of_the_schema() -> None:
     """Name, Type, TTL, ResourceRecords; and characters of XML are escaped."""
-    records = [Records("a&b.example", "A", 10, ("10.0.0.1", "10.0.0.2"))]
+    records = [RecordSet("a&b.example", "A", 10, ("10.0.0.1", "10.0.0.2"))]
     call = actions.change_records("Z1", "UPSERT", records)
 
     assert ("POST", "/2013-04-01/hostedzone/Z1/rrset/") == (call.method, call.path)
@@ -133,7 +133,7 @@ def test_a_query_is_sorted_and_percent_encoded() -> None:
 
 def test_only_changes_say_that_they_change() -> None:
     """What is logged as done, and printed by a plan."""
-    looks: list[Call] = [
+    looks: list[ApiCall] = [
         actions.describe_tables({}),
         actions.describe_interfaces({}),
         actions.describe_instance(NODE),

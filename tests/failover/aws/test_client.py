@@ -8,22 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.failover import dns, eni
+from ec2ident_agent.failover import dns, eni, forms
 from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.aws import client as module
-from ec2ident_agent.failover.aws.client import Access, Api, check_endpoint
+from ec2ident_agent.failover.aws.client import Access, Api
 from ec2ident_agent.failover.aws.deadline import Deadline, together
-from ec2ident_agent.failover.aws.model import Records
+from ec2ident_agent.failover.aws.model import RecordSet
 from ec2ident_agent.failover.errors import (
     ApiError,
     CredentialsError,
-    Kind,
-    MalformedError,
+    ErrorKind,
+    MalformedResponseError,
     OutOfTimeError,
     UsageError,
     kind_of,
 )
-from ec2ident_agent.failover.route_tables import Select, describe
+from ec2ident_agent.failover.route_tables import describe
+from ec2ident_agent.failover.selectors import EniSelector, TableSelector
 from tests.failover import hostile
 from tests.failover.conftest import ENVIRONMENT
 
@@ -122,7 +123,7 @@ def test_an_answer_that_makes_no_sense_is_malformed(name: str) -> None:
     with (
         hostile.serving(hostile.saying(data)) as url,
         at(url, 5) as api,
-        pytest.raises(MalformedError, match=f"ec2:DescribeRouteTables: .*{said}"),
+        pytest.raises(MalformedResponseError, match=f"ec2:DescribeRouteTables: .*{said}"),
     ):
         api.call(LOOK)
 
@@ -132,7 +133,7 @@ def test_a_giant_answer_is_not_read_to_its_end() -> None:
     with (
         hostile.serving(hostile.flooding) as url,
         at(url, 10, attempt=10.0) as api,
-        pytest.raises(MalformedError, match="an answer longer than 8388608 bytes"),
+        pytest.raises(MalformedResponseError, match="an answer longer than 8388608 bytes"),
     ):
         api.call(LOOK)
 
@@ -174,7 +175,7 @@ def test_a_denied_call_names_the_action_and_the_arn(aws: Fake, make_api: Callabl
 
     arn = f"arn:aws:ec2:us-east-1:123456789012:route-table/{aws.lab.tables[0]}"
     assert str(caught.value).endswith(f"; allow ec2:ReplaceRoute on {arn}")
-    assert (4, Kind.DENIED) == (caught.value.exit, caught.value.kind)
+    assert (4, ErrorKind.DENIED) == (caught.value.exit, caught.value.kind)
     with pytest.raises(ApiError, match=r"; allow ec2:DescribeRouteTables on \*$"):
         make_api().call(LOOK)
 
@@ -193,20 +194,20 @@ def test_old_credentials_are_renewed_once(aws: Fake, make_api: Callable[..., Api
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
-        ("PriorRequestNotComplete", 400, Kind.RETRY),
-        ("NeverHeardOf", 503, Kind.RETRY),
-        ("NeverHeardOf", 429, Kind.RETRY),
-        ("NeverHeardOf", 400, Kind.CONFIGURATION),
-        ("NeverHeardOf", 403, Kind.DENIED),
-        ("NotAuthorizedException", 401, Kind.DENIED),
-        ("InvalidNetworkInterface.InUse", 400, Kind.WAIT),
-        ("InvalidAttachmentID.NotFound", 400, Kind.LOOK),
-        ("AuthFailure", 401, Kind.CREDENTIALS),
-        ("RouteLimitExceeded", 400, Kind.QUOTA),
-        ("InvalidRouteTableID.NotFound", 400, Kind.CONFIGURATION),
+        ("PriorRequestNotComplete", 400, ErrorKind.RETRY),
+        ("NeverHeardOf", 503, ErrorKind.RETRY),
+        ("NeverHeardOf", 429, ErrorKind.RETRY),
+        ("NeverHeardOf", 400, ErrorKind.CONFIGURATION),
+        ("NeverHeardOf", 403, ErrorKind.DENIED),
+        ("NotAuthorizedException", 401, ErrorKind.DENIED),
+        ("InvalidNetworkInterface.InUse", 400, ErrorKind.WAIT),
+        ("InvalidAttachmentID.NotFound", 400, ErrorKind.LOOK),
+        ("AuthFailure", 401, ErrorKind.CREDENTIALS),
+        ("RouteLimitExceeded", 400, ErrorKind.QUOTA),
+        ("InvalidRouteTableID.NotFound", 400, ErrorKind.CONFIGURATION),
     ],
 )
-def test_each_code_has_its_meaning(code: str, status: int, kind: Kind) -> None:
+def test_each_code_has_its_meaning(code: str, status: int, kind: ErrorKind) -> None:
     """By name where we know it, else by status; what is unknown is final."""
     assert kind is kind_of(code, status)
 
@@ -237,7 +238,7 @@ def test_pages_are_put_together_and_end() -> None:
     with (
         hostile.serving(hostile.saying(head + page)) as url,
         at(url, 20) as api,
-        pytest.raises(MalformedError, match="more than 100 pages"),
+        pytest.raises(MalformedResponseError, match="more than 100 pages"),
     ):
         api.pages(lambda token: actions.describe_tables({}, token))
 
@@ -253,14 +254,14 @@ def test_what_is_on_the_second_page_is_seen(aws: Fake, api: Api) -> None:
     first, second = (f"<routeTableSet>{table.format(number)}</routeTableSet>" for number in (2, 1))
     aws.fault(action="DescribeRouteTables", match={"NextToken": "a+/="}, body=page("DescribeRouteTables", second))
     aws.fault(action="DescribeRouteTables", body=page("DescribeRouteTables", first, "a+/="))
-    assert ["rtb-00000001", "rtb-00000002"] == [each.id for each in describe(api, Select(tag="a=b"))]
+    assert ["rtb-00000001", "rtb-00000002"] == [each.id for each in describe(api, TableSelector(tag="a=b"))]
     assert ["tag:a"] * 2 == [call["parameters"]["Filter.1.Name"] for call in aws.calls("DescribeRouteTables")]
 
     answer = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": aws.lab.service_eni}).decode()
     nothing = page("DescribeNetworkInterfaces", "<networkInterfaceSet/>", "t")
     aws.fault(action="DescribeNetworkInterfaces", match={"NextToken": "t"}, body=answer)
     aws.fault(action="DescribeNetworkInterfaces", body=nothing)
-    assert aws.lab.service_eni == eni.find(api, eni.Find(address="10.0.1.5")).id
+    assert aws.lab.service_eni == eni.find(api, EniSelector(address="10.0.1.5")).id
 
 
 def test_an_address_whose_second_holder_is_on_the_second_page_is_refused(aws: Fake, api: Api) -> None:
@@ -271,14 +272,14 @@ def test_an_address_whose_second_holder_is_on_the_second_page_is_refused(aws: Fa
     aws.fault(action="DescribeNetworkInterfaces", match={"NextToken": "t"}, body=other)
     aws.fault(action="DescribeNetworkInterfaces", body=answer.replace("</DescribeNetworkInterfacesResponse>", token))
     with pytest.raises(UsageError, match=r"is 2 interfaces: eni-.* in vpc-.*, eni-0a1b2c3d in vpc-"):
-        eni.find(api, eni.Find(address="10.0.1.5"))
+        eni.find(api, EniSelector(address="10.0.1.5"))
 
 
 def test_a_list_of_records_that_goes_on_begins_with_ours(aws: Fake, api: Api) -> None:
     """Route 53 lists from the name and type that were asked for, so one page has them or they are not there."""
     name = f"db.{ZONE_NAME}"
-    every = [Records(f"db{number}.{ZONE_NAME}", "A", 10, ("10.0.0.9",)) for number in range(20)]
-    api.call(actions.change_records(aws.lab.zone, "UPSERT", [*every, Records(name, "A", 10, ("10.0.0.5",))]))
+    every = [RecordSet(f"db{number}.{ZONE_NAME}", "A", 10, ("10.0.0.9",)) for number in range(20)]
+    api.call(actions.change_records(aws.lab.zone, "UPSERT", [*every, RecordSet(name, "A", 10, ("10.0.0.5",))]))
     (found,) = dns.compare(api, aws.lab.zone, dns.wanted(name, ["10.0.0.5"], 10))
     assert not found
     assert "10" == aws.calls("ListResourceRecordSets")[-1]["parameters"]["maxitems"]
@@ -451,7 +452,7 @@ def test_an_endpoint_of_the_environment_is_honoured(aws: Fake, make_api: Callabl
 def test_an_endpoint_is_a_plain_url(url: str) -> None:
     """No path, no user, no second line."""
     with pytest.raises(UsageError, match="is not https://HOST"):
-        check_endpoint(url)
+        forms.endpoint(url)
 
 
 def test_an_unknown_region_is_wrong_usage() -> None:

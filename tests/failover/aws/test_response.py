@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ec2ident_agent.failover.aws import response
-from ec2ident_agent.failover.aws.model import Records, Route, Table
+from ec2ident_agent.failover.aws.model import RecordSet, RouteTable, VpcRoute
 from ec2ident_agent.failover.aws.xml import DEPTH, parse
-from ec2ident_agent.failover.errors import MalformedError
+from ec2ident_agent.failover.errors import MalformedResponseError
 
 ROW = (
     "<item><destinationCidrBlock>192.168.10.5/32</destinationCidrBlock><instanceId>i-0a1b2c3d</instanceId>"
@@ -29,9 +29,9 @@ TABLES = (
 def test_a_table_with_its_routes() -> None:
     """All fields that we use, and the token of the next page."""
     found, token = response.tables(parse(TABLES.encode()))
-    route = Route("192.168.10.5/32", "eni-0a1b2c3d", "i-0a1b2c3d", "123456789012", "", "blackhole")
+    route = VpcRoute("192.168.10.5/32", "eni-0a1b2c3d", "i-0a1b2c3d", "123456789012", "", "blackhole")
 
-    assert (Table("rtb-0a1b2c3d", "vpc-0a1b2c3d", "123456789012", (route,)),) == found
+    assert (RouteTable("rtb-0a1b2c3d", "vpc-0a1b2c3d", "123456789012", (route,)),) == found
     assert "t" == token
 
 
@@ -52,7 +52,7 @@ def test_a_table_with_its_routes() -> None:
 def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:
     """One field away from right, each with its own words; a digit of another script is no digit."""
     assert old in TABLES
-    with pytest.raises(MalformedError, match=said):
+    with pytest.raises(MalformedResponseError, match=said):
         response.tables(parse(TABLES.replace(old, new, 1).encode()))
 
 
@@ -76,14 +76,14 @@ def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:
 )
 def test_what_is_no_plain_xml_is_refused(data: bytes) -> None:
     """No DTD, no entities, no depth without end, no encodings of its own."""
-    with pytest.raises(MalformedError, match="XML"):
+    with pytest.raises(MalformedResponseError, match="XML"):
         parse(data)
 
 
 def test_a_bomb_of_entities_is_not_expanded() -> None:
     """Ten levels of ten would be gigabytes; the DOCTYPE alone ends it."""
     levels = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 10))
-    with pytest.raises(MalformedError, match="DOCTYPE"):
+    with pytest.raises(MalformedResponseError, match="DOCTYPE"):
         parse(f'<!DOCTYPE a [<!ENTITY e0 "x">{levels}]><a>&e9;</a>'.encode())
 
 
@@ -92,7 +92,7 @@ def test_no_input_raises_anything_else(data: bytes) -> None:
     """A value, or MalformedError."""
     readers = (response.tables, response.interfaces, response.instances, response.change, response.hosted_zone)
     for read in readers:
-        with suppress(MalformedError):
+        with suppress(MalformedResponseError):
             read(parse(data))
     response.error(data)
 
@@ -119,7 +119,7 @@ def test_names_are_compared_in_one_spelling() -> None:
         b"<ResourceRecords><ResourceRecord><Value>10.0.0.1</Value></ResourceRecord></ResourceRecords>"
         b"</ResourceRecordSet></ResourceRecordSets></r>"
     )
-    assert (Records("*.example.corp", "A", 5, ("10.0.0.1",)),) == response.records(parse(data))
+    assert (RecordSet("*.example.corp", "A", 5, ("10.0.0.1",)),) == response.records(parse(data))
 
 
 @pytest.mark.parametrize(

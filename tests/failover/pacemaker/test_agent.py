@@ -11,7 +11,10 @@ import pytest
 
 from ec2ident_agent.errors import AgentError, KernelError
 from ec2ident_agent.failover.pacemaker import agent as ocf
-from ec2ident_agent.failover.pacemaker.parameters import KINDS, PARAMETERS, as_toml, given, metadata
+from ec2ident_agent.failover.pacemaker.local_state import ABSENT, HELD
+from ec2ident_agent.failover.pacemaker.parameters import KINDS, PARAMETERS, given, metadata, settings_of
+from ec2ident_agent.failover.pacemaker.request import TIMEOUT, read
+from ec2ident_agent.failover.settings import DnsSettings
 from tests.failover.conftest import ENVIRONMENT
 
 TYPE_CHECKING = False
@@ -48,8 +51,8 @@ class Node:
     def shows(self, mac: str) -> bool:
         return mac not in self.taken
 
-    def apply(self, device: str) -> int:
-        return 0
+    def apply(self, device: str) -> str:
+        return ""
 
 
 class Side:
@@ -59,7 +62,7 @@ class Side:
         self.node = node
 
     def look(self) -> str:
-        return ocf.HELD if self.node.held else ocf.ABSENT
+        return HELD if self.node.held else ABSENT
 
     def keep(self, mac: str) -> None:
         pass
@@ -90,14 +93,14 @@ def act(aws: Fake, tmp_path: Path) -> Callable[..., Any]:
             "OCF_CHECK_LEVEL": "10" if deep else "0",
         }
         said: list[str] = []
-        request = ocf.read(kind, action, environ)
-        agent = ocf.Agent(request, environ, said.append, "/nonexistent", lambda: node)  # type: ignore[arg-type, return-value]
+        request = read(kind, action, environ)
+        agent = ocf.OcfAgent(request, environ, said.append, "/nonexistent", lambda: node)  # type: ignore[arg-type, return-value]
         if kind == "overlay":
-            agent.side = Side(node)  # type: ignore[assignment]
+            agent.local = Side(node)  # type: ignore[assignment]
         try:
             return agent.run(), said
         except AgentError as error:
-            return ocf.failed(action, error), [*said, ocf.reason(request, error)]
+            return ocf.failed(action, error), [*said, request.reason(error)]
 
     call.node = node  # type: ignore[attr-defined]
     return call
@@ -242,9 +245,9 @@ def test_an_error_of_our_own_is_no_answer() -> None:
             raise ZeroDivisionError("a bug")
 
     values = {"zone": "Z1", "name": "db.example.corp", "region": "us-east-1", "instance": "i-0a1b2c3d"}
-    request = ocf.read("dns", "monitor", {f"OCF_RESKEY_{name}": value for name, value in values.items()})
+    request = read("dns", "monitor", {f"OCF_RESKEY_{name}": value for name, value in values.items()})
     said: list[str] = []
-    assert ocf.UNKNOWN == ocf.Agent(request, Broken(), said.append).ask()
+    assert ocf.UNKNOWN == ocf.OcfAgent(request, Broken(), said.append).ask()
     assert ["cannot tell: ZeroDivisionError: a bug"] == said
 
 
@@ -283,19 +286,19 @@ def raw(aws: Fake, action: str) -> str:
 
 
 BAD = (
-    ("overlay", {"address": "nonsense"}, "overlay"),
-    ("overlay", {"tables": "rtb-zz"}, "route tables"),
-    ("overlay", {"tables": ""}, "tables"),
-    ("overlay", {"region": "moon-1"}, "region"),
+    ("overlay", {"address": "nonsense"}, "address: "),
+    ("overlay", {"tables": "rtb-zz"}, "tables: "),
+    ("overlay", {"tables": ""}, "tables: "),
+    ("overlay", {"region": "moon-1"}, "region: "),
     ("overlay", {"label": "x" * 16}, "label"),
-    ("overlay", {"address": "\U0001f642"}, "overlay"),
-    ("overlay", {"profile": "\udcff"}, "profile"),
-    ("eni", {"id": "eni-1;reboot"}, "interface"),
-    ("eni", {"index": "one"}, "index"),
-    ("dns", {"zone": "../../x"}, "zone"),
+    ("overlay", {"address": "\U0001f642"}, "address: "),
+    ("overlay", {"profile": "\udcff"}, "profile: "),
+    ("eni", {"id": "eni-1;reboot"}, "id: "),
+    ("eni", {"index": "one"}, "index: "),
+    ("dns", {"zone": "../../x"}, "zone: "),
     ("dns", {"values": "300.1.1.1"}, "record"),
-    ("dns", {"name": ""}, "name"),
-    ("dns", {"wait": "perhaps"}, "wait"),
+    ("dns", {"name": ""}, "name: "),
+    ("dns", {"wait": "perhaps"}, "wait: "),
 )
 
 
@@ -313,40 +316,44 @@ def test_a_wrong_parameter_is_the_code_that_harms_no_other_node(
 
 def test_unknown_is_never_not_running() -> None:
     """The whole table: 7 only where nothing is here."""
-    assert [(ocf.ABSENT, ocf.UNKNOWN)] == [key for key, code in ocf.ANSWERS.items() if code == ocf.NOT_RUNNING]
+    assert [(ABSENT, ocf.UNKNOWN)] == [key for key, code in ocf.ANSWERS.items() if code == ocf.NOT_RUNNING]
     assert ocf.CONFIGURED not in [*ocf.ANSWERS.values(), *ocf.CODES.values()]
 
 
 def test_a_kernel_that_cannot_be_read_is_a_failure_of_a_probe() -> None:
     """With 7 a second node would start while this one may still answer."""
-    request = ocf.read("overlay", "monitor", {})
+    request = read("overlay", "monitor", {})
     assert ocf.GENERIC == ocf.failed(request.action, KernelError("netlink: no answer"))
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1e3", "9" * 20])
 def test_a_time_out_that_is_no_number_is_not_said(text: str) -> None:
     """The environment is the engine's, but not only."""
-    assert ocf.TIMEOUT == ocf.read("dns", "start", {"OCF_RESKEY_CRM_meta_timeout": text}).timeout
+    assert TIMEOUT == read("dns", "start", {"OCF_RESKEY_CRM_meta_timeout": text}).timeout
 
 
 @pytest.mark.parametrize("seconds", [1, 5, 20, 180])
 def test_an_action_has_given_up_before_the_engine_ends_it(seconds: int) -> None:
     """SIGKILL comes without a warning."""
-    request = ocf.read("dns", "start", {"OCF_RESKEY_CRM_meta_timeout": str(seconds * 1000)})
+    request = read("dns", "start", {"OCF_RESKEY_CRM_meta_timeout": str(seconds * 1000)})
     assert 0 < request.deadline <= seconds - 0.5
 
 
 def test_every_parameter_comes_to_its_place() -> None:
     """The defaults too, which the engine does not fill in."""
     values = given("dns", {"OCF_RESKEY_zone": " Z0123456789 ", "OCF_RESKEY_name": "db.example.corp"})
-    text = as_toml("dns", values)
-    assert '[service.s.dns]\nzone = "Z0123456789"\nname = "db.example.corp"\nttl = 10\nwait = true' in text
+    found = settings_of("dns", values)
+
+    assert 5.0 == found.attempt
+    assert DnsSettings("Z0123456789", "db.example.corp", (), 10, True) == found.services[0].dns
 
 
 def test_a_quote_in_a_parameter_stays_in_it() -> None:
-    """What the cluster's configuration says is data."""
-    values = {"address": OVERLAY, "label": 'a"\nregion = "x'}
-    assert 'label = "a\\"\\nregion = \\"x"' in as_toml("overlay", values)
+    """A parameter is one value, whatever characters it has; it can never become another key."""
+    values = {"address": OVERLAY, "label": 'a"\nregion = "x', "profile": "team-\U0001f600"}
+    found = settings_of("overlay", values)
+
+    assert ('a"\nregion = "x', "team-\U0001f600", "") == (found.services[0].label, found.profile, found.region)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -362,9 +369,9 @@ def test_the_agent_s_files_are_those_it_was_installed_with() -> None:
     installed = ("--config", "/srv/agent.toml", "--state-dir", "/run/other")
     for given_, expected in ((None, "/run/other"), ("", "/run/other"), ("/run/mine", "/run/mine")):
         environ = {} if given_ is None else {"OCF_RESKEY_state_dir": given_}
-        request = ocf.read("eni", "start", environ, installed)
+        request = read("eni", "start", environ, installed)
         assert (expected, "/srv/agent.toml") == (request.state_dir, request.config)
-    assert ("/run/ec2ident", "") == (lambda r: (r.state_dir, r.config))(ocf.read("eni", "start", {}))
+    assert ("/run/ec2ident", "") == (lambda r: (r.state_dir, r.config))(read("eni", "start", {}))
 
 
 @pytest.mark.parametrize(

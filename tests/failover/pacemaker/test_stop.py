@@ -13,6 +13,7 @@ import pytest
 import ec2ident
 import ec2ident_agent
 from ec2ident_agent.failover.pacemaker import agent as ocf
+from ec2ident_agent.failover.pacemaker.request import read
 from ec2ident_agent.kernel import dump as rtnl
 from tests.lab.namespace import Namespace, unique
 
@@ -92,6 +93,6 @@ def test_a_look_reads_no_routes(monkeypatch: pytest.MonkeyPatch) -> None:
         return dump(channel, request, header)
 
     monkeypatch.setattr(rtnl.Channel, "dump", noted)
-    request = ocf.read("overlay", "monitor", {"OCF_RESKEY_address": "192.0.2.1"})
-    assert ocf.NOT_RUNNING == ocf.Agent(request, {}, print).run()
+    request = read("overlay", "monitor", {"OCF_RESKEY_address": "192.0.2.1"})
+    assert ocf.NOT_RUNNING == ocf.OcfAgent(request, {}, print).run()
     assert {rtnl.GET_LINK, rtnl.GET_ADDRESS} == set(asked)

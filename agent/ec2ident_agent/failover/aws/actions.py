@@ -8,7 +8,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 
 from . import response
-from .model import Records
+from .model import RecordSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ VERSIONS = {"ec2": "2016-11-15", "sts": "2011-06-15", "route53": "2013-04-01"}
 _ROUTE53_NAMESPACE = "https://route53.amazonaws.com/doc/2013-04-01/"
 
 
-class Call(Value):
+class ApiCall(Value):
     """One request. `read` turns its answer into a value."""
 
     service: str
@@ -77,9 +77,9 @@ def _page(token: str) -> tuple[tuple[str, str], ...]:
 # EC2: looking
 
 
-def describe_tables(filters: Mapping[str, Sequence[str]], token: str = "") -> Call:
+def describe_tables(filters: Mapping[str, Sequence[str]], token: str = "") -> ApiCall:
     """Tables by filter. A filter `route-table-id` passes over what does not exist, where a list of ids would fail."""
-    return Call(
+    return ApiCall(
         "ec2",
         "DescribeRouteTables",
         response.tables,
@@ -88,8 +88,8 @@ def describe_tables(filters: Mapping[str, Sequence[str]], token: str = "") -> Ca
     )
 
 
-def describe_interfaces(filters: Mapping[str, Sequence[str]], token: str = "") -> Call:
-    return Call(
+def describe_interfaces(filters: Mapping[str, Sequence[str]], token: str = "") -> ApiCall:
+    return ApiCall(
         "ec2",
         "DescribeNetworkInterfaces",
         response.interfaces,
@@ -98,8 +98,8 @@ def describe_interfaces(filters: Mapping[str, Sequence[str]], token: str = "") -
     )
 
 
-def describe_instance(instance: str) -> Call:
-    return Call(
+def describe_instance(instance: str) -> ApiCall:
+    return ApiCall(
         "ec2",
         "DescribeInstances",
         response.instances,
@@ -108,8 +108,8 @@ def describe_instance(instance: str) -> Call:
     )
 
 
-def describe_vpc_attribute(vpc: str, attribute: str) -> Call:
-    return Call(
+def describe_vpc_attribute(vpc: str, attribute: str) -> ApiCall:
+    return ApiCall(
         "ec2",
         "DescribeVpcAttribute",
         response.vpc_attribute(attribute),
@@ -134,10 +134,10 @@ def _destination(destination: str) -> tuple[str, str]:
     )
 
 
-def _route(action: str, command: str, table: str, account: str, destination: str, eni: str = "") -> Call:
+def _route(action: str, command: str, table: str, account: str, destination: str, eni: str = "") -> ApiCall:
     field, option = _destination(destination)
     target = f" --network-interface-id {eni}" if eni else ""
-    return Call(
+    return ApiCall(
         "ec2",
         action,
         response.done,
@@ -149,22 +149,22 @@ def _route(action: str, command: str, table: str, account: str, destination: str
     )
 
 
-def create_route(table: str, account: str, destination: str, eni: str) -> Call:
+def create_route(table: str, account: str, destination: str, eni: str) -> ApiCall:
     return _route("CreateRoute", "create-route", table, account, destination, eni)
 
 
-def replace_route(table: str, account: str, destination: str, eni: str) -> Call:
+def replace_route(table: str, account: str, destination: str, eni: str) -> ApiCall:
     """The target is always an interface: an instance with several of them is refused as a target."""
     return _route("ReplaceRoute", "replace-route", table, account, destination, eni)
 
 
-def delete_route(table: str, account: str, destination: str) -> Call:
+def delete_route(table: str, account: str, destination: str) -> ApiCall:
     return _route("DeleteRoute", "delete-route", table, account, destination)
 
 
-def source_dest_check(eni: str, account: str, on: bool) -> Call:
+def source_dest_check(eni: str, account: str, on: bool) -> ApiCall:
     """Of the interface: the instance's own flag cannot be set once it has two."""
-    return Call(
+    return ApiCall(
         "ec2",
         "ModifyNetworkInterfaceAttribute",
         response.done,
@@ -176,9 +176,9 @@ def source_dest_check(eni: str, account: str, on: bool) -> Call:
     )
 
 
-def attach(eni: str, instance: str, index: int, account: str, *, dry: bool = False) -> Call:
+def attach(eni: str, instance: str, index: int, account: str, *, dry: bool = False) -> ApiCall:
     """A `dry` one only asks whether it is allowed, and is answered by an error in any case."""
-    return Call(
+    return ApiCall(
         "ec2",
         "AttachNetworkInterface",
         response.attachment_id,
@@ -196,9 +196,9 @@ def attach(eni: str, instance: str, index: int, account: str, *, dry: bool = Fal
     )
 
 
-def detach(attachment: str, eni: str, instance: str, account: str, *, force: bool = False) -> Call:
+def detach(attachment: str, eni: str, instance: str, account: str, *, force: bool = False) -> ApiCall:
     """`eni` and `instance` are only for the message when it is denied."""
-    return Call(
+    return ApiCall(
         "ec2",
         "DetachNetworkInterface",
         response.done,
@@ -212,7 +212,7 @@ def detach(attachment: str, eni: str, instance: str, account: str, *, force: boo
 
 def create_interface(
     subnet: str, address: str, groups: Sequence[str], description: str, token: str, account: str = ""
-) -> Call:
+) -> ApiCall:
     """`token` makes it safe to send again: the same token makes the same interface."""
     fields = [("SubnetId", subnet), ("ClientToken", token)]
     command = f"create-network-interface --subnet-id {subnet} --client-token {token}"
@@ -227,7 +227,7 @@ def create_interface(
 
         fields.append(("Description", description))
         command += f" --description {shlex.quote(description)}"
-    return Call(
+    return ApiCall(
         "ec2",
         "CreateNetworkInterface",
         response.created_interface,
@@ -239,11 +239,11 @@ def create_interface(
     )
 
 
-def modify_vpc(vpc: str, attribute: str) -> Call:
+def modify_vpc(vpc: str, attribute: str) -> ApiCall:
     """One attribute a call: `enableDnsSupport` or `enableDnsHostnames`, on."""
     field = attribute[0].upper() + attribute[1:]
     option = {"enableDnsSupport": "--enable-dns-support", "enableDnsHostnames": "--enable-dns-hostnames"}[attribute]
-    return Call(
+    return ApiCall(
         "ec2",
         "ModifyVpcAttribute",
         response.done,
@@ -261,8 +261,8 @@ def _zone_path(zone: str, tail: str = "") -> str:
     return f"/{VERSIONS['route53']}/hostedzone/{zone}{tail}"
 
 
-def get_zone(zone: str) -> Call:
-    return Call(
+def get_zone(zone: str) -> ApiCall:
+    return ApiCall(
         "route53",
         "GetHostedZone",
         response.hosted_zone,
@@ -273,8 +273,8 @@ def get_zone(zone: str) -> Call:
     )
 
 
-def zones_by_name(name: str) -> Call:
-    return Call(
+def zones_by_name(name: str) -> ApiCall:
+    return ApiCall(
         "route53",
         "ListHostedZonesByName",
         response.zones,
@@ -285,9 +285,9 @@ def zones_by_name(name: str) -> Call:
     )
 
 
-def list_records(zone: str, name: str, kind: str) -> Call:
+def list_records(zone: str, name: str, kind: str) -> ApiCall:
     """The list starts at this name and type, or at the next one where there is none: the caller compares."""
-    return Call(
+    return ApiCall(
         "route53",
         "ListResourceRecordSets",
         response.records,
@@ -299,13 +299,13 @@ def list_records(zone: str, name: str, kind: str) -> Call:
     )
 
 
-def change_records(zone: str, action: str, records: Sequence[Records]) -> Call:
+def change_records(zone: str, action: str, records: Sequence[RecordSet]) -> ApiCall:
     """One batch, all or nothing. `action` is UPSERT or DELETE."""
     import json
 
     batch = {"Changes": [{"Action": action, "ResourceRecordSet": _as_json(each)} for each in records]}
     changes = "".join(f"<Change><Action>{action}</Action>{_as_xml(each)}</Change>" for each in records)
-    return Call(
+    return ApiCall(
         "route53",
         "ChangeResourceRecordSets",
         response.change,
@@ -317,12 +317,12 @@ def change_records(zone: str, action: str, records: Sequence[Records]) -> Call:
     )
 
 
-def _as_json(records: Records) -> dict[str, object]:
+def _as_json(records: RecordSet) -> dict[str, object]:
     values = [{"Value": value} for value in records.values]
     return {"Name": records.name, "Type": records.type, "TTL": records.ttl, "ResourceRecords": values}
 
 
-def _as_xml(records: Records) -> str:
+def _as_xml(records: RecordSet) -> str:
     """The elements in the order of the schema, which the service insists on."""
     values = "".join(f"<ResourceRecord><Value>{_escape(v)}</Value></ResourceRecord>" for v in records.values)
     return (
@@ -340,8 +340,8 @@ def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def get_change(change: str) -> Call:
-    return Call(
+def get_change(change: str) -> ApiCall:
+    return ApiCall(
         "route53",
         "GetChange",
         response.change,
@@ -352,12 +352,12 @@ def get_change(change: str) -> Call:
     )
 
 
-def create_zone(name: str, vpc: str, region: str, token: str) -> Call:
+def create_zone(name: str, vpc: str, region: str, token: str) -> ApiCall:
     """A private zone. `token` makes it safe to send again."""
     vpc_xml = f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
     config = "<HostedZoneConfig><Comment>ec2ident</Comment><PrivateZone>true</PrivateZone></HostedZoneConfig>"
     inside = f"<Name>{_escape(name)}</Name>{vpc_xml}<CallerReference>{_escape(token)}</CallerReference>{config}"
-    return Call(
+    return ApiCall(
         "route53",
         "CreateHostedZone",
         response.hosted_zone,
@@ -369,9 +369,9 @@ def create_zone(name: str, vpc: str, region: str, token: str) -> Call:
     )
 
 
-def associate_zone(zone: str, vpc: str, region: str) -> Call:
+def associate_zone(zone: str, vpc: str, region: str) -> ApiCall:
     vpc_xml = f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
-    return Call(
+    return ApiCall(
         "route53",
         "AssociateVPCWithHostedZone",
         response.change,
@@ -386,9 +386,9 @@ def associate_zone(zone: str, vpc: str, region: str) -> Call:
 # STS
 
 
-def assume_role(role: str, name: str, external: str = "") -> Call:
+def assume_role(role: str, name: str, external: str = "") -> ApiCall:
     """Credentials of a role, for 15 minutes: longer than any action here may take."""
-    return Call(
+    return ApiCall(
         "sts",
         "AssumeRole",
         response.credentials,
@@ -403,5 +403,5 @@ def assume_role(role: str, name: str, external: str = "") -> Call:
     )
 
 
-def caller_identity() -> Call:
-    return Call("sts", "GetCallerIdentity", response.account, "get-caller-identity")
+def caller_identity() -> ApiCall:
+    return ApiCall("sts", "GetCallerIdentity", response.account, "get-caller-identity")

@@ -14,14 +14,15 @@ import threading
 import time
 
 from ec2ident.value import Value
+from ec2ident_agent.failover import forms
 from ec2ident_agent.failover.errors import (
     ApiError,
+    ApiUnknownError,
     CredentialsError,
+    ErrorKind,
     FailoverError,
-    Kind,
-    MalformedError,
+    MalformedResponseError,
     OutOfTimeError,
-    UnknownError,
     UsageError,
 )
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from http.client import HTTPConnection
     from typing import Any
 
-    from .actions import Call
+    from .actions import ApiCall
     from .deadline import Deadline
 
     Log = Callable[[str], object]
@@ -70,7 +71,7 @@ class Access(Value):
     attempt: float = 5.0
 
 
-class _PassingError(UnknownError):
+class _PassingError(ApiUnknownError):
     """No usable answer this time: refused, reset, broken off, or none within the attempt's time."""
 
 
@@ -114,7 +115,7 @@ class Api:
 
     # Calling
 
-    def call(self, call: Call) -> Any:
+    def call(self, call: ApiCall) -> Any:
         """The answer as a value. Tries again what passes by itself.
 
         Raises ApiError, OutOfTimeError, MalformedError, CredentialsError.
@@ -128,11 +129,11 @@ class Api:
             try:
                 return self._once(call)
             except ApiError as error:
-                if error.kind is Kind.CREDENTIALS and not refreshed:
+                if error.kind is ErrorKind.CREDENTIALS and not refreshed:
                     refreshed = True
                     self._forget()
                     continue
-                if error.kind is not Kind.RETRY:
+                if error.kind is not ErrorKind.RETRY:
                     raise
                 last: FailoverError = error
             except _PassingError as error:
@@ -140,7 +141,7 @@ class Api:
             self._back_off(pauses, call, last)
             pauses += 1
 
-    def _back_off(self, pauses: int, call: Call, last: FailoverError) -> None:
+    def _back_off(self, pauses: int, call: ApiCall, last: FailoverError) -> None:
         pause = self._random() * min(LONGEST_PAUSE, FIRST_PAUSE * 2**pauses)
         self.log(f"{call.name}: {last}; trying again in {pause:.2f} s")
         self.deadline.pause(pause, f"{call.name}: {last}")
@@ -152,7 +153,7 @@ class Api:
             self._jitter = random.SystemRandom().random
         return self._jitter()
 
-    def pages(self, make: Callable[[str], Call]) -> tuple[Any, ...]:
+    def pages(self, make: Callable[[str], ApiCall]) -> tuple[Any, ...]:
         """All items of a call that answers in pages. Raises MalformedError for pages that never end."""
         found, token = self.call(make(""))
         for _ in range(100):
@@ -160,9 +161,9 @@ class Api:
                 return tuple(found)
             more, token = self.call(make(token))
             found += more
-        raise MalformedError(f"{make('').name}: more than 100 pages")
+        raise MalformedResponseError(f"{make('').name}: more than 100 pages")
 
-    def _once(self, call: Call) -> Any:
+    def _once(self, call: ApiCall) -> Any:
         left = self.deadline.left
         if not left:
             raise OutOfTimeError(f"{call.name}: not within {self.deadline.seconds:g} s")
@@ -176,16 +177,16 @@ class Api:
             return self._read(call, body)
         raise self._error(call, status, body)
 
-    def _read(self, call: Call, body: bytes) -> Any:
+    def _read(self, call: ApiCall, body: bytes) -> Any:
         try:
             root = parse(body)
             if root.tag != f"{call.action}Response":
-                raise MalformedError(f"the answer is {root.tag[:64]!r} (expected {call.action}Response)")
+                raise MalformedResponseError(f"the answer is {root.tag[:64]!r} (expected {call.action}Response)")
             return call.read(root)
-        except MalformedError as error:
-            raise MalformedError(f"{call.name}: {error}") from None
+        except MalformedResponseError as error:
+            raise MalformedResponseError(f"{call.name}: {error}") from None
 
-    def _error(self, call: Call, status: int, body: bytes) -> Exception:
+    def _error(self, call: ApiCall, status: int, body: bytes) -> Exception:
         if status < 300:
             return _PassingError(f"HTTP status {status} and nothing more")
         found = response.error(body)
@@ -194,20 +195,20 @@ class Api:
             return ApiError(call.name, found[0], _line(found[1]), status, arns)
         if status == 429 or status >= 500:
             return _PassingError(f"HTTP status {status}")
-        return MalformedError(f"{call.name}: HTTP status {status} without an error that we know")
+        return MalformedResponseError(f"{call.name}: HTTP status {status} without an error that we know")
 
     # One exchange, in a thread that may be left behind
 
-    def _exchange(self, call: Call, credentials: Credentials, seconds: float) -> tuple[int, bytes]:
+    def _exchange(self, call: ApiCall, credentials: Credentials, seconds: float) -> tuple[int, bytes]:
         from http.client import HTTPException
 
         url = self._endpoint(call.service)
         connection, fresh = self._connection(url, seconds)
         try:
             status, body = self._talk(connection, call, credentials, url)
-        except (OSError, HTTPException, MalformedError) as error:
+        except (OSError, HTTPException, MalformedResponseError) as error:
             connection.close()
-            if isinstance(error, MalformedError):
+            if isinstance(error, MalformedResponseError):
                 raise
             if fresh:
                 raise _PassingError(f"{url}: {_reason(error)}") from None
@@ -218,7 +219,7 @@ class Api:
                 self._idle.setdefault(url, []).append(connection)
         return status, body
 
-    def _talk(self, connection: HTTPConnection, call: Call, credentials: Credentials, url: str) -> tuple[int, bytes]:
+    def _talk(self, connection: HTTPConnection, call: ApiCall, credentials: Credentials, url: str) -> tuple[int, bytes]:
         query, body = _wire(call)
         headers = self._sign(call, credentials, url, query, body)
         if body:
@@ -233,7 +234,7 @@ class Api:
         with connection.getresponse() as response:
             data = response.read(LIMIT + 1)
             if len(data) > LIMIT:
-                raise MalformedError(f"{call.name}: an answer longer than {LIMIT} bytes")
+                raise MalformedResponseError(f"{call.name}: an answer longer than {LIMIT} bytes")
             if not response.isclosed():
                 # Content-Length said more than there is to read: http.client says so only when asked for all.
                 response.read()
@@ -241,7 +242,7 @@ class Api:
             connection.close()
         return response.status, data
 
-    def _sign(self, call: Call, credentials: Credentials, url: str, query: str, body: bytes) -> dict[str, str]:
+    def _sign(self, call: ApiCall, credentials: Credentials, url: str, query: str, body: bytes) -> dict[str, str]:
         from .sigv4 import sign
 
         return sign(
@@ -257,9 +258,12 @@ class Api:
         )
 
     def _endpoint(self, service: str) -> str:
-        names = (ENDPOINT_VARIABLES[service], "AWS_ENDPOINT_URL")
-        given = self.access.endpoint or next((self._environ[n] for n in names if self._environ.get(n)), "")
-        return check_endpoint(given) if given else self.partition.endpoint(service, self.access.region)
+        if self.access.endpoint:
+            return forms.named("endpoint", forms.endpoint, self.access.endpoint)
+        for name in (ENDPOINT_VARIABLES[service], "AWS_ENDPOINT_URL"):
+            if self._environ.get(name):
+                return forms.named(name, forms.endpoint, self._environ[name])
+        return self.partition.endpoint(service, self.access.region)
 
     def _connection(self, url: str, seconds: float) -> tuple[HTTPConnection, bool]:
         from http.client import HTTPConnection, HTTPSConnection
@@ -323,7 +327,7 @@ _CONTENT = {
 }
 
 
-def _wire(call: Call) -> tuple[str, bytes]:
+def _wire(call: ApiCall) -> tuple[str, bytes]:
     """Query and body."""
     from urllib.parse import quote, urlencode
 
@@ -340,15 +344,6 @@ def _line(text: str) -> str:
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {_line(str(error))[:200]}" if str(error) else type(error).__name__
-
-
-def check_endpoint(url: str) -> str:
-    """The URL without a final slash. Raises UsageError for what is no plain `http[s]://HOST[:PORT]`."""
-    import re
-
-    if not re.fullmatch(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?", url, re.ASCII):
-        raise UsageError(f"endpoint: {url[:200]!r} is not https://HOST[:PORT]")
-    return url.rstrip("/")
 
 
 def botocore_chain(profile: str, seconds: float) -> Credentials:

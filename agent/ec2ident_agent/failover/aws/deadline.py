@@ -1,7 +1,7 @@
-"""One deadline over a whole action, and the way to leave whatever would outlast it.
+"""One deadline over a whole action, and a way to abandon work that would exceed it.
 
-A socket's time-out bounds one read, not an answer that drips, nor the look-up of a name. So what may hang runs in a
-thread of its own, which is left behind when the time is over; being a daemon it does not hold up the process's end.
+The time-out of a socket bounds one read. It bounds neither a slowly dripping answer nor the resolution of a name.
+Work that may hang therefore runs in a daemon thread, which is abandoned when the time is over.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from ec2ident_agent.failover.errors import OutOfTimeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeVar, Union
 
+    A = TypeVar("A")
+    B = TypeVar("B")
+    S = TypeVar("S")
     T = TypeVar("T")
-    Outcome = Union[T, BaseException]
+    Ended = Union[T, BaseException]
 
 
 class Deadline:
-    """A moment on the monotonic clock. `seconds` from now; `clock` and `sleep` are effects that a test may replace."""
+    """A point in time, `seconds` from now on the monotonic clock. A test may replace `clock` and `sleep`."""
 
     def __init__(
         self,
@@ -36,24 +39,25 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds; never negative."""
+        """Seconds until the deadline; 0 when it has passed."""
         return max(0.0, self._end - self._clock())
 
     @property
     def used(self) -> float:
+        """Seconds since the start."""
         return self.seconds - self.left
 
     def pause(self, seconds: float, what: str) -> None:
-        """Sleep, or raise OutOfTimeError at once where the deadline would come first."""
+        """Sleep; raise OutOfTimeError at once if the deadline would pass during the pause."""
         if seconds >= self.left:
             raise OutOfTimeError(f"{what}: not within {self.seconds:g} s")
         self._sleep(seconds)
 
 
 def bounded(work: Callable[[], T], seconds: float, what: str) -> T:
-    """What `work` returns or raises, or OutOfTimeError after so many seconds. It is then left to itself."""
-    box: list[Outcome[T]] = []
-    thread = threading.Thread(target=lambda: box.append(_outcome(work)), daemon=True)
+    """Return what `work` returns, or raise what it raises; raise OutOfTimeError after `seconds` and abandon it."""
+    box: list[Ended[T]] = []
+    thread = threading.Thread(target=lambda: box.append(_ended(work)), daemon=True)
     thread.start()
     thread.join(seconds)
     if not box:
@@ -61,14 +65,14 @@ def bounded(work: Callable[[], T], seconds: float, what: str) -> T:
     return _unwrap(box[0])
 
 
-def together(works: Sequence[Callable[[], T]]) -> list[Outcome[T]]:
-    """Run all at the same time; each result or error, in order. Each must be bounded by itself."""
+def together(works: Sequence[Callable[[], T]]) -> list[Ended[T]]:
+    """Run all at the same time; return each result or error, in order. Each must be bounded by itself."""
     if len(works) == 1:
-        return [_outcome(works[0])]
-    found: list[Outcome[T]] = [OutOfTimeError("not started")] * len(works)
+        return [_ended(works[0])]
+    found: list[Ended[T]] = [OutOfTimeError("not started")] * len(works)
 
     def run(index: int) -> None:
-        found[index] = _outcome(works[index])
+        found[index] = _ended(works[index])
 
     threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(len(works))]
     for thread in threads:
@@ -78,19 +82,33 @@ def together(works: Sequence[Callable[[], T]]) -> list[Outcome[T]]:
     return found
 
 
-def all_of(works: Sequence[Callable[[], T]]) -> list[T]:
-    """As `together`, but the first error is raised."""
-    return [_unwrap(outcome) for outcome in together(works)]
+def both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
+    """Run both at the same time and return both results. The first one's error is raised first."""
+    box: list[Ended[B]] = []
+    thread = threading.Thread(target=lambda: box.append(_ended(second)), daemon=True)
+    thread.start()
+    one = _ended(first)
+    thread.join()
+    return _unwrap(one), _unwrap(box[0])
 
 
-def _outcome(work: Callable[[], T]) -> Outcome[T]:
+def each(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """Call `work` with every item at the same time and return the results, in order. The first error is raised."""
+
+    def bound(item: S) -> Callable[[], T]:
+        return lambda: work(item)
+
+    return [_unwrap(ended) for ended in together([bound(item) for item in items])]
+
+
+def _ended(work: Callable[[], T]) -> Ended[T]:
     try:
         return work()
-    except BaseException as error:  # noqa: BLE001  handed to the caller's thread, which raises it
+    except BaseException as error:  # noqa: BLE001  the caller's thread raises it
         return error
 
 
-def _unwrap(outcome: Outcome[T]) -> T:
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+def _unwrap(ended: Ended[T]) -> T:
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended

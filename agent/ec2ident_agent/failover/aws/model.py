@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Route(Value):
+class VpcRoute(Value):
     """A row of a route table. Of its targets only an interface is ours; `other` is any other, `local` included."""
 
     destination: str
@@ -26,17 +26,17 @@ class Route(Value):
         return self.instance or self.eni or self.other
 
 
-class Table(Value):
+class RouteTable(Value):
     id: str
     vpc: str
     #: The account that owns it: in a shared VPC not the instance's.
     owner: str
-    routes: tuple[Route, ...] = ()
+    routes: tuple[VpcRoute, ...] = ()
     name: str = ""
     #: The internet or virtual private gateway whose table it is, if it is one's.
     gateway: str = ""
 
-    def route(self, destination: str) -> Route | None:
+    def route(self, destination: str) -> VpcRoute | None:
         """The route to exactly this destination."""
         return next((route for route in self.routes if route.destination == destination), None)
 
@@ -56,7 +56,7 @@ class Attachment(Value):
     status: str
 
 
-class Interface(Value):
+class NetworkInterface(Value):
     """An elastic network interface (ENI)."""
 
     id: str
@@ -75,10 +75,17 @@ class Interface(Value):
 
     @property
     def holder(self) -> str:
+        """The instance that it is attached to, or ""."""
         return self.attachment.instance if self.attachment else ""
 
+    def __str__(self) -> str:
+        held = self.attachment
+        where = f"{held.status} to {held.instance or 'a service of AWS'} index {held.index}" if held else self.status
+        check = f"source/destination check {'on' if self.check else 'off'}"
+        return f"{self.id} {','.join((*self.addresses, *self.ipv6))} {self.mac} {self.zone} {where}, {check}"
 
-class Instance(Value):
+
+class Ec2Instance(Value):
     id: str
     #: pending, running, shutting-down, terminated, stopping, stopped
     state: str
@@ -88,14 +95,14 @@ class Instance(Value):
     interfaces: Mapping[int, str]
 
 
-class Zone(Value):
+class HostedZone(Value):
     id: str
     name: str
     private: bool
     vpcs: tuple[tuple[str, str], ...] = ()
 
 
-class Records(Value):
+class RecordSet(Value):
     """All values of one name and type."""
 
     name: str

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import re
 
-from ec2ident_agent.failover.errors import MalformedError
+from ec2ident_agent.failover.errors import MalformedResponseError
 
-from .model import Attachment, Change, Credentials, Instance, Interface, Records, Route, Table, Zone
-from .xml import Node, parse
+from .model import (
+    Attachment,
+    Change,
+    Credentials,
+    Ec2Instance,
+    HostedZone,
+    NetworkInterface,
+    RecordSet,
+    RouteTable,
+    VpcRoute,
+)
+from .xml import Element, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,28 +62,28 @@ def is_a(shape: str, text: str) -> bool:
     return re.fullmatch(SHAPES[shape], text, re.ASCII) is not None
 
 
-def _id(node: Node, path: str, shape: str) -> str:
+def _id(node: Element, path: str, shape: str) -> str:
     text = node.get(path)
     if not is_a(shape, text):
-        raise MalformedError(f"{path}: {text[:64]!r} is no {shape} id")
+        raise MalformedResponseError(f"{path}: {text[:64]!r} is no {shape} id")
     return text
 
 
-def _maybe_id(node: Node, path: str, shape: str) -> str:
+def _maybe_id(node: Element, path: str, shape: str) -> str:
     return _id(node, path, shape) if node.maybe(path) else ""
 
 
-def _number(node: Node, path: str, high: int) -> int:
+def _number(node: Element, path: str, high: int) -> int:
     text = node.get(path)
     if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) > high:
-        raise MalformedError(f"{path}: {text[:32]!r} is no number from 0 to {high}")
+        raise MalformedResponseError(f"{path}: {text[:32]!r} is no number from 0 to {high}")
     return int(text)
 
 
-def _bool(node: Node, path: str) -> bool:
+def _bool(node: Element, path: str) -> bool:
     text = node.get(path)
     if text not in ("true", "false"):
-        raise MalformedError(f"{path}: {text[:32]!r} is neither true nor false")
+        raise MalformedResponseError(f"{path}: {text[:32]!r} is neither true nor false")
     return text == "true"
 
 
@@ -84,7 +94,7 @@ def network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(_unscoped(text)))
     except ValueError as error:
-        raise MalformedError(f"no CIDR block: {str(error)[:120]}") from None
+        raise MalformedResponseError(f"no CIDR block: {str(error)[:120]}") from None
 
 
 def address(text: str) -> str:
@@ -94,7 +104,7 @@ def address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(_unscoped(text)))
     except ValueError:
-        raise MalformedError(f"no IP address: {text[:64]!r}") from None
+        raise MalformedResponseError(f"no IP address: {text[:64]!r}") from None
 
 
 def _unscoped(text: str) -> str:
@@ -104,11 +114,11 @@ def _unscoped(text: str) -> str:
     return text
 
 
-def _next(node: Node) -> str:
+def _next(node: Element) -> str:
     return node.maybe("nextToken") or ""
 
 
-def _name_tag(node: Node) -> str:
+def _name_tag(node: Element) -> str:
     tags = {item.maybe("key"): item.maybe("value") for item in node.all("tagSet/item")}
     return tags.get("Name") or ""
 
@@ -116,14 +126,14 @@ def _name_tag(node: Node) -> str:
 # EC2
 
 
-def tables(answer: Node) -> tuple[tuple[Table, ...], str]:
+def tables(answer: Element) -> tuple[tuple[RouteTable, ...], str]:
     """DescribeRouteTables: the tables, and the token of the next page or an empty text."""
     return tuple(_table(item) for item in answer.all("routeTableSet/item")), _next(answer)
 
 
-def _table(item: Node) -> Table:
+def _table(item: Element) -> RouteTable:
     routes = tuple(route for row in item.all("routeSet/item") for route in _route(row))
-    return Table(
+    return RouteTable(
         _id(item, "routeTableId", "table"),
         _id(item, "vpcId", "vpc"),
         _maybe_id(item, "ownerId", "account"),
@@ -133,13 +143,13 @@ def _table(item: Node) -> Table:
     )
 
 
-def _route(row: Node) -> tuple[Route, ...]:
+def _route(row: Element) -> tuple[VpcRoute, ...]:
     """A row; none for a row without a CIDR block, whose destination is a prefix list."""
     destination = row.maybe("destinationCidrBlock") or row.maybe("destinationIpv6CidrBlock")
     if not destination:
         return ()
     other = next((text for text in (row.maybe(name) for name in _TARGETS) if text), "")
-    route = Route(
+    route = VpcRoute(
         network(destination),
         _maybe_id(row, "networkInterfaceId", "interface"),
         _maybe_id(row, "instanceId", "instance"),
@@ -150,24 +160,24 @@ def _route(row: Node) -> tuple[Route, ...]:
     return (route,)
 
 
-def interfaces(answer: Node) -> tuple[tuple[Interface, ...], str]:
+def interfaces(answer: Element) -> tuple[tuple[NetworkInterface, ...], str]:
     """DescribeNetworkInterfaces."""
     return tuple(_interface(item) for item in answer.all("networkInterfaceSet/item")), _next(answer)
 
 
-def created_interface(answer: Node) -> Interface:
+def created_interface(answer: Element) -> NetworkInterface:
     """CreateNetworkInterface."""
     found = answer.find("networkInterface")
     if found is None:
-        raise MalformedError("CreateNetworkInterface: no networkInterface in the answer")
+        raise MalformedResponseError("CreateNetworkInterface: no networkInterface in the answer")
     return _interface(found)
 
 
-def _interface(item: Node) -> Interface:
+def _interface(item: Element) -> NetworkInterface:
     primary = item.maybe("privateIpAddress")
     every = [primary, *(row.maybe("privateIpAddress") for row in item.all("privateIpAddressesSet/item"))]
     attached = item.find("attachment")
-    return Interface(
+    return NetworkInterface(
         _id(item, "networkInterfaceId", "interface"),
         _id(item, "status", "word"),
         _id(item, "availabilityZone", "place"),
@@ -183,7 +193,7 @@ def _interface(item: Node) -> Interface:
     )
 
 
-def _attachment(node: Node) -> Attachment:
+def _attachment(node: Element) -> Attachment:
     return Attachment(
         _id(node, "attachmentId", "attachment"),
         _maybe_id(node, "instanceId", "instance"),
@@ -193,20 +203,20 @@ def _attachment(node: Node) -> Attachment:
     )
 
 
-def instances(answer: Node) -> tuple[tuple[Instance, ...], str]:
+def instances(answer: Element) -> tuple[tuple[Ec2Instance, ...], str]:
     """DescribeInstances."""
     found = [item for group in answer.all("reservationSet/item") for item in group.all("instancesSet/item")]
     return tuple(map(_instance, found)), _next(answer)
 
 
-def _instance(item: Node) -> Instance:
+def _instance(item: Element) -> Ec2Instance:
     attached = {
         _number(row, "attachment/deviceIndex", 255): _id(row, "networkInterfaceId", "interface")
         for row in item.all("networkInterfaceSet/item")
         # On cards other than the first the same numbers are free again.
         if (row.maybe("attachment/networkCardIndex") or "0") == "0"
     }
-    return Instance(
+    return Ec2Instance(
         _id(item, "instanceId", "instance"),
         _id(item, "instanceState/name", "word"),
         _id(item, "placement/availabilityZone", "place"),
@@ -215,18 +225,18 @@ def _instance(item: Node) -> Instance:
     )
 
 
-def attachment_id(answer: Node) -> str:
+def attachment_id(answer: Element) -> str:
     """AttachNetworkInterface."""
     return _id(answer, "attachmentId", "attachment")
 
 
-def done(answer: Node) -> None:
+def done(answer: Element) -> None:
     """The writes that answer nothing but true."""
     if answer.maybe("return") not in (None, "true"):
-        raise MalformedError(f"{answer.tag}: return is {answer.maybe('return')!r} (expected true)")
+        raise MalformedResponseError(f"{answer.tag}: return is {answer.maybe('return')!r} (expected true)")
 
 
-def vpc_attribute(name: str) -> Callable[[Node], bool]:
+def vpc_attribute(name: str) -> Callable[[Element], bool]:
     """DescribeVpcAttribute of `enableDnsSupport` or `enableDnsHostnames`."""
     return lambda answer: _bool(answer, f"{name}/value")
 
@@ -234,49 +244,49 @@ def vpc_attribute(name: str) -> Callable[[Node], bool]:
 # Route 53
 
 
-def hosted_zone(answer: Node) -> Zone:
+def hosted_zone(answer: Element) -> HostedZone:
     """GetHostedZone, CreateHostedZone."""
     node = answer.find("HostedZone")
     if node is None:
-        raise MalformedError(f"{answer.tag}: no HostedZone in the answer")
+        raise MalformedResponseError(f"{answer.tag}: no HostedZone in the answer")
     rows = [*answer.all("VPCs/VPC"), *answer.all("VPC")]
     vpcs = tuple((_id(row, "VPCId", "vpc"), _id(row, "VPCRegion", "region")) for row in rows)
     return _zone(node, vpcs)
 
 
-def _zone(node: Node, vpcs: tuple[tuple[str, str], ...] = ()) -> Zone:
+def _zone(node: Element, vpcs: tuple[tuple[str, str], ...] = ()) -> HostedZone:
     identity = node.get("Id").replace("/hostedzone/", "")
     if not is_a("zone", identity):
-        raise MalformedError(f"Id: {identity[:64]!r} is no zone id")
-    return Zone(identity, name(node.get("Name")), node.maybe("Config/PrivateZone") == "true", vpcs)
+        raise MalformedResponseError(f"Id: {identity[:64]!r} is no zone id")
+    return HostedZone(identity, name(node.get("Name")), node.maybe("Config/PrivateZone") == "true", vpcs)
 
 
-def zones(answer: Node) -> tuple[Zone, ...]:
+def zones(answer: Element) -> tuple[HostedZone, ...]:
     """ListHostedZonesByName. One page, which starts at the name that was asked for."""
     return tuple(_zone(node) for node in answer.all("HostedZones/HostedZone"))
 
 
-def change(answer: Node) -> Change:
+def change(answer: Element) -> Change:
     """ChangeResourceRecordSets, GetChange, and every other answer with a ChangeInfo."""
     identity = answer.get("ChangeInfo/Id").replace("/change/", "")
     if not is_a("change", identity):
-        raise MalformedError(f"ChangeInfo/Id: {identity[:64]!r} is no change id")
+        raise MalformedResponseError(f"ChangeInfo/Id: {identity[:64]!r} is no change id")
     status = answer.get("ChangeInfo/Status")
     if status not in ("PENDING", "INSYNC"):
-        raise MalformedError(f"ChangeInfo/Status: {status[:32]!r} is neither PENDING nor INSYNC")
+        raise MalformedResponseError(f"ChangeInfo/Status: {status[:32]!r} is neither PENDING nor INSYNC")
     return Change(identity, status)
 
 
-def records(answer: Node) -> tuple[Records, ...]:
+def records(answer: Element) -> tuple[RecordSet, ...]:
     """ListResourceRecordSets. Alias records have no values."""
     return tuple(_records(node) for node in answer.all("ResourceRecordSets/ResourceRecordSet"))
 
 
-def _records(node: Node) -> Records:
+def _records(node: Element) -> RecordSet:
     kind = node.get("Type")
     values = tuple(_rdata(kind, row.get("Value")) for row in node.all("ResourceRecords/ResourceRecord"))
     more = [each for each in node.children if each.tag not in ("Name", "Type", "TTL", "ResourceRecords")]
-    return Records(
+    return RecordSet(
         name(node.get("Name")),
         kind,
         _number(node, "TTL", 2**31 - 1) if node.maybe("TTL") else 0,
@@ -289,7 +299,7 @@ def _rdata(kind: str, text: str) -> str:
     """An address in its one normal spelling; the service keeps it as it was written."""
     try:
         return address(text) if kind in ("A", "AAAA") else text
-    except MalformedError:
+    except MalformedResponseError:
         return text
 
 
@@ -301,7 +311,7 @@ def name(text: str) -> str:
 # STS
 
 
-def credentials(answer: Node) -> Credentials:
+def credentials(answer: Element) -> Credentials:
     """AssumeRole."""
     stem = "AssumeRoleResult/Credentials/"
     return Credentials(
@@ -309,7 +319,7 @@ def credentials(answer: Node) -> Credentials:
     )
 
 
-def account(answer: Node) -> str:
+def account(answer: Element) -> str:
     """GetCallerIdentity."""
     return _id(answer, "GetCallerIdentityResult/Account", "account")
 
@@ -327,6 +337,6 @@ def error(data: bytes) -> tuple[str, str] | None:
                 return found.get("Code")[:128], (found.maybe("Message") or "")[:512]
         # InvalidChangeBatch carries a list instead of one message.
         said = "; ".join(node.text.strip() for node in root.all("Messages/Message"))
-    except MalformedError:
+    except MalformedResponseError:
         return None
     return (root.tag, said[:512]) if root.tag == "InvalidChangeBatch" else None

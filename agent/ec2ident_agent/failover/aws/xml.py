@@ -5,7 +5,7 @@ expat alone, without ElementTree on top, as that costs less than a millisecond t
 
 from __future__ import annotations
 
-from ec2ident_agent.failover.errors import MalformedError
+from ec2ident_agent.failover.errors import MalformedResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 DEPTH, ELEMENTS = 24, 500_000
 
 
-class Node:
+class Element:
     """An element: its local name, its text, its children."""
 
     __slots__ = ("children", "tag", "text")
 
     def __init__(self, tag: str) -> None:
         self.tag, self.text = tag, ""
-        self.children: list[Node] = []
+        self.children: list[Element] = []
 
-    def find(self, path: str) -> Node | None:
+    def find(self, path: str) -> Element | None:
         """The only element at a path such as `attachment/status`, or None. Raises MalformedError for two of them."""
         node = self
         for tag in path.split("/"):
             found = [child for child in node.children if child.tag == tag]
             if len(found) > 1:
-                raise MalformedError(f"{node.tag}: {len(found)} times {tag} (expected one)")
+                raise MalformedResponseError(f"{node.tag}: {len(found)} times {tag} (expected one)")
             if not found:
                 return None
             node = found[0]
         return node
 
-    def all(self, path: str) -> Iterator[Node]:
+    def all(self, path: str) -> Iterator[Element]:
         """Every element at a path; none where the path ends early."""
         head, _, last = path.rpartition("/")
         parent = self.find(head) if head else self
@@ -51,21 +51,21 @@ class Node:
         """The text at a path. Raises MalformedError where it is absent or empty."""
         found = self.maybe(path)
         if not found:
-            raise MalformedError(f"{self.tag}: no {path} in the answer")
+            raise MalformedResponseError(f"{self.tag}: no {path} in the answer")
         return found
 
 
 class _Builder:
     def __init__(self) -> None:
-        self.root = Node("")
+        self.root = Element("")
         self.open = [self.root]
         self.count = 0
 
     def start(self, name: str, _: dict[str, str]) -> None:
         self.count += 1
         if len(self.open) > DEPTH or self.count > ELEMENTS:
-            raise MalformedError(f"XML deeper than {DEPTH} or more than {ELEMENTS} elements")
-        node = Node(name.rpartition(":")[2])
+            raise MalformedResponseError(f"XML deeper than {DEPTH} or more than {ELEMENTS} elements")
+        node = Element(name.rpartition(":")[2])
         self.open[-1].children.append(node)
         self.open.append(node)
 
@@ -77,10 +77,10 @@ class _Builder:
 
 
 def _forbidden(*_: object) -> None:
-    raise MalformedError("XML with a DOCTYPE or an entity of its own")
+    raise MalformedResponseError("XML with a DOCTYPE or an entity of its own")
 
 
-def parse(data: bytes) -> Node:
+def parse(data: bytes) -> Element:
     """The root element. Raises MalformedError."""
     from xml.parsers import expat
 
@@ -92,8 +92,8 @@ def parse(data: bytes) -> Node:
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise MalformedError(f"no XML: {error}") from None
+        raise MalformedResponseError(f"no XML: {error}") from None
     except (ValueError, LookupError) as error:
         # An encoding that expat does not know.
-        raise MalformedError(f"no XML: {error}") from None
+        raise MalformedResponseError(f"no XML: {error}") from None
     return builder.root.children[0]

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ec2ident_agent.failover.settings import Settings
+
 
 class Parameter(Value):
     """One parameter. `place` is where failover.toml has the same; `kinds` the agents that take it."""
@@ -87,45 +89,43 @@ _TRUE, _FALSE = ("yes", "true", "1", "ja", "on"), ("no", "false", "0", "nein", "
 
 
 def given(kind: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The parameters of this agent that are set, and the defaults of the others: the engine does not fill them in."""
+    """The parameters of an agent that are set, and the defaults of the others: the engine does not fill them in."""
     found = {each.name: environ.get(f"OCF_RESKEY_{each.name}", "") or each.default for each in of(kind)}
     return {name: value.strip() for name, value in found.items() if value.strip()}
 
 
 def of(kind: str) -> tuple[Parameter, ...]:
+    """The parameters of an agent."""
     return tuple(each for each in PARAMETERS if kind in each.kinds)
 
 
-def as_toml(kind: str, values: Mapping[str, str]) -> str:
-    """The same as failover.toml would say it, so that one reader is strict about both. Raises UsageError."""
-    rows: dict[str, list[str]] = {"": [], "[service.s]": []}
+def settings_of(kind: str, values: Mapping[str, str]) -> Settings:
+    """The settings that these parameters describe. Raises UsageError that names the parameter. Pure."""
+    from ec2ident_agent.failover.settings import read, with_places
+
+    names, places = {}, {}
     for each in of(kind):
+        if each.place:
+            names[each.place] = each.name
+            if each.name in values:
+                places[tuple(each.place.split("."))] = _value(each, values[each.name])
         if each.required and each.name not in values:
             raise UsageError(f"{each.name}: is missing")
-        if each.name in values and each.place:
-            table, _, key = each.place.rpartition(".")
-            rows.setdefault(f"[{table}]" if table else "", []).append(f"{key} = {_value(each, values[each.name])}")
-    return "\n".join(line for head, lines in rows.items() for line in (head, *lines))
+    return read(with_places({}, places), lambda place: names.get(place, place))
 
 
-def _value(parameter: Parameter, text: str) -> str:
-    import json
-
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"{parameter.name}: {text[:32]!r} is no text in UTF-8") from None
+def _value(parameter: Parameter, text: str) -> str | int | bool | list[str]:
     if parameter.name in _LISTS:
-        return json.dumps(text.replace(",", " ").split(), ensure_ascii=False)
+        return text.replace(",", " ").split()
     if parameter.type == "integer":
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise UsageError(f"{parameter.name}: {text[:32]!r} is no whole number")
-        return str(int(text))
+            raise UsageError(f"{parameter.name}: {text[:32]!r} is not a whole number")
+        return int(text)
     if parameter.type == "boolean":
         if text.lower() not in _TRUE + _FALSE:
             raise UsageError(f"{parameter.name}: {text[:32]!r} is neither yes nor no")
-        return "true" if text.lower() in _TRUE else "false"
-    return json.dumps(text, ensure_ascii=False)
+        return text.lower() in _TRUE
+    return text
 
 
 #: Action, its time-out in seconds, its interval and depth: hints, from which people write their operations.

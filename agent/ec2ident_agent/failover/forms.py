@@ -1,0 +1,120 @@
+"""The forms of texts that users write: ids, addresses, tags, names. Pure.
+
+Each check returns the text in its normal spelling, or raises UsageError without saying where the text was written.
+`named` adds that: the flag, the key of the configuration, or the OCF parameter.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .aws.response import address as normal_address
+from .aws.response import is_a
+from .aws.response import network as normal_network
+from .errors import FailoverError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: As an expected owner: there must not be an owner at all.
+NOBODY = "nobody"
+
+_EXAMPLES = {
+    "table": "route table (rtb-…)",
+    "interface": "network interface (eni-…)",
+    "instance": "instance (i-…)",
+    "subnet": "subnet (subnet-…)",
+    "group": "security group (sg-…)",
+    "vpc": "VPC (vpc-…)",
+    "account": "account (12 digits)",
+    "zone": "hosted zone (Z…)",
+}
+
+
+def named(name: str, check: Callable[[str], str], text: str) -> str:
+    """Return what `check` returns for the text. Raises UsageError that begins with the name."""
+    try:
+        return check(text)
+    except FailoverError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def identifier(shape: str) -> Callable[[str], str]:
+    """Return the check for one kind of id; `shape` is a key of `aws.response.SHAPES`."""
+
+    def check(text: str) -> str:
+        if not is_a(shape, text):
+            raise UsageError(f"{text!r} is not the id of a {_EXAMPLES[shape]}".replace(" a instance", " an instance"))
+        return text
+
+    return check
+
+
+def region(text: str) -> str:
+    """The name of a region, such as eu-west-1."""
+    if not is_a("region", text):
+        raise UsageError(f"{text!r} is not the name of a region")
+    return text
+
+
+def role(text: str) -> str:
+    """The ARN of an IAM role."""
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,576}", text, re.ASCII):
+        raise UsageError(f"{text!r} is not the ARN of a role (arn:aws:iam::ACCOUNT:role/NAME)")
+    return text
+
+
+def endpoint(text: str) -> str:
+    """The URL of an API, without a final slash: `http[s]://HOST[:PORT]` and nothing else."""
+    if not re.fullmatch(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?", text, re.ASCII):
+        raise UsageError(f"{text[:200]!r} is not https://HOST[:PORT]")
+    return text.rstrip("/")
+
+
+def zone(text: str) -> str:
+    """The id of a hosted zone: `Z…` or `/hostedzone/Z…`."""
+    found = text.replace("/hostedzone/", "")
+    if not is_a("zone", found):
+        raise UsageError(f"{text!r} is not the id of a {_EXAMPLES['zone']}")
+    return found
+
+
+def tag(text: str) -> str:
+    """A tag KEY=VALUE that selects exactly one value: API filters accept wildcards, but IAM conditions do not."""
+    key, mark, value = text.partition("=")
+    if not (key and mark and value) or {*"*?\\"} & {*text}:
+        raise UsageError(f"tag {text!r} is not KEY=VALUE (without wildcards)")
+    return text
+
+
+def address(text: str) -> str:
+    """An IP address without a scope."""
+    try:
+        return normal_address(text)
+    except FailoverError as error:
+        raise UsageError(str(error)) from None
+
+
+def overlay(text: str) -> str:
+    """An overlay address as the CIDR block of its route; a single address becomes a /32 or /128."""
+    try:
+        return normal_network(text)
+    except FailoverError as error:
+        raise UsageError(str(error)) from None
+
+
+def server(text: str) -> str:
+    """A DNS server, `ADDRESS[#PORT]`."""
+    host, mark, port = text.partition("#")
+    good = address(host)
+    if mark and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise UsageError(f"{text!r} is not ADDRESS[#PORT]")
+    return f"{good}#{port}" if port else good
+
+
+def owner(text: str) -> str:
+    """What can own a route or an ENI: an instance, an interface, or NOBODY."""
+    if text != NOBODY and not is_a("instance", text) and not is_a("interface", text):
+        raise UsageError(f"{text!r} is neither an instance (i-…) nor an interface (eni-…) nor {NOBODY}")
+    return text

@@ -1,0 +1,155 @@
+"""What this node itself has of a resource: overlay addresses in the kernel, or a marker of the start.
+
+Nothing here needs the API, the metadata service or a valid configuration.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ec2ident_agent.errors import AgentError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Protocol
+
+    from ec2ident_agent.failover.agent_bridge import AgentBridge
+    from ec2ident_agent.items import Address
+
+    from .request import OcfRequest
+
+    class LocalState(Protocol):
+        """This node's part of a resource."""
+
+        #: The reason that the engine shows for PARTLY.
+        lacking: str
+
+        def look(self) -> str:
+            """HELD, PARTLY or ABSENT. Raises UnknownError."""
+
+        def keep(self, mac: str) -> None:
+            """Remember a start; `mac` is the MAC address of the ENI that moved, or ""."""
+
+        def drop(self) -> None:
+            """Remove it from this node. Raises AgentError."""
+
+
+#: All of the resource is on this node, some of it, or nothing.
+HELD, PARTLY, ABSENT = "held", "partly", "absent"
+
+
+class Addresses:
+    """The overlay addresses. The kernel itself is asked, so nothing needs to be remembered."""
+
+    lacking = "only some of the addresses are on this node"
+
+    def __init__(self, request: OcfRequest, bridge: Callable[[], AgentBridge], say: Callable[[str], object]) -> None:
+        self._bridge, self._state_dir, self._say = bridge, request.state_dir, say
+        self._texts = request.values.get("address", "").replace(",", " ").split()
+        #: Seconds to wait for the agent's lock. Another process holds it for a moment, or hangs.
+        self._wait = request.deadline / 4
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The parameters that are addresses. Others can never have been held, so a stop ignores them."""
+        from ec2ident_agent.inet import single
+
+        found = []
+        for text in self._texts:
+            try:
+                found.append(single(text))
+            except ValueError:
+                continue
+        return tuple(found)
+
+    def look(self) -> str:
+        """HELD, PARTLY or ABSENT, whatever the prefix length and the interface. Raises UnknownError."""
+        addresses = self.addresses
+        held = {each.address.partition("/")[0] for each in seen_addresses()}
+        here = [each for each in addresses if each.partition("/")[0] in held]
+        return ABSENT if not here else HELD if len(here) == len(addresses) else PARTLY
+
+    def keep(self, mac: str) -> None:
+        """Nothing to do: the takeover has added the addresses."""
+
+    def drop(self) -> None:
+        """Remove exactly what was added, and then the address even if it is not in the journal: two nodes must not
+        answer. Raises AgentError."""
+        if self.look() == ABSENT and not os.path.exists(os.path.join(self._state_dir, "journal")):
+            return
+        from ec2ident_agent.items import Step
+        from ec2ident_agent.kernel.change import NetlinkKernel
+
+        try:
+            self._bridge().release(*self.addresses, wait=self._wait)
+        except AgentError as error:
+            # A damaged journal must not keep the address here; the other items that were added for it do no harm.
+            self._say(f"{' '.join(self.addresses)}: {error}")
+        names = {each.partition("/")[0] for each in self.addresses}
+        left = [Step("del", each) for each in seen_addresses() if each.address.partition("/")[0] in names]
+        if left:
+            for failure in NetlinkKernel().do(left):
+                raise AgentError(str(failure))
+
+
+def seen_addresses() -> list[Address]:
+    """The addresses of this node: a dump of the links and one of the addresses, but none of the routes.
+
+    Raises UnknownError.
+    """
+    from ec2ident_agent.items import Address
+    from ec2ident_agent.kernel.dump import Channel, addresses, links
+
+    channel = Channel()
+    try:
+        names = {each.index: each.name for each in links(channel)}
+        return [each.item for each in addresses(channel, names) if isinstance(each.item, Address)]
+    finally:
+        channel.close()
+
+
+class StartedMarker:
+    """A file that says that the resource was started here since boot, for resources that the kernel does not show.
+
+    Its directory is empty after a boot. It holds the MAC address of an ENI that moved, so that a plain monitor notices
+    when the ENI is detached.
+    """
+
+    lacking = "the interface is not on this node any more"
+
+    def __init__(self, request: OcfRequest, bridge: Callable[[], AgentBridge], say: Callable[[str], object]) -> None:
+        self._bridge = bridge
+        self._directory = os.path.join(request.state_dir, "ocf")
+        safe = "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):02x}" for c in request.instance)
+        self._path = os.path.join(self._directory, f"{request.kind}-{safe}")
+
+    def look(self) -> str:
+        """HELD, PARTLY (started here, but the ENI is not on this node) or ABSENT. Raises UnknownError."""
+        try:
+            with open(self._path, "rb") as file:
+                mac = file.read(64).decode("ascii", "replace").strip()
+        except FileNotFoundError:
+            return ABSENT
+        return HELD if not mac or self._bridge().shows(mac) else PARTLY
+
+    def keep(self, mac: str) -> None:
+        """Write the marker."""
+        os.makedirs(self._directory, 0o755, exist_ok=True)
+        with open(self._path, "w", encoding="ascii") as file:
+            file.write(mac)
+
+    def drop(self) -> None:
+        """Remove the marker."""
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            return
+
+
+#: What each agent looks at on this node.
+LOCAL_STATES: Mapping[str, Callable[..., LocalState]] = {
+    "overlay": Addresses,
+    "eni": StartedMarker,
+    "dns": StartedMarker,
+}

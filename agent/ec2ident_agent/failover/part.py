@@ -1,0 +1,105 @@
+"""The shape of every part of a service: look, decide, plan, run, undo, verify.
+
+A part is one thing that moves: an ENI, an overlay address on this node, a route, a Route 53 name. `takeover` runs the
+parts of a service in order, a verb such as `route ensure` runs one part, and a deep monitor verifies parts.
+
+    sight = part.look(session, earlier)     asks AWS, changes nothing
+    decision = part.decide(sight, expect)   pure; raises what speaks against the move
+    part.plan(decision)                     the steps that `run` will do; changes nothing
+    part.run(session, decision)             does them, and yields a Finding after each
+    part.undo(decision, findings)           pure; the commands that take back what the findings say was done
+    part.verify(session)                    looks, and yields what is as it should be and what is not
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, Protocol, TypeVar
+
+    from ec2ident_agent.errors import AgentError
+
+    from .aws.model import NetworkInterface
+    from .session import Session
+
+    S = TypeVar("S", bound="Sight")
+    D = TypeVar("D")
+
+    class Sight(Protocol):
+        """What a look showed. Each part has its own values besides these."""
+
+        @property
+        def interface(self) -> NetworkInterface | None:
+            """The ENI that carries the service's traffic, for the parts that follow; None if unknown."""
+
+        @property
+        def warnings(self) -> tuple[str, ...]:
+            """What does not prevent the move, but will not work."""
+
+    class Part(Protocol[S, D]):
+        """One thing that moves. Instances are values: they hold settings, not the state of a move."""
+
+        @property
+        def name(self) -> str:
+            """What a message calls it: eni, address, route, dns."""
+
+        def look(self, session: Session, earlier: Sequence[Sight] = ()) -> S:
+            """Read the state; `earlier` is what the parts before this one saw. Raises FailoverError."""
+
+        def decide(self, sight: S, expect: str = "") -> D:
+            """Decide what to do. With `expect`, take only from that owner. Raises MoveRefusedError or UsageError."""
+
+        def plan(self, decision: D) -> tuple[Planned, ...]:
+            """The steps of `run` in order, with those that only ask or wait."""
+
+        def run(self, session: Session, decision: D) -> Iterator[Finding]:
+            """Do it; after an error, the findings so far say what was done."""
+
+        def undo(self, decision: D, findings: Sequence[Finding]) -> tuple[str, ...]:
+            """The commands that take back what was done, the last step first."""
+
+        def verify(self, session: Session) -> Iterator[Finding]:
+            """Compare the state with the settings; a Finding with exit 1 is otherwise than wanted."""
+
+    AnyPart = Part[Any, Any]
+
+
+class Planned(Value):
+    """A step of a plan: the command as a person would type it. A `note` marks a step that changes nothing."""
+
+    command: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"# {self.note} {self.command}" if self.note else self.command
+
+
+class Finding(Value):
+    """One thing that a part found, did, or could not do."""
+
+    #: The line for the log.
+    text: str
+    #: The result for stdout and --json, if this is one.
+    value: Value | None = None
+    #: 0 done or in order, 1 otherwise than wanted, else the exit code of the error.
+    exit: int = 0
+    error: AgentError | None = None
+
+
+class Held(Value):
+    """An overlay address that was added to this node."""
+
+    address: str
+
+
+def exit_of(findings: Sequence[Finding]) -> int:
+    """The exit code of a verb that ended with these findings."""
+    return max((finding.exit for finding in findings), default=0)
+
+
+def failures(findings: Sequence[Finding]) -> tuple[AgentError, ...]:
+    """The errors of the findings."""
+    return tuple(finding.error for finding in findings if finding.error)

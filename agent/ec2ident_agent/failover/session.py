@@ -1,0 +1,90 @@
+"""What the parts share during one action: the settings, one deadline, the log, this instance, and the API.
+
+This is the one place that makes the API: how to reach it, the deadline, and the role to assume.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import this_instance
+from .aws.client import Access, Api
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .aws.deadline import Deadline
+    from .settings import Settings
+
+    Log = Callable[[str], object]
+
+
+class Session:
+    """One action. Use it as a context manager: it closes the connections at the end.
+
+    `advise` says whether to make calls that serve warnings only.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        deadline: Deadline,
+        log: Log,
+        *,
+        environ: Mapping[str, str] | None = None,
+        root: str = "/",
+        advise: bool = True,
+    ) -> None:
+        self.settings, self.deadline, self.log, self.advise = settings, deadline, log, advise
+        self._environ, self._root = os.environ if environ is None else environ, root
+        self._metadata = this_instance.metadata_service(self._environ, deadline)
+        self._region = self._instance = ""
+        self._apis: dict[tuple[str, str], Api] = {}
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for api in self._apis.values():
+            api.close()
+
+    @property
+    def region(self) -> str:
+        """The region. Asks the metadata service only if nothing else names it. Raises UsageError, ApiUnknownError."""
+        self._region = self._region or this_instance.region_of(self.settings.region, self._environ, self._metadata)
+        return self._region
+
+    @property
+    def instance(self) -> str:
+        """The instance that the service moves to; this one if none is configured. Raises ApiUnknownError."""
+        given = self.settings.instance
+        self._instance = self._instance or this_instance.instance_of(given, self._root, self._metadata)
+        return self._instance
+
+    @property
+    def is_this_node(self) -> bool:
+        """Whether the firmware of this node says that it is the instance."""
+        return this_instance.board_tag(self._root) == self.instance
+
+    def api(self, role_arn: str = "", external_id: str = "") -> Api:
+        """The API with the credentials of a role; by default of the configured one. Raises UsageError."""
+        found = self.settings
+        role = (role_arn, external_id) if role_arn else (found.role_arn, found.external_id)
+        if role not in self._apis:
+            access = Access(
+                region=self.region,
+                profile=found.profile,
+                role_arn=role[0],
+                external_id=role[1],
+                endpoint=found.endpoint,
+                ca_bundle=found.ca_bundle,
+                attempt=found.attempt,
+            )
+            self._apis[role] = Api(access, self.deadline, environ=self._environ, log=self.log)
+        return self._apis[role]
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """Every call so far that changed nothing, as a person would type it, sorted."""
+        return tuple(sorted({look for api in self._apis.values() for look in api.looks}))
