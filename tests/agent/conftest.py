@@ -16,9 +16,20 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent import cli
+from ec2ident_agent.kernel.table_names import NamedKernel
 from tests.lab.demo import CONFIGURATION
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ec2ident_agent.kernel.protocol import Kernel
+
 CLONE_NEWNET = 0x40000000
+
+#: How a program's output becomes text, in every locale and whatever its bytes are.
+TEXT: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
 
 
 def enter(handle: int) -> None:
@@ -30,7 +41,7 @@ def enter(handle: int) -> None:
 def ip(*words: str) -> str:
     """Run one `ip` command where we are; its output."""
     argv = ["ip", *" ".join(words).split()]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    done: subprocess.CompletedProcess[str] = subprocess.run(argv, capture_output=True, **TEXT, check=False, timeout=30)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
     return done.stdout
 
@@ -143,6 +154,17 @@ class Agent:
 def no_metadata_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wants one makes it: nothing here asks the service of the machine that the tests run on."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(autouse=True)
+def no_names_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names that this machine's own /etc/iproute2 gives to tables do not count: ec2ident may be at work on it."""
+    real = NamedKernel.__init__
+
+    def init(self: NamedKernel, kernel: Kernel, directory: str, system: Sequence[str] = ()) -> None:
+        real(self, kernel, directory, system)
+
+    monkeypatch.setattr(NamedKernel, "__init__", init)
 
 
 @pytest.fixture

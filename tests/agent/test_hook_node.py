@@ -26,6 +26,12 @@ pytestmark = pytest.mark.root
 
 TOP = Path(__file__).parents[2]
 
+#: Interfaces as the namespace has them, and names of tables that are not this machine's own.
+PRIVATE = """
+mount -t sysfs sysfs /sys
+[ ! -d /etc/iproute2 ] || mount -t tmpfs names /etc/iproute2
+"""
+
 
 def with_capabilities(*names: str) -> tuple[str, ...]:
     """Root, but for every capability that is not named: as a unit's CapabilityBoundingSet= leaves it."""
@@ -41,7 +47,7 @@ def hook(node: str, tmp_path: Path) -> Hook:
         f'#!/bin/sh\nPYTHONPATH="{TOP}:{TOP}/agent" exec "{sys.executable}" -m ec2ident_agent "$@"\n', encoding="utf-8"
     )
     config = tmp_path / "agent.toml"
-    # Without a table's name, which would be written to this machine's own /etc.
+    # Without a table's name, for which a directory would be made where there is none.
     config.write_text(CONFIGURATION.replace('table_name = "MYHA"\n', ""))
     config.chmod(0o644)
     request = Request(str(program), str(config), str(tmp_path / "state"))
@@ -52,7 +58,7 @@ def hook(node: str, tmp_path: Path) -> Hook:
         path.chmod(0o755)
 
     def run(script: str, *argv: str, under: tuple[str, ...] = (), **environ: str) -> subprocess.CompletedProcess[str]:
-        inside = ["unshare", "--mount", "sh", "-c", 'mount -t sysfs sysfs /sys && exec "$@"', "sh", *under]
+        inside = ["unshare", "--mount", "sh", "-ec", f'{PRIVATE}\nexec "$@"', "sh", *under]
         return subprocess.run(
             [*inside, str(tmp_path / script), *argv],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environ},
@@ -97,7 +103,7 @@ def test_a_detached_interface_loses_its_rule_and_only_its_own(hook: Hook) -> Non
 
     hook("networkd-dispatcher", IFACE="eth1", STATE="linger")
 
-    assert ["100:", "from", "10.0.1.0/24", "lookup", "100", "proto", "201"] == ip("rule show table 100").split()
+    assert ["100:", "from", "10.0.1.0/24", "lookup", "100", "proto", "201"] == ip("-N rule show table 100").split()
 
 
 def test_a_link_that_is_set_down_keeps_no_rule_and_gets_nothing(hook: Hook) -> None:

@@ -97,7 +97,7 @@ class Node:
         wait_until(lambda: self.agent("status") == 0, f"{what}; it said: {self.said()}", PATIENCE)
 
     def said(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
 
     def end(self) -> None:
         for process in self.watches:

@@ -264,7 +264,7 @@ def render(source: str, request: Request, tree: Tree) -> bytes:
     text = _data(source)
     if "@HARDENING@" in text:
         text = text.replace("@HARDENING@\n", _data("hardening"))
-    return fill(text).encode()
+    return fill(text).encode("utf-8", "surrogateescape")
 
 
 def once_gone(path: str, content: bytes) -> list[str]:

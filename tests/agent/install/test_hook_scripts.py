@@ -350,7 +350,7 @@ def test_every_script_is_plain_posix_shell(tmp_path: Path, script: str) -> None:
 def test_a_program_s_odd_path_stays_one_word(tmp_path: Path, odd: str) -> None:
     """Rendered once, quoted for the shell: nothing in a path is expanded, not even our own placeholders."""
     node = Node(tmp_path, ["sh"])
-    directory = tmp_path / odd
+    directory = tmp_path / os.fsdecode(odd.encode())  # the same bytes in every locale
     directory.mkdir()
     moved = node.program.rename(directory / "ec2ident-agent")
     request = Request(str(moved), str(node.config), str(node.state))

@@ -395,7 +395,7 @@ def test_systemd_counts_the_units_among_the_well_hardened(debian: Tree, tmp_path
         (tmp_path / name).write_bytes(layout.render(name, Request("/bin/true"), debian))
 
     for name in units:
-        done = subprocess.run([*analyze, str(tmp_path / name)], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([*analyze, str(tmp_path / name)], capture_output=True, encoding="utf-8", timeout=60)
         assert 0 == done.returncode, done.stdout
 
 
