@@ -131,6 +131,80 @@ def test_after_a_crash_the_next_apply_goes_on(kernel: Refusing, journal: Journal
     assert [] == apply(kernel, journal)
 
 
+class Killed(Exception):  # noqa: N818  no error of ours: SIGKILL, as a test can have it
+    """The process ends here."""
+
+
+class Breaking(FakeKernel):
+    """After some steps the process is killed, or the kernel's socket fails: its answers are lost."""
+
+    after: int | None = None
+    error: type[Exception] = Killed
+
+    def do(self, steps: Sequence[Step]) -> list[Failure]:
+        failures = []
+        for step in steps:
+            if self.after == 0:
+                raise self.error("netlink: no answer: Connection reset by peer")
+            self.after = None if self.after is None else self.after - 1
+            failures += super().do([step])
+        return failures
+
+
+@pytest.mark.parametrize("tags", [True, False], ids=["tags", "no tags"])
+@pytest.mark.parametrize("after", range(8))
+@pytest.mark.parametrize("error", [Killed, KernelError], ids=["killed", "the socket fails"])
+def test_between_two_states_the_journal_names_both(
+    journal: Journal, tags: bool, after: int, error: type[Exception]
+) -> None:
+    """From one profile to another, broken off after any number of steps: revert then removes all of it.
+
+    Where the kernel keeps no tags the journal alone says what is ours, so it has to name the old rule and the new one.
+    """
+    kernel = Breaking("eth0", "eth1", tags=tags)
+    before = set(kernel.seen)
+    apply(kernel, journal, ETH1, OVERLAY)
+    changed = Desired(ETH1.owner, (SUBNET, replace(OUT, gateway="10.0.1.254"), Rule("10.0.1.0/24", 100, 200)))
+    steps = engine.compare([changed], look(kernel, journal)).steps
+    kernel.after, kernel.error = after, error
+    if after < len(steps):
+        with pytest.raises(error):
+            apply(kernel, journal, changed)
+        assert {step.item for step in steps} <= {record.item for record in journal.read().records}
+    else:
+        apply(kernel, journal, changed)
+
+    kernel.after = None
+    revert(kernel, journal)
+
+    assert (before, State()) == (set(kernel.seen), journal.read())
+
+
+def test_a_socket_that_fails_during_the_rollback_leaves_nothing_unknown(journal: Journal) -> None:
+    """A step is refused, and then the kernel answers no more: what was added stays in the journal and is reverted."""
+
+    class Refusing(Breaking):
+        def do(self, steps: Sequence[Step]) -> list[Failure]:
+            if any(step.verb == "del" for step in steps) and self.after is not None:
+                raise KernelError("netlink: no answer: Connection reset by peer")
+            refused = [step for step in steps if step.item == RULE and self.after is not None]
+            done = super().do([step for step in steps if step not in refused])
+            return [*done, *(Failure(step, 12, "Cannot allocate memory") for step in refused)]
+
+    kernel = Refusing("eth0", "eth1", tags=False)
+    before = set(kernel.seen)
+    kernel.after = 99
+
+    with pytest.raises(KernelError, match="no answer") as failed:
+        apply(kernel, journal, ETH1)
+
+    assert not failed.value.clean
+    assert {SUBNET, OUT, RULE} == {record.item for record in journal.read().records}
+    kernel.after = None
+    revert(kernel, journal)
+    assert (before, State()) == (set(kernel.seen), journal.read())
+
+
 def test_revert_goes_on_past_failures_and_names_all_of_them(kernel: Refusing, journal: Journal) -> None:
     """What is left is in the journal, and only that."""
     apply(kernel, journal, ETH1, OVERLAY)

@@ -1,533 +1,364 @@
-"""The command on a real kernel: laid, looked at, repaired, taken off; and what was there before us."""
+"""`Node`, the agent as an object: what its methods return and raise, and how often each looks."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import subprocess
-import sys
-from importlib import import_module
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import cli
-from ec2ident_agent.kernel.change import NetlinkKernel
-from tests.lab.modes import umask
-
-from .conftest import Agent, ip, plug, snapshot
-
-pytestmark = [pytest.mark.root, pytest.mark.usefixtures("node")]
-
-APPLIED = """\
-[#] echo '100 MYHA' >>/etc/iproute2/rt_tables.d/ec2ident.conf
-[#] ip address add 192.168.10.10/32 dev eth0 label eth0:1
-[#] ip route add 10.0.1.0/24 dev eth1 table 100 scope link
-[#] ip route add default via 10.0.1.1 dev eth1 table 100
-[#] ip rule add from 10.0.1.0/24 table 100 priority 100
-"""
-
-BOTH_FAMILIES = """\
-[interface.eth1]
-subnet = ["10.0.1.0/24", "fd00:0:0:1::/64"]
-router = ["10.0.1.1", "fe80::1"]
-table = 1000
-
-[[overlay]]
-address = "fd00:5::1"
-device = "eth1"
-
-[[overlay]]
-address = "192.168.10.10"
-device = "eth1"
-"""
-
-SPLIT = """\
-[interface.eth1]
-subnet = "10.0.1.0/24"
-scheme = "split"
-table = 23601
-source = ["10.0.1.10/32", "fd00:0:0:1::10/128"]
-vpc = ["10.0.0.0/16", "10.9.0.0/16", "fd00::/56"]
-"""
-
-
-def test_the_published_recipe_exactly(agent: Agent) -> None:
-    """Table, rule, default route by the router, overlay with its label: what the kernel shows afterwards."""
-    assert 0 == agent("apply")
-
-    assert APPLIED == agent.err
-    assert "100:\tfrom 10.0.1.0/24 lookup 100 proto 236" in ip("-N rule")
-    assert ["default via 10.0.1.1 dev eth1 proto 236", "10.0.1.0/24 dev eth1 proto 236 scope link"] == [
-        line.strip() for line in ip("route show table 100").splitlines()
-    ]
-    assert "inet 192.168.10.10/32 scope global eth0:1" in ip("address show dev eth0")
-    assert "100\tMYHA\n" in (agent.names / "ec2ident.conf").read_text()
-
-
-@pytest.mark.parametrize("configuration", ["", BOTH_FAMILIES, SPLIT])
-def test_apply_twice_and_revert_twice(agent: Agent, configuration: str) -> None:
-    """The second time of either changes nothing, and afterwards all is byte-equal to before."""
-    if configuration:
-        agent.write(configuration)
-    before = snapshot()
-
-    assert (1, 0, 0) == (agent("status"), agent("apply"), agent("status"))
-    applied = snapshot()
-    assert before != applied
-    assert (0, "") == (agent("apply"), agent.err)
-    assert (0, "") == (agent("plan"), agent.out)
-    assert applied == snapshot()
-
-    assert 0 == agent("revert", "--all")
-    assert before == snapshot()
-    assert (0, "") == (agent("revert", "--all"), agent.err)
-    assert before == snapshot()
-    assert ([], ["lock"]) == (os.listdir(agent.names), sorted({*os.listdir(agent.state)} - {"config", "suppressed"}))
-
-
-def test_a_dry_run_prints_what_apply_would_log(agent: Agent) -> None:
-    """And changes nothing, not even a file."""
-    before = snapshot()
-
-    assert 1 == agent("apply", "--dry-run")
-
-    assert APPLIED.replace("[#] ", "") == agent.out
-    assert before == snapshot()
-    assert not (agent.state / "journal").exists()
-
-
-def test_flags_do_what_the_configuration_does(agent: Agent) -> None:
-    """The same five steps without a file; held until reverted, and repaired by an apply without arguments."""
-    flags = "--subnet 10.0.1.0/24 --router 10.0.1.1 --table 100 --table-name MYHA --priority 100"
-    overlay = "--overlay 192.168.10.10/32 --device eth0 --label eth0:1"
-    agent.write("")
-    before = snapshot()
-
-    assert (0, APPLIED) == (agent("apply", "eth1", *flags.split(), *overlay.split()), agent.err)
-    assert 0 == agent("status")
-    ip("route flush table 100")
-    assert (1, 0, 0) == (agent("status"), agent("apply"), agent("status"))
-    assert 0 == agent("revert", "eth1", "192.168.10.10/32")
-    assert before == snapshot()
-
-
-def test_drift_is_seen_named_and_repaired(agent: Agent) -> None:
-    """Somebody flushes the table: status says which items are missing, and apply brings them back."""
-    agent("apply")
-    applied = snapshot()
-    ip("route flush table 100")
-
-    assert 1 == agent("status")
-    assert ["missing", "missing"] == [line.split()[0] for line in agent.out.splitlines() if line.startswith("missing")]
-    assert "drift: 2 missing" == agent.out.splitlines()[-1]
-    agent("status", "--json")
-    told = json.loads(agent.out)
-    assert not told["in_order"]
-    assert ["ip route add 10.0.1.0/24 dev eth1 table 100 scope link",
-            "ip route add default via 10.0.1.1 dev eth1 table 100"] == told["steps"]  # fmt: skip
-
-    assert (0, 0) == (agent("apply"), agent("status"))
-    assert applied == snapshot()
-
-
-@pytest.mark.parametrize(
-    "event",
-    ["rule del from 10.0.1.0/24 table 100", "link set eth1 down", "address del 192.168.10.10/32 dev eth0"],
-)
-def test_every_loss_is_drift(agent: Agent, event: str) -> None:
-    """The kernel drops routes without a word, others delete rules and addresses: all of it shows, and is repaired."""
-    agent("apply")
-    ip(event)
-
-    assert 1 == agent("status")
-    if "down" in event:
-        assert 1 == agent("apply")
-        assert "eth1: waits until its link is up" in agent.err
-        ip("link set eth1 up")
-    assert (0, 0) == (agent("apply"), agent("status"))
-
-
-#: What was there before us: one field away from ours, each.
-NEAR_MISSES = (
-    "rule add from 10.0.1.0/24 table 100 priority 100",
-    "rule add from 10.0.1.0/24 table 100 priority 100 protocol 201",
-    "rule add from 10.0.1.0/24 table 100 priority 100 fwmark 7",
-    "rule add from 10.0.1.0/24 table 100 priority 100 iif eth1",
-    "rule add from 10.0.1.0/24 table 100 priority 100 suppress_prefixlength 0",
-    "rule add from 10.0.1.0/24 to 10.0.0.0/8 table 100 priority 100",
-    "rule add from 10.0.1.0/24 table 100 priority 100 tos 0x10",
-    "rule add from 10.0.1.0/25 table 100 priority 100",
-    "rule add from 10.0.1.0/24 table 100 priority 101",
-    "rule add from 10.0.1.0/24 table 101 priority 100",
-    "rule add not from 10.0.1.0/24 table 100 priority 102",
-    "-6 rule add from fd00:0:0:1::/64 table 100 priority 100",
-    "route add 10.0.1.0/24 dev eth1 table 101",
-    "route add 10.0.1.0/24 dev eth1 metric 5 proto 236",
-    "address add 192.168.10.10/32 dev eth1 label eth1:1",
-    "address add 192.168.10.10/24 dev eth0 label eth0:1",
-    "address add 192.168.10.11/32 dev eth0 label eth0:1",
-)
-
-
-@pytest.mark.parametrize("before_us", [True, False])
-def test_what_is_not_ours_survives(agent: Agent, before_us: bool) -> None:
-    """Every near miss stays, whether it was there before us or came after."""
-    untouched = snapshot()
-    theirs = [each for each in NEAR_MISSES if "proto 236" not in each]
-    for each in theirs if before_us else ():
-        ip(each)
-    before = snapshot()
-    agent("apply")
-    for each in () if before_us else theirs:
-        ip(each)
-    agent("apply")
-    agent("revert", "--all")
-
-    if before_us:
-        assert before == snapshot()
-    else:
-        after = snapshot()
-        for each in theirs:
-            ip(each.replace(" add ", " del "))
-        assert after != snapshot()
-        assert untouched == snapshot()
-
-
-def test_the_number_alone_does_not_make_a_rule_ours(agent: Agent) -> None:
-    """A rule with our number and one selector more was made by somebody else. The kernel would remove it in place of
-    ours, since it removes the first match: so ours stays, with an error that names the other."""
-    ip("rule add from 10.0.1.0/24 table 100 priority 100 protocol 236 fwmark 7")
-    theirs = ip("rule")
-    agent("apply")
-
-    assert 4 == agent("revert", "--all")
-    assert "the kernel would remove another rule first" in agent.err
-    assert "fwmark 0x7" in ip("rule")
-
-    ip("rule del from 10.0.1.0/24 table 100 priority 100 protocol 236 fwmark 7")
-    assert 0 == agent("revert", "--all")
-    ip("rule add from 10.0.1.0/24 table 100 priority 100 protocol 236 fwmark 7")
-    assert theirs == ip("rule")
-
-
-def test_revert_after_the_interface_is_gone(agent: Agent) -> None:
-    """The kernel leaks the rules of a detached interface. No configuration is needed, and no metadata service."""
-    before = snapshot()
-    agent("apply")
-    agent.config.unlink()
-    ip("link del eth1")
-    assert "from 10.0.1.0/24 lookup 100" in ip("-N rule")
-
-    assert 0 == agent("revert", "--all")
-
-    assert "10.0.1.0/24" not in ip("rule")
-    plug("eth1", 1)
-    assert before == snapshot()
-
-
-def test_apply_takes_off_the_rule_that_a_detach_leaks(agent: Agent) -> None:
-    """And lays everything again when the interface is back."""
-    agent("apply")
-    applied = snapshot()
-    ip("link del eth1")
-
-    assert 1 == agent("status")
-    assert 0 == agent("apply")
-    assert "10.0.1.0/24" not in ip("rule")
-    assert 0 == agent("status")
-
-    plug("eth1", 1)
-    assert 0 == agent("apply")
-    assert sorted(applied.splitlines()) == sorted(snapshot().splitlines())
-
-
-def test_revert_finds_ours_under_a_new_name(agent: Agent) -> None:
-    """A rename keeps the index, and rewrites the label."""
-    agent("apply")
-    for device in ("eth0", "eth1"):
-        ip("link set", device, "down")
-        ip("link set", device, "name", device.replace("eth", "ens"))
-        ip("link set", device.replace("eth", "ens"), "up")
-
-    assert 0 == agent("revert", "--all")
-
-    assert "192.168.10.10" not in snapshot()
-    assert "10.0.1.0/24" not in ip("rule")
-
-
-def test_revert_knows_ours_without_the_journal(agent: Agent) -> None:
-    """Somebody emptied /run: what carries our number is ours still."""
-    before = snapshot()
-    agent("apply")
-    shutil.rmtree(agent.state)
-
-    assert 0 == agent("apply")
-    shutil.rmtree(agent.state)
-    assert 0 == agent("revert", "--all")
-    assert before == snapshot()
-
-
-def test_a_failed_apply_leaves_everything_as_it_was(agent: Agent) -> None:
-    """The error is the command and the kernel's own words; what this call had added is gone again."""
-    agent.write(
-        """
-        [interface.eth1]
-        subnet = "10.0.1.0/24"
-        router = "10.0.1.1"
-        table = 100
-        [interface.eth0]
-        subnet = "10.0.9.0/24"
-        router = "10.0.9.1"
-        source = "10.0.9.0/24"
-        table = 101
-        [interface.bad]
-        mac = "06:00:00:00:00:01"
-        subnet = ["10.0.1.0/24", "fd00:0:0:1::/64"]
-        router = ["10.0.1.1", "fe80::1"]
-        table = 102
-        """
-    )
-    Path("/proc/sys/net/ipv6/conf/eth1/disable_ipv6").write_text("1")
-    before = snapshot()
-
-    assert 4 == agent("apply")
-
-    assert (
-        "ip -6 route add fd00:0:0:1::/64 dev eth1 table 102 metric 1024: IPv6 is disabled on nexthop device"
-        in agent.err
-    )
-    assert before == snapshot()
-    assert not (agent.state / "journal").exists()
-
-
-def test_a_failed_change_keeps_what_was_applied_before(agent: Agent) -> None:
-    """Rollback is to the state before this call, not to nothing."""
-    agent("apply")
-    applied, journal = snapshot(), (agent.state / "journal").read_bytes()
-    agent.write('[[overlay]]\naddress = "fd00:5::1"\ndevice = "eth0"\n')
-    Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("1")
-    applied = snapshot()
-
-    assert 4 == agent("apply")
-
-    assert "ip -6 address add fd00:5::1/128 dev eth0 nodad: ipv6: IPv6 is disabled on this device" in agent.err
-    assert (applied, journal) == (snapshot(), (agent.state / "journal").read_bytes())
-
-
-def test_a_table_with_somebody_elses_routes_is_refused(agent: Agent) -> None:
-    """What they are for we cannot know: nothing of eth1 is laid, and the overlay all the same."""
-    before = snapshot()
-    ip("route add blackhole 10.7.0.0/16 table 100")
-
-    assert 4 == agent("apply")
-
-    assert "eth1: table 100 holds a foreign route: 10.7.0.0/16" in agent.err
-    assert "blackhole 10.7.0.0/16" == ip("route show table 100").strip()
-    assert "10.0.1.0/24" not in ip("rule")
-    assert "192.168.10.10/32 scope global eth0:1" in ip("address")
-    assert 1 == agent("status")
-    assert ["conflict", "refused", "refused", "refused", "refused", "ok", "drift:"] == [
-        line.split()[0] for line in agent.out.splitlines()
-    ]
-    assert 0 == agent("revert", "--all")
-    ip("route del blackhole 10.7.0.0/16 table 100")
-    assert before == snapshot()
-
-
-def test_somebody_elses_address_is_not_taken_over(agent: Agent) -> None:
-    """The same address on the same device, without our number; eth1's profile is laid all the same."""
-    ip("address add 192.168.10.10/32 dev eth0")
-    before, theirs = snapshot(), ip("-d address")
-
-    assert 4 == agent("apply")
-    assert "overlay 192.168.10.10/32: 192.168.10.10/32 dev eth0 label eth0:1: a foreign object is there" in agent.err
-    assert theirs == ip("-d address")
-    assert "from 10.0.1.0/24 lookup 100 proto 236" in ip("-N rule")
-    assert 0 == agent("revert", "--all")
-    assert before == snapshot()
-
-
-def test_what_left_the_configuration_is_taken_off(agent: Agent) -> None:
-    """The configuration's word counts at each apply; another gateway replaces ours."""
-    agent("apply")
-    agent.write('[interface.eth1]\nsubnet = "10.0.1.0/24"\nrouter = "10.0.1.254"\ntable = 100\n')
-
-    assert 0 == agent("apply")
-
-    assert "default via 10.0.1.254" in ip("route show table 100")
-    assert "192.168.10.10" not in ip("address")
-    assert 0 == agent("status")
-
-
-def test_an_overlay_is_held_until_it_is_deleted(agent: Agent) -> None:
-    """The cluster's verb: idempotent, exact, not in the configuration, and repaired by apply while it is held."""
-    agent.write("")
-    before = snapshot()
-    add = ("overlay", "add", "192.168.10.10", "--device", "eth0")
-
-    assert (0, 0) == (agent(*add), agent(*add))
-    assert "" == agent.err
-    assert "192.168.10.10/32 scope global eth0:1" in ip("address")
-    ip("address del 192.168.10.10/32 dev eth0")
-    assert (1, 0, 0) == (agent("status"), agent("apply"), agent("status"))
-
-    assert (0, 0) == (agent("overlay", "del", "192.168.10.10"), agent("overlay", "del", "192.168.10.10/32"))
-    assert before == snapshot()
-
-
-def test_an_overlay_that_is_routed_to_an_eni_gets_its_rule(agent: Agent) -> None:
-    """`from SUBNET` never covers it: it lies outside the VPC by definition."""
-    before = snapshot()
-    agent("apply")
-
-    assert 0 == agent("overlay", "add", "192.168.10.20", "--device", "eth0", "--via", "eth1")
-    assert "from 192.168.10.20 lookup 100 proto 236" in ip("-N rule")
-    assert "eth0:2" in ip("address")
-    assert 0 == agent("status")
-    assert 0 == agent("overlay", "del", "192.168.10.20")
-    assert "192.168.10.20" not in snapshot()
-    agent("revert", "--all")
-    assert before == snapshot()
-
-
-def test_labels_are_chosen_once_and_kept(agent: Agent) -> None:
-    """The next free DEVICE:N, never DEVICE:0, and the same at the next look."""
-    ip("address add 192.168.99.1/32 dev eth1 label eth1:1")
-    agent.write(BOTH_FAMILIES)
-    agent("apply")
-
-    assert "192.168.10.10/32 scope global eth1:2" in ip("address")
-    assert 0 == agent("status")
-
-
-def test_split_looks_in_the_vpc_first_then_in_main_then_goes_out(agent: Agent) -> None:
-    """Both families; for each source its own three kinds of rule."""
-    agent.write(SPLIT)
-    agent.write(
-        SPLIT.replace(
-            'subnet = "10.0.1.0/24"', 'subnet = ["10.0.1.0/24", "fd00:0:0:1::/64"]\nrouter = ["10.0.1.1", "fe80::1"]'
-        )
-    )
-    assert 0 == agent("apply")
-
-    ours = [line.split(" proto 236")[0] for line in ip("rule").splitlines() if "proto 236" in line]
-    assert [
-        "23600:\tfrom 10.0.1.10 to 10.0.0.0/16 lookup 23601",
-        "23600:\tfrom 10.0.1.10 to 10.9.0.0/16 lookup 23601",
-        "23601:\tfrom 10.0.1.10 lookup main suppress_prefixlength 0",
-        "23602:\tfrom 10.0.1.10 lookup 23601",
-    ] == ours
-    ip("link add br0 type bridge")
-    ip("link set br0 up")
-    ip("address add 172.17.0.1/16 dev br0")
-    for target, device in (("172.17.0.2", "br0"), ("8.8.8.8", "eth1"), ("10.0.0.77", "eth1"), ("10.0.1.77", "eth1")):
-        assert f"dev {device}" in ip("route get", target, "from 10.0.1.10")
-    assert "dev eth1" in ip("-6 route get 2001:db8::1 from fd00:0:0:1::10")
-
-
-def test_one_scheme_becomes_the_other_at_the_same_priority(agent: Agent) -> None:
-    """And back, and undone when a later step fails: the kernel takes some rules for others (EEXIST)."""
-    seed = '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\npriority = 100\n'
-    split = seed + 'scheme = "split"\nvpc = ["10.0.0.0/16", "10.9.0.0/16"]\n'
-    states = []
-    for configuration in (seed, split, seed, split):
-        agent.write(configuration)
-        assert 0 == agent("apply"), agent.err
-        assert 0 == agent("status")
-        states.append(snapshot())
-    assert states[:2] == states[2:]
-
-    for configuration in (seed, split):
-        agent.write(configuration + '[[overlay]]\naddress = "fd00:5::1"\ndevice = "eth0"\n')
-        Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("1")
-        before = snapshot()
-        assert 4 == agent("apply")
-        assert before == snapshot(), agent.err
-        Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("0")
-        agent.write(configuration)
-        assert 0 == agent("apply"), agent.err
+import ec2ident_agent
+from ec2ident_agent import AgentError, ConfigError, KernelError, Node, RefusedError, UnknownError, interface, overlay
+from ec2ident_agent.config import Config, load, parse
+from ec2ident_agent.engine import Look
+from ec2ident_agent.items import NAMES_FILE, OURS, Address, Link, Observed, Route, Rule, Seen, Step, TableName
+from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.kernel.protocol import Failure
+from ec2ident_agent.profile import Facts, Section, kernel_facts
+from ec2ident_agent.state.journal import Journal
+from ec2ident_agent.watch.loop import ConfigFollower
+from ec2ident_agent.watch.reconciler import Reconciler
+from tests.lab.demo import CONFIGURATION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ec2ident_agent.items import Item
+
+CONFIG = parse("agent.toml", CONFIGURATION.encode())
+ETH1, OVERLAY = interface("eth1"), overlay("192.168.10.10/32")
+RULE, ADDRESS = Rule("10.0.1.0/24", 100, 100), Address("eth0", "192.168.10.10/32", "eth0:1")
+
+
+class CountingKernel(FakeKernel):
+    """Counts the looks and the changes."""
+
+    def __init__(self, *links: str) -> None:
+        super().__init__(*links)
+        self.calls: Counter[str] = Counter()
+
+    def observe(self) -> Observed:
+        self.calls["look"] += 1
+        return super().observe()
+
+    def observe_links(self) -> tuple[Link, ...]:
+        self.calls["links"] += 1
+        return super().observe_links()
+
+    def do(self, steps: Sequence[Step]) -> list[Failure]:
+        self.calls["change"] += bool(steps)
+        return super().do(steps)
 
 
 @pytest.fixture
-def open_agent(open_path: Path, capsys: pytest.CaptureFixture[str]) -> Agent:
-    """The command with files that an ordinary user reads and writes."""
-    with umask(0):
-        agent = Agent(open_path, capsys)
-        agent.state.mkdir()
-    return agent
+def kernel() -> CountingKernel:
+    return CountingKernel("eth0", "eth1")
 
 
-def test_without_root_one_line_says_so(open_agent: Agent) -> None:
-    """The kernel's own words, exit code 4, nothing left behind."""
-    before = snapshot()
-
-    code, said = as_nobody(open_agent, "apply")
-
-    assert 4 == code, said
-    assert "Operation not permitted (needs root, or CAP_NET_ADMIN)" in said
-    assert "Traceback" not in said
-    assert before == snapshot()
+def node_of(directory: Path, kernel: FakeKernel, config: str | Config = CONFIG, **more: object) -> Node:
+    files = {"state_dir": str(directory / "state"), "names_dir": str(directory / "names")}
+    return Node(config, **files, kernel=kernel, **more)  # type: ignore[arg-type]
 
 
-def test_without_root_status_answers_all_the_same(open_agent: Agent) -> None:
-    """Looking needs no privilege."""
-    open_agent("apply")
-
-    code, said = as_nobody(open_agent, "status")
-
-    assert (0, "") == (code, said)
+@pytest.fixture
+def fake(tmp_path: Path, kernel: CountingKernel) -> Node:
+    return node_of(tmp_path, kernel)
 
 
-def as_nobody(agent: Agent, *words: str) -> tuple[int, str]:
-    """Run the command in a child without privileges; its exit code and what it logged."""
-    import_module("pyroute2.netlink.rtnl.fibmsg")  # the child may not be able to read where it is installed
-    import_module("pyroute2.netlink.rtnl.ifaddrmsg")
-    import_module("pyroute2.netlink.rtnl.rtmsg")
+def ours(kernel: FakeKernel) -> set[Item]:
+    return {seen.item for seen in kernel.seen if seen.protocol == OURS}
 
-    log = agent.state / "log"
-    child = os.fork()
-    if child == 0:
+
+# -- what is returned
+
+
+def test_apply_returns_what_there_was_to_do_and_status_what_there_is(fake: Node, kernel: CountingKernel) -> None:
+    """The steps of both are the same values; a second apply has none."""
+    wanted = fake.status().steps
+    done = fake.apply()
+
+    assert wanted == done.steps
+    assert {RULE, ADDRESS} < ours(kernel)
+    assert ((), True) == (fake.apply().steps, fake.status().in_order)
+
+
+def test_a_dry_run_returns_the_same_and_changes_nothing(fake: Node, kernel: CountingKernel, tmp_path: Path) -> None:
+    """Of every method that changes something; not even a directory is made."""
+    before = list(kernel.seen)
+
+    planned = fake.apply(dry_run=True)
+    assert planned.steps == fake.plan().steps
+    assert fake.hold_overlay("192.168.10.11", device="eth0", dry_run=True).steps
+    section = Section("eth1", table=100, subnets=("10.0.1.0/24",), routers=("10.0.1.1",))
+    assert fake.hold(Config((section,)), dry_run=True).steps
+    assert (before, []) == (kernel.seen, os.listdir(tmp_path))
+
+    fake.apply()
+    before = list(kernel.seen)
+    assert set(map(str, fake.revert(None, dry_run=True))) == {str(step.undo()) for step in planned.steps}
+    assert len(fake.release_overlays("192.168.10.10", dry_run=True)) == 1
+    assert before == kernel.seen
+
+
+def test_each_change_is_logged_as_a_command_before_it_is_done(tmp_path: Path, kernel: CountingKernel) -> None:
+    """By the function that the caller gives."""
+    said: list[str] = []
+    report = node_of(tmp_path, kernel, log=said.append).apply()
+
+    assert [f"[#] {step}" for step in report.steps] == said
+
+
+def test_a_foreign_object_is_in_the_report_and_no_error(fake: Node, kernel: CountingKernel) -> None:
+    """Everything is done for the other owners; the refusal has the owner and the reason as fields."""
+    kernel.add(Seen(Route("10.7.0.0/16", "eth0", 100), 3))
+
+    report = fake.apply()
+
+    (refusal,) = report.refusals
+    assert (ETH1, frozenset({ETH1})) == (refusal.owner, report.refused)
+    assert refusal.why.startswith("table 100 holds a foreign route: 10.7.0.0/16")
+    assert {ADDRESS} == ours(kernel)
+
+
+def test_what_is_unknown_is_in_the_report_and_keeps_what_it_has(tmp_path: Path, kernel: CountingKernel) -> None:
+    """By owner, whatever the section's name is: a colon in it divides nothing."""
+    section = Section("db: 1", mac=kernel.links[2].mac)
+    known = node_of(tmp_path, kernel, Config((section,)), facts=lambda device, _: Facts(
+        device, ("10.0.1.0/24",), ("10.0.1.1",), table=100
+    ))  # fmt: skip
+    known.apply()
+    before = ours(kernel)
+
+    report = node_of(tmp_path, kernel, Config((section,)), facts=lambda device, _: Facts(device)).apply()
+
+    assert [interface("db: 1")] == [each.owner for each in report.unknown]
+    assert report.unknown[0].why.startswith("subnet unknown: ")
+    assert before == ours(kernel)
+
+
+def test_an_overlay_inside_the_vpc_is_a_warning_in_the_report(fake: Node) -> None:
+    """With the address and the range as fields."""
+    (warning,) = fake.hold_overlay("10.0.1.77", device="eth1").warnings
+
+    assert ("10.0.1.77/32", "10.0.1.0/24") == (warning.overlay.address, warning.network)
+
+
+def test_one_owner_is_applied_and_reverted_alone(fake: Node, kernel: CountingKernel) -> None:
+    """By its value; an overlay is another owner than an interface of the same name."""
+    fake.apply([OVERLAY])
+    assert {ADDRESS} == ours(kernel)
+    fake.apply([ETH1])
+
+    assert () == fake.revert([interface("192.168.10.10/32")])
+    fake.revert([OVERLAY])
+
+    assert RULE in ours(kernel)
+    assert ADDRESS not in ours(kernel)
+
+
+def test_an_owner_that_nothing_is_known_of_is_a_configuration_error(fake: Node) -> None:
+    """An interface that is not there, one that is not configured, and an overlay that is not."""
+    with pytest.raises(ConfigError, match="eth9: no such interface"):
+        fake.status([interface("eth9")])
+    with pytest.raises(ConfigError, match=r"eth0: nothing is configured for it; write \[interface\.eth0\]"):
+        fake.apply([interface("eth0")])
+    with pytest.raises(ConfigError, match=r"overlay 10\.9\.9\.9/32: nothing is configured .*\[\[overlay\]\]"):
+        fake.apply([overlay("10.9.9.9/32")])
+
+
+def test_what_is_held_needs_no_configuration(tmp_path: Path, kernel: CountingKernel) -> None:
+    """It is applied again by every apply until it is released, which reads no configuration at all."""
+    node_of(tmp_path, kernel).hold_overlay("192.168.10.11/32", device="eth1")
+    held = ours(kernel)
+    kernel.seen = [seen for seen in kernel.seen if seen.item not in held]
+    node_of(tmp_path, kernel, Config()).apply()
+    assert held == ours(kernel)
+
+    broken = tmp_path / "agent.toml"
+    broken.write_text("[", encoding="utf-8")
+    node_of(tmp_path, kernel, str(broken)).release_overlays("192.168.10.11")
+
+    assert set() == ours(kernel)
+
+
+@pytest.mark.parametrize("insist", [True, False])
+def test_a_release_may_insist_where_another_process_hangs(tmp_path: Path, kernel: CountingKernel, insist: bool) -> None:
+    """Two nodes must not answer for one address; without insisting it is refused, and nothing has changed."""
+    said: list[str] = []
+    node = node_of(tmp_path, kernel, note=said.append)
+    node.apply()
+    with Journal(str(tmp_path / "state")).lock():
+        if insist:
+            node.release_overlays("192.168.10.10", patience=0.0, insist=True)
+        else:
+            with pytest.raises(RefusedError, match="held by process"):
+                node.release_overlays("192.168.10.10", patience=0.0)
+
+    assert insist == (ADDRESS not in ours(kernel))
+    assert insist == any("going on without the lock" in line for line in said)
+
+
+# -- another table under the same name
+
+
+def test_another_table_under_the_same_name(tmp_path: Path, kernel: CountingKernel) -> None:
+    """The name moves with the table: it is removed from the old number and written for the new one."""
+    node_of(tmp_path, kernel).apply()
+    moved = parse("agent.toml", CONFIGURATION.replace("= 100\ntable_name", "= 101\ntable_name").encode())
+    assert moved != CONFIG
+
+    report = node_of(tmp_path, kernel, moved).apply()
+
+    assert not report.refused
+    assert "101\tMYHA" == (tmp_path / "names" / NAMES_FILE).read_text().splitlines()[-1]
+    assert {TableName(101, "MYHA")} == {each.item for each in node_of(tmp_path, kernel).kernel.names()
+                                        if isinstance(each.item, TableName) and each.protocol == OURS}  # fmt: skip
+    assert {101} == {item.table for item in ours(kernel) if isinstance(item, (Route, Rule))}
+    assert node_of(tmp_path, kernel, moved).status().in_order
+
+
+# -- how often each verb looks
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counter[str]:
+    """How often each file is read, by its name; the names of tables under one word."""
+    from ec2ident_agent import config
+    from ec2ident_agent.state import statefile
+
+    counted: Counter[str] = Counter()
+    read_file, load_config = statefile.read, config.load
+
+    def read(path: str) -> bytes | None:
+        name = "names" if "rt_tables" in path or path.endswith(NAMES_FILE) else os.path.basename(path)
+        counted[f"names {path}" if name == "names" else name] += 1
+        return read_file(path)
+
+    def counting_load(path: str, **more: object) -> Config:
+        counted["configuration"] += 1
+        return load_config(path, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(statefile, "read", read)
+    monkeypatch.setattr(config, "load", counting_load)
+    return counted
+
+
+def drift(node: Node, kernel: CountingKernel) -> None:
+    node.apply()
+    kernel.flush_table(100)
+
+
+#: Verb -> how the node comes to it, the call, and how often it looks at the kernel.
+VERBS: dict[str, tuple[Callable[[Node, CountingKernel], object], Callable[[Node], object], int]] = {
+    "plan": (drift, lambda node: node.plan(), 1),
+    "status": (drift, lambda node: node.status(), 1),
+    "status of one": (drift, lambda node: node.status([ETH1]), 1),
+    "apply, with a change": (drift, lambda node: node.apply(), 2),
+    "apply, from nothing": (lambda node, kernel: None, lambda node: node.apply(), 2),
+    "apply, with nothing to do": (lambda node, kernel: node.apply(), lambda node: node.apply(), 1),
+    "apply of one": (drift, lambda node: node.apply([ETH1]), 2),
+    "interface up": (drift, lambda node: node.interface_up("eth1"), 2),
+    "revert of one": (drift, lambda node: node.revert([ETH1]), 1),
+    "revert of all": (drift, lambda node: node.revert(None), 1),
+    "overlay add": (drift, lambda node: node.hold_overlay("192.168.10.11", device="eth0"), 2),
+    "overlay add, held": (
+        lambda node, kernel: node.hold_overlay("192.168.10.11", device="eth0"),
+        lambda node: node.hold_overlay("192.168.10.11", device="eth0"),
+        1,
+    ),
+    "overlay del": (drift, lambda node: node.release_overlays("192.168.10.10"), 1),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_looks_once_and_reads_back_once(
+    tmp_path: Path, kernel: CountingKernel, reads: Counter[str], verb: str
+) -> None:
+    """One look at the kernel, and one read of the journal, the configuration, the list of suppressed owners and each
+    file with names. A change is read back: the kernel and the names, once more. Nothing else is read again.
+    """
+    (tmp_path / "agent.toml").write_text(CONFIGURATION, encoding="utf-8")
+    (tmp_path / "agent.toml").chmod(0o644)
+    prepare, call, looks = VERBS[verb]
+    prepare(node_of(tmp_path, kernel, str(tmp_path / "agent.toml")), kernel)
+    kernel.calls.clear()
+    reads.clear()
+
+    call(node_of(tmp_path, kernel, str(tmp_path / "agent.toml")))
+
+    configured = 0 if verb.startswith(("revert", "overlay del")) else 1
+    assert (looks, 0) == (kernel.calls["look"], kernel.calls["links"])
+    assert (1, configured) == (reads["journal"], reads["configuration"])
+    assert reads["suppressed"] <= 1
+    assert {looks} == {count for name, count in reads.items() if name.startswith("names ")}
+
+
+def test_with_facts_to_ask_for_the_links_are_looked_at_first(tmp_path: Path, kernel: CountingKernel) -> None:
+    """The metadata service is asked before the lock is taken, since it may have to be waited for; then one look."""
+    kernel.add(Seen(Address("eth1", "10.0.1.10/24"), 3))
+    asked: list[bool] = []
+
+    def facts(device: str, observed: Observed) -> Facts:
         try:
-            os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            code = cli.main(agent.argv(*words))
-            sys.stderr.flush()
-            os._exit(code)
-        finally:
-            os._exit(99)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), log.read_text()
+            with Journal(str(tmp_path / "state")).lock(0):
+                asked.append(True)
+        except RefusedError:
+            asked.append(False)
+        return kernel_facts(device, observed)
+
+    node_of(tmp_path, kernel, Config((Section("eth1", table=100),)), facts=facts).apply()
+
+    assert [True, False] == asked
+    assert (1, 2) == (kernel.calls["links"], kernel.calls["look"])
 
 
-@pytest.mark.parametrize("name", ["a'b$(x)", 'q";x', "ä", "e\udcff1", "-x", "eth0.100"])
-def test_an_odd_name_is_a_name(agent: Agent, name: str) -> None:
-    """The kernel takes nearly any bytes: laid, shown, and taken off as under any other name."""
-    if not name.isascii() and sys.getfilesystemencoding() != "utf-8":
-        pytest.skip("needs a UTF-8 locale, as the agent does where a name is not ASCII")
-    ip("link add", "odd0", "type veth peer name", "odd1")
-    subprocess.run(["ip", "link", "set", "dev", "odd0", "name", name], check=True, timeout=30)
-    subprocess.run(["ip", "link", "set", "dev", name, "up"], check=True, timeout=30)
-    agent.write("")
-    before = rules_and_addresses()
-
-    assert 0 == agent("overlay", "add", "192.168.10.30", f"--device={name}", f"--label={name}:1")
-    assert 0 == agent("status")
-    assert 0 == agent("apply", "--overlay=192.168.10.31", f"--device={name}")
-    assert before != rules_and_addresses()
-
-    assert 0 == agent("revert", "--all")
-    assert before == rules_and_addresses()
+# -- the documentation
 
 
-def rules_and_addresses() -> list[str]:
-    kernel = NetlinkKernel()
-    try:
-        return [str(seen) for seen in kernel.observe().seen if not str(seen).startswith("fe80")]
-    finally:
-        kernel.close()
+def examples() -> Iterator[str]:
+    for name in ("docs/agent.md", "agent/ec2ident_agent/node.py"):
+        text = (Path(__file__).parents[2] / name).read_text(encoding="utf-8")
+        if name.endswith(".md"):
+            yield from re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        else:
+            block = re.search(r"(?:^    .*\n|^\n)+", text, re.MULTILINE)
+            assert block
+            yield "\n".join(line[4:] for line in block[0].splitlines())
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+@pytest.mark.parametrize("number", range(2))
+def test_the_example_runs_and_its_revert_lasts_under_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Of docs/agent.md and of the module's own page, on a real kernel, with the published recipe. Afterwards a look of
+    the watch adds nothing of what was reverted.
+    """
+    config, state, names = tmp_path / "agent.toml", str(tmp_path / "state"), str(tmp_path / "names")
+    config.write_text(CONFIGURATION, encoding="utf-8")
+    config.chmod(0o644)
+
+    def here(**more: object) -> Node:
+        return Node(str(config), state_dir=state, names_dir=names, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ec2ident_agent, "Node", here)
+    code = list(examples())[number]
+
+    exec(compile(code, "example", "exec"), {})
+
+    with here() as node:
+        there = node.look()
+        assert {OVERLAY} == {record.owner for record in there.state.records}
+        follower = ConfigFollower(str(config), lambda: load(str(config), required=True, uids={0}, cache=None, now=0))
+        Reconciler(node, follower, lambda text, loud: None, lambda lost, seen: {}, lambda: 1000.0).look()
+        assert there == Look(node.kernel.observe(), node.journal.read())
+
+
+def test_every_error_is_an_agent_error() -> None:
+    """One `except` serves."""
+    assert all(issubclass(each, AgentError) for each in (ConfigError, UnknownError, RefusedError, KernelError))
