@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -137,6 +139,61 @@ def test_each_foreign_library_has_one_importer(library: str) -> None:
     assert importers <= ALONE[library]
 
 
+def arrows(room: bool) -> dict[str, set[str]]:
+    """Module -> the modules of ours that it imports when it runs, also inside functions; or the same of rooms.
+
+    A room is a folder, or a module that stands beside the folders.
+    """
+    names = {dotted(path): path for path in modules()}
+
+    def home(name: str) -> str:
+        while name not in names:
+            name = name.rpartition(".")[0]
+        return room_of(name) if room else name
+
+    found: dict[str, set[str]] = {}
+    for name, path in names.items():
+        ours = {each for each in imports(path) if each.split(".")[0] in ("ec2ident", "ec2ident_agent")}
+        # `from . import x` is an arrow to x alone.
+        ours -= {each for each in ours if any(other.startswith(f"{each}.") for other in ours)}
+        # A package itself is imported with each of its modules, and imports them only when a name of them is used.
+        found.setdefault(home(name), set()).update({home(each) for each in ours} - {home(name), *PACKAGES})
+    return {name: used for name, used in found.items() if name not in PACKAGES}
+
+
+PACKAGES = {"ec2ident", "ec2ident_agent", "ec2ident_agent.failover"}
+
+
+def dotted(path: Path) -> str:
+    name = ".".join(path.relative_to(TOP / "agent" if AGENT in path.parents else TOP).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def room_of(module: str) -> str:
+    package = "ec2ident_agent.failover" if module.startswith("ec2ident_agent.failover.") else module.split(".")[0]
+    return ".".join(module.split(".")[: package.count(".") + 2])
+
+
+@pytest.mark.parametrize("room", [False, True], ids=["modules", "rooms"])
+def test_imports_make_no_circle(room: bool) -> None:
+    """Not between modules, and not between rooms: an arrow up is half of a circle. Imports that only a type checker
+    follows are left out, because they order nothing when the program runs.
+    """
+    try:
+        TopologicalSorter(arrows(room)).prepare()
+    except CycleError as circle:
+        pytest.fail(" -> ".join(circle.args[1]))
+
+
+def test_the_circle_test_sees_a_circle() -> None:
+    """It reads the imports that it is about: of functions, relative ones, and of a name or a module."""
+    found = arrows(room=False)
+
+    assert {"ec2ident_agent.node", "ec2ident_agent.options", "ec2ident_agent.watch.loop"} <= found["ec2ident_agent.cli"]
+    assert {"ec2ident_agent.state.owned", "ec2ident_agent.inet"} <= found["ec2ident_agent.profile"]
+    assert {"ec2ident_agent.items", "ec2ident_agent.errors"} <= arrows(room=True)["ec2ident_agent.state"]
+
+
 def test_only_the_host_module_starts_programs() -> None:
     """In the library, programs are started in one place, with a time limit."""
     importers = {name_of(path) for path in LIBRARY.rglob("*.py") if "subprocess" in roots(path)}
@@ -192,11 +249,11 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_every_public_name_is_there_for_programs_and_for_type_checkers() -> None:
+@pytest.mark.parametrize("name", ["ec2ident", "ec2ident_agent"])
+def test_every_public_name_is_there_for_programs_and_for_type_checkers(name: str) -> None:
     """The lazy table, `__all__` and what type checkers see are one list."""
-    import ec2ident
-
-    tree = ast.parse((LIBRARY / "__init__.py").read_text(encoding="utf-8"))
+    package = import_module(name)
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
     checked = {
         alias.name
         for node in tree.body
@@ -206,8 +263,8 @@ def test_every_public_name_is_there_for_programs_and_for_type_checkers() -> None
         for alias in found.names
     }
 
-    assert sorted(checked) == sorted(ec2ident.__all__) == sorted(ec2ident._HOME)
-    assert [] == [name for name in ec2ident.__all__ if getattr(ec2ident, name) is None]
+    assert sorted(checked) == sorted(package.__all__) == sorted(package._HOME)
+    assert [] == [each for each in package.__all__ if getattr(package, each) is None]
 
 
 @pytest.mark.parametrize("package", ["ec2ident", "ec2ident_agent"])
