@@ -64,7 +64,7 @@ PURE = {
     "agent/ec2ident_agent/failover/aws/response.py",
     "agent/ec2ident_agent/failover/aws/actions.py",
     "agent/ec2ident_agent/failover/errors.py",
-    "agent/ec2ident_agent/failover/forms.py",
+    "agent/ec2ident_agent/failover/aws/forms.py",
     "agent/ec2ident_agent/failover/selectors.py",
     "agent/ec2ident_agent/failover/aws/model.py",
     "agent/ec2ident_agent/failover/aws/sigv4.py",

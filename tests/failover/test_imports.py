@@ -8,7 +8,7 @@ from tests.test_structure import loaded_by
 
 LIGHT = (
     *("aws.client", "aws.deadline", "part", "parts", "route", "eni", "dns", "address", "this_instance", "errors"),
-    *("agent_bridge", "takeover", "policy", "bind", "resolver", "session", "settings", "selectors", "forms"),
+    *("agent_bridge", "takeover", "policy", "bind", "resolver", "session", "settings", "selectors", "aws.forms"),
     *("pacemaker.agent", "pacemaker.local_state"),
 )
 HEAVY = {"botocore", "boto3", "requests", "http.client", "ssl", "json", "argparse", "typing", "xml.etree.ElementTree"}

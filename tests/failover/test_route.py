@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from ec2ident_agent.failover import forms, route
-from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover import route
+from ec2ident_agent.failover.aws import actions, forms
+from ec2ident_agent.failover.aws.forms import NOBODY
 from ec2ident_agent.failover.aws.model import NetworkInterface, RouteTable, VpcRoute
 from ec2ident_agent.failover.errors import MoveRefusedError, UsageError
-from ec2ident_agent.failover.forms import NOBODY
 from ec2ident_agent.failover.route import RouteSight
 from ec2ident_agent.failover.route_tables import describe
 from ec2ident_agent.failover.selectors import TableSelector, check_one

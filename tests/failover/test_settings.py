@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.errors import ConfigError
-from ec2ident_agent.failover import forms, settings, this_instance
+from ec2ident_agent.failover import settings, this_instance
+from ec2ident_agent.failover.aws import forms
 from ec2ident_agent.failover.cli import main
 from ec2ident_agent.failover.errors import ApiUnknownError, UsageError
 from ec2ident_agent.failover.selectors import EniSelector, TableSelector

@@ -35,8 +35,8 @@ class Forwarder(Value):
 
 def check(wanted: Forwarder) -> Forwarder:
     """The same in normal spelling: names without final dot, networks without host bits. Raises UsageError."""
+    from .aws.forms import server
     from .aws.response import address, network
-    from .forms import server
     from .resolver import question
 
     for what, values in (("client", wanted.clients), ("zone", wanted.zones), ("forwarder", wanted.forwarders)):

@@ -11,7 +11,8 @@ from ec2ident.exit_codes import ACTING_LEGEND
 from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
 
-from . import arguments, dns, eni, forms, parts, route, settings
+from . import arguments, dns, eni, parts, route, settings
+from .aws import forms
 from .aws.deadline import Deadline
 from .errors import UsageError
 from .part import Finding, exit_of

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from . import forms
-from .aws import actions
+from .aws import actions, forms
 from .aws.deadline import both, each
 from .aws.model import RecordSet
 from .aws.response import name as normal

@@ -9,8 +9,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 from ec2ident_agent.errors import ConfigError
 
-from . import forms
-from .aws import actions
+from .aws import actions, forms
 from .aws.deadline import both
 from .aws.model import NetworkInterface
 from .errors import ApiError, ErrorKind, MoveRefusedError, OutOfTimeError, UsageError

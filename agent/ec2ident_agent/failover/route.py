@@ -10,8 +10,8 @@ from ec2ident.value import Value, replace
 
 from .aws import actions
 from .aws.deadline import both, each, together
+from .aws.forms import NOBODY
 from .errors import ApiError, ApiUnknownError, FailoverError, MoveRefusedError, UsageError
-from .forms import NOBODY
 from .part import Finding, Planned
 from .route_tables import describe, holders
 from .selectors import TableSelector

@@ -46,7 +46,7 @@ import os
 from ec2ident.value import Value
 from ec2ident_agent import strict_toml
 
-from . import forms
+from .aws import forms
 from .errors import UsageError
 from .selectors import EniSelector, TableSelector, check_one
 

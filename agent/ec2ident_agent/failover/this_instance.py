@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 
+from .aws.forms import named
+from .aws.forms import region as region_name
 from .aws.response import is_a
 from .errors import ApiUnknownError
-from .forms import named
-from .forms import region as region_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

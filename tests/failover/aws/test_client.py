@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.failover import dns, eni, forms
-from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover import dns, eni
+from ec2ident_agent.failover.aws import actions, forms
 from ec2ident_agent.failover.aws import client as module
 from ec2ident_agent.failover.aws.client import Access, Api
 from ec2ident_agent.failover.aws.deadline import Deadline, together

@@ -14,7 +14,6 @@ import threading
 import time
 
 from ec2ident.value import Value
-from ec2ident_agent.failover import forms
 from ec2ident_agent.failover.errors import (
     ApiError,
     ApiUnknownError,
@@ -26,7 +25,7 @@ from ec2ident_agent.failover.errors import (
     UsageError,
 )
 
-from . import actions, response
+from . import actions, forms, response
 from .deadline import bounded
 from .model import Credentials
 from .xml import parse

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 
-from .aws.response import address as normal_address
-from .aws.response import is_a
-from .aws.response import network as normal_network
-from .errors import FailoverError, UsageError
+from ec2ident_agent.failover.errors import FailoverError, UsageError
+
+from .response import address as normal_address
+from .response import is_a
+from .response import network as normal_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
