@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from .evidence_files import Saved
     from .model import Identity
     from .partitions import Partition
+    from .trust import TrustStore
 
 #: Seconds that the question may take where nobody says otherwise.
 TIMEOUT = 1.0
@@ -43,22 +45,35 @@ def _answer(arguments: list[str]) -> int:
     flags = _flags(arguments)
     options = _options(arguments) if flags is None else None
     try:
-        return int(options.run(options)) if options else _show(Level.CLAIM, TIMEOUT, **(flags or {}))
+        return int(options.run(options)) if options else _show(Level.CLAIM, TIMEOUT, None, **(flags or {}))
+    except _UsageError as error:
+        return _trouble(str(error), USAGE)
     except OSError as error:
         return _trouble(f"{error.filename or (options.verb if options else 'show')}: {error.strerror}", USAGE)
     except Ec2IdentError as error:
         return _trouble(str(error), UNKNOWN)
 
 
+class _UsageError(Exception):
+    """Options that contradict each other, or name a file that is not what they say."""
+
+
 def show(options: argparse.Namespace) -> int:
     """Is this machine EC2?"""
-    return _show(options.level, options.timeout, options.network, options.json, options.explain)
+    return _show(options.level, options.timeout, _trust(options), options.network, options.json, options.explain)
 
 
-def _show(level: Level, timeout: float, network: bool = True, json: bool = False, explain: bool = False) -> int:
+def _show(
+    level: Level,
+    timeout: float,
+    trust: TrustStore | None,
+    network: bool = True,
+    json: bool = False,
+    explain: bool = False,
+) -> int:
     from .detection import detect
 
-    verdict = detect(level, timeout, network=network)
+    verdict = detect(level, timeout, network=network, trust=trust)
     if json:
         _print_json(verdict.to_dict())
     elif explain:
@@ -71,9 +86,13 @@ def _show(level: Level, timeout: float, network: bool = True, json: bool = False
 def verify(options: argparse.Namespace) -> int:
     """Did AWS sign this document?"""
     from .evidence_files import load
-    from .verification import verify as prove
 
-    saved = load(options.files, kind=options.kind, document=options.document)
+    trust = _trust(options)
+    if options.kind and len(options.kind) > 1 and not options.certificate:
+        raise _UsageError("--kind: more than one (the files are of one kind, or say themselves what they are)")
+    # Beside certificates, --kind says what those are for.
+    kind = options.kind[0] if options.kind and not options.certificate else None
+    saved = load(options.files, kind=kind, document=options.document)
     if not saved.items:
         return _trouble("verify: no signature among the files; give rsa2048, pkcs7, or signature and document", USAGE)
     if Kind.SIGNATURE in saved.items and saved.document is None:
@@ -81,7 +100,7 @@ def verify(options: argparse.Namespace) -> int:
     worst, proven = YES, []
     for kind in [kind for kind in Kind if kind in saved.items]:
         try:
-            proven.append(prove(saved.items[kind], kind=kind, document=saved.document))
+            proven.append(_proved(saved, kind, trust))
         except VerificationError as error:
             worst = NO
             _trouble(f"{kind}: {error}", NO)
@@ -93,7 +112,75 @@ def verify(options: argparse.Namespace) -> int:
     else:
         for identity in proven:
             _print_identity(identity)
+    for note in saved.notes:
+        _trouble(f"note: {note}", worst)
     return worst
+
+
+def _proved(saved: Saved, kind: Kind, trust: TrustStore | None) -> Identity:
+    """The identity in an item. One whose kind was guessed may be of the other kind that has its form."""
+    from .verification import verify as prove
+
+    try:
+        return prove(saved.items[kind], kind=kind, document=saved.document, trust=trust, search=True)
+    except VerificationError:
+        if kind not in saved.guessed or kind is Kind.SIGNATURE:
+            raise
+        other = Kind.PKCS7 if kind is Kind.RSA2048 else Kind.RSA2048
+        try:
+            return prove(saved.items[kind], kind=other, document=saved.document, trust=trust)
+        except Ec2IdentError:
+            pass
+        raise
+
+
+def _trust(options: argparse.Namespace) -> TrustStore | None:
+    """The keys of AWS, with those of the certificates that were given in place of AWS's; None without any."""
+    certificates, regions, kinds = options.certificate or [], options.region or [], options.kind or []
+    if not certificates:
+        if regions:
+            raise _UsageError("--region: says what --certificate is for, and there is none")
+        return None
+    from .evidence_files import read
+    from .partitions import Partition
+    from .trust import TrustStore
+
+    kinds = kinds or [_kind_of(path) for path in certificates]
+    for name, given in (("region", regions), ("kind", kinds)):
+        if len(given) not in (1, len(certificates)):
+            raise _UsageError(
+                f"--{name}: given {len(given)} times for {len(certificates)} of --certificate "
+                "(once for each, in the same order, or once for all)"
+            )
+    store, mine = TrustStore.bundled(), set()
+    for at, path in enumerate(certificates):
+        region, kind = regions[at % len(regions)], kinds[at % len(kinds)]
+        try:
+            store = store.with_certificate(
+                read(path),
+                region=region,
+                kind=kind,
+                partition=Partition.of(region).name,
+                beside=(region, kind) in mine,
+            )
+        except (UnverifiableError, OSError):
+            raise
+        except Ec2IdentError as error:
+            raise _UsageError(f"{path}: {error}") from error
+        mine.add((region, kind))
+    return store
+
+
+def _kind_of(path: str) -> Kind:
+    """What a certificate is for, where its file is named after a kind, as ec2ident.testing writes them."""
+    import os
+
+    stem = os.path.basename(path).partition(".")[0].lower()
+    if stem not in list(Kind):
+        raise _UsageError(
+            f"--certificate {path}: add --kind, one of {', '.join(Kind)} (its file is not named after one)"
+        )
+    return Kind(stem)
 
 
 def evidence(options: argparse.Namespace) -> int:
@@ -107,9 +194,10 @@ def evidence(options: argparse.Namespace) -> int:
     from .evidence_files import fetch, save
     from .imds import Imds
 
+    trust = _trust(options)
     until = time.monotonic() + options.timeout
     imds = Imds(options.timeout)
-    verdict = detect(Level.BOUND, options.timeout, network=options.network, imds=imds)
+    verdict = detect(Level.BOUND, options.timeout, network=options.network, imds=imds, trust=trust)
     contents, failed = fetch(imds, verdict, until)
     contents["evidence.json"] = _json(verdict.to_dict()).encode() + b"\n"
     for path in save(options.save, contents):
@@ -255,6 +343,7 @@ def _parser() -> argparse.ArgumentParser:
         "--level", type=_level, default=Level.CLAIM, help="how sure: hint, claim (default), document, proof, bound"
     )
     _add_time(one, TIMEOUT)
+    _add_trust(one, "what the certificate is for")
     form = one.add_mutually_exclusive_group()
     form.add_argument("--explain", action="store_true", help="with every fact")
     form.add_argument("--json", action="store_true", help="for a program")
@@ -262,16 +351,15 @@ def _parser() -> argparse.ArgumentParser:
     one = verbs.add_parser("verify", help="did AWS sign this document? (offline)", epilog=LEGEND)
     one.set_defaults(run=verify)
     one.add_argument("files", nargs="+", metavar="FILE", help="files, a directory of them, or - for standard input")
-    one.add_argument(
-        "--kind", type=Kind, choices=list(Kind), help="what the files are, where neither name nor content tells"
-    )
     one.add_argument("--document", metavar="FILE", help="the document that belongs to a signature")
+    _add_trust(one, "what the files are, where neither name nor content tells; beside --certificate, what that is for")
     one.add_argument("--json", action="store_true", help="for a program")
 
     one = verbs.add_parser("evidence", help="save what another machine can verify", epilog=LEGEND)
     one.set_defaults(run=evidence)
     one.add_argument("--save", metavar="DIR", required=True, help="the directory to write to")
     _add_time(one, 3.0)
+    _add_trust(one, "what the certificate is for")
 
     one = verbs.add_parser("region", help="regions, their partitions and endpoints", epilog=LEGEND)
     one.set_defaults(run=region)
@@ -283,9 +371,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_trust(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Keys to trust; each may be given several times."""
+    parser.add_argument(
+        "--certificate",
+        action="append",
+        metavar="FILE",
+        help="a certificate (PEM or DER) whose key counts in place of AWS's for one region and kind; given again for "
+        "the same region and kind, both count",
+    )
+    parser.add_argument("--region", action="append", metavar="REGION", help="the region that the certificate is for")
+    parser.add_argument("--kind", action="append", type=Kind, choices=list(Kind), help=kind)
+
+
 def _add_time(parser: argparse.ArgumentParser, default: float) -> None:
     parser.add_argument("--timeout", type=_seconds, default=default, metavar="S", help=f"seconds (default {default:g})")
-    parser.add_argument("--no-network", dest="network", action="store_false", help="ask nobody")
+    parser.add_argument("--no-network", dest="network", action="store_false", help="send no packet")
 
 
 if __name__ == "__main__":

@@ -33,17 +33,17 @@ def change(document: bytes, original: bytes) -> str:
     done = []
     plain = unmarked(document)
     if plain != document:
-        done.append("UTF-16" if b"\0" in document else "a byte order mark")
+        done.append("it became UTF-16" if b"\0" in document else "a byte order mark was added")
     unix = plain.replace(b"\r\n", b"\n")
     if unix != plain and b"\r\n" not in original:
-        done.append("CRLF line ends")
+        done.append("its line ends became CRLF")
         plain = unix
     if plain != original and plain.strip(_WHITE_SPACE) == original.strip(_WHITE_SPACE):
-        done.append("a final newline" if plain == original + b"\n" else "white space around it")
+        done.append("a final newline was added" if plain == original + b"\n" else "white space around it changed")
     elif plain != original:
         if _as_aws_writes(plain) is None or _as_aws_writes(plain) != _as_aws_writes(original):
             return ""
-        done.append("another layout of its JSON")
+        done.append("its JSON was laid out anew")
     return " and ".join(done)
 
 

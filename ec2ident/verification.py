@@ -175,7 +175,7 @@ def _signed_bytes(signed: SignedData | None, given: bytes | None) -> bytes:
         how = change(given, signed.content)
         raise VerificationError(
             f"document: {len(given)} bytes, differs from byte {_first_difference(given, signed.content)} on "
-            f"(signed are {len(signed.content)} bytes{f'; {how} was added' if how else ''}); "
+            f"(signed are {len(signed.content)} bytes{f'; {how}' if how else ''}); "
             "fetch both again and keep every byte, also of white space",
             Reason.DOCUMENT_DIFFERS,
         )
@@ -264,10 +264,10 @@ def _changed(keys: tuple[TrustedKey, ...], signature: bytes, document: bytes) ->
 
     for candidate in candidates(document):
         if _signer(keys, signature, candidate):
-            how = change(document, candidate) or "a change"
+            how = change(document, candidate) or "its white space changed"
             return VerificationError(
-                f"document: reformatted: {how} was added to what AWS signed ({len(document)} bytes, signed are "
-                f"{len(candidate)}); keep every byte as the metadata service sent it",
+                f"document: changed after AWS signed it: {how} ({len(document)} bytes, signed are {len(candidate)}); "
+                "keep every byte as the metadata service sent it",
                 Reason.DOCUMENT_DIFFERS,
             )
     return None

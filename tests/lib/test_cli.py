@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from ec2ident.cli import main
 from ec2ident.evidence_files import LARGEST, fetch, load, save
 from ec2ident.model import Kind
 from ec2ident.partitions import Partition
+from ec2ident.testing.signing import Authority
+
+from . import forge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +36,13 @@ YES, NO, USAGE, UNKNOWN = range(4)
 
 def item(name: str) -> Path:
     return next(path for path in ALL_KINDS.iterdir() if path.name.partition(".")[0] == name)
+
+
+def signed_by(authority: Authority, region: str) -> dict[str, bytes]:
+    """All four items of a document that this authority signed."""
+    document = forge.document(region)
+    items = {kind.value: authority.sign(document, kind, forge.SIGNED_AT).encode() for kind in Kind}
+    return {"document": document, **items}
 
 
 @pytest.fixture
@@ -130,7 +141,170 @@ def test_any_file_is_an_answer(content: bytes, tmp_path: Path, capsys: pytest.Ca
     path.write_bytes(content)
 
     assert UNKNOWN == main(["verify", str(path)])
-    assert capsys.readouterr().err.startswith("ec2ident: rsa2048: ")
+    lines = capsys.readouterr().err.splitlines()
+    assert [True] == [line.startswith("ec2ident: ") and "rsa2048: " in line for line in lines]
+
+
+def recipe(folder: Path, into: Path) -> dict[str, Path]:
+    """The files of AWS's own steps (EC2 User Guide, "Verify the instance identity document", options 1 to 3)."""
+    into.mkdir()
+    for kind in ("rsa2048", "pkcs7"):
+        text = (folder / f"{kind}.b64").read_text()
+        (into / kind).write_text(f"-----BEGIN PKCS7-----\n{text}\n-----END PKCS7-----\n")
+        (into / f"{kind}.renamed").write_bytes(b64decode(text))
+    (into / "signature").write_bytes(b64decode((folder / "signature.b64").read_text()))
+    (into / "document").write_bytes((folder / "document.json").read_bytes())
+    for name in ("rsa2048", "pkcs7"):
+        (into / f"{name}.renamed").rename(into / f"blob-{name}")
+    return {path.name: path for path in into.iterdir()}
+
+
+def test_the_files_of_aws_own_verification_steps_are_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """PEM lines around rsa2048 and pkcs7, `signature` decoded; insights-core and Vault add the lines too."""
+    files = recipe(ALL_KINDS, tmp_path / "aws")
+    shutil.copy(files["rsa2048"], tmp_path / "blob.pem")
+
+    assert YES == main(["verify", str(tmp_path / "aws")])
+    assert 3 == capsys.readouterr().out.count(": signed by AWS for us-east-2")
+    assert YES == main(["verify", "--kind", "rsa2048", str(files["blob-rsa2048"])])
+    assert "" == capsys.readouterr().err
+    assert YES == main(["verify", str(tmp_path / "blob.pem")])
+    assert "note: " in (said := capsys.readouterr().err)
+    assert f"{tmp_path / 'blob.pem'}: taken for rsa2048: a CMS object without SHA-1" in said
+    assert YES == main(["verify", str(files["signature"]), "--document", str(files["document"])])
+    assert YES == main(["verify", str(shutil.copy(files["signature"], tmp_path / "odd")), str(files["document"])])
+    assert "taken for signature: 128 bytes that are no CMS object" in capsys.readouterr().err
+
+
+def stored() -> dict[str, str]:
+    """The items as cloud-init, Vault and SPIRE write them."""
+    document = item("document").read_text()
+    texts = {kind.value: item(kind.value).read_text() for kind in Kind}
+    lines = {name: text.split("\n") for name, text in texts.items()}
+    return {
+        "instance-data.json": json.dumps(
+            {"ds": {"dynamic": {"instance-identity": {"document": json.loads(document), **lines}}}}, indent=1
+        ),
+        "whole-instance-data.json": json.dumps(
+            {"ds": {"dynamic": {"instance-identity": {"document": document, **texts}}}, "filler": "x" * 100_000}
+        ),
+        "vault-login.json": json.dumps({"role": "r", "pkcs7": texts["pkcs7"].replace("\n", ""), "nonce": "n"}),
+        "spire.json": json.dumps({"document": document, "signature": texts["signature"], "rsa2048": texts["rsa2048"]}),
+        "copied": json.dumps(texts["rsa2048"]),
+        "unquoted": texts["rsa2048"].replace("\n", "\\n"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "notes"),
+    [
+        ("instance-data.json", ["rsa2048", "pkcs7"], "the bytes that AWS signed are lost"),
+        ("whole-instance-data.json", ["rsa2048", "pkcs7", "signature"], "taken for the document"),
+        ("vault-login.json", ["pkcs7"], "pkcs7: taken for the pkcs7"),
+        ("spire.json", ["rsa2048", "signature"], "taken for the signature"),
+        ("copied", ["rsa2048"], "read as a string of JSON"),
+        ("unquoted", ["rsa2048"], "taken for rsa2048"),
+    ],
+)
+def test_items_in_json_are_proved_and_what_was_guessed_is_said(
+    name: str, kinds: list[str], notes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """cloud-init's instance data, a Vault login (hashicorp/vault#1582), SPIRE's attestation data, a copied string."""
+    (tmp_path / name).write_text(stored()[name])
+
+    assert YES == main(["verify", "--json", str(tmp_path / name)])
+
+    captured = capsys.readouterr()
+    assert kinds == [one["kind"] for one in json.loads(captured.out)]
+    assert notes in captured.err
+
+
+def test_json_without_items_names_the_members_that_it_looked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a document in a file of any name is still a document."""
+    (tmp_path / "x").write_text('{"a": [1, {"b": null}]}')
+    assert UNKNOWN == main(["verify", str(tmp_path / "x")])
+    assert "JSON without a member rsa2048, pkcs7, signature, or document" in capsys.readouterr().err
+    shutil.copy(item("document"), tmp_path / "x")
+    assert YES == main(["verify", str(tmp_path / "x"), str(item("signature"))])
+
+
+def test_a_certificate_on_the_command_line_is_trusted_for_its_region(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """New regions come before new versions (spire#4164, teleport#39045), and ISO regions are never public."""
+    save(str(tmp_path / "items"), signed_by(forge.OURS, "us-iso-east-1"))
+    for kind in Kind:
+        (tmp_path / f"{kind}.pem").write_text(forge.OURS.certificate(kind))
+    certificates = [part for kind in Kind for part in ("--certificate", str(tmp_path / f"{kind}.pem"))]
+    items, region = str(tmp_path / "items"), ["--region", "us-iso-east-1"]
+
+    assert UNKNOWN == main(["verify", items])
+    assert "--certificate FILE --region R --kind K" in capsys.readouterr().err
+    assert YES == main(["verify", items, *certificates, *region])
+    assert 3 == capsys.readouterr().out.count("signed by AWS for us-iso-east-1 (aws-iso)")
+    one = ["--certificate", str(tmp_path / "rsa2048.pem"), *region, "--kind", "rsa2048"]
+    assert YES == main(["verify", str(tmp_path / "items/rsa2048"), *one])
+
+
+def test_two_certificates_for_one_region_both_count(tmp_path: Path) -> None:
+    """During a rotation; one certificate takes the place of AWS's."""
+    for name, authority in (("old", forge.OURS), ("new", forge.STRANGER)):
+        (tmp_path / f"{name}.pem").write_text(authority.certificate("rsa2048"))
+        (tmp_path / name).write_text(authority.sign(forge.document("eu-west-1"), "rsa2048", forge.SIGNED_AT))
+    old, new = (["--certificate", str(tmp_path / f"{name}.pem")] for name in ("old", "new"))
+    where = ["--region", "eu-west-1", "--kind", "rsa2048"]
+
+    assert [YES, YES] == [main(["verify", str(tmp_path / name), *old, *new, *where]) for name in ("old", "new")]
+    assert [YES, NO] == [main(["verify", str(tmp_path / name), *old, *where]) for name in ("old", "new")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--region", "eu-west-1"], "--region: says what --certificate is for"),
+        (["--certificate", "PEM"], "add --kind, one of rsa2048, pkcs7, signature"),
+        (["--certificate", "PEM", "--kind", "rsa2048"], "--region: given 0 times for 1 of --certificate"),
+        (["--certificate", "PEM", "--kind", "rsa2048", "--region", "moon-1"], "moon-1"),
+        (
+            ["--certificate", "PEM", "--kind", "signature", "--kind", "rsa2048", "--region", "eu-west-1"],
+            "given 2 times",
+        ),
+        (["--certificate", "/nonexistent", "--kind", "rsa2048", "--region", "eu-west-1"], "No such file"),
+        (["--certificate", "ITEM", "--kind", "rsa2048", "--region", "eu-west-1"], "0 PEM blocks"),
+        (["--kind", "rsa2048", "--kind", "pkcs7"], "--kind: more than one"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["verify", "show", "evidence"])
+def test_options_that_make_no_sense_are_usage(
+    verb: str, arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 2, and nothing was asked of any network."""
+    (tmp_path / "some.pem").write_text(forge.OURS.certificate("rsa2048"))
+    files = {"PEM": str(tmp_path / "some.pem"), "ITEM": str(item("rsa2048"))}
+    rest = {"verify": [files["ITEM"]], "show": ["--no-network"], "evidence": ["--save", "x", "--no-network"]}[verb]
+    if verb != "verify" and "more than one" in says:
+        pytest.skip("there --kind is for certificates alone")
+
+    assert USAGE == main([verb, *rest, *(files.get(one, one) for one in arguments)])
+
+    captured = capsys.readouterr()
+    assert ("", 1) == (captured.out, len(captured.err.splitlines()))
+    assert says in captured.err
+
+
+def test_pkcs7_of_china_is_found_where_nothing_tells_the_kind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There it is signed with RSA and SHA-256 too, and looks like rsa2048: a wrong guess must not be a forgery."""
+    (tmp_path / "blob").write_text(forge.CHINA.sign(forge.document("cn-north-1"), "pkcs7", forge.SIGNED_AT))
+    for kind in Kind:
+        (tmp_path / f"{kind}.pem").write_text(forge.CHINA.certificate(kind))
+    certificates = [part for kind in Kind for part in ("--certificate", str(tmp_path / f"{kind}.pem"))]
+
+    assert YES == main(["verify", str(tmp_path / "blob"), *certificates, "--region", "cn-north-1"])
+    assert capsys.readouterr().out.startswith("pkcs7: signed by AWS for cn-north-1")
 
 
 def test_a_giant_file_is_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -409,15 +409,21 @@ def test_refusing_a_wrong_signature_takes_three_key_operations_at_most(
 
 REFORMATTED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "a final newline": (lambda raw: raw + b"\n", "a final newline was added"),
-    "CRLF": (lambda raw: raw.replace(b"\n", b"\r\n"), "CRLF line ends was added"),
-    "CRLF and a final one": (lambda raw: (raw + b"\n").replace(b"\n", b"\r\n"), "CRLF line ends and a final newline"),
-    "blanks": (lambda raw: b" " + raw + b"\n\n", "white space around it"),
-    "jq": (lambda raw: json.dumps(json.loads(raw), indent=2).encode(), "another layout of its JSON"),
-    "compact": (lambda raw: json.dumps(json.loads(raw), separators=(",", ":")).encode(), "another layout of its JSON"),
-    "one line": (lambda raw: b" ".join(raw.split()), "another layout of its JSON"),
+    "CRLF": (lambda raw: raw.replace(b"\n", b"\r\n"), "its line ends became CRLF"),
+    "CRLF and a final one": (
+        lambda raw: (raw + b"\n").replace(b"\n", b"\r\n"),
+        "its line ends became CRLF and a final newline was added",
+    ),
+    "blanks": (lambda raw: b" " + raw + b"\n\n", "white space around it changed"),
+    "jq": (lambda raw: json.dumps(json.loads(raw), indent=2).encode(), "its JSON was laid out anew"),
+    "compact": (lambda raw: json.dumps(json.loads(raw), separators=(",", ":")).encode(), "its JSON was laid out anew"),
+    "one line": (lambda raw: b" ".join(raw.split()), "its JSON was laid out anew"),
     "a mark": (lambda raw: b"\xef\xbb\xbf" + raw, "a byte order mark was added"),
-    "UTF-16": (lambda raw: raw.decode().encode("utf-16"), "UTF-16 was added"),
-    "PowerShell": (lambda raw: (raw.decode().replace("\n", "\r\n") + "\r\n").encode("utf-16"), "UTF-16 and CRLF line"),
+    "UTF-16": (lambda raw: raw.decode().encode("utf-16"), "it became UTF-16"),
+    "PowerShell": (
+        lambda raw: (raw.decode().replace("\n", "\r\n") + "\r\n").encode("utf-16"),
+        "it became UTF-16 and its line ends became CRLF",
+    ),
 }
 
 
@@ -429,7 +435,7 @@ def test_a_reformatted_document_is_refused_and_the_change_named(
     """The usual reason of "does not verify" (hashicorp/vault#1582): it is said, and never accepted."""
     alter, words = REFORMATTED[change]
     operations = counted(monkeypatch)
-    with pytest.raises(VerificationError, match=f"document: reformatted: .*{words}") as caught:
+    with pytest.raises(VerificationError, match=f"document: changed after AWS signed it: .*{words}") as caught:
         verify(vectors.signature(folder, "signature"), kind="signature", document=alter(vectors.document(folder)))
 
     assert Reason.DOCUMENT_DIFFERS is caught.value.reason
