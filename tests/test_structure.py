@@ -21,7 +21,7 @@ ALONE = {
     "urllib3": {"ec2ident/http.py"},
     "psutil": {"ec2ident/host/__init__.py"},
     "pyroute2": {"agent/ec2ident_agent/kernel/change.py"},
-    "cryptography": {"ec2ident/trust.py", "ec2ident/testing/signing.py"},
+    "cryptography": {"ec2ident/trust.py", "ec2ident/testing/signing.py", "ec2ident/admission/keys.py"},
     "tomllib": {"agent/ec2ident_agent/strict_toml.py"},
     "tomli": {"agent/ec2ident_agent/strict_toml.py"},
     "botocore": {"agent/ec2ident_agent/failover/aws/client.py"},
@@ -51,6 +51,12 @@ PURE = {
     "ec2ident/partitions.py",
     "ec2ident/endpoints.py",
     "ec2ident/policy.py",
+    "ec2ident/admission/errors.py",
+    "ec2ident/admission/challenge.py",
+    "ec2ident/admission/request.py",
+    "ec2ident/admission/keys.py",
+    "ec2ident/admission/caller.py",
+    "ec2ident/admission/liveness.py",
     "agent/ec2ident_agent/errors.py",
     "agent/ec2ident_agent/inet.py",
     "agent/ec2ident_agent/items.py",
@@ -235,7 +241,7 @@ def test_a_pure_module_has_no_effects(name: str) -> None:
     ours = {found for found in imports(path) if found.split(".")[0] in ("ec2ident", "ec2ident_agent")}
     pure = {p.replace("agent/ec2ident_agent", "ec2ident_agent").removesuffix(".py").replace("/", ".") for p in PURE}
     rooms = ("failover", "failover.aws", "kernel", "state")
-    packages = {"ec2ident", "ec2ident_agent", *(f"ec2ident_agent.{room}" for room in rooms)}
+    packages = {"ec2ident", "ec2ident.admission", "ec2ident_agent", *(f"ec2ident_agent.{room}" for room in rooms)}
     assert [] == [found for found in ours if found not in packages | pure and found.rpartition(".")[0] not in pure]
 
 
