@@ -1,13 +1,13 @@
-"""What each fact is worth, and what all of them come to: facts -> level, reason, and why in words.
+"""What each fact is worth, and what all of them together show: facts -> level, reason, and why in words.
 
-Firmware is believed when two of its fields agree, for one alone may be chance or a copy. The metadata service is
-believed when it gives a token and calls itself EC2ws, until its signed document says more. Nothing here looks at
-anything: the facts come in, and the same facts always weigh the same.
+Firmware is believed when two of its fields agree, because one alone may be chance or a copy. The metadata service is
+believed when it gives a token and calls itself EC2ws, until its signed document says more. This module is pure: it
+reads nothing, and the same facts always give the same assessment.
 """
 
 from __future__ import annotations
 
-from .firmware import amazon_xen, ec2_uuid, instance_id, instance_type
+from .firmware import FIELDS, amazon_xen, ec2_uuid, instance_id, instance_type
 from .model import Level, Reason
 from .value import Value
 
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
     Test = Callable[[str], bool]
 
 
-class Weight(Value):
-    """What facts come to. `firmware` is the level that they reach without the metadata service."""
+class Assessment(Value):
+    """What the facts show. `firmware` is the level that they reach without the metadata service."""
 
     level: Level
     reason: Reason
     because: str
-    #: Is a higher level neither shown nor ruled out? What could not be read or reached is no "no".
-    open: bool
+    #: True if a higher level is still possible: what could not be read or reached is not a "no".
+    undecided: bool
     firmware: Level
-    #: Another vendor's firmware, with nothing of Amazon's beside it: there is no point in asking the network.
-    vetoed: bool
+    #: The firmware is another vendor's, with no field of Amazon's: asking the network is pointless.
+    foreign_vendor: bool
 
 
 def _amazon(text: str) -> bool:
     return text == "Amazon EC2"
 
 
-#: Amazon's own word. One alone is a hint; together with anything else of this table but the environment, a claim.
-MARKS: dict[str, Test] = {
+#: Fields in which Amazon names itself. One alone is a hint; with another field of these three tables it is a claim.
+AMAZON_FIELDS: dict[str, Test] = {
     "sys_vendor": _amazon,
     "bios_vendor": _amazon,
     "board_vendor": _amazon,
@@ -51,22 +51,24 @@ MARKS: dict[str, Test] = {
     "acpi_oem": lambda text: text == "AMAZON",
 }
 
-#: What others have too: one random UUID in 2048, an Amazon card elsewhere. However many, they are a hint; beside a
-#: mark they make a claim.
+#: What other machines have too: one random UUID in 2048, an Amazon card elsewhere, an emulated enclave. Any number of
+#: them is a hint; with one of Amazon's fields they are a claim.
 SHARED: dict[str, Test] = {
     "product_uuid": ec2_uuid,
     "product_serial": ec2_uuid,
     "hypervisor_uuid": ec2_uuid,
     "pci_vendor": lambda text: text == "0x1d0f",
+    "nsm_device": bool,
 }
 
-#: Says nothing alone, many things look like `t3.micro`; beside a mark it agrees.
+#: A weak field of firmware: many texts look like `t3.micro`. Alone it is a hint (gVisor shows this field and no other),
+#: and with one of Amazon's fields it agrees.
 DETAILS: dict[str, Test] = {"product_name": instance_type}
 
-#: Whoever starts a process chooses its environment: a hint, and never one of the two that make a claim.
+#: The environment is chosen by the process's parent: it is a hint, and never one of the two facts that make a claim.
 WEAK: dict[str, Test] = {"environment": bool}
 
-#: sys_vendor and bios_vendor of EC2; Xen is also others', so it says nothing.
+#: sys_vendor and bios_vendor of EC2. Xen is also used elsewhere, so it is neither for nor against.
 VENDORS = ("Amazon EC2", "Xen")
 
 
@@ -107,55 +109,60 @@ OTHERS: tuple[tuple[str, Test, str], ...] = (
     ("bios_vendor", lambda text: text not in VENDORS, "another vendor"),
 )
 
-#: What the metadata service shows, in detection's own facts.
+#: Names of the facts that detection makes of what the metadata service shows, and some of their values.
 FAILED = "metadata-service"
 DOCUMENT = "identity-document"
 SIGNATURE = "signature"
-VERIFIED = "verified"
+VERIFIED, REFUTED = "verified", "refuted"
 BINDING = "binding-"
-AGREES, DIFFERS = "agrees", "differs"
+AGREES, DIFFERS, INCONCLUSIVE = "agrees", "differs", "inconclusive"
+#: The fact that says that firmware could not be read, or was not understood.
+FIRMWARE = "firmware"
+#: Fields of which any value shows that firmware was read.
+_READABLE = frozenset({*FIELDS, "hypervisor_uuid"})
 
-#: Reasons that say: not EC2. All others leave it open.
-NO = frozenset(
+#: The service is not there. That means "no", unless the firmware could not be read.
+ABSENT_REASONS = frozenset({Reason.NO_EVIDENCE, Reason.NO_ROUTE, Reason.REFUSED, Reason.TIMEOUT})
+#: An unknown server answers. That means "no" only where firmware was read and does not name Amazon: in a container the
+#: server may be a proxy that stands before EC2's service.
+UNKNOWN_SERVER_REASONS = frozenset({Reason.NOT_EC2WS, Reason.V1_ONLY, Reason.CAPTIVE_PORTAL})
+#: What was understood and disagrees: the signed document is false.
+REFUTING_REASONS = frozenset(
     {
-        *(Reason.NO_EVIDENCE, Reason.OTHER_VENDOR, Reason.OTHER_CLOUD, Reason.NO_ROUTE, Reason.REFUSED, Reason.TIMEOUT),
-        *(Reason.NOT_EC2WS, Reason.V1_ONLY, Reason.CAPTIVE_PORTAL, Reason.WRONG_SIGNATURE, Reason.WRONG_DIGEST),
-        *(Reason.WRONG_ALGORITHM, Reason.WRONG_KEY, Reason.DOCUMENT_DIFFERS),
+        *(Reason.WRONG_SIGNATURE, Reason.WRONG_DIGEST, Reason.WRONG_ALGORITHM, Reason.WRONG_KEY),
+        *(Reason.DOCUMENT_DIFFERS, Reason.WRONG_MACHINE),
     }
 )
-_SUSPECT = frozenset({Reason.SUSPECT, Reason.WRONG_MACHINE})
-
-#: The reasons for which one more fact may lower a level.
-LOWERING = frozenset(
-    {*_SUSPECT, Reason.OTHER_VENDOR, Reason.CONTRADICTION, Reason.NOT_BOUND}
-    | {reason for reason in NO if reason.value.startswith("wrong-")}
-    | {Reason.DOCUMENT_DIFFERS}
+#: Reasons that can mean "not EC2". With every other reason the answer is undecided.
+NEGATIVE_REASONS = frozenset(
+    {*ABSENT_REASONS, *UNKNOWN_SERVER_REASONS, *REFUTING_REASONS, Reason.OTHER_VENDOR, Reason.OTHER_CLOUD}
 )
 
+#: The reasons for which one more fact may lower a level.
+DEMOTING_REASONS = REFUTING_REASONS | {Reason.SUSPECT, Reason.OTHER_VENDOR, Reason.CONTRADICTION, Reason.NOT_BOUND}
 
-def weigh(facts: Iterable[Fact], wanted: Level = Level.CLAIM) -> Weight:
-    """What these facts come to. `wanted` changes the level in nothing: only whether the reason says why it is as high
-    as it is, or why it is not higher.
+
+def assess(facts: Iterable[Fact], wanted: Level = Level.CLAIM) -> Assessment:
+    """What these facts show. `wanted` does not change the level. It chooses the reason: why the level is as high as it
+    is, or, where a higher level was wanted, what prevented it.
     """
     found = tuple(facts)
     seen = {one.name: one.value for one in found if one.value is not None}
-    firmware, reason, because, vetoed = _firmware(seen)
-    level, obstacle = firmware, None
+    firmware, reason, because, foreign_vendor = _firmware(seen)
+    level = firmware
     rungs = ((Level.CLAIM, _service(seen)), (Level.DOCUMENT, seen.get(DOCUMENT)), (Level.PROOF, _verified(seen)))
     for rung, says in rungs:
         if says and rung > level:
             level, reason, because = rung, _WHY[rung], says
-    refuted = _false_signature(found, bool(_matching(MARKS, seen)))
+    refuted = _false_signature(found, bool(_matching(AMAZON_FIELDS, seen)))
     if refuted:
         level, reason, because = refuted
     elif level >= Level.PROOF:
         level, reason, because = _binding(level, reason, because, found)
-    obstacle = next((one.unknown for one in found if one.name in (FAILED, SIGNATURE) and one.unknown), None)
-    if obstacle and level < wanted and reason not in LOWERING:
-        name, _, words = obstacle.partition(": ")
-        because = words if level == Level.NONE else f"{because}; {words}"
-        reason = Reason(name)
-    return Weight(level, reason, because, _open(level, reason, found), firmware, vetoed)
+    if level < wanted and reason not in DEMOTING_REASONS:
+        reason, because = _obstacle(level, reason, because, found)
+    undecided = _undecided(level, reason, found, bool(_matching(AMAZON_FIELDS, seen)))
+    return Assessment(level, reason, because, undecided, firmware, foreign_vendor)
 
 
 _WHY = {
@@ -170,18 +177,18 @@ def _matching(table: Mapping[str, Test], seen: Mapping[str, str]) -> dict[str, s
 
 
 def _firmware(seen: Mapping[str, str]) -> tuple[Level, Reason, str, bool]:
-    """Level, reason, words and veto from local facts alone: the rows of the table, the first that fits."""
-    marks, shared = _matching(MARKS, seen), _matching(SHARED, seen)
-    beside, weak = {**shared, **_matching(DETAILS, seen)}, _matching(WEAK, seen)
+    """Level, reason, words and foreign vendor from local facts alone: the first row that applies."""
+    amazon, shared = _matching(AMAZON_FIELDS, seen), _matching(SHARED, seen)
+    details, weak = _matching(DETAILS, seen), _matching(WEAK, seen)
     foreign = [f"{name} is {seen[name]!r} ({who})" for name, test, who in OTHERS if name in seen and test(seen[name])]
-    others, hints = ", ".join(foreign), {**marks, **shared, **weak}
+    others, hints = ", ".join(foreign), {**amazon, **shared, **details, **weak}
     rows = (
-        (foreign and marks, Level.HINT, Reason.CONTRADICTION, f"{_words(marks)}, but {others}"),
+        (foreign and amazon, Level.HINT, Reason.CONTRADICTION, f"{_words(amazon)}, but {others}"),
         (foreign, Level.NONE, Reason.OTHER_VENDOR, others),
-        (len(marks) > 1, Level.CLAIM, Reason.FIRMWARE, _words(marks)),
-        (marks and beside, Level.CLAIM, Reason.FIRMWARE, _words({**marks, **beside})),
-        (hints, Level.HINT, Reason.ONE_HINT, f"only {_words(hints)}, as others may have"),
-        (True, Level.NONE, Reason.NO_EVIDENCE, "nothing that was looked at speaks for it"),
+        (len(amazon) > 1, Level.CLAIM, Reason.FIRMWARE, _words(amazon)),
+        (amazon and (shared or details), Level.CLAIM, Reason.FIRMWARE, _words({**amazon, **shared, **details})),
+        (hints, Level.HINT, Reason.ONE_HINT, f"only {_words(hints)}, which other machines may have too"),
+        (True, Level.NONE, Reason.NO_EVIDENCE, "no local evidence of EC2 was found"),
     )
     _, level, reason, because = next(row for row in rows if row[0])
     return level, reason, because, reason is Reason.OTHER_VENDOR
@@ -210,37 +217,59 @@ def _verified(seen: Mapping[str, str]) -> str | None:
     return None
 
 
-def _false_signature(facts: Iterable[Fact], marked: bool) -> tuple[Level, Reason, str] | None:
-    """A signature that was understood and is wrong: the service lies; or one of both, if firmware says Amazon."""
+def _false_signature(facts: Iterable[Fact], amazon: bool) -> tuple[Level, Reason, str] | None:
+    """A signed document that was understood and is false: the service lies, or, beside Amazon's firmware, both do."""
     for one in facts:
-        if one.name == SIGNATURE and one.value not in (None, VERIFIED):
-            name, _, words = str(one.value).partition(": ")
-            if marked:
-                return Level.NONE, Reason.SUSPECT, f"firmware says Amazon EC2, but the signed document fails: {words}"
-            return Level.NONE, Reason(name), f"the metadata service's signed document fails: {words}"
+        if one.name == SIGNATURE and one.value == REFUTED and one.reason is not None:
+            if amazon:
+                words = f"firmware says Amazon EC2, but the signed document fails: {one.detail}"
+                return Level.NONE, Reason.SUSPECT, words
+            return Level.NONE, one.reason, f"the metadata service's signed document fails: {one.detail}"
     return None
 
 
 def _binding(level: Level, reason: Reason, because: str, facts: Iterable[Fact]) -> tuple[Level, Reason, str]:
-    """Proof, and about this machine: every check that was made agrees, that of the address among them."""
+    """BOUND takes agreement of every comparison that was made, and one of the signed address. A document without an
+    address (IPv6-only) takes the signed instance id, and the service's MAC or IPv6 address.
+    """
     checks = [one for one in facts if one.name.startswith(BINDING)]
     if not checks:
         return level, reason, because
-    differ = [one.source for one in checks if one.value == DIFFERS]
+    differ = [one.detail for one in checks if one.value == DIFFERS]
     if differ:
         words = ", ".join(differ)
         return Level.NONE, Reason.WRONG_MACHINE, f"the document verifies, but is another machine's: {words}"
-    words = ", ".join(one.source for one in checks if one.value != AGREES)
-    if words or not any(one.name == f"{BINDING}address" for one in checks):
-        return level, Reason.NOT_BOUND, f"{because}; not tied to this machine: {words or 'no address was compared'}"
-    agreed = ", ".join(one.source for one in checks)
+    missing = ", ".join(one.detail or one.unknown or one.name for one in checks if one.value != AGREES)
+    names = {one.name.removeprefix(BINDING) for one in checks}
+    if missing or not ("address" in names or ("instance-id" in names and names & {"mac", "ipv6"})):
+        return level, Reason.NOT_BOUND, f"{because}; not tied to this machine: {missing or 'no address was compared'}"
+    agreed = ", ".join(one.detail for one in checks)
     return Level.BOUND, Reason.BOUND_TO_THIS_MACHINE, f"{because}, and it is about this machine: {agreed}"
 
 
-def _open(level: Level, reason: Reason, facts: tuple[Fact, ...]) -> bool:
-    refuted = any(one.name == SIGNATURE and one.value not in (None, VERIFIED) for one in facts)
-    if refuted or (level is Level.NONE and reason in (Reason.OTHER_VENDOR, Reason.OTHER_CLOUD)):
+def _obstacle(level: Level, reason: Reason, because: str, facts: Iterable[Fact]) -> tuple[Reason, str]:
+    """What prevented a higher level: the failure of the service, or a signed item that could not be judged. Where
+    neither the firmware nor the service could be understood, that reason outlasts the service's absence.
+    """
+    for one in facts:
+        if one.name in (FAILED, SIGNATURE) and one.unknown and one.reason is not None:
+            reason = one.reason
+            because = one.unknown if level is Level.NONE else f"{because}; {one.unknown}"
+            break
+    blind = next((one for one in facts if one.name == FIRMWARE and one.unknown), None)
+    if blind is not None and level is Level.NONE and reason in ABSENT_REASONS:
+        return blind.reason or reason, f"{because} (firmware: {blind.unknown})"
+    return reason, because
+
+
+def _undecided(level: Level, reason: Reason, facts: tuple[Fact, ...], amazon: bool) -> bool:
+    if reason in REFUTING_REASONS or reason is Reason.SUSPECT:
         return False
-    # Where nobody could look at the firmware, silence of the network says nothing either.
-    blind = any(one.name == "firmware" and one.unknown for one in facts)
-    return level > Level.NONE or reason not in NO or blind
+    if reason in (Reason.OTHER_VENDOR, Reason.OTHER_CLOUD):
+        return amazon  # what names itself another cloud outweighs a hint that others share, and no field of Amazon's
+    if level > Level.NONE:
+        return True
+    if reason in UNKNOWN_SERVER_REASONS:
+        return not any(one.value is not None and one.name in _READABLE for one in facts)
+    # If the firmware could not be read, the absence of the service does not mean "no" either.
+    return reason not in NEGATIVE_REASONS or any(one.name == FIRMWARE and one.unknown for one in facts)

@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 
 
 class NoAnswerError(Exception):
-    """Why nothing usable came: a reason and the details. The client turns it into an ImdsError that says what to do.
+    """Why no usable answer came: a reason and the details. The client turns it into an ImdsError that says what to do.
 
-    `silent` says that a request was sent and that not one byte came back.
+    `silent` says that a request was sent and that not one byte came back. `advice` is what to do; empty stands for the
+    usual advice of the reason.
     """
 
-    def __init__(self, reason: Reason, detail: str, *, silent: bool = False) -> None:
+    def __init__(self, reason: Reason, detail: str, *, silent: bool = False, advice: str = "") -> None:
         super().__init__(detail)
         self.reason = reason
         self.silent = silent
+        self.advice = advice
 
 
 class Endpoint(Value):

@@ -1,8 +1,8 @@
-"""Which probe comes next, and when it is enough: cheap before dear, local before remote, one deadline over all.
+"""Which probe comes next, and when to stop: cheap before expensive, local before remote, one deadline over all.
 
-Environment and unprivileged sysfs first (microseconds); then what needs root or a program; then, unless another
-vendor's firmware has settled it, the metadata service: a token and `rsa2048`, which carries the document, are a proof
-in two requests. What is in hand is verified. The module is not called `detect`: importing a module of that name would
+First environment and unprivileged sysfs (microseconds); then what needs root or a program; then, unless the firmware is
+another vendor's, the metadata service: a token and `rsa2048`, which carries the document, are a proof in two requests.
+A signed item that was fetched is verified. The module is not called `detect`: importing a module of that name would
 silently put the module in the place of the function.
 """
 
@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 
 from . import standin
-from .assess import DOCUMENT, FAILED, SIGNATURE, VERIFIED, weigh
+from .assess import DOCUMENT, FAILED, FIRMWARE, REFUTED, SIGNATURE, VERIFIED, assess
+from .dependency import PASSING
 from .errors import Ec2IdentError, FirmwareError, ImdsError, MalformedError, UnverifiableError, VerificationError
-from .host import FIRMWARE, Host
+from .host import Host
 from .model import Fact, Kind, Level, Reason, Verdict
 from .value import replace
 
@@ -21,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .assess import Weight
+    from .assess import Assessment
     from .imds import Imds
     from .model import Identity, IdentityDocument
     from .trust import TrustStore
@@ -31,14 +32,11 @@ if TYPE_CHECKING:
 RETRIES = 12
 RETRY_SECONDS = 5.0
 
-#: Kinds in the order they are asked for: the first that verifies is enough. The last does not carry the document.
+#: Kinds in the order they are asked for; the first that verifies is enough. The last does not carry the document.
 KINDS = (Kind.RSA2048, Kind.PKCS7, Kind.SIGNATURE)
 
-#: Failures of a request that say nothing about the next one.
-OF_ONE_ITEM = frozenset({Reason.SERVER_ERROR, Reason.TOO_LARGE, Reason.MALFORMED})
-
-#: boot id -> a verdict at BOUND. Only that is remembered: the one answer that costs something, and cannot change while
-#: the machine runs. In memory alone: whoever could write a file could write a verdict.
+#: boot id -> a verdict at BOUND. Only that is remembered: it is the one answer that is expensive and cannot change
+#: while the machine runs. It is kept in memory only: a process that can write a file could write a verdict.
 _bound: dict[str, Verdict] = {}
 
 
@@ -67,7 +65,7 @@ def detect(
     if boot is not None and boot in _bound:
         return replace(_bound[boot], wanted=level, elapsed=0.0)
     search.look()
-    if search.open:
+    if search.undecided:
         search.ask(imds) if network else search.forgo()
     verdict = search.verdict(timeout)
     if boot is not None and verdict and verdict.level is Level.BOUND:
@@ -76,14 +74,17 @@ def detect(
 
 
 def is_ec2(level: Level = Level.CLAIM, timeout: float = 1.0) -> bool:
-    """Is this machine EC2, as sure as `level`? A failure of the machine or the network is False; see `detect` for why.
+    """Is this machine EC2, as sure as `level`? Any failure of the machine or the network is False; `detect` says why.
 
-    Raises ValueError for a level or a timeout that makes no sense: that is an error of the calling program.
+    Ctrl-C and the end of the process pass; a panic of a library, which is no Exception, is False. Raises ValueError for
+    a level or a timeout that makes no sense: that is an error of the calling program.
     """
     level = _checked(level, timeout)
     try:
         return bool(detect(level, timeout))
-    except Exception:  # noqa: BLE001  the promise of this function
+    except PASSING:
+        raise
+    except BaseException:  # noqa: BLE001  the promise of this function
         return False
 
 
@@ -97,27 +98,15 @@ def prove(
 ) -> Identity:
     """This machine's identity, signed by AWS and, with `bind`, compared with the machine itself.
 
-    Raises ImdsError where no document could be had, VerificationError where it is not AWS's or not this machine's,
-    UnverifiableError where no key is known for its region, MalformedError where this version does not understand it;
-    FirmwareError where firmware is another vendor's. All are Ec2IdentError, and the first two carry a `reason`.
+    Raises ImdsError where no document could be had, VerificationError where it is not AWS's or another machine's,
+    UnverifiableError where it could not be verified or not be tied to this machine, MalformedError where this version
+    does not understand it, FirmwareError where the firmware is another vendor's. All are Ec2IdentError, and ImdsError,
+    VerificationError and UnverifiableError carry a `reason`.
     """
     verdict = detect(Level.BOUND if bind else Level.PROOF, timeout, imds=imds, trust=trust, host=host)
     if verdict and verdict.identity is not None:
         return verdict.identity
-    raise _error(verdict)
-
-
-def _error(verdict: Verdict) -> Ec2IdentError:
-    reason, says = verdict.reason, verdict.because
-    if reason is Reason.UNVERIFIABLE:
-        return UnverifiableError(says)
-    if reason is Reason.NOT_UNDERSTOOD:
-        return MalformedError(says)
-    if reason in (Reason.OTHER_VENDOR, Reason.CONTRADICTION, Reason.NO_EVIDENCE):
-        return FirmwareError(says)
-    if any(one.name == SIGNATURE for one in verdict.facts):
-        return VerificationError(says, reason)
-    return ImdsError(says, reason)
+    raise verdict.error or FirmwareError(verdict.because)
 
 
 def _checked(level: Level, timeout: float) -> Level:
@@ -134,8 +123,19 @@ def _checked(level: Level, timeout: float) -> Level:
     return found
 
 
+class _Judged:
+    """One signed item: what its verification came to, as a fact and as an error; the lowest rank decides."""
+
+    def __init__(
+        self, rank: int, fact: Fact, error: Ec2IdentError | None, document: IdentityDocument | None = None
+    ) -> None:
+        self.rank, self.fact, self.error = rank, fact, error
+        #: The document in the item, where it could be read. It is a claim until the item verifies.
+        self.document = document
+
+
 class _Search:
-    """The facts so far, and what they weigh."""
+    """The facts so far, and the assessment of them."""
 
     def __init__(
         self, wanted: Level, until: float, clock: Callable[[], float], host: Host, trust: TrustStore | None
@@ -143,7 +143,9 @@ class _Search:
         self.wanted, self.until, self.clock, self.host, self.trust = wanted, until, clock, host, trust
         self.facts: dict[str, Fact] = {}
         self.identity: Identity | None = None
-        self.weight: Weight = weigh((), wanted)
+        #: Why the metadata service, or the verification of what it gave, has not led to a proof.
+        self.error: Ec2IdentError | None = None
+        self.assessment: Assessment = assess((), wanted)
 
     @property
     def left(self) -> float:
@@ -151,126 +153,164 @@ class _Search:
         return self.until - self.clock()
 
     @property
-    def open(self) -> bool:
-        """Is the level not reached, and can the network still add to it?"""
-        return self.weight.level < self.wanted and not self.weight.vetoed
+    def undecided(self) -> bool:
+        """True while the level is not reached and the network can still add to it."""
+        return self.assessment.level < self.wanted and not self.assessment.foreign_vendor
 
     def add(self, *found: Fact) -> None:
-        """Take facts in: a value stands, and takes the place of an absence."""
+        """Take facts in: a value stays, and replaces an absence."""
         for one in found:
             known = self.facts.get(one.name)
             if known is None or (known.value is None and one.value is not None):
                 self.facts[one.name] = one
 
+    def assess(self) -> None:
+        self.assessment = assess(self.facts.values(), self.wanted)
+
     def look(self) -> None:
-        """Firmware and the rest of local evidence, until it is settled what they say."""
+        """Read firmware and other local evidence, until the level is reached or all has been read."""
         for stage in self.host.stages():
             self.add(*stage(self.left))
-            self.weight = weigh(self.facts.values(), self.wanted)
-            if self.weight.vetoed or self.weight.firmware >= min(self.wanted, Level.CLAIM):
+            self.assess()
+            if self.assessment.foreign_vendor or self.assessment.firmware >= min(self.wanted, Level.CLAIM):
                 break
         if any(one.value is not None for name, one in self.facts.items() if name != "environment"):
-            self.facts.pop(FIRMWARE, None)  # one way was closed, another was open
-            self.weight = weigh(self.facts.values(), self.wanted)
+            self.facts.pop(FIRMWARE, None)  # another source supplied the firmware fields
+            self.assess()
 
     def ask(self, imds: Imds | None) -> None:
-        """The metadata service: a proof in two requests, verified because it is in hand."""
-        strong = self.weight.firmware >= Level.CLAIM
+        """Ask the metadata service: a proof in two requests. What was fetched is verified."""
+        strong = self.assessment.firmware >= Level.CLAIM
         if imds is None:
             from .imds import Imds
 
             seconds = max(0.0, min(self.left, RETRY_SECONDS))
-            imds = Imds(seconds, retries=RETRIES if strong else 0, environ=self.host.environ)
+            imds = Imds(seconds, retries=RETRIES if strong else None, environ=self.host.environ)
         try:
-            self._document(imds)
-            if self.identity is not None and self.wanted is Level.BOUND:
-                self._bind(self.identity.document, imds)
+            imds.open_session(deadline=self.until)
+            self._prove(imds)
         except ImdsError as error:
-            self.add(Fact(FAILED, None, ", ".join(map(str, imds.endpoints)), unknown=f"{error.reason}: {error}"))
+            self._failed(error, ", ".join(map(str, imds.endpoints)))
         self.add(*imds.facts)
-        self.weight = weigh(self.facts.values(), self.wanted)
+        self.assess()
 
     def forgo(self) -> None:
-        """Nobody may be asked, so nobody has said no."""
-        unknown = f"{Reason.NETWORK_DISABLED}: the metadata service was not asked (network is off)"
-        self.add(Fact(FAILED, None, "", unknown=unknown))
-        self.weight = weigh(self.facts.values(), self.wanted)
+        """The network is off, so the metadata service's answer is unknown (not "no")."""
+        off = "the metadata service was not asked (network is off)"
+        self._failed(ImdsError(off, Reason.NETWORK_DISABLED), "")
+        self.assess()
 
-    def _document(self, imds: Imds) -> None:
-        """The signed items, until one verifies: whatever one kind does, the others are tried while there is time."""
-        seen: list[tuple[Fact, IdentityDocument | None]] = []
-        failure = None
+    def _failed(self, error: ImdsError, source: str) -> None:
+        self.error = self.error or error
+        self.add(Fact(FAILED, None, source, unknown=str(error), reason=error.reason))
+
+    def _prove(self, imds: Imds) -> None:
+        """Verify the signed items, one kind after the other, until one is a proof. Raises ImdsError.
+
+        A kind that is missing, does not arrive, or is not understood must not hide the others: each has half of the
+        time that is left. A kind whose signature is wrong does not either: AWS renews the keys of one kind at a time.
+        """
+        lost: ImdsError | None = None
+        judged: list[_Judged] = []
         for kind in KINDS:
+            until = self.until if kind is KINDS[-1] else self.clock() + self.left / 2
             try:
-                item = imds.identity_item(kind, deadline=self.until)
+                item = imds.identity_item(kind, deadline=until)
                 if item is None:
                     continue
-                apart = imds.identity_item("document", deadline=self.until) if kind is Kind.SIGNATURE else None
+                apart = imds.identity_item("document", deadline=until) if kind is Kind.SIGNATURE else None
             except ImdsError as error:
-                failure = failure or error
-                if error.reason in OF_ONE_ITEM and imds.token_granted:
-                    continue
-                break
-            seen.append(self._verified(item, kind, apart, imds))
+                lost = lost or error
+                continue
+            judged.append(self._judge(item, kind, apart, f"{imds.endpoint} {kind}"))
             if self.identity is not None:
                 break
-        if not seen:
-            raise failure or ImdsError(
+        if not judged:
+            raise lost or ImdsError(
                 f"metadata service: {imds.endpoint} has none of {', '.join(KINDS)}; not EC2, or a mock without them",
                 Reason.NOT_EC2WS,
             )
-        # What verifies counts; then what was understood and is wrong; then what could not be understood.
-        seen.sort(key=lambda one: (one[0].value != VERIFIED, one[0].value is None))
-        decisive = seen[0][0]
-        for one, document in seen:
-            if document is not None:
-                self.add(Fact(DOCUMENT, _words(document), one.source))
-        self.add(replace(decisive, name=SIGNATURE), *(one for one, _ in seen[1:]))
+        # What verifies decides; then what was understood and is false; then no key; then what is not understood.
+        decisive, *others = sorted(judged, key=lambda one: one.rank)
+        self.error = decisive.error
+        for one in (decisive, *others):
+            if one.document is not None:
+                self.add(Fact(DOCUMENT, _words(one.document), one.fact.source))
+        self.add(replace(decisive.fact, name=SIGNATURE), *(one.fact for one in others))
+        if self.identity is not None and self.wanted is Level.BOUND:
+            self._bind(self.identity.document, imds)
 
-    def _verified(
-        self, item: bytes, kind: Kind, apart: bytes | None, imds: Imds
-    ) -> tuple[Fact, IdentityDocument | None]:
-        """What becomes of one signed item, and the document in it where it could be read; `identity` if it verifies."""
+    def _judge(self, item: bytes, kind: Kind, apart: bytes | None, source: str) -> _Judged:
+        """What the verification of one signed item comes to; `identity` is known where it verifies."""
         from .verification import verify
 
-        name, source = f"{SIGNATURE}-{kind}", f"{imds.endpoint} {kind}"
+        name = f"{SIGNATURE}-{kind}"
         try:
             if kind is Kind.SIGNATURE and apart is None:
                 raise MalformedError("document: missing beside its signature")
             self.identity = verify(item, kind=kind, document=apart, trust=self.trust)
         except VerificationError as error:
-            return Fact(name, f"{error.reason}: {error}", source), error.document
+            return _Judged(
+                1, Fact(name, REFUTED, source, reason=error.reason, detail=str(error)), error, error.document
+            )
         except UnverifiableError as error:
-            return Fact(name, None, source, unknown=f"{Reason.UNVERIFIABLE}: {error}"), error.document
+            return _Judged(2, Fact(name, None, source, unknown=str(error), reason=error.reason), error, error.document)
         except MalformedError as error:
-            words = f"{Reason.NOT_UNDERSTOOD}: the signed item {kind} is not understood by this version: {error}"
-            return Fact(name, None, source, unknown=words), error.document
-        return Fact(name, VERIFIED, source), self.identity.document
+            words = f"the signed item {kind} is not understood by this version: {error}"
+            # A document that only stands beside an unreadable signature is not part of a signed item.
+            document = None if kind is Kind.SIGNATURE else error.document
+            return _Judged(3, Fact(name, None, source, unknown=words, reason=Reason.NOT_UNDERSTOOD), error, document)
+        return _Judged(0, Fact(name, VERIFIED, source), None, self.identity.document)
 
     def _bind(self, document: IdentityDocument, imds: Imds) -> None:
-        from .binding import bind
+        from .binding import Interfaces, bind
 
         seen = {name: one.value for name, one in self.facts.items() if one.value is not None}
-        mac = imds.get("meta-data/mac", deadline=self.until)
-        addresses, macs = self.host.interfaces()
-        self.add(*bind(document, seen, self.host.machine(), addresses, macs, mac))
+        mac = self._asked(imds, "meta-data/mac")
+        ipv6s = None
+        if document.private_ip is None and mac:
+            ipv6s = self._asked(imds, f"meta-data/network/interfaces/macs/{mac.strip().lower()}/ipv6s")
+        try:
+            addresses, macs = self.host.interfaces()
+            unknown = "" if addresses is not None else "local interfaces could not be listed"
+        except UnverifiableError as error:
+            addresses, macs, unknown, self.error = None, (), str(error), error
+        here = Interfaces(addresses or (), macs, unknown)
+        self.add(*bind(document, seen, self.host.machine(), here, mac, (ipv6s or "").split()[:100]))
+
+    def _asked(self, imds: Imds, path: str) -> str | None:
+        """An item that confirms a binding; None where the service does not give it."""
+        try:
+            return imds.get(path, deadline=self.until)
+        except (ImdsError, ValueError):  # ValueError: a MAC that is none makes a path that is none
+            return None
 
     def verdict(self, timeout: float) -> Verdict:
-        """What it all comes to."""
-        weight = self.weight
-        reason, because = weight.reason, weight.because
-        if FIRMWARE in self.facts and reason is Reason.NO_EVIDENCE:
-            because = f"{because} ({self.facts[FIRMWARE].unknown})"
+        """The answer that the facts give."""
+        found = self.assessment
         return Verdict(
-            level=weight.level,
-            reason=reason,
-            because=because,
+            level=found.level,
+            reason=found.reason,
+            because=found.because,
             wanted=self.wanted,
-            open=weight.open,
+            undecided=found.undecided,
             facts=tuple(self.facts.values()),
-            identity=self.identity if weight.level >= Level.PROOF else None,
+            identity=self.identity if found.level >= Level.PROOF else None,
             elapsed=timeout - self.left,
+            error=None if found.level >= self.wanted else self._error(),
         )
+
+    def _error(self) -> Ec2IdentError | None:
+        reason, because = self.assessment.reason, self.assessment.because
+        if reason is Reason.WRONG_MACHINE:
+            return VerificationError(because, reason)
+        if reason is Reason.NOT_BOUND:
+            unbound = UnverifiableError(because, reason)
+            unbound.__cause__ = self.error  # why nothing could be compared, if that is so
+            return unbound
+        if reason in (Reason.OTHER_VENDOR, Reason.CONTRADICTION, Reason.NO_EVIDENCE):
+            return FirmwareError(because)
+        return self.error
 
 
 def _words(document: IdentityDocument) -> str:

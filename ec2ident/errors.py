@@ -22,10 +22,20 @@ class MalformedError(Ec2IdentError, ValueError):
 
 
 class UnverifiableError(Ec2IdentError):
-    """Nothing to verify with: no certificate is known for this region and kind. Not the same as a wrong signature.
+    """It could not be verified, which is not the same as a wrong signature. `reason` says why.
 
-    Also raised where `cryptography` or its OpenSSL cannot be used for this algorithm.
+    UNVERIFIABLE: no certificate is known for this region and kind. NOT_BOUND: the document verifies, but nothing ties
+    it to this machine. DEPENDENCY: the library that verifies cannot be loaded. Also raised where the
+    installed OpenSSL refuses the algorithm.
     """
+
+    def __init__(self, message: str, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        if reason is None:
+            from .model import Reason
+
+            reason = Reason.UNVERIFIABLE
+        self.reason = reason
 
 
 class UnknownNameError(Ec2IdentError, ValueError):

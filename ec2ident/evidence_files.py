@@ -134,13 +134,13 @@ def _json(path: str, content: bytes) -> object:
 
 
 def fetch(imds: Imds, verdict: Verdict, deadline: float | None = None) -> tuple[dict[str, bytes], dict[str, ImdsError]]:
-    """The items that the service has, by name, where the verdict saw a document; and why others could not be had.
+    """The items that the service has, by name, where the verdict saw a signed one; and why others could not be had.
 
     `deadline`, on the client's clock, is for all of them. An item that the service does not have is in neither.
     """
     found: dict[str, bytes] = {}
     failed: dict[str, ImdsError] = {}
-    if not any(fact.name == "identity-document" for fact in verdict.facts):
+    if not any(fact.name in ("identity-document", "signature") for fact in verdict.facts):
         return found, failed
     for name in _NAMES:
         try:

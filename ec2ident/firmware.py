@@ -90,10 +90,20 @@ def amazon_xen(text: str) -> bool:
 
 
 def instance_type(text: str) -> bool:
-    """Does this have the form of an instance type, `t3.micro` or `r8g.metal-24xl`?"""
-    family, dot, size = text.partition(".")
+    """Does this have the form of an instance type: `t3.micro`, `u7i-12tb.224xlarge`, `r8g.metal-24xl`?
+
+    "Amazon EC2 instance types": a family with the number of its generation, and one of the sizes.
+    """
+    family, _, size = text.partition(".")
     letters = family.replace("-", "")
-    return bool(dot) and letters.isalnum() and letters.islower() and bool(size) and size.replace("-", "").isalnum()
+    named = (
+        text.isascii() and letters.isalnum() and letters.islower() and not letters.isalpha() and letters[0].isalpha()
+    )
+    several = size.endswith("xlarge") and _number(size[: -len("xlarge")])
+    return named and (size in _SIZES or several or size.startswith("metal"))
+
+
+_SIZES = frozenset({"nano", "micro", "small", "medium", "large", "xlarge"})
 
 
 def _number(text: str) -> bool:

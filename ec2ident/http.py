@@ -114,7 +114,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
 
 def _sent(adapter: _Adapter, request: PreparedRequest, wire: Wire) -> Response:
     if wire.left <= 0:
-        raise NoAnswerError(Reason.SLOW, "connected, but the time was over before the request was sent")
+        raise NoAnswerError(Reason.SLOW, "connected, but the time was over before the request was sent", silent=True)
     return adapter.send(request, stream=True, timeout=wire.left)
 
 

@@ -2,7 +2,11 @@
 
 What it never does: ask without a token (that counts as use of IMDSv1), resolve a name, use a proxy, follow a redirect,
 read without a limit, write a token anywhere. Facts: "Use the Instance Metadata Service to access instance metadata"
-and "Retrieve instance metadata" in the Amazon EC2 User Guide.
+and "Retrieve instance metadata" in the Amazon EC2 User Guide. Who answers, and what that means, is in `responders`.
+
+A first request that is lost or reset is ordinary (aws-sdk-rust#1233, aws-sdk-java-v2#3846). So one exchange has a
+second, or a third of the time that is left, and is then repeated over a new connection, at the other address if there
+is one.
 """
 
 from __future__ import annotations
@@ -10,21 +14,25 @@ from __future__ import annotations
 import os
 import time
 
-from . import connect
+from . import connect, responders
 from .connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError
+from .dependency import Loading
 from .errors import ImdsError
 from .imds_items import Items
 from .model import Fact, Kind, Reason
+from .responders import ADVICE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, TypeVar
 
     from typing_extensions import Self
 
     from .http import Answer
+
+    T = TypeVar("T")
 
 TOKEN_PATH = "/latest/api/token"  # noqa: S105  a path, not a token
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105
@@ -33,67 +41,38 @@ TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 #: The longest life of a token, in seconds, and how long before its end it is renewed.
 LONGEST_TTL = 21600
 RENEW_BEFORE = 60
-#: The longest token that is taken for one, in characters. EC2's have 56.
-LONGEST_TOKEN = 1024
 
 #: How long the first connect() may take, in seconds. On an instance it takes less than one millisecond.
 CONNECT_WITHIN = 0.25
 
+#: How long one exchange may take at first, in seconds; after two that were silent it is doubled each time.
+PATIENCE = 1.0
 #: A token request without an answer for this long, in seconds, is not slowness: on an instance it takes 3 ms.
 SILENCE = 0.1
+#: How often a request that failed at once (reset, hang-up, 5xx) is repeated where the caller does not say.
+REPEATS = 2
+#: The most repeats of silent requests in one call, and the time that one needs, in seconds.
+MOST_REPEATS = 20
+WORTH_WHILE = 0.02
 
-#: What may pass by itself: an instance that boots has no route at first, and its service may be late.
-PASSES = frozenset(
-    {
-        *(Reason.NO_ROUTE, Reason.REFUSED, Reason.TIMEOUT, Reason.SLOW),
-        *(Reason.THROTTLED, Reason.SERVER_ERROR, Reason.MALFORMED),
-    }
-)
-
-#: What to do about each reason.
-ADVICE = {
-    Reason.NETWORK_DISABLED: "unset AWS_EC2_METADATA_DISABLED to allow it",
-    Reason.NO_ROUTE: (
-        "not EC2, or this network namespace has no way out; see `ip route get 169.254.169.254`, "
-        "on Windows `route print 169.254.*`"
-    ),
-    Reason.REFUSED: "nobody listens there: not EC2, or a local redirect without its listener",
-    Reason.TIMEOUT: (
-        "not EC2, or something between drops packets: a firewall, a network policy, on Windows a persistent route that "
-        "the image brought from another subnet (`route print 169.254.*`); else allow more time"
-    ),
-    Reason.SLOW: "allow more time; EC2's own answer takes some milliseconds",
-    Reason.HOP_LIMIT: (
-        "the answer was probably lost at a container's hop; run the container in the host's network, or "
-        "`aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2`"
-    ),
-    Reason.DISABLED: (
-        "the metadata service is switched off for this instance or caller; "
-        "`aws ec2 modify-instance-metadata-options --instance-id ID --http-endpoint enabled`"
-    ),
-    Reason.V2_REQUIRED: "it wants a token, and does not give one or not accept its own; is there a proxy between?",
-    Reason.V1_ONLY: "it gives no tokens: not today's EC2 but a look-alike or a mock without IMDSv2",
-    Reason.THROTTLED: "ask less often: the limit is 1024 packets a second for each network interface, DNS included",
-    Reason.SERVER_ERROR: "try again; when it lasts, reboot the instance or move it to another host",
-    Reason.NOT_EC2WS: "something else than EC2's metadata service listens there",
-    Reason.CAPTIVE_PORTAL: "a login page or proxy stands in the way; not EC2",
-    Reason.OTHER_CLOUD: "not EC2",
-    Reason.TOO_LARGE: "not EC2, or an item that is not metadata",
-    Reason.MALFORMED: "not EC2, or something between changes the answers",
+#: No server accepts a connection.
+NOT_THERE = frozenset({Reason.NO_ROUTE, Reason.REFUSED, Reason.TIMEOUT})
+#: Failures that may pass: an instance that boots has no route at first, its service may be late, a packet may be lost.
+PASSES = NOT_THERE | {
+    *(Reason.SLOW, Reason.HOP_LIMIT, Reason.THROTTLED, Reason.SERVER_ERROR, Reason.MALFORMED),
 }
+#: Failures that another address cannot change.
+_SETTLED = frozenset({Reason.NETWORK_DISABLED, Reason.OTHER_CLOUD, Reason.DEPENDENCY})
 
-#: How other clouds give themselves away: name, header, and how its value begins.
-OTHER_CLOUDS = (
-    ("Google Cloud", "metadata-flavor", "Google"),
-    ("Google Cloud", "server", "Metadata Server for VM"),
-    ("Azure", "server", "IMDS/"),
-)
+#: Variables and files of a container ("Amazon ECS container metadata"; Kubernetes; Docker and Podman).
+_CONTAINER_VARIABLES = ("KUBERNETES_SERVICE_HOST", "ECS_CONTAINER_METADATA_URI_V4", "container")
+_CONTAINER_FILES = ("/.dockerenv", "/run/.containerenv")
 
 _PATH_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/:@+=,!$&'()*;")
 
 
 class _Token:
-    """A session token. It shows itself to nobody: not in a repr, not in an error, not in a log."""
+    """A session token. It is secret: it is in no repr, no error and no log."""
 
     def __init__(self, secret: str, renew_at: float) -> None:
         self.secret = secret
@@ -103,14 +82,39 @@ class _Token:
         return "<token>"
 
 
+class _Call:
+    """What one call has tried so far, and how it failed."""
+
+    def __init__(self, retries: int | None) -> None:
+        self.retries = retries
+        self.repeats = 0
+        #: Repeats of requests that failed at once, and requests that were silent.
+        self.hasty = self.silent = 0
+        #: Token requests without an answer: at least two show the hop limit, or a filter.
+        self.silent_tokens: list[str] = []
+        #: Endpoints that gave a final answer, which are not asked again; those that failed in passing, oldest first.
+        self.closed: list[Endpoint] = []
+        self.tired: list[Endpoint] = []
+        self.failures: list[NoAnswerError] = []
+
+    @property
+    def last(self) -> bool:
+        """Is no repeat left, so that this exchange may take all the time?"""
+        return self.retries is not None and self.repeats >= self.retries
+
+
 class Imds(Items):
     """A client of the metadata service. Making one sends nothing. Not for use by several threads at once.
 
-    `timeout` (seconds) is for one call with all that it takes: connecting, a token, retries, the last byte. `endpoints`
-    are literal addresses, `http://ADDRESS[:PORT]`; all are tried at once and the first that accepts is kept. `retries`
-    is how often to try again what may pass by itself; leave it 0 unless local evidence says that this is EC2.
-    `environ` (the process's if not given) is asked for AWS_EC2_METADATA_DISABLED only: who sets an environment must not
-    choose who answers; see `from_environment` for those who want just that. Items have names too: `Imds().region`.
+    `timeout` (seconds) is for one call with all that it takes: connecting, a token, repeats, the last byte. `endpoints`
+    are literal addresses, `http://ADDRESS[:PORT]`. All are tried at once and the first that accepts is kept; the others
+    are asked where its answer is not EC2's. `retries` is how often a failure that may pass is repeated: a service that
+    is not there, no answer, a reset, a 5xx. Without it, a service that is not there is not waited for, a request that
+    was not answered is repeated until the timeout, and one that failed at once twice.
+    `environ` (default: the process's) is asked for AWS_EC2_METADATA_DISABLED. It does not choose who answers;
+    `from_environment` is for callers who want that. `in_container` says whether this process runs in a container, which
+    makes a lost token more likely to be the hop limit's doing; None looks for the usual signs. Items have names too:
+    `Imds().region`.
     """
 
     def __init__(
@@ -118,8 +122,9 @@ class Imds(Items):
         timeout: float = 1.0,
         *,
         endpoints: str | Endpoint | Sequence[str | Endpoint] = (METADATA_IPV4, METADATA_IPV6),
-        retries: int = 0,
+        retries: int | None = None,
         environ: Mapping[str, str] | None = None,
+        in_container: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] | None = None,
@@ -129,24 +134,27 @@ class Imds(Items):
         self.endpoints = _endpoints(endpoints)
         #: The endpoint that accepted, or None before that.
         self.endpoint: Endpoint | None = None
-        #: The Server header of the last answer: EC2's says `EC2ws`, and so may anybody. None without one.
+        #: The Server header of the last answer: EC2's says `EC2ws`, and any other server may. None without one.
         self.server: str | None = None
-        #: Has the service given a session token (IMDSv2)?
+        #: True once the service has given a session token (IMDSv2).
         self.token_granted = False
         #: Seconds spent in calls so far.
         self.elapsed = 0.0
         self._environ = os.environ if environ is None else environ
+        self._in_container = in_container
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
         self._token: _Token | None = None
-        self._failed: Reason | None = None
+        self._call = _Call(retries)
+        #: The failure of the last call, or None.
+        self._failed: ImdsError | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
         """A client of the endpoint that AWS_EC2_METADATA_SERVICE_ENDPOINT or _ENDPOINT_MODE names.
 
-        Only for callers who trust whoever set the environment. Raises ValueError for a name instead of an address.
+        Only for callers who trust their environment. Raises ValueError for a name instead of an address.
         """
         environ = os.environ if environ is None else environ
         modes = {"ipv4": METADATA_IPV4, "ipv6": METADATA_IPV6}
@@ -177,12 +185,11 @@ class Imds(Items):
     def get_bytes(self, path: str, *, deadline: float | None = None) -> bytes | None:
         """An item in its exact bytes, or None. Everything else as `get`."""
         target = _target(path)
-        began = self._clock()
-        until = min(began + self.timeout, began + self.timeout if deadline is None else deadline)
-        try:
-            return self._persistently(target, until)
-        finally:
-            self.elapsed += self._clock() - began
+        return self._persistently(lambda until: self._item(target, until), deadline)
+
+    def open_session(self, *, deadline: float | None = None) -> None:
+        """Get a session token unless there is one that is still good. Raises ImdsError."""
+        self._persistently(self._with_token, deadline)
 
     def deadline(self) -> float:
         """The moment, on this client's clock, at which a question of several requests that begins now ends."""
@@ -202,81 +209,187 @@ class Imds(Items):
             return Fact("imds-token", "granted", source), Fact("imds-server", self.server, source)
         if self._failed is None:
             return ()
-        return (Fact("imds-token", None, source, unknown=self._failed.value),)
+        return (Fact("imds-token", None, source, unknown=str(self._failed), reason=self._failed.reason),)
 
     # One call
 
-    def _persistently(self, target: str, until: float) -> bytes | None:
-        for tries in range(self.retries + 1):
-            try:
-                body = self._item(target, until)
-            except NoAnswerError as failure:
-                self._failed = failure.reason
-                pause = self._pause(tries)
-                last = tries == self.retries or self._clock() + pause >= until
-                if last or failure.reason not in PASSES:
-                    raise _error(failure, tries) from None
-            else:
-                self._failed = None
-                return body
-            self._sleep(pause)
-        raise AssertionError("the last try returns or raises")
+    def _persistently(self, ask: Callable[[float], T], deadline: float | None) -> T:
+        """The result of `ask`, repeated while that may help. Raises ImdsError."""
+        began = self._clock()
+        until = began + self.timeout if deadline is None else min(began + self.timeout, deadline)
+        call = self._call = _Call(self.retries)
+        try:
+            while True:
+                try:
+                    found = ask(until)
+                except NoAnswerError as failure:
+                    pause = self._before_the_next(call, failure, until)
+                    if pause is None:
+                        self._failed = self._error(call)
+                        # The cause is kept where a library could not be loaded. No other cause adds anything.
+                        raise self._failed from failure.__cause__
+                else:
+                    self._failed = None
+                    return found
+                if pause:
+                    self._sleep(pause)
+        finally:
+            self.elapsed += self._clock() - began
 
-    def _pause(self, tries: int) -> float:
-        """Twice as long each time, up to a second; a random half of it, so that a fleet does not knock in step."""
-        if not self.retries:
-            return 0.0
+    def _before_the_next(self, call: _Call, failure: NoAnswerError, until: float) -> float | None:
+        """Seconds to wait before the next request; None where another one would not help."""
+        call.failures.append(failure)
+        absent, silent = failure.reason in NOT_THERE, failure.reason is Reason.SLOW
+        if failure.reason not in PASSES:
+            if self.endpoint is not None:
+                call.closed.append(self.endpoint)
+            # The same question to the other address is not a repeat.
+            others = [one for one in self.endpoints if one not in call.closed]
+            return 0.0 if others and failure.reason not in _SETTLED else None
+        if absent and call.closed:
+            return None  # the other address is not there, and the first has answered
+        if self.endpoint is not None and not absent:
+            call.tired = [*(one for one in call.tired if one != self.endpoint), self.endpoint]
+        if call.retries is not None:
+            goes_on = not call.last
+        elif silent:
+            goes_on = call.silent < MOST_REPEATS
+        else:
+            # In default mode a service is not waited for that has never accepted a connection.
+            goes_on = call.hasty < REPEATS and self.endpoint is not None
+        pause = 0.0 if silent or not goes_on else self._pause(call.hasty)
+        if not goes_on or self._clock() + max(pause, WORTH_WHILE) >= until:
+            return None
+        call.repeats += 1
+        call.silent += silent
+        call.hasty += not silent
+        return pause
+
+    def _pause(self, repeats: int) -> float:
+        """Twice as long each time, up to a second; a random half of it, so that a fleet does not ask in step."""
         if self._jitter is None:
             import random
 
             self._jitter = random.random
-        return min(0.1 * 2.0**tries, 1.0) * (0.5 + self._jitter() / 2)
+        return float(min(0.1 * 2.0**repeats, 1.0)) * (0.5 + self._jitter() / 2)
 
     def _item(self, target: str, until: float) -> bytes | None:
-        if self._environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
-            raise NoAnswerError(Reason.NETWORK_DISABLED, "AWS_EC2_METADATA_DISABLED is true")
-        answer = self._ask("GET", target, self._with_token(until), until)
+        token = self._with_token(until)
+        ec2ws = self.server == "EC2ws"
+        answer = self._ask("GET", target, token, until)
         if answer.status == 401:
-            # A token can end before its time, as when the service restarts; one new one is all that this takes.
+            # A token can end before its time, as when the service restarts; one new token shows whether it did.
             self._token = None
             answer = self._ask("GET", target, self._with_token(until), until)
-        return _item_of(answer, target)
+        trouble = responders.item_trouble(answer, target, ec2ws=ec2ws)
+        if trouble is not None:
+            raise NoAnswerError(trouble.reason, trouble.detail, advice=trouble.advice)
+        return answer.body if answer.status == 200 else None
 
     def _with_token(self, until: float) -> Mapping[str, str]:
+        if self._environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+            raise NoAnswerError(Reason.NETWORK_DISABLED, "AWS_EC2_METADATA_DISABLED is true")
         if self._token is None or self._clock() >= self._token.renew_at:
+            self._token = None
             answer = self._ask("PUT", TOKEN_PATH, {TTL_HEADER: str(LONGEST_TTL)}, until)
-            secret, seconds = _token_of(answer), _seconds(answer.headers.get(TTL_HEADER.lower()))
-            self._token = _Token(secret, self._clock() + max(seconds - RENEW_BEFORE, seconds / 2))
+            trouble = responders.token_trouble(answer, TOKEN_PATH)
+            if trouble is not None:
+                trouble = self._clarified(trouble, answer, until)
+                raise NoAnswerError(trouble.reason, trouble.detail, advice=trouble.advice)
+            seconds = _seconds(answer.headers.get(TTL_HEADER.lower()))
+            renew_at = self._clock() + max(seconds - RENEW_BEFORE, seconds / 2)
+            self._token = _Token(answer.body.decode("latin-1"), renew_at)
             self.token_granted = True
+            self._call.silent_tokens = []
         return {TOKEN_HEADER: self._token.secret}
+
+    def _clarified(self, trouble: responders.Trouble, answer: Answer, until: float) -> responders.Trouble:
+        """The trouble, after one more request where that tells who refused. It carries an invalid token."""
+        path, server = responders.doubt(answer), self.server
+        if not path:
+            return trouble
+        try:
+            return responders.clarified(trouble, self._ask("GET", path, {TOKEN_HEADER: "none"}, until))
+        except NoAnswerError:
+            return trouble
+        finally:
+            self.server = server
 
     def _ask(self, method: str, target: str, headers: Mapping[str, str], until: float) -> Answer:
         """One request over a connection of its own: the service closes after each answer."""
         connection = self._connect(until)
-        from .http import Wire, exchange
-
-        wire = Wire(connection.detach(), until, self._clock)
+        try:
+            with Loading("requests", lambda says: NoAnswerError(Reason.DEPENDENCY, says)):
+                from .http import Wire, exchange
+        except NoAnswerError:
+            connection.close()
+            raise
         began = self._clock()
+        wire = Wire(connection.detach(), self._end_of_exchange(began, until), self._clock)
         try:
             answer = exchange(wire, method, f"{self.endpoint}{target}", headers)
         except NoAnswerError as failure:
             waited = self._clock() - began
             if method == "PUT" and failure.silent and (wire.reset or waited >= SILENCE):
-                raise NoAnswerError(
-                    Reason.HOP_LIMIT, f"connected and asked for a token, but {failure} ({waited:.2f} s)"
-                ) from None
+                self._call.silent_tokens.append("reset" if wire.reset else f"{waited:.2f} s")
             raise
-        self.server = _clean(answer.headers.get("server"))
-        _recognise(answer)
+        self.server = responders.clean(answer.headers.get("server"))
+        trouble = responders.other_cloud(answer)
+        if trouble is not None:
+            raise NoAnswerError(trouble.reason, trouble.detail)
         return answer
 
+    def _end_of_exchange(self, now: float, until: float) -> float:
+        """When to stop waiting for this answer: a lost packet must not cost the whole time."""
+        if self._call.last:
+            return until
+        patience = PATIENCE * 2.0 ** max(0, self._call.silent - 1)
+        return min(until, now + max(SILENCE, min(patience, (until - now) / 3)))
+
     def _connect(self, until: float) -> _socket.socket:
-        left = max(0.0, until - self._clock())
-        if self.endpoint is None or self._failed is not None:
-            self.endpoint, connection = connect.race(self.endpoints, min(left, CONNECT_WITHIN), self._clock)
-        else:
-            self.endpoint, connection = connect.race((self.endpoint,), left, self._clock)
-        return connection
+        """A connection to an endpoint that has not failed in this call; then to those that failed in passing."""
+        call, failed = self._call, None
+        fresh = [one for one in self.endpoints if one not in call.closed and one not in call.tired]
+        if self.endpoint in fresh and self._failed is None:
+            fresh = [self.endpoint]
+        for candidates in (fresh, call.tired):
+            if not candidates:
+                continue
+            now = self._clock()
+            within = max(0.0, min(until - now, CONNECT_WITHIN))
+            if candidates == [self.endpoint]:
+                within = max(within, self._end_of_exchange(now, until) - now)
+            try:
+                self.endpoint, connection = connect.race(candidates, within, self._clock)
+            except NoAnswerError as failure:
+                failed = failed or failure
+                call.tired = [*(one for one in candidates if one not in call.tired), *call.tired]
+            else:
+                return connection
+        raise failed or AssertionError("an endpoint is always left to ask")
+
+    def _is_contained(self) -> bool:
+        if self._in_container is not None:
+            return self._in_container
+        return any(map(self._environ.get, _CONTAINER_VARIABLES)) or any(map(os.path.exists, _CONTAINER_FILES))
+
+    def _error(self, call: _Call) -> ImdsError:
+        """What went wrong in a call: the last answer, or silence, and not the other address's absence."""
+        answers = [one for one in call.failures if one.reason not in NOT_THERE]
+        failure = (answers or call.failures)[-1]
+        if failure.reason is Reason.SLOW:
+            # A server that sent a part of an answer, even once, is slow: nothing was lost at a hop.
+            failure = next((one for one in answers if one.reason is Reason.SLOW and not one.silent), failure)
+        reason, advice = failure.reason, failure.advice or ADVICE[failure.reason]
+        detail = str(failure)
+        if failure.silent and len(call.silent_tokens) > 1:
+            reason, waited = Reason.HOP_LIMIT, ", ".join(call.silent_tokens[:8])
+            detail = f"{len(call.silent_tokens)} token requests were sent, and none was answered ({waited})"
+            advice = responders.HOP_LIMIT_IN_A_CONTAINER if self._is_contained() else ADVICE[reason]
+        final = (str(one) for one in answers[:-1] if one.reason not in PASSES and str(one) != str(failure))
+        detail += "".join(f"; before that {other}" for other in dict.fromkeys(final))
+        tried = f" after {call.repeats + 1} tries" if call.repeats else ""
+        return ImdsError(f"metadata service: {detail}{tried}; {advice}", reason)
 
 
 def _endpoints(given: str | Endpoint | Sequence[str | Endpoint]) -> tuple[Endpoint, ...]:
@@ -292,66 +405,7 @@ def _target(path: str) -> str:
     return path if path.startswith("/") else f"/latest/{path}"
 
 
-def _recognise(answer: Answer) -> None:
-    for cloud, name, beginning in OTHER_CLOUDS:
-        value = answer.headers.get(name, "")
-        if value.startswith(beginning):
-            raise NoAnswerError(Reason.OTHER_CLOUD, f"this is {cloud} ({name}: {_clean(value)})")
-
-
-def _item_of(answer: Answer, target: str) -> bytes | None:
-    """The body of a 200, None for a 404; everything else raises NoAnswerError."""
-    if answer.status == 404:
-        return None
-    _must_be_plain_200(answer, target)
-    return answer.body
-
-
-def _token_of(answer: Answer) -> str:
-    """The token in the answer to a token request, or NoAnswerError."""
-    if answer.status == 404 and "server" not in answer.headers:
-        raise NoAnswerError(Reason.OTHER_CLOUD, "no tokens and no Server header: OpenStack and its like answer so")
-    if answer.status in (404, 405, 501):
-        reason = Reason.V1_ONLY if answer.headers.get("server") == "EC2ws" else Reason.NOT_EC2WS
-        raise NoAnswerError(reason, f"{TOKEN_PATH} answers {answer.status}")
-    _must_be_plain_200(answer, TOKEN_PATH)
-    token = answer.body.decode("latin-1")
-    if token.lstrip().startswith("<"):
-        raise NoAnswerError(Reason.CAPTIVE_PORTAL, f"{TOKEN_PATH} answers with a page of markup")
-    if not (0 < len(token) <= LONGEST_TOKEN and all("!" <= character <= "~" for character in token)):
-        raise NoAnswerError(Reason.MALFORMED, f"{TOKEN_PATH} answers with {len(token)} bytes that are not a token")
-    return token
-
-
-def _must_be_plain_200(answer: Answer, target: str) -> None:
-    detail = f"{target} answers {answer.status}"
-    if answer.status != 200:
-        reason = _reason(answer.status)
-        foreign = reason in (Reason.MALFORMED, Reason.V2_REQUIRED) and answer.headers.get("server") != "EC2ws"
-        raise NoAnswerError(Reason.NOT_EC2WS if foreign else reason, detail)
-    if answer.headers.get("content-type", "").lower().startswith("text/html"):
-        raise NoAnswerError(Reason.CAPTIVE_PORTAL, f"{detail} with an HTML page")
-
-
-def _reason(status: int) -> Reason:
-    """What a status other than 200 means. The statuses of EC2 are those of "Retrieve instance metadata"."""
-    known = {401: Reason.V2_REQUIRED, 403: Reason.DISABLED, 429: Reason.THROTTLED, 503: Reason.THROTTLED}
-    known.update({407: Reason.CAPTIVE_PORTAL, 511: Reason.CAPTIVE_PORTAL})
-    by_hundred = {3: Reason.CAPTIVE_PORTAL, 5: Reason.SERVER_ERROR}
-    return known.get(status) or by_hundred.get(status // 100, Reason.MALFORMED)
-
-
 def _seconds(header: str | None) -> int:
     """How long a token lives, from the answer's header; what is not a sane number is what we had asked for."""
     usable = header is not None and header.isascii() and header.isdigit() and len(header) < 10
     return min(int(header), LONGEST_TTL) if header is not None and usable else LONGEST_TTL
-
-
-def _clean(value: str | None) -> str | None:
-    """A header's value fit for printing: it comes from whoever answered."""
-    return None if value is None else ascii(value[:80])[1:-1]
-
-
-def _error(failure: NoAnswerError, tries: int) -> ImdsError:
-    tried = f" after {tries + 1} tries" if tries else ""
-    return ImdsError(f"metadata service: {failure}{tried}; {ADVICE[failure.reason]}", failure.reason)

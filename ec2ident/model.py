@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from ipaddress import IPv4Address, IPv6Address
 
+    from .errors import Ec2IdentError
+
 
 class Level(IntEnum):
     """How strong the evidence is. Levels compare: `verdict.level >= Level.CLAIM`."""
@@ -60,11 +62,13 @@ class Reason(str, Enum):
     CONTRADICTION = "contradiction"
     SUSPECT = "suspect"
     NETWORK_DISABLED = "network-disabled"
+    #: A library that is needed (requests, cryptography, psutil) cannot be loaded.
+    DEPENDENCY = "dependency"
 
     # What the metadata service did.
     NO_ROUTE = "no-route"
     REFUSED = "refused"
-    #: Nobody accepted a connection in time. SLOW: somebody did, and did not answer in full.
+    #: No connection was accepted in time. SLOW: one was accepted, and the answer was not complete in time.
     TIMEOUT = "timeout"
     SLOW = "slow"
     HOP_LIMIT = "hop-limit"
@@ -73,6 +77,8 @@ class Reason(str, Enum):
     V1_ONLY = "v1-only"
     THROTTLED = "throttled"
     SERVER_ERROR = "server-error"
+    #: A proxy stands before the metadata service, and refuses or changes what passes.
+    PROXY = "proxy"
     NOT_EC2WS = "not-ec2ws"
     CAPTIVE_PORTAL = "captive-portal"
     TOO_LARGE = "too-large"
@@ -92,7 +98,7 @@ class Reason(str, Enum):
     # Why a proof could be neither made nor refused.
     #: No key is known for the region, or the installed OpenSSL refuses the algorithm.
     UNVERIFIABLE = "unverifiable"
-    #: The signed item is damaged, or has a form that this version does not understand.
+    #: A signed item or the firmware is damaged, or has a form that this version does not understand.
     NOT_UNDERSTOOD = "not-understood"
 
     def __str__(self) -> str:
@@ -102,14 +108,17 @@ class Reason(str, Enum):
 class Fact(Value):
     """One observation, with its three possible answers: a value, absent, or unknown.
 
-    `value` is what was seen. With `value` None the fact is absent: somebody looked and it was not there, unless
-    `unknown` says why nobody could look ("permission denied", "timed out"). `source` is the file, command or path.
+    `value` is what was seen. With `value` None the fact is absent: the source was read and does not have it. If it
+    could not be read, `unknown` says why ("permission denied", "timed out"). `source` is the file, command or URL.
+    `reason` is the cause as a value to compare, where there is one; `detail` says more about the value, in words.
     """
 
     name: str
     value: str | None = None
     source: str = ""
     unknown: str | None = None
+    reason: Reason | None = None
+    detail: str = ""
 
 
 class IdentityDocument(Value):
@@ -209,22 +218,24 @@ class Verdict(Value):
     because: str
     #: The level that was asked for.
     wanted: Level
-    #: Is a higher level neither shown nor ruled out? Then "no" would be more than anybody knows.
-    open: bool = False
+    #: True if a higher level is still possible: the answer is then `unknown`, not `no`.
+    undecided: bool = False
     facts: tuple[Fact, ...] = ()
     #: What was proven, at PROOF and BOUND.
     identity: Identity | None = None
     #: Seconds that it took.
     elapsed: float = 0.0
+    #: Why there is no proof, as an error with its cause; None where there is one, or where none was looked for.
+    error: Ec2IdentError | None = None
 
     @property
     def answer(self) -> str:
-        """`yes`, `no`, `unknown` (could not tell) or `suspect` (somebody lies)."""
+        """`yes`, `no`, `unknown` (could not tell) or `suspect` (something claims to be EC2, and the claim is false)."""
         if self.reason in (Reason.SUSPECT, Reason.WRONG_MACHINE):
             return "suspect"
         if self.level >= self.wanted:
             return "yes"
-        return "unknown" if self.open else "no"
+        return "unknown" if self.undecided else "no"
 
     def __bool__(self) -> bool:
         return self.answer == "yes"
@@ -243,11 +254,12 @@ class Verdict(Value):
         return "\n".join(lines)
 
     def _shown(self, fact: Fact) -> str:
-        """What was seen. Why nobody could look is said once: what the first line says already is not said again."""
-        if fact.value is not None or not fact.unknown:
-            return "-" if fact.value is None else repr(fact.value)
-        reason, _, words = fact.unknown.partition(": ")
-        return f"unknown: {reason if words and words in self.because else fact.unknown}"
+        """What was seen, and more about it. Words that are part of the first line are not repeated."""
+        if fact.value is not None:
+            return repr(fact.value) + (f": {fact.detail}" if fact.detail and fact.detail not in self.because else "")
+        if not fact.unknown:
+            return "-"
+        return f"unknown: {fact.reason if fact.reason and fact.unknown in self.because else fact.unknown}"
 
     def to_dict(self) -> dict[str, object]:
         """The verdict as JSON has it. Keys are only ever added; `schema` changes if one ever means something else."""
@@ -259,7 +271,14 @@ class Verdict(Value):
             "reason": self.reason.value,
             "because": self.because,
             "facts": [
-                {"name": fact.name, "value": fact.value, "source": fact.source, "unknown": fact.unknown}
+                {
+                    "name": fact.name,
+                    "value": fact.value,
+                    "source": fact.source,
+                    "unknown": fact.unknown,
+                    "reason": None if fact.reason is None else fact.reason.value,
+                    "detail": fact.detail,
+                }
                 for fact in self.facts
             ],
             "identity": None if self.identity is None else self.identity.to_dict(),

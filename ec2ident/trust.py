@@ -14,8 +14,9 @@ from pkgutil import get_data
 
 from . import ber, standin
 from .algorithms import Scheme
+from .dependency import Loading
 from .errors import MalformedError, UnverifiableError
-from .model import Kind
+from .model import Kind, Reason
 from .value import Value
 
 TYPE_CHECKING = False
@@ -298,7 +299,7 @@ def _check_key_fits(key: PublicKey, kind: Kind) -> None:
 
 def _open_key(spki: bytes) -> tuple[str, int, Scheme, Callable[[bytes, bytes, Scheme], bool]]:
     """Type, bits, scheme of a bare signature, and a function that says whether the key made a signature."""
-    with _Cryptography():
+    with Loading("cryptography", lambda says: UnverifiableError(says, Reason.DEPENDENCY)):
         from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
         from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
@@ -344,19 +345,3 @@ def _open_key(spki: bytes) -> tuple[str, int, Scheme, Callable[[bytes, bytes, Sc
         return True
 
     return bare.key, key.key_size, bare, check
-
-
-class _Cryptography:
-    """While `cryptography` is imported: whatever goes wrong there is an error of ours.
-
-    A wrong libssl or architecture is an ImportError; its Rust part may also panic, which is a BaseException.
-    """
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
-            raise UnverifiableError(
-                f"cryptography cannot be loaded ({type(error).__name__}: {error}); reinstall it for this Python"
-            ) from error

@@ -47,6 +47,8 @@ PURE = {
     "ec2ident/repairs.py",
     "ec2ident/firmware.py",
     "ec2ident/assess.py",
+    "ec2ident/responders.py",
+    "ec2ident/dependency.py",
     "ec2ident/binding.py",
     "ec2ident/partitions.py",
     "ec2ident/endpoints.py",

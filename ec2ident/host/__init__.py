@@ -11,9 +11,12 @@ from __future__ import annotations
 import os
 import sys
 
-from ec2ident.model import Fact
+from ec2ident.assess import FIRMWARE
+from ec2ident.dependency import Loading
+from ec2ident.errors import UnverifiableError
+from ec2ident.model import Fact, Reason
 
-from .reading import FIRMWARE, below, read, unknown
+from .reading import below, read, unknown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,14 +27,25 @@ if TYPE_CHECKING:
 
 __all__ = ["ENVIRONMENT", "FIRMWARE", "Host"]
 
-#: What AWS puts into the environment of a container or a function ("Amazon ECS container metadata", "Lambda
-#: environment variables"). The addresses and names in them are not facts about the machine: only that they are there.
-ENVIRONMENT = (
-    "AWS_EXECUTION_ENV",
-    "AWS_LAMBDA_FUNCTION_NAME",
-    "ECS_CONTAINER_METADATA_URI_V4",
-    "ECS_CONTAINER_METADATA_URI",
-)
+#: What AWS puts into the environment of a container or a function, and how the value begins or what it contains where
+#: others set the variable too. Only that they are there is a fact: the names and addresses in them are not used.
+#: "Amazon ECS container metadata", "Lambda environment variables", "IAM roles for service accounts",
+#: "EKS Pod Identity", "Environment variables in build environments" (CodeBuild), "AWS Batch job environment variables".
+ENVIRONMENT: dict[str, tuple[str, ...]] = {
+    "AWS_EXECUTION_ENV": ("",),
+    "AWS_LAMBDA_FUNCTION_NAME": ("",),
+    "AWS_LAMBDA_RUNTIME_API": ("",),
+    "ECS_CONTAINER_METADATA_URI_V4": ("",),
+    "ECS_CONTAINER_METADATA_URI": ("",),
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": ("",),
+    # The addresses of the agents of ECS and EKS. Programs on a laptop set this variable to localhost.
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": ("http://169.254.170.2", "http://[fd00:ec2::23]"),
+    # Where EKS mounts a service account's token. Other clouds' tokens for AWS lie elsewhere.
+    "AWS_WEB_IDENTITY_TOKEN_FILE": ("eks.amazonaws.com",),
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": ("eks.amazonaws.com",),
+    "CODEBUILD_BUILD_ARN": ("arn:aws",),
+    "AWS_BATCH_JOB_ID": ("",),
+}
 
 
 class Host:
@@ -86,8 +100,9 @@ class Host:
             yield self.nothing
 
     def environment(self, seconds: float = 0) -> Facts:
-        """Does this process run in a container or a function that AWS made?"""
-        found = [name for name in ENVIRONMENT if self.environ.get(name)]
+        """Variables of a container or a function that AWS runs."""
+        values = {name: self.environ.get(name, "") for name in ENVIRONMENT}
+        found = [name for name, text in values.items() if text and any(part in text for part in ENVIRONMENT[name])]
         return (Fact("environment", ", ".join(found), "environment"),) if found else ()
 
     def nothing(self, seconds: float = 0) -> Facts:
@@ -109,8 +124,12 @@ class Host:
         return self.environ.get("PROCESSOR_ARCHITECTURE", "") if uname is None else str(uname().machine)
 
     def interfaces(self) -> tuple[Collection[str] | None, Collection[str]]:
-        """Addresses and MACs of the local interfaces; None where they could not be listed."""
-        import psutil
+        """Addresses and MACs of the local interfaces; None where they could not be listed.
+
+        Raises UnverifiableError where psutil cannot be loaded.
+        """
+        with Loading("psutil", lambda says: UnverifiableError(says, Reason.DEPENDENCY)):
+            import psutil
 
         try:
             every = [one for several in psutil.net_if_addrs().values() for one in several]

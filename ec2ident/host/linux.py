@@ -22,6 +22,8 @@ PRIVATE = ("product_uuid", "product_serial")
 
 #: PCI devices that are looked at; the largest instances have some hundred.
 MOST_DEVICES = 1024
+#: Where the driver of a Nitro Enclave's security module shows itself (AWS Nitro Enclaves NSM API).
+NSM = ("dev/nsm", "sys/class/misc/nsm")
 
 
 class Linux:
@@ -54,8 +56,8 @@ class Linux:
         return (*private, self._file("hypervisor_uuid", "sys/hypervisor/uuid"))
 
     def kernel(self, seconds: float = 0) -> Facts:
-        """Amazon's devices on the PCI bus, and its name in the ACPI tables (root alone)."""
-        return (self._pci(), self._acpi())
+        """Amazon's devices: on the PCI bus, a Nitro Enclave's; and its name in the ACPI tables (root alone)."""
+        return (self._pci(), self._acpi(), *self._nsm())
 
     def dmidecode(self, seconds: float = 5.0) -> Facts:
         """Where the kernel shows no firmware at all (before 2.6.23, or built so): root may find it in memory."""
@@ -73,6 +75,10 @@ class Linux:
             return unread("pci_vendor", directory, error)
         vendors = (self._file("pci_vendor", f"sys/bus/pci/devices/{device}/vendor") for device in devices)
         return next((one for one in vendors if one.value == "0x1d0f"), Fact("pci_vendor", None, directory))
+
+    def _nsm(self) -> Facts:
+        found = [path for path in (below(self.root, name) for name in NSM) if os.path.exists(path)]
+        return (Fact("nsm_device", found[0], found[0]),) if found else ()
 
     def _acpi(self) -> Fact:
         # The header of each table: OEMID is six bytes at offset 10 (ACPI 6.5, 5.2.6).

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.assess import FIRMWARE
 from ec2ident.errors import FirmwareError
-from ec2ident.model import Fact
+from ec2ident.model import Fact, Reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     Run = Callable[[Sequence[str], float], bytes]
     #: Reads one source within so many seconds.
     Stage = Callable[[float], Facts]
-
-#: The name of the fact that says that the firmware could not be looked at.
-FIRMWARE = "firmware"
 
 #: The most that is read of a file, in bytes.
 LARGEST_FILE = 4096
@@ -57,6 +55,15 @@ def or_unknown(source: str, look: Callable[[], Facts]) -> Facts:
         return (unknown(source, str(error)),)
 
 
+def understood(source: str, parse: Callable[[], Facts]) -> Facts:
+    """What `parse` finds in what was read; unknown where that has a form that this version does not understand."""
+    try:
+        return parse()
+    except FirmwareError as error:
+        words = f"not understood by this version: {error}"
+        return (Fact(FIRMWARE, None, source, unknown=words, reason=Reason.NOT_UNDERSTOOD),)
+
+
 def tool(argv: Sequence[str], seconds: float, parse: Callable[[bytes], Facts], run: Run | None) -> Facts:
     """What `parse` makes of a program's output. `run` starts it (`programs.run`)."""
     if seconds <= 0:
@@ -64,4 +71,8 @@ def tool(argv: Sequence[str], seconds: float, parse: Callable[[bytes], Facts], r
     from . import programs
 
     start = run or programs.run
-    return or_unknown(argv[0], lambda: parse(start(argv, min(seconds, programs.TOOL_SECONDS))))
+    try:
+        output = start(argv, min(seconds, programs.TOOL_SECONDS))
+    except FirmwareError as error:
+        return (unknown(argv[0], str(error)),)
+    return understood(argv[0], lambda: parse(output))

@@ -9,7 +9,7 @@ from ec2ident.errors import FirmwareError
 from ec2ident.model import Fact
 
 from . import programs
-from .reading import or_unknown, tool
+from .reading import or_unknown, tool, understood, unknown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +55,11 @@ class Windows:
 
     def table(self, seconds: float = 0) -> Facts:
         """The SMBIOS table as Windows passes it on."""
-        return or_unknown("firmware table", lambda: firmware.parse_rsmb(self._firmware_table()))
+        try:
+            table = self._firmware_table()
+        except FirmwareError as error:
+            return (unknown("firmware table", str(error)),)
+        return understood("firmware table", lambda: firmware.parse_rsmb(table))
 
     def registry(self, seconds: float = 0) -> Facts:
         """What the kernel wrote into the registry when it started."""

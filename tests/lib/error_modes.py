@@ -50,7 +50,7 @@ def _no(reason: Reason) -> Due:
 ERROR_MODES = {
     # what EC2 itself does
     "tokens-optional": PROVEN,
-    "v1-only": _no(Reason.V1_ONLY),
+    "v1-only": _open(Reason.V1_ONLY),  # of an unknown server, where no firmware is to be read
     "hop-limit": _late(Reason.HOP_LIMIT),
     "hop-limit-reset": _open(Reason.HOP_LIMIT),
     "disabled": _open(Reason.DISABLED),
@@ -72,16 +72,17 @@ ERROR_MODES = {
     "endless-body": _open(Reason.TOO_LARGE),
     # forgeries
     "altered-document": PROVEN,  # the signed one is inside rsa2048
-    "junk-signatures": Due("no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True),  # of the last kind
+    # rsa2048 and pkcs7 are not understood; `signature` is, and it is wrong
+    "junk-signatures": Due("no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True),
     "foreign-signatures": Due("no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True),
-    # somebody else at the address
-    "captive-portal": _no(Reason.CAPTIVE_PORTAL),
-    "redirect": _no(Reason.CAPTIVE_PORTAL),
+    # another server at the address
+    "captive-portal": _open(Reason.CAPTIVE_PORTAL),
+    "redirect": _open(Reason.CAPTIVE_PORTAL),
     "not-http": _open(Reason.MALFORMED),
     "openstack": _no(Reason.OTHER_CLOUD),
     "google": _no(Reason.OTHER_CLOUD),
     "azure": _no(Reason.OTHER_CLOUD),
-    "alibaba": _no(Reason.NOT_EC2WS),
+    "alibaba": _open(Reason.NOT_EC2WS),
 }
 
 #: What some of them need.

@@ -88,7 +88,7 @@ EC2 = {
     "nitro, RHEL 9.6": _rhel("i-07367dc619f39a038"),
     "nitro m5.large, SLES": _one(CLAIM, sys_vendor="Amazon EC2", product_name="m5.large"),
     "nitro trn1.32xlarge, its tag masked": _one(
-        NOTHING, product_name="trn1.32xlarge", board_asset_tag="i-0000000000example"
+        HINT, product_name="trn1.32xlarge", board_asset_tag="i-0000000000example"
     ),
     "nitro trn1.32xlarge, its tag filled in (made)": _one(
         CLAIM, product_name="trn1.32xlarge", board_asset_tag="i-00000000000000001"
@@ -274,7 +274,8 @@ LOOK_ALIKES = {
     ),
     "nearly the vendor's name": _one(OTHER, sys_vendor="Amazon EC2 compatible", product_uuid=UUID),
     "neutral": _one(NOTHING, product_serial="H23-C4J3JV-R6", product_uuid="81c7e555-6471-4833-9551-1ab366c4cfd2"),
-    "a product name like an instance type": _one(NOTHING, product_name="t3.micro"),
+    "a product name like an instance type, as gVisor shows": _one(HINT, product_name="m5.large"),
+    "a product name nearly like an instance type": _one(NOTHING, product_name="x10.slh"),
     "xen of somebody else": _root(
         HINT, NOTHING, sys_vendor="Xen", bios_version="4.11.0", product_version="4.11.0", product_uuid=UUID
     ),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident.assess import LOWERING, MARKS, weigh
+from ec2ident.assess import AMAZON_FIELDS, DEMOTING_REASONS, NEGATIVE_REASONS, assess
 from ec2ident.model import Fact, Level, Reason
 
 from .machines import LOOK_ALIKES, NITRO, UUID, XEN
@@ -15,7 +15,10 @@ TOKEN = (Fact("imds-token", "granted"), Fact("imds-server", "EC2ws"))
 DOCUMENT = (*TOKEN, Fact("identity-document", "i-04d99e6aac20e7547"))
 PROOF = (*DOCUMENT, Fact("signature", "verified"))
 BOUND = (*PROOF, Fact("binding-instance-id", "agrees"), Fact("binding-address", "agrees"))
-FORGED = (*DOCUMENT, Fact("signature", "wrong-signature: 256 bytes that are not eu-west-1's"))
+WRONG = Fact("signature", "refuted", reason=Reason.WRONG_SIGNATURE, detail="256 bytes that are not eu-west-1's")
+FORGED = (*DOCUMENT, WRONG)
+STRANGE = Fact("signature", None, unknown="not understood by this version: cms", reason=Reason.NOT_UNDERSTOOD)
+IPV6_ONLY = (*PROOF, Fact("binding-instance-id", "agrees"), Fact("binding-mac", "agrees"))
 
 
 def facts(fields: dict[str, str]) -> tuple[Fact, ...]:
@@ -33,8 +36,14 @@ def facts(fields: dict[str, str]) -> tuple[Fact, ...]:
         (PROOF, Level.PROOF, Reason.SIGNATURE_VERIFIED),
         (BOUND, Level.BOUND, Reason.BOUND_TO_THIS_MACHINE),
         (BOUND[:-1], Level.PROOF, Reason.NOT_BOUND),
-        ((*BOUND, Fact("binding-mac", None, "06:00 is on no local interface")), Level.PROOF, Reason.NOT_BOUND),
-        ((*BOUND, Fact("binding-architecture", "differs")), Level.NONE, Reason.WRONG_MACHINE),
+        ((*BOUND, Fact("binding-mac", "inconclusive")), Level.PROOF, Reason.NOT_BOUND),
+        ((*BOUND, Fact("binding-architecture", "inconclusive")), Level.PROOF, Reason.NOT_BOUND),
+        ((*BOUND[:-1], Fact("binding-address", unknown="psutil cannot be loaded")), Level.PROOF, Reason.NOT_BOUND),
+        ((*BOUND, Fact("binding-instance-type", "differs")), Level.NONE, Reason.WRONG_MACHINE),
+        (IPV6_ONLY, Level.BOUND, Reason.BOUND_TO_THIS_MACHINE),
+        ((*PROOF, IPV6_ONLY[-1]), Level.PROOF, Reason.NOT_BOUND),
+        ((*facts(NITRO), *TOKEN, STRANGE), Level.CLAIM, Reason.FIRMWARE),
+        ((*TOKEN, STRANGE), Level.CLAIM, Reason.METADATA_SERVICE),
         (FORGED, Level.NONE, Reason.WRONG_SIGNATURE),
         ((*facts(NITRO), *FORGED), Level.NONE, Reason.SUSPECT),
         ((*facts(NITRO), *PROOF), Level.PROOF, Reason.SIGNATURE_VERIFIED),
@@ -48,29 +57,58 @@ def facts(fields: dict[str, str]) -> tuple[Fact, ...]:
 )
 def test_each_rung_has_its_facts(found: tuple[Fact, ...], level: Level, reason: Reason) -> None:
     """The table, row by row."""
-    weight = weigh(found, level)
+    found_ = assess(found, level)
 
-    assert (level, reason) == (weight.level, weight.reason), weight.because
+    assert (level, reason) == (found_.level, found_.reason), found_.because
 
 
 def test_the_reason_of_a_failure_is_told_where_more_was_wanted() -> None:
     """A claim stays a claim; why it is not a proof is the service's failure."""
-    late = Fact("metadata-service", None, unknown="timeout: no answer within 0.25 s")
+    late = Fact("metadata-service", None, unknown="no answer within 0.25 s", reason=Reason.TIMEOUT)
 
-    enough, short = weigh([*facts(NITRO), late], Level.CLAIM), weigh([*facts(NITRO), late], Level.PROOF)
+    enough, short = assess([*facts(NITRO), late], Level.CLAIM), assess([*facts(NITRO), late], Level.PROOF)
 
     assert (Level.CLAIM, Reason.FIRMWARE) == (enough.level, enough.reason)
-    assert (Level.CLAIM, Reason.TIMEOUT, True) == (short.level, short.reason, short.open)
+    assert (Level.CLAIM, Reason.TIMEOUT, True) == (short.level, short.reason, short.undecided)
     assert short.because.endswith("no answer within 0.25 s")
 
 
-def test_a_silent_network_is_no_answer_where_nobody_could_look_at_the_firmware() -> None:
-    """Could-not-read is never "no"."""
-    silent = Fact("metadata-service", None, unknown="no-route: network is unreachable")
-    blind = Fact("firmware", None, unknown="permission denied")
+def served(reason: Reason) -> Fact:
+    return Fact("metadata-service", None, unknown="it failed", reason=reason)
 
-    assert weigh([silent]).open is False
-    assert weigh([silent, blind]).open is True
+
+READ = Fact("bios_version", "4.11.0")
+BLIND = Fact("firmware", None, unknown="permission denied")
+STRANGE_TABLE = Fact("firmware", None, unknown="not understood by this version", reason=Reason.NOT_UNDERSTOOD)
+
+
+@pytest.mark.parametrize("reason", [Reason.NO_ROUTE, Reason.REFUSED, Reason.TIMEOUT])
+def test_an_absent_service_is_no_answer_where_the_firmware_could_not_be_read(reason: Reason) -> None:
+    """Could-not-read is never "no"; firmware that is not there is an answer."""
+    assert (False, False, True) == tuple(assess([served(reason), *more]).undecided for more in ((), (READ,), (BLIND,)))
+    strange = assess([served(reason), STRANGE_TABLE])
+    assert (Reason.NOT_UNDERSTOOD, True) == (strange.reason, strange.undecided)
+
+
+@pytest.mark.parametrize("reason", [Reason.NOT_EC2WS, Reason.V1_ONLY, Reason.CAPTIVE_PORTAL])
+def test_an_unknown_server_is_a_no_only_where_firmware_was_read(reason: Reason) -> None:
+    """In a container without firmware it may be a proxy that stands before EC2's own service."""
+    assert (True, False, True) == tuple(assess([served(reason), *more]).undecided for more in ((), (READ,), (BLIND,)))
+
+
+def test_another_cloud_that_names_itself_outweighs_a_hint_and_no_field_of_amazons() -> None:
+    """A variable of a workload that is federated to AWS, and one UUID in 2048, are less than the server's own name."""
+    cloud = served(Reason.OTHER_CLOUD)
+
+    hints = (Fact("environment", "AWS_WEB_IDENTITY_TOKEN_FILE"), Fact("product_uuid", UUID))
+    assert [False, False] == [assess([one, cloud], Level.PROOF).undecided for one in hints]
+    assert assess([Fact("sys_vendor", "Amazon EC2"), cloud], Level.PROOF).undecided is True
+
+
+@pytest.mark.parametrize("reason", sorted({*Reason} - NEGATIVE_REASONS - {Reason.SUSPECT}))
+def test_every_other_failure_is_undecided(reason: Reason) -> None:
+    """What could not be read, reached or understood is not "no"."""
+    assert assess([served(reason), READ]).undecided is True
 
 
 UUIDS = st.sampled_from(["product_uuid", "product_serial", "hypervisor_uuid"])
@@ -80,7 +118,7 @@ SHAPES = st.one_of(st.uuids().map(str), st.sampled_from([UUID, UUID.upper(), "45
 @given(st.lists(st.tuples(UUIDS, SHAPES)))
 def test_no_number_of_uuids_is_more_than_a_hint(pairs: list[tuple[str, str]]) -> None:
     """They are one fact in several places, and one random one in 2048 has the shape."""
-    assert weigh([Fact(name, text) for name, text in pairs]).level <= Level.HINT
+    assert assess([Fact(name, text) for name, text in pairs]).level <= Level.HINT
 
 
 SHARED = {"product_uuid": UUID, "hypervisor_uuid": UUID, "product_serial": UUID, "pci_vendor": "0x1d0f"}
@@ -96,7 +134,7 @@ def test_no_look_alike_is_a_claim_without_a_word_of_amazons(name: str, more: dic
     fields = {**LOOK_ALIKES[name].fields, **{one: SHARED[one] for one in more}}
     fields.update({"product_name": "t3.micro", "environment": "AWS_EXECUTION_ENV"} if typed else {})
 
-    assert weigh(facts(fields)).level <= Level.HINT
+    assert assess(facts(fields)).level <= Level.HINT
 
 
 EVERY = st.lists(
@@ -107,10 +145,13 @@ EVERY = st.lists(
             *(one for fields in LOOK_ALIKES.values() for one in facts(fields.fields)),
             *BOUND,
             FORGED[-1],
-            Fact("signature", None, unknown="unverifiable: no certificate"),
-            Fact("metadata-service", None, unknown="timeout: late"),
-            Fact("binding-architecture", "differs", "document says arm64"),
-            Fact("firmware", None, unknown="permission denied"),
+            STRANGE,
+            Fact("signature", None, unknown="no certificate", reason=Reason.UNVERIFIABLE),
+            served(Reason.TIMEOUT),
+            Fact("binding-architecture", "inconclusive", detail="document says arm64"),
+            Fact("binding-instance-type", "differs", detail="document says m5.large"),
+            BLIND,
+            STRANGE_TABLE,
             Fact("environment", "AWS_EXECUTION_ENV"),
         ]
     ),
@@ -122,19 +163,19 @@ EVERY = st.lists(
 def test_one_more_fact_lowers_nothing_but_by_veto_or_contradiction(found: list[Fact], wanted: Level) -> None:
     """And then the reason says so."""
     for at in range(len(found)):
-        before, after = weigh(found[:at], wanted), weigh(found[: at + 1], wanted)
-        assert after.level >= before.level or after.reason in LOWERING, (before, after)
+        before, after = assess(found[:at], wanted), assess(found[: at + 1], wanted)
+        assert after.level >= before.level or after.reason in DEMOTING_REASONS, (before, after)
 
 
 @given(EVERY)
 def test_the_order_of_facts_does_not_matter(found: list[Fact]) -> None:
     """Facts are weighed, not followed."""
-    assert weigh(found).level == weigh(found[::-1]).level
+    assert assess(found).level == assess(found[::-1]).level
 
 
-@pytest.mark.parametrize("name", sorted(MARKS))
+@pytest.mark.parametrize("name", sorted(AMAZON_FIELDS))
 def test_one_mark_alone_is_a_hint(name: str) -> None:
     """Two facts make a claim, never one."""
     text = {**NITRO, "bios_version": "4.2.amazon", "product_version": "4.2.amazon", "acpi_oem": "AMAZON"}[name]
 
-    assert (Level.HINT, Level.NONE) == (weigh([Fact(name, text)]).level, weigh([Fact(name, f"{text}x")]).level)
+    assert (Level.HINT, Level.NONE) == (assess([Fact(name, text)]).level, assess([Fact(name, f"{text}x")]).level)

@@ -120,11 +120,10 @@ def test_a_late_service_is_waited_for_where_firmware_is_strong(
     with here.entered():
         verdict = detect(Level.PROOF, 30.0, host=host, trust=service.trust)
 
-    passes = behaviour != "reset"  # a reset instead of a token is how a hop limit shows itself: that does not pass
-    assert (Level.PROOF if passes else Level.CLAIM) == verdict.level, verdict.explain()
+    assert Level.PROOF == verdict.level, verdict.explain()
     failed, rest = service.requests[:3], service.requests[3:]
     assert {"/latest/api/token"} == {one.path for one in failed}
-    assert ["/latest/api/token", "/latest/dynamic/instance-identity/rsa2048"] * passes == [one.path for one in rest]
+    assert ["/latest/api/token", "/latest/dynamic/instance-identity/rsa2048"] == [one.path for one in rest]
 
 
 def test_a_service_that_starts_late_is_waited_for(
@@ -155,11 +154,11 @@ def test_a_service_that_starts_late_is_waited_for(
 
 @pytest.mark.parametrize("machine", ["xen pv", "no firmware"])
 @pytest.mark.parametrize("behaviour", ["hang-up", "throttled", "status"])
-def test_nothing_is_tried_twice_without_strong_firmware(
+def test_a_failure_is_repeated_twice_and_no_more_without_strong_firmware(
     behaviour: str, machine: str, here: Namespace, service: MetadataService, tmp_path: Path
 ) -> None:
-    """A hint earns one question, and no more: "no" must not wait."""
-    service.behave(behaviour, times=3)
+    """A request that failed may succeed the next time; a service that goes on failing is not waited for."""
+    service.behave(behaviour, times=4)
     machines = {**EC2, **LOOK_ALIKES}
     host = Host(build(tmp_path, machines[machine]), environ={}, platform="linux")
 
@@ -167,7 +166,7 @@ def test_nothing_is_tried_twice_without_strong_firmware(
         verdict = detect(Level.PROOF, 30.0, host=host, trust=service.trust)
 
     assert "unknown" == verdict.answer
-    assert ["/latest/api/token"] == [one.path for one in service.requests]
+    assert ["/latest/api/token"] * 3 == [one.path for one in service.requests]
 
 
 def saved(folder: Path) -> dict[str, bytes]:
@@ -216,14 +215,15 @@ def test_evidence_that_does_not_verify_here_is_saved_for_who_can_tell(
 
 
 def test_evidence_has_one_deadline_over_everything(here: Namespace, service: MetadataService, tmp_path: Path) -> None:
-    """The first item that comes too late takes the rest of the time, and what comes after it is not even asked for."""
+    """The first item that comes too late takes the rest of the time, and the items after it are not asked for."""
     folder = tmp_path / "evidence"
-    service.behave("drip", path="/(document|pkcs7|signature)$", seconds=1.0)
+    genuine(service).behave("drip", path="/(document|pkcs7|signature)$", seconds=1.0)
 
-    done = command(here, build(tmp_path / "root", EC2["xen pv"]), "evidence", "--save", str(folder), "--timeout", "4")
+    done = command(here, build(tmp_path / "root", EC2["xen pv"]), "evidence", "--save", str(folder), "--timeout", "6")
 
     asked = [one.path.rpartition("/")[2] for one in service.requests]
-    assert ["token", "rsa2048", "pkcs7"] == asked
+    assert "document" == asked[-1]
+    assert not {"pkcs7", "signature"} & {*asked}
     assert "evidence.json" in saved(folder)
     assert "left out: metadata service: " in done.stderr
 

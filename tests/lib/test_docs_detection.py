@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident import Level, detect
-from ec2ident.assess import DETAILS, MARKS, SHARED, WEAK
+from ec2ident.assess import AMAZON_FIELDS, DETAILS, SHARED, WEAK
 from ec2ident.cli import main
 from ec2ident.connect import METADATA_IPV4
 from ec2ident.model import Kind
@@ -84,7 +84,7 @@ def test_every_fact_that_is_weighed_is_in_the_table() -> None:
     """And no other."""
     listed = [name for row in rows("What each fact is worth") for name in names(row[0])]
 
-    assert {*MARKS, *SHARED, *DETAILS} == {*listed}
+    assert {*AMAZON_FIELDS, *SHARED, *DETAILS} == {*listed}
     assert [*WEAK] == ["environment"]
 
 

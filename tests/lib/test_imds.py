@@ -11,8 +11,9 @@ import pytest
 import responses
 
 from ec2ident.errors import ImdsError
-from ec2ident.imds import ADVICE, CONNECT_WITHIN, Imds
+from ec2ident.imds import CONNECT_WITHIN, Imds
 from ec2ident.model import Fact, Kind, Reason
+from ec2ident.responders import ADVICE, HOP_LIMIT_IN_A_CONTAINER
 from ec2ident.testing import Instance, MetadataService
 
 TYPE_CHECKING = False
@@ -45,13 +46,13 @@ def asked(service: MetadataService) -> list[tuple[str, str, str]]:
 
 
 @contextmanager
-def refused(reason: Reason, match: str = "^metadata service: ") -> Iterator[None]:
+def refused(reason: Reason, match: str = "^metadata service: ") -> Iterator[pytest.ExceptionInfo[ImdsError]]:
     """The block raises ImdsError for this reason, and the text ends with what to do about it."""
     with pytest.raises(ImdsError, match=match) as caught:
-        yield
+        yield caught
 
     assert reason == caught.value.reason
-    assert str(caught.value).endswith(ADVICE[reason])
+    assert str(caught.value).endswith((ADVICE[reason], HOP_LIMIT_IN_A_CONTAINER))
 
 
 # What it asks
@@ -237,13 +238,15 @@ def test_the_facts_say_who_gave_a_token(service: MetadataService) -> None:
 
 
 def test_a_failure_is_an_unknown_fact(service: MetadataService) -> None:
-    """Nobody could look: that is neither a value nor its absence."""
+    """It could not be read, which is neither a value nor its absence."""
     service.behave("disabled")
     imds = client(service)
     with refused(Reason.DISABLED):
         imds.get(INSTANCE_ID)
 
-    assert (Fact("imds-token", None, service.endpoint + TOKEN_PATH, unknown="disabled"),) == imds.facts
+    (fact,) = imds.facts
+    assert ("imds-token", None, service.endpoint + TOKEN_PATH) == (fact.name, fact.value, fact.source)
+    assert (Reason.DISABLED, True) == (fact.reason, "answers 403" in (fact.unknown or ""))
 
 
 def test_a_hostile_server_header_is_made_harmless(service: MetadataService) -> None:
@@ -318,18 +321,33 @@ def test_each_cause_is_told_after_the_token_too(service: MetadataService, behavi
         imds.get(INSTANCE_ID)
 
 
-def test_the_hop_limit_says_which_command_raises_it(service: MetadataService) -> None:
-    """The most frequent trouble in containers, and the one that is guessed wrong most often."""
+@pytest.mark.parametrize("in_container", [True, False])
+def test_the_hop_limit_says_which_command_raises_it(service: MetadataService, in_container: bool) -> None:
+    """It is one of two causes where no sign of a container is seen, and the probable one in a container."""
     service.behave("hop-limit")
-    with refused(Reason.HOP_LIMIT, "aws ec2 modify-instance-metadata-options .* --http-put-response-hop-limit 2"):
-        client(service, SHORT).get(INSTANCE_ID)
+    with refused(
+        Reason.HOP_LIMIT, "aws ec2 modify-instance-metadata-options .* --http-put-response-hop-limit 2"
+    ) as caught:
+        client(service, SHORT, in_container=in_container).get(INSTANCE_ID)
+
+    assert in_container != ("either packets are lost" in str(caught.value))
+
+
+def test_one_silence_is_not_the_hop_limit(service: MetadataService) -> None:
+    """A single packet may be lost anywhere: two silent requests are needed, over two connections."""
+    service.behave("hop-limit")
+    with refused(Reason.SLOW):
+        client(service, SHORT, retries=0).get(INSTANCE_ID)
+    assert 1 == len(service.requests)
+    with refused(Reason.HOP_LIMIT, "2 token requests were sent, and none was answered"):
+        client(service, SHORT, retries=1).get(INSTANCE_ID)
 
 
 def test_a_wait_too_short_to_tell_is_slow_and_not_the_hop_limit(service: MetadataService) -> None:
-    """When loading libraries ate the deadline, the service has not been given a chance."""
+    """When loading libraries used up the deadline, the service had no time to answer."""
     service.behave("hop-limit")
     with refused(Reason.SLOW):
-        client(service, 0.05, clock=lambda: 100.0).get(INSTANCE_ID)
+        client(service, 0.05, retries=0).get(INSTANCE_ID)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +356,7 @@ def test_a_wait_too_short_to_tell_is_slow_and_not_the_hop_limit(service: Metadat
         (404, "EC2ws", Reason.V1_ONLY),
         (405, "EC2ws", Reason.V1_ONLY),
         (501, "EC2ws", Reason.V1_ONLY),
-        (404, None, Reason.OTHER_CLOUD),
+        (404, None, Reason.NOT_EC2WS),
         (404, "nginx", Reason.NOT_EC2WS),
         (405, "nginx", Reason.NOT_EC2WS),
         (501, "SimpleHTTP/0.6 Python/3.11.7", Reason.NOT_EC2WS),
@@ -348,12 +366,17 @@ def test_a_wait_too_short_to_tell_is_slow_and_not_the_hop_limit(service: Metadat
         (401, "nginx", Reason.NOT_EC2WS),
         (403, "EC2ws", Reason.DISABLED),
         (403, None, Reason.DISABLED),
-        (407, "squid", Reason.CAPTIVE_PORTAL),
+        (403, "nginx", Reason.NOT_EC2WS),
+        (403, "squid/5.7", Reason.PROXY),
+        (407, "squid/5.7", Reason.PROXY),
+        (407, "nginx", Reason.CAPTIVE_PORTAL),
         (511, "nginx", Reason.CAPTIVE_PORTAL),
         (301, "EC2ws", Reason.CAPTIVE_PORTAL),
         (307, None, Reason.CAPTIVE_PORTAL),
         (429, "EC2ws", Reason.THROTTLED),
-        (503, None, Reason.THROTTLED),
+        (429, None, Reason.NOT_EC2WS),
+        (503, "EC2ws", Reason.THROTTLED),
+        (503, None, Reason.SERVER_ERROR),
         (500, "EC2ws", Reason.SERVER_ERROR),
         (502, None, Reason.SERVER_ERROR),
         (204, "EC2ws", Reason.MALFORMED),
@@ -365,10 +388,13 @@ def test_the_answer_to_a_token_request_is_told_by_status_and_server(
 ) -> None:
     """Without `Server: EC2ws` a refusal says nothing of EC2: whatever else listens there refuses in its own way."""
     headers = {"Server": server} if server else {}
-    with responses.RequestsMock() as mock:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         mock.put(service.endpoint + TOKEN_PATH, status=status, headers=headers)
-        with refused(reason, f"answers {status}" if reason != Reason.OTHER_CLOUD else "OpenStack"):
-            client(service).get(INSTANCE_ID)
+        for path in ("/openstack", "/latest/meta-data/"):  # what is asked to tell who refused
+            mock.get(service.endpoint + path, status=status, headers=headers)
+        with pytest.raises(ImdsError, match=f"answers {status}") as caught:
+            client(service, retries=0).get(INSTANCE_ID)
+    assert reason == caught.value.reason
 
 
 @pytest.mark.parametrize(
@@ -420,21 +446,32 @@ def test_what_passes_by_itself_is_tried_again_where_it_is_earned(service: Metada
     assert [0.1, 0.2] == sleep.pauses
 
 
-def test_without_evidence_nothing_is_tried_again(service: MetadataService) -> None:
-    """On a machine that is not EC2 every retry is time lost."""
-    service.behave("throttled", times=1)
-    with refused(Reason.THROTTLED):
-        client(service).get(INSTANCE_ID)
-    assert 1 == len(service.requests)
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_retries_is_the_number_of_repeats(service: MetadataService, retries: int) -> None:
+    """Of every failure that may pass, and 0 is one try."""
+    for behaviour in ("throttled", "status", "hang-up", "reset", "cut"):
+        service.forget_requests()
+        service.behave(behaviour)
+        with pytest.raises(ImdsError):
+            patient(service, Sleep(), retries=retries).get(INSTANCE_ID)
+        assert retries + 1 == len(service.requests)
 
 
-@pytest.mark.parametrize("behaviour", ["disabled", "v1-only", "captive-portal", "google", "giant-body"])
+@pytest.mark.parametrize("behaviour", ["v1-only", "captive-portal", "google", "giant-body"])
 def test_what_does_not_pass_by_itself_is_not_tried_again(service: MetadataService, behaviour: str) -> None:
     """An administrator's decision or another cloud stays what it is."""
     service.behave(behaviour)
     with refused(CAUSES[behaviour]):
         patient(service, Sleep(), retries=5).get(INSTANCE_ID)
     assert 1 == len(service.requests)
+
+
+def test_a_disabled_service_is_asked_once_more_with_an_invalid_token(service: MetadataService) -> None:
+    """To tell it from a proxy that EC2 refuses. A request without any token would count as use of IMDSv1."""
+    service.behave("disabled")
+    with refused(Reason.DISABLED, "answers 403; the metadata service is switched off"):
+        client(service).get(INSTANCE_ID)
+    assert [("PUT", TOKEN_PATH, "none"), ("GET", "/latest/meta-data/", "invalid")] == asked(service)
 
 
 def test_retries_end_with_the_deadline(service: MetadataService) -> None:
@@ -480,7 +517,7 @@ def test_one_deadline_is_for_token_and_item_together(service: MetadataService) -
     """Two answers, each slower than half of the deadline, are too slow; peers give each request its own time."""
     service.behave("delay", seconds=1.0)
     with refused(Reason.SLOW):
-        client(service, 1.8).get(INSTANCE_ID)
+        client(service, 1.8, retries=0).get(INSTANCE_ID)
 
     assert [("PUT", TOKEN_PATH, "none"), ("GET", "/latest/meta-data/instance-id", "valid")] == asked(service)
 
