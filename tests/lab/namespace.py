@@ -32,7 +32,10 @@ CLONE_NEWNET = 0x40000000
 
 #: From <linux/sockios.h> and <linux/if.h>; netdevice(7).
 SIOCGIFFLAGS = 0x8913
+IFF_UP = 0x1
 IFF_RUNNING = 0x40
+#: From <linux/if_addr.h> (IFA_F_TENTATIVE): the kernel still looks for another node with the same address.
+TENTATIVE = 0x40
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _counter = itertools.count()
@@ -169,7 +172,7 @@ class Namespace:
                 if time.monotonic() > deadline:
                     raise LabError(f"{device} in {self.name}: no carrier after {patience} s")
                 time.sleep(0.001)
-            _wait_for_local_routes()
+            _wait_for_kernel_routes()
 
     def snapshot(self) -> str:
         """Every rule, route and address of both families as text, for a byte-equal comparison.
@@ -178,8 +181,20 @@ class Namespace:
         itself.
         """
         with self.entered():
-            _wait_for_local_routes()
+            _wait_for_kernel_routes()
         return "".join(f"# IPv{family}\n{self._state(family)}" for family in (4, 6))
+
+    def settle(self, patience: float = 30) -> None:
+        """Wait until the kernel has finished with every IPv6 address, also with looking for duplicates of it.
+
+        Raises LabError with the addresses that are still tentative.
+        """
+        deadline = time.monotonic() + patience
+        with self.entered():
+            while waiting := [words for words in _table("if_inet6") if int(words[4], 16) & TENTATIVE]:
+                if time.monotonic() > deadline:
+                    raise LabError(f"{self.name}: after {patience} s still tentative: {waiting}")
+                time.sleep(0.02)
 
     def _state(self, family: int) -> str:
         dump = "rule show\nroute show table all\naddress show\n"
@@ -192,7 +207,9 @@ class Namespace:
         )
         if done.returncode:
             raise LabError(f"snapshot of {self.name}: {done.stderr.strip()}")
-        return _LIFETIMES.sub(r"\1 -", done.stdout)
+        lines = _LIFETIMES.sub(r"\1 -", done.stdout).splitlines(keepends=True)
+        # The kernel's own multicast routes stand in the order in which links happened to come up.
+        return "".join(sorted(lines, key=lambda line: line if re.search(r"\bff00::/8 dev ", line) else ""))
 
     def pids(self) -> list[int]:
         """The processes whose network is this namespace, but for this very process (of which a thread may visit)."""
@@ -215,19 +232,40 @@ class Namespace:
             time.sleep(0.02)
 
 
-def _wait_for_local_routes(patience: float = 1.0) -> None:
-    """Let the kernel finish: it takes in a new IPv6 address in the background, its local route comes last.
+def _wait_for_kernel_routes(patience: float = 1.0) -> None:
+    """Wait for the routes that the kernel adds in the background, for a new IPv6 address or a link that came up.
 
-    An address on a link that is down never gets one, so this gives up without a word.
+    Some never come (the link went down in between), so this gives up without an error.
     """
     deadline = time.monotonic() + patience
-    while _addresses6() - _local_routes6() and time.monotonic() < deadline:
+    while (_addresses6() - _local_routes6() or _links6() - _multicast_links6()) and time.monotonic() < deadline:
         time.sleep(0.002)
 
 
 def _addresses6() -> set[str]:
-    """The node's IPv6 addresses in hex, without those that are still tentative (IFA_F_TENTATIVE)."""
-    return {words[0] for words in _table("if_inet6") if not int(words[4], 16) & 0x40}
+    """The node's IPv6 addresses in hex, except for tentative ones."""
+    return {words[0] for words in _table("if_inet6") if not int(words[4], 16) & TENTATIVE}
+
+
+def _links6() -> set[str]:
+    """The links that are up, have a carrier and speak IPv6."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        return {name for _, name in socket.if_nameindex() if name != "lo" and _speaks6(any_socket, name)}
+
+
+def _speaks6(any_socket: socket.socket, name: str) -> bool:
+    try:
+        request = struct.pack("16sH14x", os.fsencode(name), 0)
+        flags = struct.unpack_from("H", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request), 16)[0]
+        disabled = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").read_text(encoding="ascii")
+    except OSError:  # the link is gone, or the kernel has no IPv6
+        return False
+    return bool(flags & IFF_RUNNING and flags & IFF_UP) and disabled.strip() == "0"
+
+
+def _multicast_links6() -> set[str]:
+    """The links with the multicast route that each link gets."""
+    return {words[9] for words in _table("ipv6_route") if words[0].startswith("ff00") and words[1] == "08"}
 
 
 def _local_routes6() -> set[str]:

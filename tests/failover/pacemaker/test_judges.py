@@ -58,6 +58,7 @@ def test_ocf_tester(court: Lab, kind: str) -> None:
         found = court.ids["service_eni"]
         mac = _mac(court, found)
         machine.namespace.ip(f"link add eth1 address {mac} type veth peer name far1", "link set eth1 up")
+    machine.namespace.settle()
     before = machine.namespace.snapshot()
     words = [word for name, value in parameters(court, kind).items() for word in ("-o", f"{name}={value}")]
     command = ("ocf-tester", "-n", "one", *words, f"{DIRECTORY}/{kind}")
