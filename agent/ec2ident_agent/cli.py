@@ -7,7 +7,7 @@ import sys
 from ec2ident import __version__, command, exit_codes
 
 from .errors import AgentError, ConfigError, JournalError
-from .options import COMMON, OVERLAY, PROFILE, PROGRAM, VERBS, help_for, read
+from .options import COMMON, OVERLAY, PROFILE, PROGRAM, VERBS, help_for, parse_command_line
 from .show import as_dict, log, say, table
 from .state.journal import STATE_DIRECTORY
 from .state.owned import interface, overlay
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
     from .config import Config
-    from .doctor.threats.case import Case
+    from .doctor.threats.node_view import NodeView
     from .engine import Report
-    from .install.rootfs import Tree
+    from .install.rootfs import RootFs
     from .items import Step
     from .kernel.protocol import Kernel
     from .node import FactsOf, Node
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .profile import Overlay
     from .state.owned import Owner
 
-__all__ = ["VERBS", "Command", "main", "read"]
+__all__ = ["VERBS", "Command", "main", "parse_command_line"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def _main(arguments: Sequence[str]) -> int:
         return exit_codes.DONE
     if arguments[:1] == ["hook"]:
         return hook(arguments[1:])
-    return Command(read(arguments)).run()
+    return Command(parse_command_line(arguments)).run()
 
 
 def hook(arguments: Sequence[str], *, sysfs: str = "/sys/class/net") -> int:
@@ -76,12 +76,12 @@ def hook(arguments: Sequence[str], *, sysfs: str = "/sys/class/net") -> int:
         log(USAGE)
         return 2
     manager, device, event = words
-    command = Command(read(["apply", *options])) if options else None
+    command = Command(parse_command_line(["apply", *options])) if options else None
     state_dir = command.options.get("--state-dir", STATE_DIRECTORY) if command else STATE_DIRECTORY
     wanted = action(manager, device, event, state_dir, sysfs=sysfs)
     if wanted.verb == NOTHING:
         return 0
-    command = command or Command(read(["apply"]))
+    command = command or Command(parse_command_line(["apply"]))
     with TimeLimit(PATIENCE), command.node() as node:
         if wanted.verb == APPLY:
             code = command.done(node.interface_up(device))
@@ -198,11 +198,11 @@ class Command:
 
     def doctor(self) -> int:
         from .doctor.diagnosis import command as doctor
-        from .install.rootfs import Tree
+        from .install.rootfs import RootFs
 
         unknown: list[str] = []
 
-        def case(tree: Tree) -> Case:
+        def view_of(tree: RootFs) -> NodeView:
             with self.node() as node:
                 found, told = examine(node, tree)
             unknown.extend(told)
@@ -210,8 +210,8 @@ class Command:
 
         options = self.options
         code = doctor(
-            Tree(options.get("--root", "/")),
-            case,
+            RootFs(options.get("--root", "/")),
+            view_of,
             say=say,
             log=log,
             names=options.arguments,
@@ -372,19 +372,21 @@ def owner_of(word: str) -> Owner:
     return interface(word)
 
 
-def examine(node: Node, tree: Tree) -> tuple[Case, list[str]]:
+def examine(node: Node, tree: RootFs) -> tuple[NodeView, list[str]]:
     """What the doctor looks at: the node's files, what the node should have, and what is there; and what is unknown."""
     from .desired import held
-    from .doctor.node_files import Machine
-    from .doctor.threats.case import Case
+    from .doctor.node_files import NodeFiles
+    from .doctor.threats.node_view import NodeView
     from .install.manifest import read_manifest
 
     survey = node.survey()
     desired = (*survey.state.desired, *held(survey.look.state))
     items = dict.fromkeys(item for each in desired for item in each.items)
     laid = frozenset(entry.path for entry in read_manifest(tree) or ())
-    case = Case(Machine(tree), tuple(items), survey.look.observed, laid, survey.config.overlays, survey.state.profiles)
-    return case, list(map(str, survey.state.unknown))
+    view = NodeView(
+        NodeFiles(tree), tuple(items), survey.look.observed, laid, survey.config.overlays, survey.state.profiles
+    )
+    return view, list(map(str, survey.state.unknown))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
     table      = 100            # default: from card and device number
     table_name = "MYHA"
     priority   = 100
-    scheme     = "seed"         # or "split"
+    scheme     = "by-source"    # or "split"
 
     [[overlay]]
     address = "192.168.10.10/32"
@@ -26,7 +26,7 @@ from ec2ident.spelling import no_such
 from ec2ident.value import Value
 
 from .errors import ConfigError
-from .profile import Overlay, Section, check_label
+from .profile import PRIORITY, Overlay, Section, check_label
 from .state import statefile
 from .strict_toml import open_file, shown
 from .strict_toml import parse as parse_toml
@@ -94,7 +94,7 @@ def parse(path: str, data: bytes) -> Config:
 
 def section(name: str, keys: Mapping[str, Any]) -> Section:
     """`[interface.NAME]`, or the same from flags. Raises ConfigError."""
-    from .inet import first
+    from .inet import vpc_router
     from .items import family
     from .profile import check_routers
 
@@ -107,7 +107,7 @@ def section(name: str, keys: Mapping[str, Any]) -> Section:
         raise ConfigError(f"{where!r}: not a name")
     subnets, routers = fields.get("subnets", ()), fields.get("routers", ())
     if subnets and not routers and all(family(subnet) == 4 for subnet in subnets[1:] or subnets):
-        fields["routers"] = routers = (first(subnets[0]),)
+        fields["routers"] = routers = (vpc_router(subnets[0]),)
     if subnets:
         check_routers(name, subnets, routers)
     return Section(name, **fields)
@@ -241,8 +241,8 @@ def _table_name(where: str, value: Any) -> str:
 
 
 def _scheme(where: str, value: Any) -> str:
-    if value not in ("seed", "split"):
-        raise ConfigError(f"{where} = {shown(value)}: not a scheme (known: seed, split)")
+    if value not in PRIORITY:
+        raise ConfigError(f"{where} = {shown(value)}: not a scheme (known: {', '.join(PRIORITY)})")
     return str(value)
 
 

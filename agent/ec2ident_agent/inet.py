@@ -91,7 +91,7 @@ def link_local(address: str) -> bool:
     return ip_address(address).is_link_local
 
 
-def first(network: str) -> str:
+def vpc_router(network: str) -> str:
     """The first address of a subnet: AWS keeps it for the VPC router ("Subnet CIDR blocks", Amazon VPC User Guide)."""
     from ipaddress import ip_network
 

@@ -33,7 +33,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "--table": ("N", "number of its routing table"),
     "--table-name": ("NAME", "name of its routing table"),
     "--priority": ("N", "priority of its policy rules"),
-    "--scheme": ("NAME", "which traffic its rules select: seed or split"),
+    "--scheme": ("NAME", "which traffic its rules select: by-source or split"),
     "--source": ("CIDR", "further source addresses for its rules *"),
     "--vpc": ("CIDR", "address range of the VPC *"),
     "--overlay": ("ADDRESS", "hold this overlay address; needs --device"),
@@ -141,7 +141,7 @@ class Options(Value):
         return self.values.get(name, default)
 
 
-def read(arguments: Sequence[str]) -> Options:
+def parse_command_line(arguments: Sequence[str]) -> Options:
     """The command line. After `--` each word is an argument. Raises ConfigError with what to write instead."""
     words: list[str] = []
     values: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ec2ident.value import Value, replace
 
 from .errors import ConfigError, UnknownFactError
-from .inet import contains, first, link_local, network_of
+from .inet import contains, link_local, network_of, vpc_router
 from .items import DEFAULT, METRIC, OURS, Address, Observed, Route, Rule, TableName, family
 from .state.owned import interface
 from .state.owned import overlay as overlay_owner
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+#: Which packets the rules of an interface select; see `rules`.
+BY_SOURCE, SPLIT = "by-source", "split"
 #: The published recipe's priority, and for many interfaces one that leaves room on both sides: no software that we
 #: know uses 23600 to 23602 (net-utils 10000 upwards, NetworkManager and SUSE 30200 upwards).
-PRIORITY = {"seed": 100, "split": 23600}
+PRIORITY = {BY_SOURCE: 100, SPLIT: 23600}
 #: The same for table numbers: our own base, then a hundred for each network card.
 TABLE_BASE = 23600
 MAIN = 254
@@ -42,7 +44,7 @@ class Section(Value):
     table: int = 0
     table_name: str = ""
     priority: int = -1
-    scheme: str = "seed"
+    scheme: str = BY_SOURCE
     sources: tuple[str, ...] = ()
     vpc: tuple[str, ...] = ()
 
@@ -159,8 +161,8 @@ def _inside(subnets: Iterable[str], addresses: Iterable[str]) -> Iterable[str]:
 
 
 def complete(section: Section) -> bool:
-    """Does it say everything itself? Then no facts are looked for, and their readers are not even imported."""
-    return bool(section.subnets and section.routers and section.table and (section.scheme == "seed" or section.vpc))
+    """True if the section leaves nothing open, so that no facts are asked for."""
+    return bool(section.subnets and section.routers and section.table and (section.scheme == BY_SOURCE or section.vpc))
 
 
 def resolve(section: Section, facts: Facts) -> Profile:
@@ -177,7 +179,7 @@ def resolve(section: Section, facts: Facts) -> Profile:
     if not (section.subnets and section.routers):
         check_routers(name, subnets, routers)
     sources, vpc = section.sources, section.vpc
-    if section.scheme == "split":
+    if section.scheme == SPLIT:
         sources = sources or (_known(facts.addresses, name, "source", why) if why else facts.addresses or subnets)
         vpc = vpc or _known(facts.vpc, name, "vpc", why or "the VPC's address ranges are not known")
     priority = section.priority if section.priority >= 0 else PRIORITY[section.scheme]
@@ -200,14 +202,15 @@ def profile_items(profile: Profile) -> tuple[Item, ...]:
 def rules(profile: Profile, sources: Iterable[str]) -> tuple[Rule, ...]:
     """The rules for packets from these sources.
 
-    seed: everything from a source goes by its table: the published recipe. Networks that live on the node, such as a
-    container bridge, are not reached from these sources.
+    by-source: all packets from a source use the interface's table: the published recipe. Networks on the node itself,
+    such as a container bridge, are not reached from these sources.
 
-    split: to the VPC by its table, so that nothing leaves by another interface with the wrong source; then whatever
-    main knows better than by a default route, so that bridges, tunnels and peerings work; then by its table.
+    split: packets to the VPC use the interface's table, so that none leaves by another interface with the wrong
+    source; then the main table's routes but for its default route, so that bridges, tunnels and peerings work; then the
+    interface's table.
     """
     table, priority = profile.table, profile.priority
-    if profile.scheme == "seed":
+    if profile.scheme == BY_SOURCE:
         return tuple(Rule(source, table, priority) for source in sources)
     found: list[Rule] = []
     for source in sources:
@@ -295,7 +298,7 @@ def _one_each(subnets: Iterable[str]) -> Iterable[str]:
 
 def _router(name: str, subnet: str, facts: Facts) -> str:
     if family(subnet) == 4:
-        return first(subnet)
+        return vpc_router(subnet)
     known = [router for router in facts.routers or () if family(router) == 6]
     return _known(known[0] if known else None, name, "router", f"no router advertises itself for {subnet}")
 

@@ -38,7 +38,7 @@ def kernel() -> FakeKernel:
 def run(agent: Agent, kernel: FakeKernel, *words: str) -> int:
     """The command with a kernel in memory."""
     try:
-        return cli.Command(cli.read(agent.argv(*words)), kernel=kernel).run()
+        return cli.Command(cli.parse_command_line(agent.argv(*words)), kernel=kernel).run()
     except AgentError as wrong:
         agent.err = str(wrong)
         return wrong.exit
@@ -147,7 +147,7 @@ def test_whoever_is_named_does_not_wait_for_others(agent: Agent, kernel: FakeKer
         return Facts(device)
 
     def again(*words: str) -> int:
-        return cli.Command(cli.read(agent.argv(*words)), facts_of, kernel).run()
+        return cli.Command(cli.parse_command_line(agent.argv(*words)), facts_of, kernel).run()
 
     assert (1, 0, 0) == (again("status", "eth1"), again("apply", "eth1"), again("status", "eth1"))
     assert (0, 0) == (again("apply", "overlay 192.168.1.1/32"), again("plan", "overlay 192.168.1.1/32"))
@@ -209,7 +209,7 @@ def test_what_has_become_unknown_is_not_removed(agent: Agent, kernel: FakeKernel
         return Facts(device, ("10.0.1.0/24",), ("10.0.1.1",), table=23601) if known else Facts(device)
 
     def again(*words: str) -> int:
-        return cli.Command(cli.read(agent.argv(*words)), facts_of, kernel).run()
+        return cli.Command(cli.parse_command_line(agent.argv(*words)), facts_of, kernel).run()
 
     assert 0 == again("apply")
     before = list(kernel.seen)

@@ -429,17 +429,17 @@ def test_split_looks_in_the_vpc_first_then_in_main_then_goes_out(agent: Agent) -
 
 def test_one_scheme_becomes_the_other_at_the_same_priority(agent: Agent) -> None:
     """And back, and undone when a later step fails: the kernel takes some rules for others (EEXIST)."""
-    seed = '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\npriority = 100\n'
-    split = seed + 'scheme = "split"\nvpc = ["10.0.0.0/16", "10.9.0.0/16"]\n'
+    by_source = '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\npriority = 100\n'
+    split = by_source + 'scheme = "split"\nvpc = ["10.0.0.0/16", "10.9.0.0/16"]\n'
     states = []
-    for configuration in (seed, split, seed, split):
+    for configuration in (by_source, split, by_source, split):
         agent.write(configuration)
         assert 0 == agent("apply"), agent.err
         assert 0 == agent("status")
         states.append(snapshot())
     assert states[:2] == states[2:]
 
-    for configuration in (seed, split):
+    for configuration in (by_source, split):
         agent.write(configuration + '[[overlay]]\naddress = "fd00:5::1"\ndevice = "eth0"\n')
         Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("1")
         before = snapshot()

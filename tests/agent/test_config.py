@@ -99,7 +99,7 @@ def test_both_families_and_a_mac() -> None:
         ("[interface.eth1]\nsubnet = '10.0.1.0/24'\nrouter = '10.0.2.1'",
          r"f: eth1: router 10\.0\.2\.1 is not in its subnet 10\.0\.1\.0/24"),
         ("[interface.eth1]\nsubnet = '10.0.1.0/24'\nrouter = ['10.0.1.1', '10.0.1.2']", r"more than one router"),
-        ("[interface.eth1]\nscheme = 'both'", r"scheme = 'both': not a scheme \(known: seed, split\)"),
+        ("[interface.eth1]\nscheme = 'both'", r"scheme = 'both': not a scheme \(known: by-source, split\)"),
         ("[interface.eth1]\nmac = '06:00'", r"mac = '06:00': not a MAC address"),
         ("[interface.--all]\nmac = '06:00:00:00:00:01'", r"'interface.--all': not a name"),
         ("[interface.eth1]\ntable_name = 'my table'", r"not a table's name"),

@@ -18,7 +18,7 @@ import pytest
 
 from ec2ident.value import replace
 from ec2ident_agent import engine
-from ec2ident_agent.cli import Command, read
+from ec2ident_agent.cli import Command, parse_command_line
 from ec2ident_agent.engine import Look
 from ec2ident_agent.items import Link, Observed, Route, Step
 from ec2ident_agent.kernel.change import NetlinkKernel
@@ -144,7 +144,7 @@ def nothing() -> None:
 
 def through(kernel: Callable[[], Kernel], agent: Agent, verb: str) -> Callable[[], object]:
     """The command with another kernel than its own."""
-    return lambda: Command(read(agent.argv(*verb.split())), kernel=kernel()).run()
+    return lambda: Command(parse_command_line(agent.argv(*verb.split())), kernel=kernel()).run()
 
 
 @pytest.mark.parametrize("kernel", ["pipelined", "one by one"])

@@ -507,7 +507,7 @@ class Node:
         self.agent, self.kernel, self.ask = agent, kernel, ask
 
     def __call__(self, *words: str, fresh: float = 0.0) -> int:
-        run = cli.Command(cli.read(self.agent.argv(*words)), self.ask.source(fresh=fresh), self.kernel)
+        run = cli.Command(cli.parse_command_line(self.agent.argv(*words)), self.ask.source(fresh=fresh), self.kernel)
         try:
             return run.run()
         except AgentError as wrong:

@@ -11,7 +11,7 @@ import pytest
 
 from ec2ident_agent.install import layout
 from ec2ident_agent.install.layout import Request
-from ec2ident_agent.install.rootfs import Tree
+from ec2ident_agent.install.rootfs import RootFs
 from tests.lab.demo import CONFIGURATION
 
 from .conftest import ip, snapshot
@@ -52,7 +52,7 @@ def hook(node: str, tmp_path: Path) -> Hook:
     config.chmod(0o644)
     request = Request(str(program), str(config), str(tmp_path / "state"))
     for name in ("hook", "networkmanager", "networkd-dispatcher"):
-        text = layout.render(name, request, Tree(str(tmp_path))).decode().replace(layout.HOOK, f'"{tmp_path}/hook"')
+        text = layout.render(name, request, RootFs(str(tmp_path))).decode().replace(layout.HOOK, f'"{tmp_path}/hook"')
         (tmp_path / name).write_text(text)
     for path in (program, *(tmp_path / name for name in ("hook", "networkmanager", "networkd-dispatcher"))):
         path.chmod(0o755)

@@ -6,7 +6,7 @@ import pytest
 
 from ec2ident_agent import options
 from ec2ident_agent.errors import ConfigError
-from ec2ident_agent.options import OPTIONS, VERBS, help_for, read, usage, verb_usage
+from ec2ident_agent.options import OPTIONS, VERBS, help_for, parse_command_line, usage, verb_usage
 
 #: A terminal as it has always been.
 LINES, COLUMNS = 24, 80
@@ -14,7 +14,9 @@ LINES, COLUMNS = 24, 80
 
 def test_words_and_options_in_any_order() -> None:
     """A value behind its option or behind an equals sign; a list in the order that it was given."""
-    found = read(["--wait=3", "apply", "--subnet", "10.0.1.0/24", "eth1", "--subnet=10.0.2.0/24", "--table", "100"])
+    found = parse_command_line(
+        ["--wait=3", "apply", "--subnet", "10.0.1.0/24", "eth1", "--subnet=10.0.2.0/24", "--table", "100"]
+    )
 
     assert ("apply", ("eth1",)) == (found.verb, found.arguments)
     assert {"--wait": "3", "--subnet": ["10.0.1.0/24", "10.0.2.0/24"], "--table": 100} == found.values
@@ -22,7 +24,7 @@ def test_words_and_options_in_any_order() -> None:
 
 def test_behind_two_dashes_each_word_is_an_argument() -> None:
     """An interface may be named so."""
-    assert ("-eth1", "--all") == read(["status", "--", "-eth1", "--all"]).arguments
+    assert ("-eth1", "--all") == parse_command_line(["status", "--", "-eth1", "--all"]).arguments
 
 
 @pytest.mark.parametrize(
@@ -43,7 +45,7 @@ def test_behind_two_dashes_each_word_is_an_argument() -> None:
 def test_what_is_wrong_is_answered_with_what_to_write(words: str, said: str) -> None:
     """The word, what is wrong about it, and where to look."""
     with pytest.raises(ConfigError, match=said):
-        read(words.split())
+        parse_command_line(words.split())
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

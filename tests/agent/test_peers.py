@@ -159,7 +159,7 @@ def test_a_line_with_a_comment_is_a_name(tmp_path: Path, line: str) -> None:
     assert [TableName(1000, "MYHA")] == [seen.item for seen in names]
 
 
-@pytest.mark.parametrize("scheme", ["seed", "split"])
+@pytest.mark.parametrize("scheme", ["by-source", "split"])
 def test_no_route_of_ours_is_in_main(scheme: str) -> None:
     """A default route there would take everybody's traffic; and no rule of ours is about all of it."""
     section = Section("eth1", "", ("10.0.1.0/24", "fd00::/64"), ("10.0.1.1", "fe80::1"), 100, scheme=scheme)

@@ -24,7 +24,7 @@ from ec2ident_agent.profile import (
     without_the_service,
 )
 
-SEED = Section("eth1", subnets=("10.0.1.0/24",), routers=("10.0.1.1",), table=100, table_name="MYHA", priority=100)
+BY_SOURCE = Section("eth1", subnets=("10.0.1.0/24",), routers=("10.0.1.1",), table=100, table_name="MYHA", priority=100)
 KNOWN = Facts(
     "eth1",
     subnets=("10.0.1.0/24", "2600:1f14::/64"),
@@ -42,7 +42,7 @@ def test_the_published_recipe() -> None:
         Route("10.0.1.0/24", "eth1", 100),
         Route("0.0.0.0/0", "eth1", 100, "10.0.1.1"),
         Rule("10.0.1.0/24", 100, 100),
-    ) == profile_items(resolve(SEED, Facts("eth1")))
+    ) == profile_items(resolve(BY_SOURCE, Facts("eth1")))
 
 
 def test_all_of_it_from_facts() -> None:
@@ -107,9 +107,9 @@ def test_a_router_off_the_link_is_a_contradiction(router: str) -> None:
 
 def test_a_section_that_says_all_needs_no_facts() -> None:
     """Then none are asked for."""
-    assert complete(SEED)
+    assert complete(BY_SOURCE)
     assert not complete(Section("eth1", subnets=("10.0.1.0/24",), table=100))
-    assert not complete(Section("eth1", "", SEED.subnets, SEED.routers, 100, scheme="split"))
+    assert not complete(Section("eth1", "", BY_SOURCE.subnets, BY_SOURCE.routers, 100, scheme="split"))
 
 
 @pytest.mark.parametrize(("card", "number", "table"), [(0, 0, 23600), (0, 1, 23601), (1, 1, 23701), (3, 14, 23914)])
@@ -166,17 +166,17 @@ def test_without_the_service_a_source_is_the_kernels_address_and_no_subnet() -> 
 
 def test_an_overlay_routed_to_an_eni_needs_its_own_rule() -> None:
     """As many as the scheme has; none where it is routed to an interface without a profile."""
-    seed = resolve(SEED, Facts("eth1"))
+    by_source = resolve(BY_SOURCE, Facts("eth1"))
     split = resolve(Section("eth1", scheme="split"), KNOWN)
     overlay = Overlay("192.168.10.10/32", "eth0", "eth0:1", via="eth1")
 
     def rules(overlay: Overlay, profile: Profile) -> list[str]:
         return [str(item) for item in overlay_items(overlay, [profile], observed()) if isinstance(item, Rule)]
 
-    assert ["from 192.168.10.10/32 table 100 priority 100"] == rules(overlay, seed)
+    assert ["from 192.168.10.10/32 table 100 priority 100"] == rules(overlay, by_source)
     assert 3 == len(rules(overlay, split))
-    assert 1 == len(rules(Overlay("192.168.10.10/32", "eth1"), seed))
-    assert [] == rules(Overlay("192.168.10.10/32", "eth0"), seed)
+    assert 1 == len(rules(Overlay("192.168.10.10/32", "eth1"), by_source))
+    assert [] == rules(Overlay("192.168.10.10/32", "eth0"), by_source)
 
 
 def test_a_label_is_kept_or_the_next_free_one() -> None:

@@ -110,7 +110,7 @@ class Walk:
             table=table,
             table_name=choose(("", f"T{table}")),
             priority=choose((100, 200, 23600)),
-            scheme=choose(("seed", "split")),
+            scheme=choose(("by-source", "split")),
             vpc=("10.0.0.0/16", "fd00::/56"),
         )
         return Desired(interface(device), profile_items(resolve(section, Facts(device))), choose((CONFIG, COMMAND)))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.install.layout import Request, render
-from ec2ident_agent.install.rootfs import Tree
+from ec2ident_agent.install.rootfs import RootFs
 from tests.lab.enclosure import wait_until
 
 #: Writes down when it begins and ends, which is when it is let. It fails as often as its file says.
@@ -37,7 +37,7 @@ class Calls:
         (directory / "log").touch()
         (directory / "fail").touch()
         self.script = directory / "notify"
-        self.script.write_bytes(render("keepalived/notify", Request("/opt/ec2ident/bin/ec2ident-agent"), Tree("/")))
+        self.script.write_bytes(render("keepalived/notify", Request("/opt/ec2ident/bin/ec2ident-agent"), RootFs("/")))
         self.environment = {
             "PATH": "/usr/bin:/bin",
             "LOG": str(directory / "log"),

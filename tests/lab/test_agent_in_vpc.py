@@ -30,7 +30,7 @@ router = ["{router}", "fe80:ec2::1"]
 table = {table}
 """
 SCHEMES = {
-    "seed": 'scheme = "seed"\n',
+    "by-source": 'scheme = "by-source"\n',
     "split": 'scheme = "split"\nvpc = ["10.0.0.0/16", "2001:db8:ec2::/56"]\n',
 }
 
@@ -134,7 +134,7 @@ def container(vpc: Vpc) -> Iterator[Namespace]:
         Namespace.remove_all(inside)
 
 
-@pytest.mark.parametrize(("scheme", "reached"), [("seed", False), ("split", True)])
+@pytest.mark.parametrize(("scheme", "reached"), [("by-source", False), ("split", True)])
 def test_a_container_reaches_the_second_interface_only_with_split(
     vpc: Vpc, agent: Agent, container: Namespace, scheme: str, reached: bool
 ) -> None:
@@ -271,7 +271,7 @@ def test_revert_after_a_detach_leaves_nothing(vpc: Vpc, agent: Agent, scheme: st
 )
 def test_what_somebody_took_away_comes_back(vpc: Vpc, agent: Agent, harm: str) -> None:
     """status says drift and changes nothing, apply repairs, and the answers are back."""
-    agent("apply", configuration=configured("seed", f'address = "{OVERLAY}"\ndevice = "eth0"'))
+    agent("apply", configuration=configured("by-source", f'address = "{OVERLAY}"\ndevice = "eth0"'))
     vpc.route(OVERLAY, "eth0")
     whole = vpc.node.snapshot()
 

@@ -112,7 +112,7 @@ def assign(node: Node, eni: Eni, **changes: object) -> None:
 # What it says is laid
 
 
-@pytest.mark.parametrize("scheme", ["seed", "split"])
+@pytest.mark.parametrize("scheme", ["by-source", "split"])
 def test_an_interface_of_which_nothing_is_written_but_its_name_answers(node: Node, scheme: str) -> None:
     """Subnets, routers, table, addresses and the VPC's ranges of both families are facts."""
     eth1, neighbour = node.vpc.enis["eth1"], node.vpc.neighbour(0)

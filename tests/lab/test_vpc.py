@@ -82,7 +82,7 @@ def test_without_policy_routing_the_second_interface_is_silent(vpc: Vpc, reverse
 
 
 @every_rp_filter
-def test_the_seed_rule_makes_the_second_interface_answer(vpc: Vpc, reverse_path: int) -> None:
+def test_the_rule_by_source_makes_the_second_interface_answer(vpc: Vpc, reverse_path: int) -> None:
     """With a rule from its subnet and a table with its own default route, no reverse path setting is in the way."""
     rp_filter(vpc, reverse_path)
     lay_seed(vpc)

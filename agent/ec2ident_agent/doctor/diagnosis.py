@@ -17,16 +17,16 @@ from ec2ident_agent.items import OURS, Route, Rule, diff, family, owner_test
 from ec2ident_agent.profile import inside_vpc
 
 from .threats import threats
-from .threats.case import OPEN, PREVENTED, WATCH, Case
+from .threats.node_view import OPEN, PREVENTED, WATCH, NodeView
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ec2ident_agent.install.installer import Plan
-    from ec2ident_agent.install.rootfs import Tree
+    from ec2ident_agent.install.rootfs import RootFs
 
-    from .threats.case import Fix, Threat
+    from .threats.node_view import DropIn, Threat
 
     Say = Callable[[str], object]
 
@@ -64,25 +64,25 @@ TABLES = (
 )
 
 
-def faults(case: Case) -> list[Fault]:
+def faults(view: NodeView) -> list[Fault]:
     """Each kind by a function of its own."""
     looks = (_conflicts, _watch, _local_rule, _tables, _shadowing, _unrouted, _inside)
-    return [fault for look in looks for fault in look(case)]
+    return [fault for look in looks for fault in look(view)]
 
 
-def _conflicts(case: Case) -> Iterator[Fault]:
+def _conflicts(view: NodeView) -> Iterator[Fault]:
     """Something of somebody else's where ours should be: apply touches neither it nor whoever should have the place."""
-    for conflict in diff(case.items, case.observed, owner_test(case.observed, case.items)).conflicts:
+    for conflict in diff(view.items, view.observed, owner_test(view.observed, view.items)).conflicts:
         why = "apply leaves it alone, and changes nothing of the owner that it is in the way of"
         yield Fault(conflict.what, why, conflict.advice)
 
 
-def _watch(case: Case) -> Iterator[Fault]:
+def _watch(view: NodeView) -> Iterator[Fault]:
     """What is said to come back comes back only while it runs. (Where systemd does not run, it is an image.)"""
-    machine = case.machine
-    pairs = [pair for words in machine.commands() for pair in zip(words, words[1:])]
+    node = view.files
+    pairs = [pair for words in node.commands() for pair in zip(words, words[1:])]
     running = any(verb == "watch" and program.rpartition("/")[2] in PROGRAMS for program, verb in pairs)
-    if case.items and machine.enabled(WATCH) and machine.exists("/run/systemd/system") and not running:
+    if view.items and node.enabled(WATCH) and node.exists("/run/systemd/system") and not running:
         yield Fault(
             f"{WATCH} is enabled and does not run",
             "until it runs nobody lays again what is lost",
@@ -90,14 +90,14 @@ def _watch(case: Case) -> Iterator[Fault]:
         )
 
 
-def _local_rule(case: Case) -> Iterator[Fault]:
+def _local_rule(view: NodeView) -> Iterator[Fault]:
     """What is for this node is found by the rule of the table local; amazon-vpc-cni (20) and Cilium (100) move it."""
-    for seen in case.observed.seen:
+    for seen in view.observed.seen:
         item = seen.item
         if not isinstance(item, Rule) or item.table != LOCAL or item.source or seen.extra not in ((), ("inet6",)):
             continue
         version = 6 if seen.extra else 4
-        mine = [rule for rule in case.of(Rule) if family(rule.source or rule.destination) == version]
+        mine = [rule for rule in view.of(Rule) if family(rule.source or rule.destination) == version]
         early = sorted({rule.priority for rule in mine if rule.priority <= item.priority})
         if early:
             yield Fault(
@@ -109,11 +109,11 @@ def _local_rule(case: Case) -> Iterator[Fault]:
             )
 
 
-def _tables(case: Case) -> Iterator[Fault]:
-    mine = sorted({item.table for item in case.of(Route)})
+def _tables(view: NodeView) -> Iterator[Fault]:
+    mine = sorted({item.table for item in view.of(Route)})
     for mark, start, end, who in TABLES:
         for table in mine:
-            if start <= table <= end and case.machine.exists(mark):
+            if start <= table <= end and view.files.exists(mark):
                 yield Fault(
                     f"table {table} is one of {who}'s ({start} to {end})",
                     "both would write their routes into it",
@@ -121,15 +121,15 @@ def _tables(case: Case) -> Iterator[Fault]:
                 )
 
 
-def _shadowing(case: Case) -> Iterator[Fault]:
+def _shadowing(view: NodeView) -> Iterator[Fault]:
     """Somebody else's rule for the same packets that comes first: ours is never asked."""
-    for seen in case.observed.seen:
+    for seen in view.observed.seen:
         other = seen.item
         if not isinstance(other, Rule) or seen.protocol == OURS or seen.extra or other.suppress >= 0:
             continue
         if not other.source or other.destination or other.table == LOCAL:
             continue
-        for rule in case.of(Rule):
+        for rule in view.of(Rule):
             behind = rule.priority >= other.priority and rule.table != other.table and rule.source
             if behind and family(rule.source) == family(other.source) and _covers(other.source, rule.source):
                 yield Fault(f"{rule}: never asked", f"somebody else's comes first: {seen}", "choose a lower priority")
@@ -140,12 +140,12 @@ def _covers(network: str, inside: str) -> bool:
     return lengths[0] <= lengths[1] and contains(network, inside.partition("/")[0])
 
 
-def _unrouted(case: Case) -> Iterator[Fault]:
+def _unrouted(view: NodeView) -> Iterator[Fault]:
     """An overlay that the VPC routes to an interface without a profile: its answers leave by another one."""
-    for overlay in case.overlays:
-        if overlay.via and not any(profile.carries(overlay) for profile in case.profiles):
+    for overlay in view.overlays:
+        if overlay.via and not any(profile.carries(overlay) for profile in view.profiles):
             strict = any(
-                case.machine.sysctl("net/ipv4/conf/{device}/rp_filter", name) == 1 for name in ("all", overlay.via)
+                view.files.sysctl("net/ipv4/conf/{device}/rp_filter", name) == 1 for name in ("all", overlay.via)
             )
             dropped = "; requests are dropped already, by rp_filter = 1" if strict else ""
             yield Fault(
@@ -155,9 +155,9 @@ def _unrouted(case: Case) -> Iterator[Fault]:
             )
 
 
-def _inside(case: Case) -> Iterator[Fault]:
-    for overlay in case.overlays:
-        network = inside_vpc(overlay, case.profiles)
+def _inside(view: NodeView) -> Iterator[Fault]:
+    for overlay in view.overlays:
+        network = inside_vpc(overlay, view.profiles)
         if network:
             yield Fault(
                 f"{overlay.owner} lies inside the VPC's own {network}",
@@ -187,9 +187,9 @@ def to_do(threat: Threat) -> bool:
     return threat.state == OPEN or (threat.state != PREVENTED and any(not fix.costs for fix in threat.fixes))
 
 
-def diagnose(case: Case) -> Diagnosis:
-    found = sorted(threats(case), key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
-    return Diagnosis(tuple(found), tuple(faults(case)), tuple(case.machine.denied))
+def diagnose(view: NodeView) -> Diagnosis:
+    found = sorted(threats(view), key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
+    return Diagnosis(tuple(found), tuple(faults(view)), tuple(view.files.denied))
 
 
 def lines(diagnosis: Diagnosis) -> Iterator[str]:
@@ -271,8 +271,8 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, object]:
 
 
 def command(
-    tree: Tree,
-    case: Callable[[Tree], Case],
+    tree: RootFs,
+    view_of: Callable[[RootFs], NodeView],
     *,
     say: Say,
     log: Say,
@@ -282,7 +282,7 @@ def command(
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
-    """The verb; returns its exit code. `case` looks at the node, which `unfix` does not need. Raises AgentError."""
+    """The verb; returns its exit code. `view_of` looks at the node, which `unfix` does not need. Raises AgentError."""
     if fix and unfix:
         raise ConfigError("doctor: --fix or --unfix, not both")
     if unfix:
@@ -291,7 +291,7 @@ def command(
         return _written(remove(tree, dry_run=dry_run), (), as_json, dry_run, say, log)
     if names and not fix:
         raise ConfigError(f"doctor: takes no arguments without --fix: {' '.join(names)}")
-    found = diagnose(case(tree))
+    found = diagnose(view_of(tree))
     if found.denied:
         more = f" and {len(found.denied) - 1} more" if found.denied[1:] else ""
         log(f"ec2ident-agent: {found.denied[0]}{more}: Permission denied (needs root): what is said there is not known")
@@ -312,7 +312,7 @@ def command(
     return 1 if not found.healthy else UnknownError.exit if found.denied else 0
 
 
-def chosen(found: Diagnosis, names: Sequence[str]) -> tuple[list[Fix], list[str]]:
+def chosen(found: Diagnosis, names: Sequence[str]) -> tuple[list[DropIn], list[str]]:
     """The drop-ins to write, and the commands to run then. Pure. Raises ConfigError for a name that is not a threat.
 
     Without `names`, every drop-in that does no more than spare foreign objects; a drop-in that switches something off

@@ -25,24 +25,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ec2ident_agent.install.rootfs import Tree
+    from ec2ident_agent.install.rootfs import RootFs
 
-    from .threats.case import Fix
+    from .threats.node_view import DropIn
 
 
-def fix(tree: Tree, fixes: Iterable[Fix], *, dry_run: bool = False) -> Plan:
+def fix(tree: RootFs, fixes: Iterable[DropIn], *, dry_run: bool = False) -> Plan:
     """Lay these drop-ins; twice changes nothing. Returns what was done. Raises AgentError."""
     with Held(tree):
         return perform(tree, plan_fix(tree, fixes), dry_run)
 
 
-def unfix(tree: Tree, *, dry_run: bool = False) -> Plan:
+def unfix(tree: RootFs, *, dry_run: bool = False) -> Plan:
     """Take away every drop-in of ours that nobody changed; twice is once. Raises AgentError."""
     with Held(tree):
         return perform(tree, plan_unfix(tree), dry_run)
 
 
-def plan_fix(tree: Tree, fixes: Iterable[Fix]) -> Plan:
+def plan_fix(tree: RootFs, fixes: Iterable[DropIn]) -> Plan:
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     wanted = {each.path: each for each in fixes}.values()
     if not wanted:
@@ -54,7 +54,7 @@ def plan_fix(tree: Tree, fixes: Iterable[Fix]) -> Plan:
     return Plan(changes(tree, owned, compared, after, ()), compared.notes, compared.refused)
 
 
-def plan_unfix(tree: Tree) -> Plan:
+def plan_unfix(tree: RootFs) -> Plan:
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     clean = leftovers(tree, owned)
     mine = [path for path in owned if path.endswith(f"/{FIX}")]

@@ -1,8 +1,8 @@
 """What a node's own files say: settings as their readers read them, units that start, programs that run.
 
-Nothing here knows what is good or bad; `doctor` does. All of it is read from a `Tree`, so a directory that looks like a
-node is as good as a node. A file that is missing or odd says nothing, as for its own reader. One that only its own
-reader may read is in `denied`: nobody knows what it says.
+`diagnosis` judges what is read here. All of it is read through a `RootFs`, so a directory that looks like a node is as
+good as a node. A file that is missing or odd says nothing, as for its own reader. A file that this process may not read
+is listed in `denied`: its content is unknown.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import os
 from fnmatch import fnmatchcase
 
 from ec2ident.value import Value
-from ec2ident_agent.install.rootfs import Directory, File, Link, Tree
+from ec2ident_agent.install.rootfs import Directory, File, RootFs, Symlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ec2ident_agent.items import Link as Device
+    from ec2ident_agent.items import Link
 
     #: (section, key) -> its values in the order in which they were read.
     Settings = dict[tuple[str, str], list[str]]
@@ -32,14 +32,14 @@ YES, NO = ("1", "yes", "y", "true", "t", "on"), ("0", "no", "n", "false", "f", "
 MAX_SIZE = 1 << 20
 
 
-class Machine(Value):
-    """A node, looked at through its tree."""
+class NodeFiles(Value):
+    """The files of a node, read through its root directory."""
 
-    tree: Tree
+    tree: RootFs
 
     @property
     def denied(self) -> list[str]:
-        """What was asked for, and could not be read by who asked."""
+        """The files that were wanted, and that this process may not read."""
         return sorted(self.tree.denied)
 
     # -- files --
@@ -51,7 +51,7 @@ class Machine(Value):
                 here = self.tree.look(path)
                 if isinstance(here, File):
                     return here.content[:MAX_SIZE].decode("utf-8", "replace")
-                if not isinstance(here, Link):
+                if not isinstance(here, Symlink):
                     break
                 path = here.target if here.target.startswith("/") else f"{path.rpartition('/')[0]}/{here.target}"
         except PermissionError:
@@ -100,7 +100,7 @@ class Machine(Value):
         main = [f"{base}/networkd.conf" for base in SYSTEMD if self.exists(f"{base}/networkd.conf")]
         return [*main[:1], *self.layered([f"{base}/networkd.conf.d" for base in SYSTEMD], ".conf")]
 
-    def network_file(self, device: Device) -> str:
+    def network_file(self, device: Link) -> str:
         """The .network file that a device is configured by; empty where there is none (systemd.network(5))."""
         state = self.text(f"/run/systemd/netif/links/{device.index}")
         for line in state.splitlines():
@@ -123,7 +123,7 @@ class Machine(Value):
         """Does systemd start this unit by itself? Masked is not enabled."""
         mask = f"/etc/systemd/system/{unit}"
         here = self.tree.look(mask) if self.exists("/etc/systemd/system") else None
-        if isinstance(here, Link) and here.target == "/dev/null":
+        if isinstance(here, Symlink) and here.target == "/dev/null":
             return False
         for base in SYSTEMD:
             for name in self.names(f"{base}/system"):
@@ -244,7 +244,7 @@ def named(patterns: Sequence[str], names: Iterable[str]) -> bool:
     return turned != any(fnmatchcase(name, pattern) for name in names for pattern in plain)
 
 
-def _matches(settings: Settings, device: Device) -> bool:
+def _matches(settings: Settings, device: Link) -> bool:
     """[Match] of a .network file: every key that is there must fit. What only udev knows is taken to fit."""
     names = " ".join(settings.get(("Match", "Name"), [])).split()
     macs = " ".join(

@@ -18,14 +18,14 @@ from ec2ident_agent.state.journal import Journal
 
 from .layout import CONFIG, FIX, HOME, HOOK, INTERFACES, STATE, WANTS, Request, advice, check, detect, once_gone, wanted
 from .manifest import MANIFEST, Entry, manifest, read_manifest
-from .rootfs import Directory, File, Link, Tree, beside_name
+from .rootfs import Directory, File, RootFs, Symlink, beside_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from .layout import Thing
-    from .rootfs import Node
+    from .rootfs import Inode
 
     Command = tuple[str, ...]
     Run = Callable[[Command], object]
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 NEW_HOME = "/etc/.ec2ident.new"
 
 
-class Step(Value):
+class FileStep(Value):
     """One change to the tree; as text, the command that does the same."""
 
     verb: str
@@ -55,7 +55,7 @@ class Step(Value):
             "rmdir": f"rmdir {path}",
         }[self.verb]
 
-    def do(self, tree: Tree) -> None:
+    def do(self, tree: RootFs) -> None:
         if self.verb == "mkdir":
             tree.make_directory(self.path, self.mode)
         elif self.verb == "write":
@@ -73,7 +73,7 @@ class Step(Value):
 class Plan(Value):
     """What will be done, in order, and what the administrator should know."""
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[FileStep, ...] = ()
     notes: tuple[str, ...] = ()
     #: Somebody else's file is where one of ours belongs, and there is nothing that he could do instead.
     refused: bool = False
@@ -101,7 +101,7 @@ def command(
     dry_run: bool = False,
 ) -> int:
     """The verbs install and (`remove`) uninstall; returns the exit code. An empty path is found. Raises AgentError."""
-    tree = Tree(root)
+    tree = RootFs(root)
     run = run_on_node if tree.root == "/" and os.path.isdir("/run/systemd/system") else None
     said = laid_with(tree)
     state = state_dir or said.get("state", STATE)
@@ -123,7 +123,7 @@ def command(
     return RefusedError.exit if plan.refused else int(dry_run and bool(plan.lines))
 
 
-def laid_with(tree: Tree) -> dict[str, str]:
+def laid_with(tree: RootFs) -> dict[str, str]:
     """The configuration and the state directory that the hook on this node names: a later install goes on with them."""
     found: dict[str, str] = {}
     with suppress(OSError, ValueError):
@@ -135,7 +135,7 @@ def laid_with(tree: Tree) -> dict[str, str]:
     return found
 
 
-def _interfaces(tree: Tree, path: str, log: Say) -> tuple[str, ...]:
+def _interfaces(tree: RootFs, path: str, log: Say) -> tuple[str, ...]:
     """What the configuration names; the published recipe's interface where there is none, or none that is right."""
     from ec2ident_agent.config import load
 
@@ -149,7 +149,7 @@ def _interfaces(tree: Tree, path: str, log: Say) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *held])) or INTERFACES
 
 
-def install(tree: Tree, request: Request, *, dry_run: bool = False, run: Run | None = None) -> Plan:
+def install(tree: RootFs, request: Request, *, dry_run: bool = False, run: Run | None = None) -> Plan:
     """Lay what is missing, replace what an older version of ours laid; twice changes nothing. Returns what was done.
 
     `run` starts a program on this node, so that daemons read their files again; None for an image. Raises AgentError.
@@ -159,13 +159,13 @@ def install(tree: Tree, request: Request, *, dry_run: bool = False, run: Run | N
         return perform(tree, plan_install(tree, request), dry_run, run)
 
 
-def uninstall(tree: Tree, *, dry_run: bool = False, run: Run | None = None) -> Plan:
+def uninstall(tree: RootFs, *, dry_run: bool = False, run: Run | None = None) -> Plan:
     """Take away all that the manifest names and nobody changed; twice is once. Raises AgentError."""
     with Held(tree):
         return perform(tree, plan_uninstall(tree), dry_run, run, STOP)
 
 
-def perform(tree: Tree, plan: Plan, dry_run: bool, run: Run | None = None, first: Sequence[Command] = ()) -> Plan:
+def perform(tree: RootFs, plan: Plan, dry_run: bool, run: Run | None = None, first: Sequence[Command] = ()) -> Plan:
     """Do what was planned, or nothing of it. Returns all that is done, the node's programs too if there is a `run`."""
     if run and plan.steps:
         plan = replace(plan, first=tuple(first), then=RELOAD)
@@ -186,7 +186,7 @@ def _tell(run: Run | None, commands: Sequence[Command]) -> None:
 # ---- what to do: looks at the tree, changes nothing
 
 
-def plan_install(tree: Tree, request: Request) -> Plan:
+def plan_install(tree: RootFs, request: Request) -> Plan:
     """Compare what should be with what is there, and with what is ours. Raises RefusedError, OSError."""
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     managers = detect(tree, owned)
@@ -207,17 +207,17 @@ def plan_install(tree: Tree, request: Request) -> Plan:
 class Compared(Value):
     """What is to lay, and the manifest as it is meanwhile and thereafter."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[FileStep, ...]
     during: Mapping[str, Entry]
     after: Mapping[str, Entry]
     notes: tuple[str, ...]
     refused: bool
 
 
-def compare(tree: Tree, things: Sequence[Thing], owned: Mapping[str, Entry]) -> Compared:
+def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -> Compared:
     """What should be there with what is, and with what is ours. Raises OSError."""
     during, after = dict(owned), dict[str, Entry]()
-    steps: list[Step] = []
+    steps: list[FileStep] = []
     notes: list[str] = []
     refused = False
     for thing in things:
@@ -242,8 +242,8 @@ def compare(tree: Tree, things: Sequence[Thing], owned: Mapping[str, Entry]) -> 
 
 
 def changes(
-    tree: Tree, owned: Mapping[str, Entry], compared: Compared, after: Mapping[str, Entry], drop: Sequence[Step]
-) -> tuple[Step, ...]:
+    tree: RootFs, owned: Mapping[str, Entry], compared: Compared, after: Mapping[str, Entry], drop: Sequence[FileStep]
+) -> tuple[FileStep, ...]:
     """All steps in order: the manifest names everything before it is laid, and no longer what is gone."""
     found = leftovers(tree, owned)
     if compared.steps or drop or after != owned:
@@ -254,7 +254,7 @@ def changes(
     return tuple(found)
 
 
-def plan_uninstall(tree: Tree) -> Plan:
+def plan_uninstall(tree: RootFs) -> Plan:
     """What takes everything away, newest first, and the manifest last. Raises RefusedError, OSError."""
     entries = read_manifest(tree)
     clean = leftovers(tree, {entry.path: entry for entry in entries or ()})
@@ -267,17 +267,21 @@ def plan_uninstall(tree: Tree) -> Plan:
         # So that an install after a crash lays them again, as it does everything else.
         leaving = {entry.path: replace(entry, before="") if _enabled(entry) else entry for entry in entries}
         steps.insert(0, manifest_step(MANIFEST, leaving))
-    home = Step("rmdir", HOME)
+    home = FileStep("rmdir", HOME)
     if home not in steps:
-        return Plan((*clean, *steps, Step("rm", MANIFEST)), tuple(notes))
+        return Plan((*clean, *steps, FileStep("rm", MANIFEST)), tuple(notes))
     steps.remove(home)
-    last = (Step("mv", NEW_HOME, target=HOME), Step("rm", f"{NEW_HOME}/manifest.json"), Step("rmdir", NEW_HOME))
+    last = (
+        FileStep("mv", NEW_HOME, target=HOME),
+        FileStep("rm", f"{NEW_HOME}/manifest.json"),
+        FileStep("rmdir", NEW_HOME),
+    )
     return Plan((*clean, *steps, *last), tuple(notes))
 
 
-def take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[list[Step], list[str], list[Entry]]:
+def take_away(tree: RootFs, entries: Sequence[Entry], going: set[str]) -> tuple[list[FileStep], list[str], list[Entry]]:
     """Steps that remove entries, newest first; notes on what stays and what to run; directories that are not empty."""
-    steps: list[Step] = []
+    steps: list[FileStep] = []
     notes: list[str] = []
     left: list[Entry] = []
     going = set(going)
@@ -290,9 +294,9 @@ def take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[li
             if others:
                 left.append(entry)
                 continue
-            steps.append(Step("rmdir", entry.path))
+            steps.append(FileStep("rmdir", entry.path))
         elif _is_ours(here, entry):
-            steps.append(Step("rm", entry.path))
+            steps.append(FileStep("rm", entry.path))
             notes += once_gone(entry.path, here.content) if isinstance(here, File) else []
         else:
             notes.append(f"{entry.path}: kept, changed since it was laid")
@@ -301,27 +305,27 @@ def take_away(tree: Tree, entries: Sequence[Entry], going: set[str]) -> tuple[li
     return steps, list(dict.fromkeys(notes)), left[::-1]
 
 
-def leftovers(tree: Tree, owned: Mapping[str, Entry]) -> list[Step]:
+def leftovers(tree: RootFs, owned: Mapping[str, Entry]) -> list[FileStep]:
     """What a killed install or uninstall left under a temporary name."""
     there = [path for path in map(beside_name, [*owned, MANIFEST]) if tree.look(path) is not None]
     new = tree.look(NEW_HOME)
     inside = new.names if isinstance(new, Directory) else ()
-    steps = [Step("rm", path) for path in [*there, *(f"{NEW_HOME}/{name}" for name in inside)]]
-    return [*steps, Step("rmdir", NEW_HOME)] if new is not None else steps
+    steps = [FileStep("rm", path) for path in [*there, *(f"{NEW_HOME}/{name}" for name in inside)]]
+    return [*steps, FileStep("rmdir", NEW_HOME)] if new is not None else steps
 
 
-def _write_manifest(tree: Tree, entries: Mapping[str, Entry]) -> list[Step]:
+def _write_manifest(tree: RootFs, entries: Mapping[str, Entry]) -> list[FileStep]:
     """Before anything is laid. A directory that is made for it appears together with it, in one rename."""
     if tree.look(HOME) is not None:
         return [manifest_step(MANIFEST, entries)]
     new = manifest_step(f"{NEW_HOME}/manifest.json", entries)
-    return [Step("mkdir", NEW_HOME, 0o755), new, Step("mv", HOME, target=NEW_HOME)]
+    return [FileStep("mkdir", NEW_HOME, 0o755), new, FileStep("mv", HOME, target=NEW_HOME)]
 
 
 # ---- comparing
 
 
-def _same(here: Node, want: Node) -> bool:
+def _same(here: Inode, want: Inode) -> bool:
     """Is what is there what should be? What is in a directory is not ours to say."""
     if isinstance(here, Directory) and isinstance(want, Directory):
         return True
@@ -330,16 +334,16 @@ def _same(here: Node, want: Node) -> bool:
     return here == want
 
 
-def _is_ours(here: Node, entry: Entry) -> bool:
+def _is_ours(here: Inode, entry: Entry) -> bool:
     """Is the content what we laid, now or before an upgrade that did not end? Its mode may be the administrator's."""
     if isinstance(here, File):
         return entry.kind == "file" and _digest(here.content) in (entry.mark, entry.before)
-    if isinstance(here, Link):
+    if isinstance(here, Symlink):
         return entry.kind == "link" and here.target in (entry.mark, entry.before)
     return isinstance(here, Directory) and entry.kind == "directory"
 
 
-def _as_laid(here: Node, entry: Entry) -> bool:
+def _as_laid(here: Inode, entry: Entry) -> bool:
     return _is_ours(here, entry) and (not isinstance(here, File) or here.mode == entry.mode)
 
 
@@ -349,15 +353,15 @@ def _digest(content: bytes) -> str:
     return sha256(content).hexdigest()
 
 
-def _mark(node: Node | None) -> str:
+def _mark(node: Inode | None) -> str:
     if isinstance(node, File):
         return _digest(node.content)
-    return node.target if isinstance(node, Link) else ""
+    return node.target if isinstance(node, Symlink) else ""
 
 
-def _entry(thing: Thing, before: Node | None = None) -> Entry:
+def _entry(thing: Thing, before: Inode | None = None) -> Entry:
     node = thing.node
-    kind = "file" if isinstance(node, File) else "link" if isinstance(node, Link) else "directory"
+    kind = "file" if isinstance(node, File) else "link" if isinstance(node, Symlink) else "directory"
     mode = node.mode if isinstance(node, (File, Directory)) else 0
     return Entry(thing.path, kind, _mark(node), mode, _mark(before))
 
@@ -372,18 +376,18 @@ def _enabled(entry: Entry) -> bool:
     return entry.path.startswith(f"{WANTS}/") and entry.before == entry.mark
 
 
-def manifest_step(path: str, entries: Mapping[str, Entry]) -> Step:
-    return Step("write", path, 0o644, manifest(entries.values()))
+def manifest_step(path: str, entries: Mapping[str, Entry]) -> FileStep:
+    return FileStep("write", path, 0o644, manifest(entries.values()))
 
 
-def _lay(thing: Thing) -> Step:
+def _lay(thing: Thing) -> FileStep:
     node = thing.node
     if isinstance(node, File):
-        return Step("write", thing.path, node.mode, node.content)
-    if isinstance(node, Link):
-        return Step("link", thing.path, target=node.target)
+        return FileStep("write", thing.path, node.mode, node.content)
+    if isinstance(node, Symlink):
+        return FileStep("link", thing.path, target=node.target)
     assert isinstance(node, Directory)
-    return Step("mkdir", thing.path, node.mode)
+    return FileStep("mkdir", thing.path, node.mode)
 
 
 # ---- the node around the tree
@@ -419,7 +423,7 @@ def find_program(argv0: str, executable: str, root: str = "/") -> str:
 class Held:
     """One install at a time; errors of the file system become ours."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: RootFs) -> None:
         self._tree = tree
         self._handle = -1
 

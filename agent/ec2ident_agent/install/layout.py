@@ -12,13 +12,13 @@ from ec2ident.value import Value
 from ec2ident_agent.errors import ConfigError
 from ec2ident_agent.hook import is_name
 
-from .rootfs import Directory, File, Link
+from .rootfs import Directory, File, Symlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-    from .rootfs import Node, Tree
+    from .rootfs import Inode, RootFs
 
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 
@@ -177,18 +177,18 @@ class Thing(Value):
     """A row made concrete: the file, link or directory that should be there."""
 
     path: str
-    node: Node
+    node: Inode
     row: Row | None = None
 
 
-def detect(tree: Tree, owned: Container[str] = ()) -> tuple[str, ...]:
+def detect(tree: RootFs, owned: Container[str] = ()) -> tuple[str, ...]:
     """Which network managers and readers of our files this node has: names of `ROWS`. What is ours is no mark."""
     return tuple(
         name for name, manager in ROWS.items() if any(mark not in owned and tree.exists(mark) for mark in manager.marks)
     )
 
 
-def wanted(tree: Tree, managers: Sequence[str], request: Request, owned: Container[str]) -> list[Thing]:
+def wanted(tree: RootFs, managers: Sequence[str], request: Request, owned: Container[str]) -> list[Thing]:
     """Everything that should be there, each after the directories on its way that are missing or ours."""
     return list(_things(tree, _rows(managers, request), request, owned))
 
@@ -202,20 +202,20 @@ def _rows(managers: Sequence[str], request: Request) -> Iterator[Row]:
                 yield Row(path, row.source, target, row.mode, row.sample, row.instead)
 
 
-def _things(tree: Tree, rows: Iterator[Row], request: Request, owned: Container[str]) -> Iterator[Thing]:
+def _things(tree: RootFs, rows: Iterator[Row], request: Request, owned: Container[str]) -> Iterator[Thing]:
     """Each row, after the directories on its way that are missing or ours."""
     made = []
     for row in rows:
         if row.source:
             made.append(Thing(row.path, File(render(row.source, request, tree), row.mode), row))
         elif row.target:
-            made.append(Thing(row.path, Link(row.target), row))
+            made.append(Thing(row.path, Symlink(row.target), row))
         elif row.path in owned or not tree.exists(row.path):
             made.append(Thing(row.path, Directory((), row.mode), row))
     return with_parents(tree, made, owned)
 
 
-def with_parents(tree: Tree, things: Sequence[Thing], owned: Container[str]) -> Iterator[Thing]:
+def with_parents(tree: RootFs, things: Sequence[Thing], owned: Container[str]) -> Iterator[Thing]:
     """Each thing, after the directories on its way that are missing or ours."""
     seen = set()
     for thing in things:
@@ -231,7 +231,7 @@ def _words(options: Iterable[str]) -> str:
     return "".join(f" {shlex.quote(word)}" for word in options)
 
 
-def render(source: str, request: Request, tree: Tree) -> bytes:
+def render(source: str, request: Request, tree: RootFs) -> bytes:
     """A file of data/ with its @NAMES@ filled in, each quoted for who reads it."""
     import re
 
@@ -315,7 +315,7 @@ def check(request: Request) -> None:
             raise ConfigError(f"--manager {extra}: unknown; known are {', '.join(ROWS)}")
 
 
-def advice(tree: Tree, managers: Sequence[str], request: Request) -> Iterator[str]:
+def advice(tree: RootFs, managers: Sequence[str], request: Request) -> Iterator[str]:
     """What no file of ours can do."""
     for name in managers:
         manager = ROWS[name]
@@ -328,7 +328,7 @@ def advice(tree: Tree, managers: Sequence[str], request: Request) -> Iterator[st
         yield f"{request.program}: not there yet; until it is, the hooks do nothing"
 
 
-def _not_trusted(tree: Tree, manager: Manager) -> Iterator[str]:
+def _not_trusted(tree: RootFs, manager: Manager) -> Iterator[str]:
     for directory in dict.fromkeys(row.path.rpartition("/")[0] for row in manager.rows):
         here = tree.look(directory)
         if isinstance(here, Directory) and here.mode != 0o755:

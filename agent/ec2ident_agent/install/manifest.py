@@ -8,7 +8,7 @@ from ec2ident.value import Value
 from ec2ident_agent.errors import RefusedError
 
 from .layout import HOME
-from .rootfs import File, Tree
+from .rootfs import File, RootFs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Entry(Value):
     before: str = ""
 
 
-def read_manifest(tree: Tree) -> tuple[Entry, ...] | None:
+def read_manifest(tree: RootFs) -> tuple[Entry, ...] | None:
     """What is ours; None without a manifest. Raises RefusedError for one that is damaged or newer: never guesses."""
     here = tree.look(MANIFEST)
     if here is None:

@@ -30,7 +30,7 @@ class File(Value):
     owner: int = 0
 
 
-class Link(Value):
+class Symlink(Value):
     """A symbolic link, and the text that it holds."""
 
     target: str
@@ -49,10 +49,10 @@ class Other(Value):
 
 
 if TYPE_CHECKING:
-    Node = Union[File, Link, Directory, Other]
+    Inode = Union[File, Symlink, Directory, Other]
 
 
-class Tree:
+class RootFs:
     """Paths are absolute as the system that lives there sees them. All methods raise OSError."""
 
     def __init__(self, root: str = "/") -> None:
@@ -84,7 +84,7 @@ class Tree:
             done.append(name)
         return os.path.join(self.root, *done)
 
-    def look(self, path: str) -> Node | None:
+    def look(self, path: str) -> Inode | None:
         """What is there; None when nothing is."""
         where = self.real(path)
         try:
@@ -93,7 +93,7 @@ class Tree:
             return None
         mode = stat.S_IMODE(found.st_mode)
         if stat.S_ISLNK(found.st_mode):
-            return Link(os.readlink(where))
+            return Symlink(os.readlink(where))
         if stat.S_ISDIR(found.st_mode):
             return Directory(tuple(sorted(os.listdir(where))), mode, found.st_uid)
         if stat.S_ISREG(found.st_mode) and found.st_size <= MAX_SIZE:

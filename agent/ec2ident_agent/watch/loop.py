@@ -112,15 +112,15 @@ def watch(make_node: Callable[[FactsOf], Node], state_dir: str, say: Callable[[s
 
     `make_node` makes the node with the facts provider that it gets; `say` logs a line.
     """
-    from ec2ident_agent.doctor.node_files import Machine
+    from ec2ident_agent.doctor.node_files import NodeFiles
     from ec2ident_agent.doctor.threats import culprits
-    from ec2ident_agent.install.rootfs import Tree
+    from ec2ident_agent.install.rootfs import RootFs
 
     def log(text: str, loud: bool) -> None:
         say(f"{LOUD if loud else ''}{text}" if "JOURNAL_STREAM" in os.environ else text)
 
     def blame(lost: Mapping[Item, str], observed: Observed) -> Mapping[Item, tuple[str, str]]:
-        return culprits(lost, Machine(Tree("/")), observed)
+        return culprits(lost, NodeFiles(RootFs("/")), observed)
 
     def note(line: str) -> None:
         log(f"ec2ident-agent: {line}", False)

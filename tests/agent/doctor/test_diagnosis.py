@@ -11,10 +11,10 @@ import pytest
 from ec2ident.value import replace
 from ec2ident_agent.cli import main
 from ec2ident_agent.doctor.diagnosis import command, diagnose, faults, lines
-from ec2ident_agent.doctor.node_files import Machine, is_no, shell
+from ec2ident_agent.doctor.node_files import NodeFiles, is_no, shell
 from ec2ident_agent.doctor.threats import culprits, threats
-from ec2ident_agent.doctor.threats.case import OPEN, PREVENTED, RETURNS, WATCH, Case, Threat
-from ec2ident_agent.install.rootfs import Tree
+from ec2ident_agent.doctor.threats.node_view import OPEN, PREVENTED, RETURNS, WATCH, NodeView, Threat
+from ec2ident_agent.install.rootfs import RootFs
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen
 from ec2ident_agent.profile import Overlay, Profile
 from ec2ident_agent.show import log, say
@@ -46,7 +46,7 @@ CONF, KEEP = "etc/systemd/networkd.conf.d/50-site.conf", "etc/systemd/network/50
 
 
 @umask()
-def fill(root: Path, *parts: dict[str, str]) -> Machine:
+def fill(root: Path, *parts: dict[str, str]) -> NodeFiles:
     for path, content in {key: value for part in parts for key, value in part.items()}.items():
         where = root / path
         where.parent.mkdir(parents=True, exist_ok=True)
@@ -54,21 +54,21 @@ def fill(root: Path, *parts: dict[str, str]) -> Machine:
             where.symlink_to(content[2:])
         else:
             where.write_text(content, encoding="utf-8")
-    return Machine(Tree(str(root)))
+    return NodeFiles(RootFs(str(root)))
 
 
-def case(machine: Machine, *items: Address | Route | Rule, **fields: object) -> Case:
-    return Case(machine, items or ITEMS, Observed(LINKS), **fields)  # type: ignore[arg-type]
+def view(node: NodeFiles, *items: Address | Route | Rule, **fields: object) -> NodeView:
+    return NodeView(node, items or ITEMS, Observed(LINKS), **fields)  # type: ignore[arg-type]
 
 
-def of(machine: Machine, who: str, *items: Address | Route | Rule) -> dict[tuple[object, ...], Threat]:
+def of(node: NodeFiles, who: str, *items: Address | Route | Rule) -> dict[tuple[object, ...], Threat]:
     """What one of them threatens, by what it takes."""
-    return {threat.items: threat for threat in threats(case(machine, *items)) if threat.who == who}
+    return {threat.items: threat for threat in threats(view(node, *items)) if threat.who == who}
 
 
-def taken(machine: Machine, who: str, *items: Address | Route | Rule) -> set[object]:
+def taken(node: NodeFiles, who: str, *items: Address | Route | Rule) -> set[object]:
     """Everything that one of them takes and nothing spares."""
-    found = [each for each in threats(case(machine, *items)) if each.who == who and each.state != PREVENTED]
+    found = [each for each in threats(view(node, *items)) if each.who == who and each.state != PREVENTED]
     return {item for threat in found for item in threat.items}
 
 
@@ -119,13 +119,13 @@ def test_networkds_settings_spare_what_they_did_when_measured(
 
 def test_a_restart_of_networkd_gives_back_leases_unless_it_keeps_them(tmp_path: Path) -> None:
     """With the last address the kernel drops the IPv4 routes; dhcp-on-stop is enough."""
-    machine = fill(tmp_path, NETWORKD)
-    by_event = {t.event: t for t in threats(case(machine)) if t.who == "systemd-networkd" and t.items == (OUT,)}
+    node = fill(tmp_path, NETWORKD)
+    by_event = {t.event: t for t in threats(view(node)) if t.who == "systemd-networkd" and t.items == (OUT,)}
     states = {event.partition(" ")[2][:12]: threat.state for event, threat in by_event.items()}
     assert {"lays eth1 an": OPEN, "is restarted": OPEN} == states
 
     fill(tmp_path, {KEEP: "[Network]\nKeepConfiguration=dhcp-on-stop\n"})
-    by_event = {t.event: t for t in threats(case(machine)) if t.who == "systemd-networkd" and t.items == (OUT,)}
+    by_event = {t.event: t for t in threats(view(node)) if t.who == "systemd-networkd" and t.items == (OUT,)}
     states = {event.partition(" ")[2][:12]: threat.state for event, threat in by_event.items()}
     assert {"lays eth1 an": OPEN, "is restarted": PREVENTED} == states
 
@@ -163,18 +163,18 @@ def test_a_setting_that_networkd_has_not_read_yet_spares_nothing(tmp_path: Path)
     written = {"etc/systemd/networkd.conf.d/90-ec2ident-doctor.conf": "[Network]\nManageForeignRoutingPolicyRules=no\n"}
     started = {"proc/stat": "btime 1000\n", "proc/71/comm": "systemd-network\n"}
     stat = {"proc/71/stat": "71 (systemd-network) S " + "0 " * 18 + f"{os.sysconf('SC_CLK_TCK') * 50} 0\n"}
-    machine = fill(tmp_path, NETWORKD, written, started, stat)
+    node = fill(tmp_path, NETWORKD, written, started, stat)
     drop_in = next(tmp_path.glob("etc/systemd/networkd.conf.d/*"))
 
     os.utime(drop_in, (2000, 2000))
-    assert RULE in taken(machine, "systemd-networkd")
+    assert RULE in taken(node, "systemd-networkd")
     os.utime(drop_in, (1040, 1040))
-    assert RULE not in taken(machine, "systemd-networkd")
+    assert RULE not in taken(node, "systemd-networkd")
     # Whoever wrote it.
     drop_in.rename(drop_in.with_name("10-mine.conf"))
-    assert RULE not in taken(machine, "systemd-networkd")
+    assert RULE not in taken(node, "systemd-networkd")
     os.utime(drop_in.with_name("10-mine.conf"), (2000, 2000))
-    assert RULE in taken(machine, "systemd-networkd")
+    assert RULE in taken(node, "systemd-networkd")
 
 
 SETTINGS = {OVERLAY: "KeepConfiguration", OUT6: "ManageForeignRoutes", RULE: "ManageForeignRoutingPolicyRules"}
@@ -204,7 +204,7 @@ def test_a_setting_that_this_systemd_does_not_know_spares_nothing(
 
     here = fill(tmp_path / "b", NETWORKD, version)
     assert (RULE in spared) == ("no setting before systemd 249" != of(here, "systemd-networkd")[(RULE,)].prevent)
-    text = "".join(fix.content for threat in threats(case(here)) for fix in threat.fixes)
+    text = "".join(fix.content for threat in threats(view(here)) for fix in threat.fixes)
     assert {SETTINGS[item] for item in spared} == {key for key in SETTINGS.values() if f"{key}=" in text}
 
 
@@ -215,8 +215,8 @@ def test_the_newer_name_of_a_value_counts_where_it_is_known(
 ) -> None:
     """KeepConfiguration=dynamic is what dhcp was called until 257, and nothing at all before."""
     library = {f"usr/lib/systemd/libsystemd-shared-{version}.so": ""}
-    machine = fill(tmp_path, NETWORKD, library, {KEEP: f"[Network]\nKeepConfiguration={value}\n"})
-    states = {t.state for t in threats(case(machine)) if t.items == (OUT,) and "is restarted" in t.event}
+    node = fill(tmp_path, NETWORKD, library, {KEEP: f"[Network]\nKeepConfiguration={value}\n"})
+    states = {t.state for t in threats(view(node)) if t.items == (OUT,) and "is restarted" in t.event}
     assert {PREVENTED if counts else OPEN} == states
 
 
@@ -330,12 +330,12 @@ def test_nm_cloud_setup_counts_only_when_it_is_told_that_this_is_ec2(tmp_path: P
 def test_cloud_netconfigs_cleanup_takes_rules_whose_source_is_no_address_here(tmp_path: Path) -> None:
     """CLOUD_NETCONFIG_MANAGE=no does not stop the cleanup, only the runs; the rule of an address that is here stays."""
     mine = Rule("10.0.1.10/32", 100, 100)
-    machine = fill(
+    node = fill(
         tmp_path,
         {"etc/sysconfig/network/ifcfg-eth1": f"CLOUD_NETCONFIG_MANAGE='no'\n{CLEANUP}"},
     )
     here = Observed(LINKS, (Seen(Address("eth1", "10.0.1.10/24")),))
-    found = [t for t in threats(Case(machine, (RULE, mine), here)) if t.who == "cloud-netconfig"]
+    found = [t for t in threats(NodeView(node, (RULE, mine), here)) if t.who == "cloud-netconfig"]
     assert [((RULE,), OPEN)] == [(threat.items, threat.state) for threat in found]
     assert "/etc/sysconfig/network/ifcfg-eth1" in found[0].prevent
 
@@ -349,18 +349,18 @@ def test_without_its_cleanup_cloud_netconfig_is_no_threat(tmp_path: Path) -> Non
 def test_a_udev_rule_calls_the_cleanup_too(tmp_path: Path) -> None:
     """At each removal of a NIC; a rule of that name in /etc that links to nothing hides it."""
     rule = {"usr/lib/udev/rules.d/51-x.rules": 'ACTION=="remove", RUN+="/usr/libexec/cloud-netconfig-cleanup"\n'}
-    machine = fill(tmp_path, rule)
-    assert {RULE} == taken(machine, "cloud-netconfig")
+    node = fill(tmp_path, rule)
+    assert {RULE} == taken(node, "cloud-netconfig")
     fill(tmp_path, {"etc/udev/rules.d/51-x.rules": "->/dev/null"})
-    assert set() == taken(machine, "cloud-netconfig")
+    assert set() == taken(node, "cloud-netconfig")
 
 
 def test_dhclient_flushes_its_labels(tmp_path: Path) -> None:
     """The bare device's and :0 with the lease; :1 only when the router does not answer."""
-    machine = fill(tmp_path, {"proc/9/comm": "dhclient\n"})
+    node = fill(tmp_path, {"proc/9/comm": "dhclient\n"})
     for label, exposed in (("", 2), ("eth0:0", 2), ("eth0:1", 1)):
         item = replace(OVERLAY, label=label)
-        found = [t for t in threats(case(machine, item)) if t.who == "dhclient" and item in t.items]
+        found = [t for t in threats(view(node, item)) if t.who == "dhclient" and item in t.items]
         assert exposed == len(found), label
     assert {} == of(fill(tmp_path / "b", {"sbin/dhclient": ""}), "dhclient")
 
@@ -392,23 +392,23 @@ def test_wicked_lays_again_only_what_its_file_names(tmp_path: Path) -> None:
     enabled = {"etc/systemd/system/multi-user.target.wants/wicked.service": "->/x"}
     ifcfg = "etc/sysconfig/network/ifcfg-eth1"
     for name, text, state in (("a", "", OPEN), ("b", "POST_UP_SCRIPT=compat:suse:ifup.local.eth1\n", RETURNS)):
-        machine = fill(tmp_path / name, enabled, {ifcfg: f"BOOTPROTO=dhcp\n{text}"})
-        assert state == of(machine, "wicked")[(OUT, OUT6)].state
+        node = fill(tmp_path / name, enabled, {ifcfg: f"BOOTPROTO=dhcp\n{text}"})
+        assert state == of(node, "wicked")[(OUT, OUT6)].state
 
 
 def test_net_utils_1_thinks_that_tables_from_10000_are_its_own(tmp_path: Path) -> None:
     """Ours outside of them stays."""
-    machine = fill(tmp_path, {"etc/sysconfig/network-scripts/ec2net-functions": ""})
+    node = fill(tmp_path, {"etc/sysconfig/network-scripts/ec2net-functions": ""})
     inside = replace(RULE, table=10001)
-    assert {inside} == taken(machine, "amazon-ec2-net-utils 1", inside, RULE)
+    assert {inside} == taken(node, "amazon-ec2-net-utils 1", inside, RULE)
 
 
 def test_wg_quick_takes_rules_that_look_past_the_default_route(tmp_path: Path) -> None:
     """Only a tunnel with a default route makes such rules, and Table = off none."""
     ours = Rule("10.0.1.0/24", 254, 23601, suppress=0)
     tunnel = "[Interface]\nPrivateKey = x\n{}[Peer]\nAllowedIPs = 0.0.0.0/0, ::/0\n"
-    machine = fill(tmp_path / "a", {"etc/wireguard/wg0.conf": tunnel.format("")})
-    assert {ours} == taken(machine, "wg-quick", ours, RULE)
+    node = fill(tmp_path / "a", {"etc/wireguard/wg0.conf": tunnel.format("")})
+    assert {ours} == taken(node, "wg-quick", ours, RULE)
     assert set() == taken(
         fill(tmp_path / "b", {"etc/wireguard/wg0.conf": tunnel.format("Table = off\n")}), "wg-quick", ours
     )
@@ -432,16 +432,16 @@ def test_the_delete_that_wg_quick_repeats_hits_ours_first() -> None:
 def test_the_vpc_cni_takes_over_every_interface_but_the_first(tmp_path: Path) -> None:
     """An overlay on the primary stays."""
     other = replace(OVERLAY, device="eth1", label="eth1:1")
-    machine = fill(tmp_path, {"etc/cni/net.d/10-aws.conflist": "{}"})
-    assert {other} == taken(machine, "amazon-vpc-cni", OVERLAY, other)
+    node = fill(tmp_path, {"etc/cni/net.d/10-aws.conflist": "{}"})
+    assert {other} == taken(node, "amazon-vpc-cni", OVERLAY, other)
 
 
 def test_a_replaced_address_takes_the_table_unless_secondaries_are_promoted(tmp_path: Path) -> None:
     """One switch for all devices, or one for each; where it cannot be told nothing is said."""
     paths = [f"proc/sys/net/ipv4/conf/{name}/promote_secondaries" for name in ("all", "eth1")]
     for name, values, state in (("a", "00", OPEN), ("b", "10", PREVENTED), ("c", "01", PREVENTED)):
-        machine = fill(tmp_path / name, dict(zip(paths, values)))
-        assert state == of(machine, "the kernel")[(OUT,)].state
+        node = fill(tmp_path / name, dict(zip(paths, values)))
+        assert state == of(node, "the kernel")[(OUT,)].state
     assert (OUT,) not in of(fill(tmp_path / "d"), "the kernel")
 
 
@@ -450,23 +450,23 @@ def test_a_replaced_address_takes_the_table_unless_secondaries_are_promoted(tmp_
 
 def test_a_node_without_managers_has_only_the_kernel_to_fear(tmp_path: Path) -> None:
     """Nothing is invented."""
-    assert {"the kernel"} == {threat.who for threat in threats(case(fill(tmp_path)))}
-    assert [] == [t for t in threats(case(fill(tmp_path, NETWORKD, NM), OVERLAY)) if t.who == "the kernel"]
+    assert {"the kernel"} == {threat.who for threat in threats(view(fill(tmp_path)))}
+    assert [] == [t for t in threats(view(fill(tmp_path, NETWORKD, NM), OVERLAY)) if t.who == "the kernel"]
 
 
 def test_watch_brings_everything_back(tmp_path: Path) -> None:
     """And what comes back and has no setting is nothing to do."""
-    machine = fill(tmp_path, NM, {f"etc/systemd/system/multi-user.target.wants/{WATCH}": "->/x"})
-    assert {RETURNS} == {threat.state for threat in threats(case(machine))}
-    assert diagnose(case(machine)).healthy
+    node = fill(tmp_path, NM, {f"etc/systemd/system/multi-user.target.wants/{WATCH}": "->/x"})
+    assert {RETURNS} == {threat.state for threat in threats(view(node))}
+    assert diagnose(view(node)).healthy
 
 
 def test_a_hook_brings_back_what_its_own_manager_takes(tmp_path: Path) -> None:
     """Not what the kernel takes; and somebody else's script of that name is no hook of ours."""
     hook = "/etc/NetworkManager/dispatcher.d/90-ec2ident"
-    machine = fill(tmp_path, NM, {hook[1:]: ""})
+    node = fill(tmp_path, NM, {hook[1:]: ""})
     for laid, state in ((frozenset({hook}), RETURNS), (frozenset[str](), OPEN)):
-        states = {(t.who, t.state) for t in threats(case(machine, laid=laid))}
+        states = {(t.who, t.state) for t in threats(view(node, laid=laid))}
         assert {("NetworkManager", state), ("the kernel", OPEN)} == states
 
 
@@ -488,7 +488,7 @@ def test_the_culprit_is_named_with_what_stops_it(tmp_path: Path) -> None:
 
 
 def wrong(root: Path, *seen: Seen, files: dict[str, str] | None = None, **fields: object) -> str:
-    found = faults(Case(fill(root, files or {}), ITEMS, Observed(LINKS, seen), **fields))  # type: ignore[arg-type]
+    found = faults(NodeView(fill(root, files or {}), ITEMS, Observed(LINKS, seen), **fields))  # type: ignore[arg-type]
     return "\n".join(fault.what for fault in found)
 
 
@@ -521,14 +521,14 @@ def test_a_rule_of_somebody_else_that_comes_first_is_named(tmp_path: Path, their
 def test_a_table_that_other_software_takes_is_named(tmp_path: Path) -> None:
     """When that software is here, and the number is in its range."""
     files = {"usr/bin/setup-policy-routes": "", "opt/cni/bin/cilium-cni": ""}
-    machine = fill(tmp_path, files)
+    node = fill(tmp_path, files)
     for table, told in ((9999, 0), (10001, 1), (200, 1), (203, 0)):
-        assert told == len(faults(case(machine, replace(OUT, table=table)))), table
+        assert told == len(faults(view(node, replace(OUT, table=table)))), table
 
 
 def test_an_overlay_routed_to_an_interface_without_a_profile_is_wrong(tmp_path: Path) -> None:
     """Its answers leave elsewhere; a strict filter drops even the requests."""
-    profile = Profile("eth1", "eth1", ("10.0.1.0/24",), ("10.0.1.1",), 100, "", 100, "seed", ("10.0.1.0/24",))
+    profile = Profile("eth1", "eth1", ("10.0.1.0/24",), ("10.0.1.1",), 100, "", 100, "by-source", ("10.0.1.0/24",))
     overlays = (Overlay("192.168.10.10/32", "eth0", via="eth1"),)
     assert "" == wrong(tmp_path, overlays=overlays, profiles=(profile,))
     assert "has no [interface.eth1]" in wrong(tmp_path, overlays=overlays)
@@ -567,8 +567,8 @@ def test_a_watch_that_is_enabled_and_does_not_run_is_wrong(tmp_path: Path, proce
     """Near misses: another verb, another program; and an image, where nothing runs."""
     enabled = {f"etc/systemd/system/multi-user.target.wants/{WATCH}": "->/x", "proc/71/cmdline": process}
     (tmp_path / "node/run/systemd/system").mkdir(parents=True)
-    assert told == any("does not run" in each.what for each in faults(case(fill(tmp_path / "node", enabled))))
-    assert [] == faults(case(fill(tmp_path / "image", enabled)))
+    assert told == any("does not run" in each.what for each in faults(view(fill(tmp_path / "node", enabled))))
+    assert [] == faults(view(fill(tmp_path / "image", enabled)))
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -576,7 +576,7 @@ def test_a_watch_that_is_enabled_and_does_not_run_is_wrong(tmp_path: Path, proce
 
 def test_hostile_files_say_nothing(tmp_path: Path) -> None:
     """Bytes that are no text, links in a circle, links that lead out, and directories where files belong."""
-    machine = fill(tmp_path, NETWORKD)
+    node = fill(tmp_path, NETWORKD)
     conf = tmp_path / "etc/systemd/networkd.conf.d"
     conf.mkdir()
     (conf / "a.conf").write_bytes(b"\xff\xfe[Network\n=\n[Network]\n\0=\n")
@@ -586,7 +586,7 @@ def test_hostile_files_say_nothing(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/1").write_text("no directory", encoding="ascii")
 
-    assert set(ITEMS) == taken(machine, "systemd-networkd")
+    assert set(ITEMS) == taken(node, "systemd-networkd")
 
 
 @pytest.mark.parametrize(
@@ -755,10 +755,10 @@ def test_what_an_ordinary_user_may_not_read_is_not_nothing(open_path: Path, capf
     """Exit code 3 and the place, instead of "nothing to do"; root is told that."""
     fill(open_path / "root", {"etc/wireguard/wg0.conf": "[Peer]\nAllowedIPs = ::/0\n"})
     (open_path / "root/etc/wireguard").chmod(0o700)
-    tree = Tree(str(open_path / "root"))
+    tree = RootFs(str(open_path / "root"))
 
     def doctor() -> int:
-        return command(tree, lambda tree: case(Machine(tree), RULE), say=say, log=log)
+        return command(tree, lambda tree: view(NodeFiles(tree), RULE), say=say, log=log)
 
     assert 0 == doctor()
     assert "nothing to do" in capfd.readouterr().out
@@ -782,7 +782,7 @@ def test_what_an_ordinary_user_may_not_read_is_not_nothing(open_path: Path, capf
 def test_what_people_read_says_who_when_what_and_how(tmp_path: Path) -> None:
     """In this order; and what is prevented in one line."""
     conf = {CONF: "[Network]\nManageForeignRoutes=no\n"}
-    text = "\n".join(lines(diagnose(case(fill(tmp_path, NETWORKD, conf)))))
+    text = "\n".join(lines(diagnose(view(fill(tmp_path, NETWORKD, conf)))))
     first = text[: text.index("\n\n")].splitlines()
     assert "systemd-networkd deletes 1 rule of ours" == first[0]
     assert ["when", "what", "after", "prevent", "then"] == [line.split(":")[0].split()[0] for line in first[1:]]

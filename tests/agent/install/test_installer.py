@@ -17,14 +17,14 @@ import pytest
 from ec2ident.value import replace
 from ec2ident_agent import cli
 from ec2ident_agent.doctor.fix import fix, unfix
-from ec2ident_agent.doctor.threats.case import Fix
+from ec2ident_agent.doctor.threats.node_view import DropIn
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
 from ec2ident_agent.install import installer as installer
 from ec2ident_agent.install import layout
 from ec2ident_agent.install.installer import find_program, install, uninstall
 from ec2ident_agent.install.layout import Request, detect
 from ec2ident_agent.install.manifest import MANIFEST
-from ec2ident_agent.install.rootfs import Tree
+from ec2ident_agent.install.rootfs import RootFs
 from tests.lab.modes import umask
 
 TYPE_CHECKING = False
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from typing import Union
 
     Node = tuple[Union[str, int, bytes], ...]
-    Act = Callable[[Tree], object]
+    Act = Callable[[RootFs], object]
 
 REQUEST = Request("/opt/ec2ident/bin/ec2ident-agent")
 NEWER = Request("/opt/ec2ident-2/bin/ec2ident-agent")
@@ -88,7 +88,7 @@ DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
 
 
 @umask()
-def make(root: Path, distribution: str) -> Tree:
+def make(root: Path, distribution: str) -> RootFs:
     for line in DISTRIBUTIONS[distribution]:
         name, _, target = line.partition(" -> ")
         path = root / name
@@ -99,20 +99,20 @@ def make(root: Path, distribution: str) -> Tree:
             path.mkdir(exist_ok=True)
         else:
             path.write_text(f"somebody else's {name}\n")
-    return Tree(str(root))
+    return RootFs(str(root))
 
 
 @pytest.fixture(params=sorted(DISTRIBUTIONS))
-def tree(tmp_path: Path, request: pytest.FixtureRequest) -> Tree:
+def tree(tmp_path: Path, request: pytest.FixtureRequest) -> RootFs:
     return make(tmp_path / "root", request.param)
 
 
 @pytest.fixture
-def debian(tmp_path: Path) -> Tree:
+def debian(tmp_path: Path) -> RootFs:
     return make(tmp_path / "root", "debian")
 
 
-def snapshot(tree: Tree) -> dict[str, Node]:
+def snapshot(tree: RootFs) -> dict[str, Node]:
     """Every path with its kind, mode and content. Not its times: a directory in which we were has been touched."""
     found: dict[str, Node] = {}
     for directory, directories, files in os.walk(tree.root):
@@ -131,20 +131,20 @@ def snapshot(tree: Tree) -> dict[str, Node]:
     return found
 
 
-def times(tree: Tree) -> dict[str, int]:
+def times(tree: RootFs) -> dict[str, int]:
     return {path: os.lstat(os.path.join(tree.root, path)).st_mtime_ns for path in snapshot(tree)}
 
 
-def inside(tree: Tree, path: str) -> str:
+def inside(tree: RootFs, path: str) -> str:
     return os.path.join(tree.root, path.lstrip("/"))
 
 
-def read(tree: Tree, path: str) -> str:
+def read(tree: RootFs, path: str) -> str:
     with open(inside(tree, path), encoding="utf-8") as file:
         return file.read()
 
 
-def write(tree: Tree, path: str, text: str, mode: int = 0o755) -> None:
+def write(tree: RootFs, path: str, text: str, mode: int = 0o755) -> None:
     os.makedirs(os.path.dirname(inside(tree, path)), exist_ok=True)
     with open(inside(tree, path), "w", encoding="utf-8") as file:
         file.write(text)
@@ -154,7 +154,7 @@ def write(tree: Tree, path: str, text: str, mode: int = 0o755) -> None:
 # ---- there and back
 
 
-def test_uninstall_leaves_the_tree_as_it_was(tree: Tree) -> None:
+def test_uninstall_leaves_the_tree_as_it_was(tree: RootFs) -> None:
     """Every path, mode, link and byte: directories that were made are gone, and everybody else's files are there."""
     before = snapshot(tree)
 
@@ -165,7 +165,7 @@ def test_uninstall_leaves_the_tree_as_it_was(tree: Tree) -> None:
     assert before == snapshot(tree)
 
 
-def test_install_twice_changes_nothing(tree: Tree) -> None:
+def test_install_twice_changes_nothing(tree: RootFs) -> None:
     """Not even a time stamp."""
     install(tree, REQUEST)
     before = times(tree)
@@ -176,7 +176,7 @@ def test_install_twice_changes_nothing(tree: Tree) -> None:
     assert before == times(tree)
 
 
-def test_uninstall_twice_is_once(tree: Tree) -> None:
+def test_uninstall_twice_is_once(tree: RootFs) -> None:
     """The second finds no manifest and has nothing to say."""
     install(tree, REQUEST)
     uninstall(tree)
@@ -184,7 +184,7 @@ def test_uninstall_twice_is_once(tree: Tree) -> None:
     assert installer.Plan() == uninstall(tree)
 
 
-def test_uninstall_of_what_was_never_installed_does_nothing(tree: Tree) -> None:
+def test_uninstall_of_what_was_never_installed_does_nothing(tree: RootFs) -> None:
     """What looks like ours and is in no manifest is not ours."""
     write(tree, layout.HOOK, "#!/bin/sh\n")
     before = snapshot(tree)
@@ -194,7 +194,7 @@ def test_uninstall_of_what_was_never_installed_does_nothing(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
-def test_a_dry_run_says_exactly_what_is_done_and_does_nothing(tree: Tree, verb: str) -> None:
+def test_a_dry_run_says_exactly_what_is_done_and_does_nothing(tree: RootFs, verb: str) -> None:
     """The same steps, in the same order, as the run that follows."""
     if verb == "uninstall":
         install(tree, REQUEST)
@@ -210,7 +210,7 @@ def test_a_dry_run_says_exactly_what_is_done_and_does_nothing(tree: Tree, verb: 
     assert plan.steps
 
 
-def test_a_dry_run_is_commands_that_one_could_type(debian: Tree) -> None:
+def test_a_dry_run_is_commands_that_one_could_type(debian: RootFs) -> None:
     """Parents first, the manifest before everything, and each path as the system sees it."""
     lines = [str(step) for step in install(debian, REQUEST, dry_run=True).steps]
 
@@ -256,7 +256,7 @@ def test_a_manager_that_is_not_there_yet_can_be_named(tmp_path: Path) -> None:
     assert "etc/NetworkManager/dispatcher.d/90-ec2ident" in snapshot(tree)
 
 
-def test_files_are_what_their_readers_trust_whatever_the_umask(debian: Tree) -> None:
+def test_files_are_what_their_readers_trust_whatever_the_umask(debian: RootFs) -> None:
     """networkd-dispatcher wants 0755 exactly, for directories too; NetworkManager nothing that others can write."""
     with umask(0o077):
         install(debian, REQUEST)
@@ -290,7 +290,7 @@ def test_suse_s_layout_is_the_published_recipe_s(tmp_path: Path) -> None:
     assert told in plan.notes
 
 
-def test_the_distribution_s_protocol_names_stay_in_force(tree: Tree) -> None:
+def test_the_distribution_s_protocol_names_stay_in_force(tree: RootFs) -> None:
     """A file rt_protos or rt_tables in /etc would hide the one in /usr: only a line of our own in rt_protos.d."""
     before = snapshot(tree)
 
@@ -316,7 +316,7 @@ def test_networkd_alone_is_told_who_repairs(tmp_path: Path) -> None:
     assert [] == told("etc/networkd-dispatcher")
 
 
-def test_a_directory_that_networkd_dispatcher_does_not_trust_is_named(debian: Tree) -> None:
+def test_a_directory_that_networkd_dispatcher_does_not_trust_is_named(debian: RootFs) -> None:
     """It skips what others can write, with nothing but a line in the journal; its mode is not ours to change."""
     os.chmod(inside(debian, "etc/networkd-dispatcher/routable.d"), 0o775)
 
@@ -337,7 +337,7 @@ def test_the_unit_escapes_with_the_tool_that_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", ["ec2ident-agent.service", "ec2ident-agent-watch.service", "ec2ident-agent@.service"])
-def test_units_have_one_capability_and_a_read_only_system(debian: Tree, unit: str) -> None:
+def test_units_have_one_capability_and_a_read_only_system(debian: RootFs, unit: str) -> None:
     """Changing the network takes CAP_NET_ADMIN; /etc is written for table names alone, /run for the journal."""
     install(debian, REQUEST)
     lines = read(debian, f"etc/systemd/system/{unit}").splitlines()
@@ -353,7 +353,7 @@ def test_units_have_one_capability_and_a_read_only_system(debian: Tree, unit: st
     assert not any("@HARDENING@" in line or "@PROGRAM" in line for line in lines)
 
 
-def test_a_state_directory_of_one_s_own_is_made_where_the_unit_may_write(debian: Tree) -> None:
+def test_a_state_directory_of_one_s_own_is_made_where_the_unit_may_write(debian: RootFs) -> None:
     """Under /run it is gone with each boot, and a read-only system has no place for another."""
     text = layout.render("ec2ident-agent.service", Request(REQUEST.program, state="/run/my $state"), debian).decode()
 
@@ -385,7 +385,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     assert "" == "\n".join(line for line in done.stderr.splitlines() if "ec2ident" in line or str(tmp_path) in line)
 
 
-def test_systemd_counts_the_units_among_the_well_hardened(debian: Tree, tmp_path: Path) -> None:
+def test_systemd_counts_the_units_among_the_well_hardened(debian: RootFs, tmp_path: Path) -> None:
     """Its exposure is 0 for nothing at all and 10 for everything: at most 2.5 of ours, most of it being the network."""
     analyze = ["systemd-analyze", "security", "--offline=yes", "--threshold=25"]
     if not shutil.which("systemd-analyze") or "--threshold" not in _output("systemd-analyze", "--help"):
@@ -406,7 +406,7 @@ def _output(*argv: str) -> str:
 # ---- what is not ours
 
 
-def test_an_existing_configuration_is_neither_overwritten_nor_removed(tree: Tree) -> None:
+def test_an_existing_configuration_is_neither_overwritten_nor_removed(tree: RootFs) -> None:
     """Nor is there anything to say about it: that is how it should be."""
     write(tree, layout.CONFIG, "[interface.eth1]\n", 0o600)
     before = snapshot(tree)
@@ -418,7 +418,7 @@ def test_an_existing_configuration_is_neither_overwritten_nor_removed(tree: Tree
     assert before == snapshot(tree)
 
 
-def test_a_sample_that_became_the_configuration_stays(debian: Tree) -> None:
+def test_a_sample_that_became_the_configuration_stays(debian: RootFs) -> None:
     """An upgrade leaves it alone without a word; an uninstall leaves it, and says so."""
     install(debian, REQUEST)
     write(debian, layout.CONFIG, "[interface.eth1]\n", 0o644)
@@ -449,7 +449,7 @@ def test_an_administrator_s_ifup_local_is_kept_and_he_is_told_the_line_to_add(tm
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory", "pipe"])
-def test_whatever_else_is_in_our_place_is_refused_and_survives(debian: Tree, kind: str) -> None:
+def test_whatever_else_is_in_our_place_is_refused_and_survives(debian: RootFs, kind: str) -> None:
     """A link is not followed: what it points at is not ours either."""
     path = inside(debian, "etc/network/if-up.d/ec2ident")
     write(debian, "etc/passwd", "root:x:0:0\n")
@@ -471,7 +471,7 @@ def test_whatever_else_is_in_our_place_is_refused_and_survives(debian: Tree, kin
     assert os.path.lexists(path)
 
 
-def test_what_is_byte_equal_to_ours_and_was_there_before_is_not_ours(debian: Tree, tmp_path: Path) -> None:
+def test_what_is_byte_equal_to_ours_and_was_there_before_is_not_ours(debian: RootFs, tmp_path: Path) -> None:
     """A distribution's package may have laid it; it stays when we go."""
     other = make(tmp_path / "other", "debian")
     install(other, REQUEST)
@@ -484,7 +484,7 @@ def test_what_is_byte_equal_to_ours_and_was_there_before_is_not_ours(debian: Tre
     assert before == snapshot(debian)
 
 
-def test_files_that_the_administrator_changed_are_kept_and_named(debian: Tree) -> None:
+def test_files_that_the_administrator_changed_are_kept_and_named(debian: RootFs) -> None:
     """Content or mode: an upgrade leaves them as they are. What has only another mode goes with the uninstall."""
     changed, disabled = "/etc/network/if-up.d/ec2ident", "/etc/NetworkManager/dispatcher.d/90-ec2ident"
     install(debian, REQUEST)
@@ -500,7 +500,7 @@ def test_files_that_the_administrator_changed_are_kept_and_named(debian: Tree) -
     assert not os.path.exists(inside(debian, disabled))
 
 
-def test_a_directory_of_ours_with_somebody_s_file_in_it_stays(debian: Tree) -> None:
+def test_a_directory_of_ours_with_somebody_s_file_in_it_stays(debian: RootFs) -> None:
     """It is not empty; so it is named."""
     install(debian, REQUEST)
     write(debian, "etc/networkd-dispatcher/off.d/mine", "")
@@ -512,7 +512,7 @@ def test_a_directory_of_ours_with_somebody_s_file_in_it_stays(debian: Tree) -> N
 # ---- upgrades
 
 
-def test_an_upgrade_replaces_what_an_older_version_laid(debian: Tree, tmp_path: Path) -> None:
+def test_an_upgrade_replaces_what_an_older_version_laid(debian: RootFs, tmp_path: Path) -> None:
     """Afterwards the tree is what a first install of the newer one makes, and still goes away without a trace."""
     before = snapshot(debian)
     fresh = make(tmp_path / "fresh", "debian")
@@ -527,7 +527,7 @@ def test_an_upgrade_replaces_what_an_older_version_laid(debian: Tree, tmp_path: 
     assert before == snapshot(debian)
 
 
-def test_what_is_not_laid_any_more_is_taken_away_by_the_upgrade(debian: Tree, tmp_path: Path) -> None:
+def test_what_is_not_laid_any_more_is_taken_away_by_the_upgrade(debian: RootFs, tmp_path: Path) -> None:
     """An interface that left the configuration, a manager that left the node."""
     install(debian, Request(REQUEST.program, interfaces=("eth1", "eth2"), extras=("sysconfig",)))
     for name in ("eth1", "eth2"):
@@ -543,7 +543,7 @@ def test_what_is_not_laid_any_more_is_taken_away_by_the_upgrade(debian: Tree, tm
     assert snapshot(fresh) == snapshot(debian)
 
 
-def test_a_file_that_the_administrator_removed_is_laid_again(debian: Tree) -> None:
+def test_a_file_that_the_administrator_removed_is_laid_again(debian: RootFs) -> None:
     """Install means that it is there. To switch a hook off, take its x bit."""
     install(debian, REQUEST)
     os.unlink(inside(debian, "etc/network/if-up.d/ec2ident"))
@@ -553,7 +553,7 @@ def test_a_file_that_the_administrator_removed_is_laid_again(debian: Tree) -> No
     ]
 
 
-def test_a_unit_that_the_administrator_disabled_stays_disabled(debian: Tree) -> None:
+def test_a_unit_that_the_administrator_disabled_stays_disabled(debian: RootFs) -> None:
     """An upgrade enables nothing again, and says so; `systemctl enable` counts as ours, and goes with the uninstall."""
     before = snapshot(debian)
     link = f"{layout.WANTS}/ec2ident-agent-watch.service"
@@ -574,7 +574,7 @@ def test_a_unit_that_the_administrator_disabled_stays_disabled(debian: Tree) -> 
     assert before == snapshot(debian)
 
 
-def test_an_upgrade_goes_on_with_the_files_that_were_named(debian: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_upgrade_goes_on_with_the_files_that_were_named(debian: RootFs, capsys: pytest.CaptureFixture[str]) -> None:
     """Who runs it again after an upgrade does not know any more what he said then; what he says now counts."""
     own = ["--config", "/etc/my agent's.toml", "--state-dir", "/run/$state"]
     write(debian, "etc/my agent's.toml", "[interface.eth1]\n", 0o644)
@@ -601,7 +601,7 @@ def test_an_upgrade_goes_on_with_the_files_that_were_named(debian: Tree, capsys:
         for path, kind in (("/etc/../../etc/passwd", "file"), ("etc/passwd", "file"), ("/etc/passwd", "socket"))
     ],
 )
-def test_a_damaged_manifest_is_refused(debian: Tree, content: str) -> None:
+def test_a_damaged_manifest_is_refused(debian: RootFs, content: str) -> None:
     """Never taken for an empty one: what we laid would be somebody else's for ever."""
     write(debian, MANIFEST, content, 0o644)
     before = snapshot(debian)
@@ -612,7 +612,7 @@ def test_a_damaged_manifest_is_refused(debian: Tree, content: str) -> None:
     assert before == snapshot(debian)
 
 
-def test_a_newer_manifest_is_refused_with_both_versions(debian: Tree) -> None:
+def test_a_newer_manifest_is_refused_with_both_versions(debian: RootFs) -> None:
     """A later program may mean something else by the same words."""
     write(debian, MANIFEST, '{"version": 2, "entries": []}', 0o644)
 
@@ -681,9 +681,9 @@ def killed_before(number: int, act: Callable[[], object]) -> bool:
     return bool(status)
 
 
-def at_every_step(root: Path, act: Act, prepare: Act | None) -> list[Tree]:
+def at_every_step(root: Path, act: Act, prepare: Act | None) -> list[RootFs]:
     """One tree for each step at which `act` can be killed."""
-    trees: list[Tree] = []
+    trees: list[RootFs] = []
     while True:
         tree = make(root / str(len(trees)), "debian")
         if prepare:
@@ -693,7 +693,7 @@ def at_every_step(root: Path, act: Act, prepare: Act | None) -> list[Tree]:
             return trees
 
 
-def lay(tree: Tree) -> object:
+def lay(tree: RootFs) -> object:
     return install(tree, REQUEST)
 
 
@@ -737,16 +737,16 @@ def test_killed_at_any_step_an_install_completes_it(tmp_path: Path, what: str) -
 
 
 FIXES = (
-    Fix(f"/etc/systemd/networkd.conf.d/{layout.FIX}", "[Network]\n"),
-    Fix(f"/etc/systemd/network/50-eth.network.d/{layout.FIX}", "[Network]\n"),
+    DropIn(f"/etc/systemd/networkd.conf.d/{layout.FIX}", "[Network]\n"),
+    DropIn(f"/etc/systemd/network/50-eth.network.d/{layout.FIX}", "[Network]\n"),
 )
 
 
-def lay_fixes(tree: Tree) -> object:
+def lay_fixes(tree: RootFs) -> object:
     return fix(tree, FIXES)
 
 
-def lay_both(tree: Tree) -> object:
+def lay_both(tree: RootFs) -> object:
     return lay(tree), lay_fixes(tree)
 
 
@@ -806,7 +806,7 @@ ON_REQUEST = {f"{AGENTS}/{name}" for name in ("overlay", "eni", "dns")} | {"etc/
 FOR_A_CLUSTER = Request(REQUEST.program, extras=("ocf",))
 
 
-def test_a_cluster_s_agents_are_laid_on_request(tree: Tree) -> None:
+def test_a_cluster_s_agents_are_laid_on_request(tree: RootFs) -> None:
     """Where Pacemaker looks for ocf:ec2ident:NAME, executable, running the program that was installed beside ours."""
     install(tree, REQUEST)
     assert set() == ON_REQUEST & set(snapshot(tree))
@@ -823,7 +823,7 @@ def test_a_cluster_s_agents_are_laid_on_request(tree: Tree) -> None:
         assert ("directory", 0o755) == seen[directory]
 
 
-def test_a_cluster_s_agents_have_the_agent_s_own_files(tree: Tree) -> None:
+def test_a_cluster_s_agents_have_the_agent_s_own_files(tree: RootFs) -> None:
     """With another journal the address would be one that nobody asked the agent for, and it would take it off."""
     install(tree, replace(FOR_A_CLUSTER, config="/srv/a b.toml", state="/run/other"))
 
@@ -836,7 +836,7 @@ def test_a_cluster_s_agents_have_the_agent_s_own_files(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("first", [None, "#!/nonexistent/python3\n", f"#!{sys.executable} -I\n"])
-def test_a_cluster_s_agent_without_its_python_is_not_installed(tmp_path: Path, tree: Tree, first: str | None) -> None:
+def test_a_cluster_s_agent_without_its_python_is_not_installed(tmp_path: Path, tree: RootFs, first: str | None) -> None:
     """As an upgrade of the node leaves it. A probe with another code would restart the service on the healthy node."""
     install(tree, replace(FOR_A_CLUSTER, program=str(tmp_path / "ec2ident-agent")))
     if first:
@@ -853,7 +853,7 @@ def test_a_cluster_s_agent_without_its_python_is_not_installed(tmp_path: Path, t
 
 
 @pytest.mark.parametrize("there", [(), ("usr/lib/ocf/resource.d/heartbeat/IPaddr2",), (f"{AGENTS}/README",)])
-def test_uninstall_takes_a_cluster_s_agents_and_nobody_else_s(tree: Tree, there: tuple[str, ...]) -> None:
+def test_uninstall_takes_a_cluster_s_agents_and_nobody_else_s(tree: RootFs, there: tuple[str, ...]) -> None:
     """Beside resource-agents' own, in a directory of ours, and where there was none at all."""
     for path in there:
         write(tree, path, "somebody else's\n")
@@ -866,7 +866,7 @@ def test_uninstall_takes_a_cluster_s_agents_and_nobody_else_s(tree: Tree, there:
     assert before == snapshot(tree)
 
 
-def test_a_later_install_leaves_a_running_cluster_its_agents(debian: Tree) -> None:
+def test_a_later_install_leaves_a_running_cluster_its_agents(debian: RootFs) -> None:
     """An upgrade does not know that they were asked for; it renews them."""
     install(debian, FOR_A_CLUSTER)
 
@@ -876,7 +876,7 @@ def test_a_later_install_leaves_a_running_cluster_its_agents(debian: Tree) -> No
     assert ON_REQUEST <= set(snapshot(debian))
 
 
-def test_an_agent_of_that_name_is_not_overwritten(debian: Tree) -> None:
+def test_an_agent_of_that_name_is_not_overwritten(debian: RootFs) -> None:
     """Refused and named, and the others are laid."""
     write(debian, f"{AGENTS}/eni", "#!/bin/sh\n# mine\n")
 
@@ -888,7 +888,7 @@ def test_an_agent_of_that_name_is_not_overwritten(debian: Tree) -> None:
     assert "#!/bin/sh\n# mine\n" == read(debian, f"{AGENTS}/eni")
 
 
-def test_the_command_line_asks_for_a_cluster_s_agents(debian: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_asks_for_a_cluster_s_agents(debian: RootFs, capsys: pytest.CaptureFixture[str]) -> None:
     """--ocf: every one of them in what is printed."""
     before = snapshot(debian)
 
@@ -946,7 +946,7 @@ class Programs:
         self.started.append(shlex.join(command))
 
 
-def test_daemons_read_again_what_changed_and_only_then(debian: Tree) -> None:
+def test_daemons_read_again_what_changed_and_only_then(debian: RootFs) -> None:
     """Nothing is started for a dry run, nor when there was nothing to do. What is started is said, in its place."""
     run = Programs()
     reload = ["systemctl daemon-reload", "udevadm control --reload"]
@@ -965,13 +965,13 @@ def test_daemons_read_again_what_changed_and_only_then(debian: Tree) -> None:
     assert [stop, *map(str, dry.steps), *reload] == dry.lines
 
 
-def test_an_image_starts_nothing(debian: Tree) -> None:
+def test_an_image_starts_nothing(debian: RootFs) -> None:
     """There may be no systemd to hear of it, and not ours to tell."""
     assert ((), ()) == (install(debian, REQUEST).first, install(debian, NEWER).then)
 
 
 def test_the_command_line_prints_what_it_does_and_tells_what_it_cannot(
-    debian: Tree, capsys: pytest.CaptureFixture[str]
+    debian: RootFs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Steps on stdout, notes on stderr, exit code 0; and 4 where somebody else's file is in the way."""
     line = ["install", "--root", debian.root, "--program", REQUEST.program]
@@ -1023,7 +1023,7 @@ def test_wrong_words_get_one_clear_line(
     assert 1 == err.count("\n")
 
 
-def test_one_install_at_a_time(debian: Tree) -> None:
+def test_one_install_at_a_time(debian: RootFs) -> None:
     """The second is told so, instead of waiting on the first or mixing with it."""
     import fcntl
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2ident.value import replace
-from ec2ident_agent.cli import Command, read
+from ec2ident_agent.cli import Command, parse_command_line
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
 from ec2ident_agent.kernel.events import Deletion, Heard
 from ec2ident_agent.kernel.fake import FakeKernel
@@ -75,7 +75,7 @@ class Node:
 
     def run(self, *words: str) -> Command:
         names = ("--names-dir", str(self.config.parent / "names"))
-        return Command(read([*words, *self.files, *names]), kernel=self.kernel)
+        return Command(parse_command_line([*words, *self.files, *names]), kernel=self.kernel)
 
     def agent(self, facts: FactsOf | None = None) -> Agent:
         """The node as an object, as the watch and a hook have it."""

@@ -4,15 +4,15 @@
 deletes was measured with the real daemons (systemd 252, NetworkManager 1.42, ifupdown 0.8.41, ISC dhclient 4.4,
 SUSE's cloud-netconfig 1.20) or read in their sources, and tests hold the table against the daemons.
 
-Everything here is a question to files of the node: `machine` reads them, `doctor` tells, `remedy` writes. What is known
+Everything here is a question to files of the node: `node` reads them, `doctor` tells, `remedy` writes. What is known
 and what is told are the values of `case`; each other module is a family of managers.
 """
 
 from __future__ import annotations
 
-from .case import PREVENTED, Case
 from .networkd import networkd
 from .networkmanager import network_manager
+from .node_view import PREVENTED, NodeView
 from .others import kernel, vpc_cni, wireguard
 from .scripts import cloud_netconfig, dhclient, ifupdown, net_utils_1, network_scripts, wicked
 
@@ -20,13 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ec2ident_agent.doctor.node_files import Machine
+    from ec2ident_agent.doctor.node_files import NodeFiles
     from ec2ident_agent.items import Item, Observed
 
-    from .case import Threat
+    from .node_view import Threat
 
 #: The table: who, and how it is told what he deletes.
-THREATS: dict[str, Callable[[Case], Iterator[Threat]]] = {
+THREATS: dict[str, Callable[[NodeView], Iterator[Threat]]] = {
     "networkd": networkd,
     "networkmanager": network_manager,
     "cloud-netconfig": cloud_netconfig,
@@ -41,20 +41,20 @@ THREATS: dict[str, Callable[[Case], Iterator[Threat]]] = {
 }
 
 
-def threats(case: Case) -> list[Threat]:
+def threats(view: NodeView) -> list[Threat]:
     """Every event that takes at least one of ours away, as the table says. Pure over what the tree says."""
-    found = [threat for look in THREATS.values() for threat in look(case)]
+    found = [threat for look in THREATS.values() for threat in look(view)]
     return [threat for threat in found if threat.items]
 
 
-def culprits(lost: Mapping[Item, str], machine: Machine, observed: Observed) -> dict[Item, tuple[str, str]]:
+def culprits(lost: Mapping[Item, str], node: NodeFiles, observed: Observed) -> dict[Item, tuple[str, str]]:
     """Who deletes each of these items, most likely, and what prevents it; of those whom nobody deletes nothing is said.
 
     For watch, which sees that something goes again and again, and sometimes the program that asked for it: with each
     item stand 15 characters of its name. If that one is known to do so it is that one. The node is read once for all.
     """
     known: dict[Item, list[Threat]] = {}
-    for threat in threats(Case(machine, tuple(lost), observed)):
+    for threat in threats(NodeView(node, tuple(lost), observed)):
         if threat.state != PREVENTED and threat.who != "the kernel":
             for item in threat.items:
                 known.setdefault(item, []).append(threat)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ec2ident_agent.doctor.node_files import YES, Machine, is_no, last
+from ec2ident_agent.doctor.node_files import YES, NodeFiles, is_no, last
 from ec2ident_agent.install.layout import FIX
 from ec2ident_agent.items import Address, Route, Rule, family
 
-from .case import Fix, Threat
+from .node_view import DropIn, Threat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ec2ident_agent.items import Item
 
-    from .case import Case
+    from .node_view import NodeView
 
 _NETWORKD = "systemd-networkd"
 _CONF = f"/etc/systemd/networkd.conf.d/{FIX}"
@@ -47,44 +47,44 @@ KEEPS = {
 }
 
 
-def networkd(case: Case) -> Iterator[Threat]:
+def networkd(view: NodeView) -> Iterator[Threat]:
     """When it lays a link anew, every rule goes whose protocol is not the kernel's, and all that hangs on the link.
 
     networkd.conf(5) is read at its start.
     """
-    machine = case.machine
-    if not (machine.enabled("systemd-networkd.service") or machine.runs(_NETWORKD)):
+    node = view.files
+    if not (node.enabled("systemd-networkd.service") or node.runs(_NETWORKD)):
         return
-    files = {link.name: machine.network_file(link) for link in case.observed.links if link.name != "lo"}
+    files = {link.name: node.network_file(link) for link in view.observed.links if link.name != "lo"}
     managed = [name for name, path in files.items() if path]
     if not managed:
         return
-    version = machine.systemd_version()
+    version = node.systemd_version()
     yield _foreign(
-        case,
+        view,
         "ManageForeignRoutingPolicyRules",
-        f"it lays {_or(managed)} anew: {_causes(machine)}",
-        case.of(Rule),
+        f"it lays {_or(managed)} anew: {_causes(node)}",
+        view.of(Rule),
         version,
     )
-    for link in case.devices():
+    for link in view.devices():
         if files.get(link.name):
             beside = [name for name in managed if files[name] == files[link.name]]
-            yield from _networkd_link(case, link.name, files[link.name], beside, version)
+            yield from _networkd_link(view, link.name, files[link.name], beside, version)
 
 
-def _foreign(case: Case, key: str, event: str, items: tuple[Item, ...], version: int) -> Threat:
+def _foreign(view: NodeView, key: str, event: str, items: tuple[Item, ...], version: int) -> Threat:
     """What a switch of networkd.conf spares, when it is off; and was when networkd started, which reads it then."""
-    machine, back = case.machine, case.back("networkd-dispatcher")
+    node, back = view.files, view.back("networkd-dispatcher")
     if not _knows(version, key):
         return Threat(_NETWORKD, event, items, _no_setting(key), back=back)
-    files = machine.networkd_files()
-    told = [path for path in files if ("Network", key) in machine.settings([path])]
-    read = not any(machine.newer_than(_NETWORKD, path) for path in told)
-    spared = f"{key}=no" if read and is_no(machine.settings(files), "Network", key) else ""
+    files = node.networkd_files()
+    told = [path for path in files if ("Network", key) in node.settings([path])]
+    read = not any(node.newer_than(_NETWORKD, path) for path in told)
+    spared = f"{key}=no" if read and is_no(node.settings(files), "Network", key) else ""
     prevent = f"{key}=no in [Network] of {_CONF}"
     switches = [each for each in ("ManageForeignRoutes", "ManageForeignRoutingPolicyRules") if _knows(version, each)]
-    fix = Fix(_CONF, _CONF_TEXT + "".join(f"{each}=no\n" for each in switches))
+    fix = DropIn(_CONF, _CONF_TEXT + "".join(f"{each}=no\n" for each in switches))
     return Threat(_NETWORKD, event, items, prevent, spared, back, (fix,), _RESTART)
 
 
@@ -97,28 +97,28 @@ def _no_setting(key: str) -> str:
     return f"no setting before systemd {SINCE[key]}"
 
 
-def _networkd_link(case: Case, device: str, path: str, beside: Sequence[str], version: int) -> Iterator[Threat]:
+def _networkd_link(view: NodeView, device: str, path: str, beside: Sequence[str], version: int) -> Iterator[Threat]:
     """What hangs on one link. IPv4 routes go with the lease's address, which no setting keeps when it begins anew.
 
     `beside` are all the links that the same file is about: what is written for one is for all.
     """
-    machine, back = case.machine, case.back("networkd-dispatcher")
-    addresses, routes = case.of(Address, device), case.of(Route, device)
+    node, back = view.files, view.back("networkd-dispatcher")
+    addresses, routes = view.of(Address, device), view.of(Route, device)
     routes4 = tuple(route for route in routes if family(route.destination) == 4)
     routes6 = tuple(route for route in routes if family(route.destination) == 6)
     known = _knows(version, "KeepConfiguration")
-    keep = last(machine.network_settings(path), "Network", "KeepConfiguration").lower()
+    keep = last(node.network_settings(path), "Network", "KeepConfiguration").lower()
     kept: set[str] = KEEPS.get(keep, set()) if known and _knows(version, keep) else set()
-    value = _keep(kept, [item for name in beside for item in case.on(name)], keep if kept else "")
+    value = _keep(kept, [item for name in beside for item in view.on(name)], keep if kept else "")
     here = f"/etc/systemd/network/{path.rpartition('/')[2]}.d/{FIX}"
-    drop_in = (Fix(here, _KEEP_TEXT.format(value=value)),) if known else ()
+    drop_in = (DropIn(here, _KEEP_TEXT.format(value=value)),) if known else ()
     keeping = f"KeepConfiguration={value} in [Network] of {here}" if known else _no_setting("KeepConfiguration")
     says = f"KeepConfiguration={keep}"
-    anew, reload = f"it lays {device} anew: {_causes(machine)}", "networkctl reload" if known else ""
+    anew, reload = f"it lays {device} anew: {_causes(node)}", "networkctl reload" if known else ""
     unkept = "no setting: they go with the address of the lease; ec2ident-agent install lays what lays them again"
     stop = f"it is restarted, as by its package's upgrade: the lease of {device} is given back"
     yield Threat(_NETWORKD, anew, addresses, keeping, says if STATIC in kept else "", back, drop_in, reload)
-    yield _foreign(case, "ManageForeignRoutes", anew, routes6, version)
+    yield _foreign(view, "ManageForeignRoutes", anew, routes6, version)
     yield Threat(_NETWORKD, anew, routes4, unkept, back=back)
     yield Threat(_NETWORKD, stop, routes4, keeping, says if LEASE in kept else "", back, drop_in, reload)
 
@@ -135,24 +135,24 @@ def _or(names: Sequence[str]) -> str:
     return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-def _causes(machine: Machine) -> str:
+def _causes(node: NodeFiles) -> str:
     """Who else makes networkd begin anew."""
     causes = ["networkctl reconfigure", "a reload after its files changed"]
-    if machine.exists("/usr/lib/systemd/system/policy-routes@.service", "/usr/bin/setup-policy-routes"):
+    if node.exists("/usr/lib/systemd/system/policy-routes@.service", "/usr/bin/setup-policy-routes"):
         causes.append("amazon-ec2-net-utils at each attached ENI and each new secondary address")
-    if machine.exists("/etc/netplan") and cloud_init_acts(machine):
+    if node.exists("/etc/netplan") and cloud_init_acts(node):
         causes.append("cloud-init at each hot-plugged ENI, through netplan")
     return ", ".join(causes)
 
 
-def cloud_init_acts(machine: Machine) -> bool:
+def cloud_init_acts(node: NodeFiles) -> bool:
     """Does cloud-init rewrite the network at run time? Only with `when: hotplug`, and never where it is disabled.
 
     cloud-init documentation, "Network configuration: disabling" and "Events and updates".
     """
-    if not machine.exists("/etc/cloud/cloud.cfg") or machine.exists("/etc/cloud/cloud-init.disabled"):
+    if not node.exists("/etc/cloud/cloud.cfg") or node.exists("/etc/cloud/cloud-init.disabled"):
         return False
-    files = ["/etc/cloud/cloud.cfg", *machine.layered(["/etc/cloud/cloud.cfg.d"], ".cfg")]
-    text = "\n".join(line.partition("#")[0] for path in files for line in machine.text(path).splitlines())
+    files = ["/etc/cloud/cloud.cfg", *node.layered(["/etc/cloud/cloud.cfg.d"], ".cfg")]
+    text = "\n".join(line.partition("#")[0] for path in files for line in node.text(path).splitlines())
     flat = "".join(text.split())
     return "hotplug" in flat and "network:{config:disabled}" not in flat and "network:config:disabled" not in flat

@@ -6,69 +6,69 @@ from ec2ident_agent.doctor.node_files import YES, is_no, last, named, shell
 from ec2ident_agent.install.layout import FIX
 from ec2ident_agent.items import Address, Route
 
-from .case import Fix, Threat
+from .node_view import DropIn, Threat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ec2ident_agent.doctor.node_files import Machine
+    from ec2ident_agent.doctor.node_files import NodeFiles
     from ec2ident_agent.items import Link
 
-    from .case import Case
+    from .node_view import NodeView
 
 _NM = "NetworkManager"
 _CLOUD_SETUP = "nm-cloud-setup.service"
 _UNIT_FIX = f"/etc/systemd/system/{_CLOUD_SETUP}.d/{FIX}"
 
 
-def is_here(machine: Machine) -> bool:
-    return machine.enabled("NetworkManager.service") or machine.runs(_NM)
+def is_here(node: NodeFiles) -> bool:
+    return node.enabled("NetworkManager.service") or node.runs(_NM)
 
 
-def network_manager(case: Case) -> Iterator[Threat]:
+def network_manager(view: NodeView) -> Iterator[Threat]:
     """It lays a device's profile anew, and what the profile does not name goes. It never touches rules.
 
     A reapply costs addresses, a modify and an activation routes as well. There is no setting that spares foreign
     objects of a device, but to leave the device alone (NetworkManager.conf(5), keyfile.unmanaged-devices).
     """
-    machine = case.machine
-    if not is_here(machine):
+    node = view.files
+    if not is_here(node):
         return
-    conf, back = machine.network_manager_conf(), case.back("networkmanager")
-    for link in case.devices():
-        reason = unmanaged(machine, conf, link)
+    conf, back = node.network_manager_conf(), view.back("networkmanager")
+    for link in view.devices():
+        reason = unmanaged(node, conf, link)
         prevent = (
             "no setting that keeps its DHCP; ec2ident-agent install lays the hook and watch, which lay them again."
             f" Where something else configures {link.name}: unmanaged-devices=interface-name:{link.name} in [keyfile]"
             " of a file in /etc/NetworkManager/conf.d, which sets the link down once"
         )
         losses = (
-            ("nmcli device reapply, device modify or connection up of", case.of(Address, link.name)),
-            ("nmcli device modify or connection up, device disconnect of", case.of(Route, link.name)),
+            ("nmcli device reapply, device modify or connection up of", view.of(Address, link.name)),
+            ("nmcli device modify or connection up, device disconnect of", view.of(Route, link.name)),
         )
         for event, items in losses:
             yield Threat(_NM, f"{event} {link.name}", items, prevent, reason, back)
-        yield from _cloud_setup(case, link, reason, back)
+        yield from _cloud_setup(view, link, reason, back)
 
 
-def _cloud_setup(case: Case, link: Link, reason: str, back: str) -> Iterator[Threat]:
+def _cloud_setup(view: NodeView, link: Link, reason: str, back: str) -> Iterator[Threat]:
     """nm-cloud-setup modifies the device every five minutes, once NM_CLOUD_SETUP_EC2=yes (nm-cloud-setup(8))."""
-    machine = case.machine
-    if not machine.enabled("nm-cloud-setup.timer") and not machine.enabled(_CLOUD_SETUP):
+    node = view.files
+    if not node.enabled("nm-cloud-setup.timer") and not node.enabled(_CLOUD_SETUP):
         return
-    words = " ".join(machine.unit_settings(_CLOUD_SETUP).get(("Service", "Environment"), [])).replace('"', " ").split()
+    words = " ".join(node.unit_settings(_CLOUD_SETUP).get(("Service", "Environment"), [])).replace('"', " ").split()
     values = [word.partition("=")[2].lower() for word in words if word.startswith("NM_CLOUD_SETUP_EC2=")]
     on = bool(values) and values[-1] in YES
     yield Threat(
         "nm-cloud-setup",
         f"its timer, every 5 minutes, when the addresses of {link.name} change",
-        case.on(link.name),
+        view.on(link.name),
         f"NM_CLOUD_SETUP_EC2=no in [Service] of {_UNIT_FIX}",
         reason or ("" if on else "NM_CLOUD_SETUP_EC2 is not yes"),
         back,
         (
-            Fix(
+            DropIn(
                 _UNIT_FIX,
                 "# Written by ec2ident-agent doctor --fix, taken away by doctor --unfix.\n"
                 "[Service]\nEnvironment=NM_CLOUD_SETUP_EC2=no\n",
@@ -79,7 +79,7 @@ def _cloud_setup(case: Case, link: Link, reason: str, back: str) -> Iterator[Thr
     )
 
 
-def unmanaged(machine: Machine, conf: dict[tuple[str, str], list[str]], link: Link) -> str:
+def unmanaged(node: NodeFiles, conf: dict[tuple[str, str], list[str]], link: Link) -> str:
     """Why NetworkManager leaves this device alone; empty where it does not."""
     specs = ";".join([last(conf, "keyfile", "unmanaged-devices"), *conf.get(("keyfile", "unmanaged-devices+"), [])])
     if _listed(specs, link):
@@ -89,10 +89,10 @@ def unmanaged(machine: Machine, conf: dict[tuple[str, str], list[str]], link: Li
             return f"managed=no in [{section}]"
     plugins = last(conf, "main", "plugins").replace(",", ";").split(";")
     managed = last(conf, "ifupdown", "managed", "no").lower() in YES
-    if "ifupdown" in plugins and not managed and link.name in machine.interfaces():
+    if "ifupdown" in plugins and not managed and link.name in node.interfaces():
         return "managed=no in [ifupdown]"
     ifcfg = f"/etc/sysconfig/network-scripts/ifcfg-{link.name}"
-    return f"NM_CONTROLLED=no in {ifcfg}" if shell(machine.text(ifcfg), "NM_CONTROLLED").lower() == "no" else ""
+    return f"NM_CONTROLLED=no in {ifcfg}" if shell(node.text(ifcfg), "NM_CONTROLLED").lower() == "no" else ""
 
 
 def _listed(specs: str, link: Link) -> bool:

@@ -6,100 +6,100 @@ from ec2ident_agent.doctor.node_files import shell
 from ec2ident_agent.items import Address, Rule, family
 
 from . import networkmanager
-from .case import Threat, by_hook
+from .node_view import Threat, by_hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ec2ident_agent.doctor.node_files import Machine
+    from ec2ident_agent.doctor.node_files import NodeFiles
 
-    from .case import Case
+    from .node_view import NodeView
 
 
-def ifupdown(case: Case) -> Iterator[Threat]:
+def ifupdown(view: NodeView) -> Iterator[Threat]:
     """ifdown takes the addresses off and the link down; the routes go with the link, rules stay and lead nowhere."""
-    machine = case.machine
-    if not machine.exists("/etc/network/interfaces", "/etc/network/interfaces.d"):
+    node = view.files
+    if not node.exists("/etc/network/interfaces", "/etc/network/interfaces.d"):
         return
-    mine = machine.interfaces()
-    for link in case.devices():
+    mine = node.interfaces()
+    for link in view.devices():
         if link.name in mine:
-            yield by_hook("ifupdown", f"ifdown {link.name}", case.on(link.name), case, "ifupdown")
+            yield by_hook("ifupdown", f"ifdown {link.name}", view.on(link.name), view, "ifupdown")
 
 
-def dhclient(case: Case) -> Iterator[Threat]:
+def dhclient(view: NodeView) -> Iterator[Threat]:
     """dhclient-script flushes by label: the bare device's when the lease changes, DEVICE:0 for its alias.
 
     And all of the device when a lease times out and its router does not answer.
     """
-    machine = case.machine
-    if not machine.runs("dhclient"):
+    node = view.files
+    if not node.runs("dhclient"):
         return
-    for link in case.devices():
-        addresses = [item for item in case.of(Address, link.name) if family(item.address) == 4]
+    for link in view.devices():
+        addresses = [item for item in view.of(Address, link.name) if family(item.address) == 4]
         exposed = tuple(item for item in addresses if item.label in ("", link.name, f"{link.name}:0"))
         yield Threat(
             "dhclient",
             f"the lease of {link.name} changes, expires or is released",
             exposed,
             f'label = "{link.name}:1" in the [[overlay]]: dhclient flushes {link.name} and {link.name}:0',
-            back=case.back("dhclient"),
+            back=view.back("dhclient"),
         )
         yield by_hook(
-            "dhclient", f"the router does not answer at a TIMEOUT on {link.name}", tuple(addresses), case, "dhclient"
+            "dhclient", f"the router does not answer at a TIMEOUT on {link.name}", tuple(addresses), view, "dhclient"
         )
 
 
-def wicked(case: Case) -> Iterator[Threat]:
-    machine = case.machine
-    if not (machine.enabled("wicked.service") or machine.runs("wickedd")):
+def wicked(view: NodeView) -> Iterator[Threat]:
+    node = view.files
+    if not (node.enabled("wicked.service") or node.runs("wickedd")):
         return
-    for link in case.devices():
+    for link in view.devices():
         path = f"/etc/sysconfig/network/ifcfg-{link.name}"
-        if not machine.exists(path):
+        if not node.exists(path):
             continue
-        hooked = f"ifup.local.{link.name}" in shell(machine.text(path), "POST_UP_SCRIPT")
+        hooked = f"ifup.local.{link.name}" in shell(node.text(path), "POST_UP_SCRIPT")
         yield Threat(
             "wicked",
             f"wicked ifdown {link.name}, ifreload",
-            case.on(link.name),
+            view.on(link.name),
             f'POST_UP_SCRIPT="compat:suse:ifup.local.{link.name}" in {path} lays them again',
-            back=case.back() or ("its hook lays them again" if hooked else ""),
+            back=view.back() or ("its hook lays them again" if hooked else ""),
         )
 
 
-def network_scripts(case: Case) -> Iterator[Threat]:
+def network_scripts(view: NodeView) -> Iterator[Threat]:
     """ifdown-eth flushes the device, whatever is on it; of an alias, its label."""
-    machine = case.machine
-    if not machine.exists("/etc/sysconfig/network-scripts/ifup-post"):
+    node = view.files
+    if not node.exists("/etc/sysconfig/network-scripts/ifup-post"):
         return
-    nm = networkmanager.is_here(machine)
-    for link in case.devices():
+    nm = networkmanager.is_here(node)
+    for link in view.devices():
         path = f"/etc/sysconfig/network-scripts/ifcfg-{link.name}"
-        by_nm = nm and shell(machine.text(path), "NM_CONTROLLED").lower() != "no"
-        if machine.exists(path) and not by_nm:
-            yield by_hook("network-scripts", f"ifdown {link.name}", case.on(link.name), case, "network-scripts")
+        by_nm = nm and shell(node.text(path), "NM_CONTROLLED").lower() != "no"
+        if node.exists(path) and not by_nm:
+            yield by_hook("network-scripts", f"ifdown {link.name}", view.on(link.name), view, "network-scripts")
 
 
-def cloud_netconfig(case: Case) -> Iterator[Threat]:
+def cloud_netconfig(view: NodeView) -> Iterator[Threat]:
     """Its cleanup deletes every rule `from X` where X is not literally an address of this node, whoever owns it.
 
     Whenever a NIC goes down, and CLOUD_NETCONFIG_MANAGE=no does not stop that: it stops the runs.
     """
-    machine = case.machine
-    callers = list(_cleanup_callers(machine))
+    node = view.files
+    callers = list(_cleanup_callers(node))
     if not callers:
         return
-    addresses = {seen.item.address for seen in case.observed.seen if isinstance(seen.item, Address)}
+    addresses = {seen.item.address for seen in view.observed.seen if isinstance(seen.item, Address)}
     here = {address.partition("/")[0] for address in addresses}
-    rules = tuple(rule for rule in case.of(Rule) if rule.source and not _is_address(rule.source, here))
+    rules = tuple(rule for rule in view.of(Rule) if rule.source and not _is_address(rule.source, here))
     yield Threat(
         "cloud-netconfig",
         "its cleanup, whenever a network interface goes down",
         rules,
         f"take cloud-netconfig-cleanup out of {', '.join(callers)}; CLOUD_NETCONFIG_MANAGE=no does not stop it",
-        back=case.back("networkmanager"),
+        back=view.back("networkmanager"),
     )
 
 
@@ -108,13 +108,13 @@ def _is_address(source: str, here: set[str]) -> bool:
     return length in ("32", "128") and address in here
 
 
-def _cleanup_callers(machine: Machine) -> Iterator[str]:
+def _cleanup_callers(node: NodeFiles) -> Iterator[str]:
     """The files on this node that call cloud-netconfig-cleanup."""
-    rules = machine.layered([f"{base}/udev/rules.d" for base in ("/etc", "/run", "/usr/lib", "/lib")], ".rules")
-    ifcfgs = [f"/etc/sysconfig/network/{name}" for name in machine.names("/etc/sysconfig/network")]
-    dispatch = machine.layered([f"{base}/dispatcher.d" for base in NETWORK_MANAGER_DISPATCH], "cloud-netconfig")
+    rules = node.layered([f"{base}/udev/rules.d" for base in ("/etc", "/run", "/usr/lib", "/lib")], ".rules")
+    ifcfgs = [f"/etc/sysconfig/network/{name}" for name in node.names("/etc/sysconfig/network")]
+    dispatch = node.layered([f"{base}/dispatcher.d" for base in NETWORK_MANAGER_DISPATCH], "cloud-netconfig")
     for path in (*rules, *(path for path in ifcfgs if "/ifcfg-" in path), *dispatch):
-        text = "\n".join(line for line in machine.text(path).splitlines() if not line.lstrip().startswith("#"))
+        text = "\n".join(line for line in node.text(path).splitlines() if not line.lstrip().startswith("#"))
         if "cloud-netconfig" in text and ("cleanup" in text or path in dispatch):
             yield path
 
@@ -122,15 +122,15 @@ def _cleanup_callers(machine: Machine) -> Iterator[str]:
 NETWORK_MANAGER_DISPATCH = ("/etc/NetworkManager", "/usr/lib/NetworkManager")
 
 
-def net_utils_1(case: Case) -> Iterator[Threat]:
+def net_utils_1(view: NodeView) -> Iterator[Threat]:
     """amazon-ec2-net-utils 1 owns the tables from 10000: every rule that leads there is its own, it thinks.
 
     It flushes addresses that are flagged secondary; a /32 never is.
     """
-    if not case.machine.exists("/etc/sysconfig/network-scripts/ec2net-functions"):
+    if not view.files.exists("/etc/sysconfig/network-scripts/ec2net-functions"):
         return
-    rules = tuple(rule for rule in case.of(Rule) if 10000 <= rule.table < 10100)
+    rules = tuple(rule for rule in view.of(Rule) if 10000 <= rule.table < 10100)
     where = "another table in the configuration: it takes 10000 + N for ethN"
     yield Threat(
-        "amazon-ec2-net-utils 1", "a lease is renewed or an ENI goes", rules, where, back=case.back("dhclient")
+        "amazon-ec2-net-utils 1", "a lease is renewed or an ENI goes", rules, where, back=view.back("dhclient")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ec2ident.value import Value
-from ec2ident_agent.doctor.node_files import Machine
+from ec2ident_agent.doctor.node_files import NodeFiles
 from ec2ident_agent.install.layout import ROWS
 from ec2ident_agent.items import Address, Route, Rule
 
@@ -21,7 +21,7 @@ WATCH = "ec2ident-agent-watch.service"
 OPEN, RETURNS, PREVENTED = "open", "returns", "prevented"
 
 
-class Fix(Value):
+class DropIn(Value):
     """A file that prevents something, and what else it does when that is more than to spare foreign objects."""
 
     path: str
@@ -39,7 +39,7 @@ class Threat(Value):
     spared: str = ""
     #: Who lays them again; empty: nobody would notice.
     back: str = ""
-    fixes: tuple[Fix, ...] = ()
+    fixes: tuple[DropIn, ...] = ()
     #: What makes the setting count.
     then: str = ""
 
@@ -48,10 +48,10 @@ class Threat(Value):
         return PREVENTED if self.spared else RETURNS if self.back else OPEN
 
 
-class Case(Value):
+class NodeView(Value):
     """What is known: the node, what it should have, and what is there."""
 
-    machine: Machine
+    files: NodeFiles
     items: tuple[Item, ...]
     observed: Observed
     #: Paths that `install` laid.
@@ -77,13 +77,13 @@ class Case(Value):
 
     def back(self, manager: str = "") -> str:
         """Who lays again what was taken away: watch, else this manager's hook."""
-        if self.machine.enabled(WATCH):
+        if self.files.enabled(WATCH):
             return "watch lays them again within a second"
         rows = ROWS[manager].rows if manager else ()
         return "its hook lays them again" if any(row.path in self.laid for row in rows) else ""
 
 
-def by_hook(who: str, event: str, items: tuple[Item, ...], case: Case, manager: str) -> Threat:
+def by_hook(who: str, event: str, items: tuple[Item, ...], view: NodeView, manager: str) -> Threat:
     """What its own hook, or watch, lays again, and no setting prevents."""
     prevent = "no setting; ec2ident-agent install lays the hook and watch, which lay them again"
-    return Threat(who, event, items, prevent, back=case.back(manager))
+    return Threat(who, event, items, prevent, back=view.back(manager))
