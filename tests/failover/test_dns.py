@@ -353,7 +353,7 @@ def test_the_longest_name_is_one() -> None:
     name = ".".join(["a" * 63] * 3 + ["a" * 61])
 
     assert (253, 255) == (len(name), len(resolver.question(name, "A", 1)) - 16)
-    with pytest.raises(UsageError, match="is no domain name"):
+    with pytest.raises(UsageError, match="is not a domain name"):
         resolver.question(f"{name}a", "A", 1)
 
 

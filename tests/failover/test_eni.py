@@ -273,7 +273,7 @@ def test_show_and_move_by_the_command_line(aws: Fake, run: Callable[..., Any]) -
     [
         (("--id", "eni-xyz"), "is not the id of a network interface"),
         (("--id", "eni-0a1b2c3d"), "no eni-0a1b2c3d in us-east-1 (is it in another region or account?)"),
-        (("--address", "10.0.1"), "no IP address"),
+        (("--address", "10.0.1"), "not an IP address"),
         (("--address", "10.0.1.200"), "no address 10.0.1.200 in us-east-1"),
         (("--tag", "Service=w*"), "without wildcards"),
         ((), "give either an id"),

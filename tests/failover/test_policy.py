@@ -160,7 +160,7 @@ name = "*.Db.example.corp."
         ("[service.x]\noverlay = '10.9.0.1'", "nothing to allow"),
         ("[service.x]\noverlay = '10.9.0.1'\n[service.x.route]\nvpc = 'vpc-0a1b2c3d'", "interfaces = .* is missing"),
         ("[service.x.eni]\nid = 'eni-0a1b2c3d'", "instances = .* is missing"),
-        ("instances = ['i-0a1b2c3d']\n[service.x.eni]\naddress = '10.0.0.9'", "IAM knows no addresses"),
+        ("instances = ['i-0a1b2c3d']\n[service.x.eni]\naddress = '10.0.0.9'", "cannot name an address"),
     ],
 )
 def test_what_is_not_known_is_asked_for(text: str, said: str) -> None:

@@ -78,7 +78,7 @@ def test_everything_that_can_be_said() -> None:
         ('tag = "Service=db"', 'tag = "x=y"\nvpc = "vpc-0a1b2c3d"', "give either ids"),
         ("123456789012", "12345", "is not the ARN of a role"),
         ("https://vpce.example:8443/", "file:///etc", "is not https://HOST"),
-        ("10.0.0.2", "ns.example", "resolver: no IP address"),
+        ("10.0.0.2", "ns.example", "resolver: not an IP address"),
         ("/hostedzone/Z1", "zone one", "is not the id of a hosted zone"),
         ('"192.168.10.5", "fd00::5/128"', "5", r"overlay: \[5\] is not a list of texts"),
         ('name = "db.example.corp"', "", r"service\.db\.dns\.name: is missing"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 from ec2ident_agent.errors import AgentError
 
-from .part import Finding, Held, Planned
+from .part import Finding, HeldAddress, Planned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from .agent_bridge import AgentBridge
     from .aws.model import NetworkInterface
-    from .part import Sight
+    from .part import PartSight
     from .session import Session
 
 
@@ -34,7 +34,7 @@ class AddressPart(Value):
 
     name = "address"
 
-    def look(self, session: Session, earlier: Sequence[Sight] = ()) -> AddressSight:
+    def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> AddressSight:
         """See AddressSight."""
         return AddressSight()
 
@@ -58,7 +58,7 @@ class AddressPart(Value):
             yield from self.release(held)
             raise
         for each in held:
-            yield Finding(f"{each}: held here", Held(each))
+            yield Finding(f"{each}: held here", HeldAddress(each))
 
     def release(self, addresses: Sequence[str]) -> Iterator[Finding]:
         """Release addresses that `run` added. Raises AgentError."""
@@ -68,7 +68,7 @@ class AddressPart(Value):
 
     def undo(self, decision: tuple[str, ...], findings: Sequence[Finding]) -> tuple[str, ...]:
         """The agent's commands that release what was added."""
-        added = [each.value.address for each in findings if isinstance(each.value, Held)]
+        added = [each.value.address for each in findings if isinstance(each.value, HeldAddress)]
         return tuple(f"ec2ident-agent overlay del {each}" for each in reversed(added))
 
     def verify(self, session: Session) -> Iterator[Finding]:

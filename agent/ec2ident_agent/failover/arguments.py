@@ -24,15 +24,15 @@ def parser(description: str) -> Parser:
     _route_parser(verbs)
     _eni_parser(verbs)
     _dns_parser(verbs)
-    found = _verb(verbs, "policy", "the least that IAM must allow for this configuration")
-    found.add_argument("--account", help="default: as configured, else of the credentials")
-    found.add_argument("--node-role", action="store_true", help="instead: what the nodes need to assume role_arn")
+    found = _verb(verbs, "policy", "print the minimal IAM policy for this configuration")
+    found.add_argument("--account", help="default: the configured one, else that of the credentials")
+    found.add_argument("--node-role", action="store_true", help="print what the nodes need to assume role_arn instead")
     _bind_parser(verbs)
-    found = _verb(verbs, "takeover", "move a whole service here, in the right order", slow=True)
+    found = _verb(verbs, "takeover", "move a whole service to this node, in the right order", slow=True)
     found.add_argument("service")
     _acting(found)
     found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
-    found.add_argument("--no-local", action="store_true", help="leave this node's addresses and interfaces alone")
+    found.add_argument("--no-local", action="store_true", help="do not change addresses and interfaces of this node")
     return top
 
 
@@ -58,7 +58,9 @@ KEYS = {
 }
 #: Options that describe a service by themselves, and are refused beside the name of one.
 INSTEAD = {"route": ("overlay", "table", "tag", "vpc"), "eni": ("id", "tag", "address"), "dns": ("zone", "name", "vpc")}
-#: Of these, those that are needed without the name of a service.
+#: Of INSTEAD, those of which exactly one is needed.
+CHOICE = {"route": ("table", "tag", "vpc"), "eni": ("id", "tag", "address"), "dns": ("zone",)}
+#: Of INSTEAD, those that are all needed without the name of a service.
 NEEDED = {"route": ("overlay",), "eni": (), "dns": ("zone", "name")}
 
 
@@ -86,7 +88,7 @@ def places(options: argparse.Namespace) -> tuple[dict[tuple[str, ...], Any], dic
     if not options.service:
         if not all(getattr(options, name) for name in NEEDED[part]):
             raise UsageError(f"{part}: name a service, or give {' and '.join(map(flag, NEEDED[part]))}")
-        values["service", "", part] = {}
+        values["service", "", part], names[f"service..{part}"] = {}, ", ".join(map(flag, CHOICE[part]))
     for name, key in KEYS[part].items():
         place, value = ("service", options.service, *key.split(".")), getattr(options, name, None)
         if name in ("keep_check", "no_wait"):
@@ -105,14 +107,14 @@ def _verb(verbs: Any, name: str, text: str, *, slow: bool = False) -> Parser:
     shared.add_argument("--config", metavar="FILE", help=f"default {settings.PATH}")
     shared.add_argument("--region", help="default: AWS_REGION, then the metadata service")
     shared.add_argument("--instance", metavar="ID", help="the node to move to; default: this one")
-    shared.add_argument("--profile", help="of the shared AWS configuration")
-    shared.add_argument("--role-arn", metavar="ARN", help="assume this role, in another account perhaps")
+    shared.add_argument("--profile", help="profile of the shared AWS configuration")
+    shared.add_argument("--role-arn", metavar="ARN", help="assume this role; it may be in another account")
     shared.add_argument("--external-id", metavar="ID")
-    shared.add_argument("--endpoint", metavar="URL", help="instead of the regional ones, for all services")
+    shared.add_argument("--endpoint", metavar="URL", help="use it for all services, instead of the regional ones")
     shared.add_argument("--ca-bundle", metavar="FILE")
-    shared.add_argument("--deadline", type=float, metavar="SECONDS", help="for the whole action")
-    shared.add_argument("--state-dir", metavar="DIR", help="of ec2ident-agent")
-    shared.add_argument("--agent-config", metavar="FILE", help="of ec2ident-agent")
+    shared.add_argument("--deadline", type=float, metavar="SECONDS", help="time for the whole action")
+    shared.add_argument("--state-dir", metavar="DIR", help="state directory of ec2ident-agent")
+    shared.add_argument("--agent-config", metavar="FILE", help="configuration of ec2ident-agent")
     shared.add_argument("--json", action="store_true")
     return found
 
@@ -120,88 +122,101 @@ def _verb(verbs: Any, name: str, text: str, *, slow: bool = False) -> Parser:
 def _acting(found: Parser) -> None:
     _planned(found)
     found.add_argument(
-        "--expect", default="", metavar="OWNER", help="take only from this instance or interface (or: nobody)"
+        "--expect",
+        default="",
+        metavar="OWNER",
+        help="move only if this instance or interface is the owner, or `nobody`",
     )
 
 
 def _planned(found: Parser) -> None:
     found.add_argument(
-        "--plan", action="store_true", help="print what would be done, and do nothing; exit 1 if there is something"
+        "--plan", action="store_true", help="print what would be done; exit 1 if there is something to do"
     )
 
 
 def _route_parser(verbs: Any) -> None:
     group = verbs.add_parser("route", help="an overlay route in its route tables").add_subparsers(required=True)
     texts = {
-        "ensure": "create where missing, replace where other, skip where right",
-        "show": "where it points; exit 1 when that is not here",
-        "delete": "take it out of the tables",
+        "ensure": "point the route to this node in all of its tables",
+        "show": "show where the route points; exit 1 if not to this node",
+        "delete": "remove the route from its tables",
     }
     for name, text in texts.items():
         found = _verb(group, name, text)
-        found.add_argument("service", nargs="?", default="", help="of the configuration; or give it all by options")
+        found.add_argument(
+            "service", nargs="?", default="", help="a service of the configuration; or describe one by options"
+        )
         found.add_argument("--overlay", action="append", default=[], metavar="CIDR")
         found.add_argument("--table", action="append", default=[], metavar="ID")
         found.add_argument("--tag", default="", metavar="KEY=VALUE", help="all route tables with this tag")
         found.add_argument("--vpc", default="", metavar="ID", help="all route tables of this VPC")
-        found.add_argument("--eni", default="", metavar="ID", help="default: the first interface of the node")
-        found.add_argument("--keep-check", action="store_true", help="leave the source/destination check alone")
+        found.add_argument("--eni", default="", metavar="ID", help="target; default: the first interface of the node")
+        found.add_argument("--keep-check", action="store_true", help="do not switch the source/destination check off")
         if name != "show":
             _acting(found)
 
 
 def _eni_parser(verbs: Any) -> None:
-    group = verbs.add_parser("eni", help="an interface that moves").add_subparsers(required=True)
-    found = _verb(group, "create", "make one, or find the one that has the address already")
+    group = verbs.add_parser("eni", help="an ENI that moves").add_subparsers(required=True)
+    found = _verb(group, "create", "create an ENI, or find the one that has the address")
     found.add_argument("--subnet", required=True, metavar="ID")
     found.add_argument("--address", default="")
     found.add_argument("--group", action="append", default=[], metavar="ID", help="security group")
     found.add_argument("--description", default="")
     for name, text in (
-        ("show", "where it is; exit 1 when that is not here"),
-        ("move", "attach it here"),
+        ("show", "show where the ENI is; exit 1 if not at this node"),
+        ("move", "attach the ENI to this node"),
     ):
         found = _verb(group, name, text, slow=True)
-        found.add_argument("service", nargs="?", default="", help="of the configuration; or one of:")
+        found.add_argument("service", nargs="?", default="", help="a service of the configuration; or give one of:")
         found.add_argument("--id", default="")
         found.add_argument("--tag", default="", metavar="KEY=VALUE")
-        found.add_argument("--address", default="", help="exactly this one")
+        found.add_argument("--address", default="", help="an address of the ENI")
     _acting(found)
     found.add_argument("--index", type=int, help="device index; default: the first free one")
-    found.add_argument("--grace", type=float, metavar="SECONDS", help="before a hanging detach is forced; default 30")
+    found.add_argument(
+        "--grace", type=float, metavar="SECONDS", help="time before a hanging detach is forced; default 30"
+    )
     found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
-    found.add_argument("--no-local", action="store_true", help="do not wait for the interface and lay its profile")
+    found.add_argument("--no-local", action="store_true", help="do not wait for the interface and apply its profile")
 
 
 def _dns_parser(verbs: Any) -> None:
     group = verbs.add_parser("dns", help="a name in a private hosted zone").add_subparsers(required=True)
     for name, text in (
-        ("show", "compare; exit 1 when it says otherwise"),
-        ("ensure", "UPSERT what differs, and wait until every name server has it"),
+        ("show", "compare the records; exit 1 if they differ"),
+        ("ensure", "write the records that differ, and wait until every name server has them"),
     ):
         found = _verb(group, name, text, slow=True)
-        found.add_argument("service", nargs="?", default="", help="of the configuration; or give it all by options")
+        found.add_argument(
+            "service", nargs="?", default="", help="a service of the configuration; or describe one by options"
+        )
         found.add_argument("--zone", default="", metavar="ID")
         found.add_argument("--name", default="")
-        found.add_argument("--value", action="append", default=[], metavar="ADDRESS", help="default: of this node")
+        found.add_argument(
+            "--value", action="append", default=[], metavar="ADDRESS", help="default: an address of this node"
+        )
         found.add_argument("--vpc", default="", metavar="ID", help="refuse a zone that is not associated with it")
         found.add_argument("--ttl", type=int)
-        found.add_argument("--resolver", default="", metavar="ADDRESS[#PORT]", help="ask it to confirm")
+        found.add_argument("--resolver", default="", metavar="ADDRESS[#PORT]", help="ask this resolver to confirm")
     _planned(found)
     found.add_argument("--no-wait", action="store_true")
-    found = _verb(group, "zone", "a private zone for a VPC: create, associate, switch the VPC's DNS on")
+    found = _verb(group, "zone", "make sure that a VPC has a private zone, and DNS switched on")
     found.add_argument("--name", required=True)
     found.add_argument("--vpc", required=True, metavar="ID")
 
 
 def _bind_parser(verbs: Any) -> None:
-    found = _verb(verbs, "bind", "named.conf of a forwarder for resolvers outside the VPC")
-    found.add_argument("--client", action="append", default=[], metavar="CIDR", help="who may ask")
+    found = _verb(verbs, "bind", "print named.conf of a forwarder for resolvers outside the VPC")
+    found.add_argument("--client", action="append", default=[], metavar="CIDR", help="clients that may send queries")
     found.add_argument(
         "--zone", action="append", default=[], help="default: the configured records' names without their first label"
     )
-    found.add_argument("--forwarder", action="append", default=[], metavar="ADDRESS[#PORT]", help="the VPC's resolver")
+    found.add_argument(
+        "--forwarder", action="append", default=[], metavar="ADDRESS[#PORT]", help="the resolver of the VPC"
+    )
     found.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
     found.add_argument("--port", type=int, default=53)
     found.add_argument("--directory", default="/var/cache/bind", help="where BIND may write; default %(default)s")
-    found.add_argument("--log", metavar="FILE", help="of the queries; default queries.log in that directory")
+    found.add_argument("--log", metavar="FILE", help="log of the queries; default queries.log in that directory")

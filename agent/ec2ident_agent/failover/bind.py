@@ -1,8 +1,8 @@
 """A BIND forwarder for resolvers outside the VPC: private zones are answered by the VPC's own resolver. Pure.
 
 The VPC's resolver (the VPC's base address plus two, or 169.254.169.253) answers only inside the VPC, so on-premises
-resolvers forward to this BIND, and it forwards on. BIND validates DNSSEC by default and finds no chain of trust for a
-private zone, which it then answers with SERVFAIL; `validate-except` names those zones and keeps validation elsewhere.
+resolvers forward to this BIND, which forwards to it. BIND validates DNSSEC by default. It finds no chain of trust for a
+private zone, and would answer with SERVFAIL; `validate-except` names those zones and keeps validation elsewhere.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class Forwarder(Value):
-    """`clients` must contain the on-premises resolvers themselves: it is they who ask."""
+    """The settings of a forwarder. `clients` must contain the on-premises resolvers: they send the queries."""
 
     clients: tuple[str, ...]
     zones: tuple[str, ...]
     #: The VPC's resolver; ADDRESS or ADDRESS#PORT.
     forwarders: tuple[str, ...]
-    #: Addresses of this machine; every one where none is given. The ACL decides who is answered.
+    #: Addresses of this machine to listen on; none for all. The ACL decides which clients get an answer.
     listen: tuple[str, ...] = ()
     port: int = 53
-    #: With the log and the PID file: BIND does not start where it may not write them.
+    #: BIND does not start unless it may write here, to the log and to the PID file.
     directory: str = "/var/cache/bind"
     log: str = "/var/cache/bind/queries.log"
     pid: str = "/run/named/named.pid"
@@ -52,10 +52,10 @@ def check(wanted: Forwarder) -> Forwarder:
         question(zone, "A", 0)
         # A slash as in 0/25.2.0.192.in-addr.arpa (RFC 2317).
         if not all(c.isalnum() or c in "-_./" for c in zone):
-            raise UsageError(f"zone: {zone!r} is no domain name")
+            raise UsageError(f"zone: {zone!r} is not a domain name")
     for path in (wanted.directory, wanted.log, wanted.pid):
         if not path.startswith("/") or not path.isprintable() or '"' in path or "\\" in path:
-            raise UsageError(f"bind: {path!r} is no absolute path")
+            raise UsageError(f"bind: {path!r} is not an absolute path")
     zones = tuple(dict.fromkeys(map(normal, wanted.zones)))
     servers = tuple(map(server, wanted.forwarders))
     return Forwarder(clients, zones, servers, listen, wanted.port, wanted.directory, wanted.log, wanted.pid)

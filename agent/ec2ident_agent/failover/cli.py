@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] | None
     def answered() -> int:
         options = arguments.parser(_DESCRIPTION).parse_args(argv)
         try:
-            with Command(options, os.environ if environ is None else environ, root) as command:
+            with FailoverCommand(options, os.environ if environ is None else environ, root) as command:
                 return VERBS[options.verb](command)
         except AgentError as error:
             log(f"ec2ident-failover: {error}")
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] | None
     return run("ec2ident-failover", answered, interrupted="interrupted; run it again to go on")
 
 
-class Command:
+class FailoverCommand:
     """One command: its options, its settings, its session, and its output."""
 
     def __init__(self, options: argparse.Namespace, environ: Mapping[str, str], root: str) -> None:
@@ -64,13 +64,15 @@ class Command:
         """The configuration, with what the options override. Errors name the option or the key of the file."""
         tables = settings.load(self.path, required=self.options.config is not None)
         configured = settings.read(tables, lambda place: f"{self.path}: {place}")
-        if getattr(self.options, "service", ""):
-            configured.service(self.options.service, self.path)
+        name, kind = getattr(self.options, "service", ""), self.options.verb.partition(" ")[0]
+        service = configured.service(name, self.path) if name else None
+        if service and kind in arguments.KEYS and getattr(service, kind) is None:
+            raise UsageError(f"{self.path}: service.{name}: has no {kind}")
         values, names = arguments.places(self.options)
         merged = settings.with_places(tables, values)
         return settings.read(merged, lambda place: names.get(place) or f"{self.path}: {place}")
 
-    def __enter__(self) -> Command:
+    def __enter__(self) -> FailoverCommand:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,7 +108,7 @@ class Command:
             return parts.route_part(service.route, service.overlay)
         if kind == "dns" and service.dns:
             return parts.dns_part(service.dns, service.overlay)
-        raise UsageError(f"service.{service.name}: has no {kind}")
+        raise AssertionError(self.options.verb)
 
     # Output
 
@@ -152,7 +154,7 @@ def _plain(value: Any) -> Any:
 # One part
 
 
-def ensure(command: Command) -> int:
+def ensure(command: FailoverCommand) -> int:
     """`route ensure`, `eni move`, `dns ensure`: run one part, or print its plan."""
     expect, part = command.expect, command.part()
     sight = part.look(command.session)
@@ -164,12 +166,12 @@ def ensure(command: Command) -> int:
     return command.finish(part.run(command.session, decision))
 
 
-def show(command: Command) -> int:
+def show(command: FailoverCommand) -> int:
     """`route show`, `eni show`, `dns show`: verify one part."""
     return command.finish(command.part().verify(command.session))
 
 
-def route_delete(command: Command) -> int:
+def route_delete(command: FailoverCommand) -> int:
     """`route delete`: remove the route from its tables."""
     expect, part, api = command.expect, command.part(), command.session.api()
     assert isinstance(part, route.RoutePart)
@@ -181,7 +183,7 @@ def route_delete(command: Command) -> int:
     return command.finish(route.findings(result.outcomes))
 
 
-def eni_create(command: Command) -> int:
+def eni_create(command: FailoverCommand) -> int:
     """`eni create`: create an ENI, or find the one that has the address."""
     import uuid
 
@@ -192,7 +194,7 @@ def eni_create(command: Command) -> int:
     return 0
 
 
-def dns_zone(command: Command) -> int:
+def dns_zone(command: FailoverCommand) -> int:
     """`dns zone`: make sure that a VPC has a private zone."""
     import uuid
 
@@ -205,7 +207,7 @@ def dns_zone(command: Command) -> int:
 # The whole configuration
 
 
-def policy(command: Command) -> int:
+def policy(command: FailoverCommand) -> int:
     """`policy`: print what IAM must allow."""
     from .aws import actions
     from .policy import assume, document
@@ -222,7 +224,7 @@ def policy(command: Command) -> int:
     return 0
 
 
-def bind(command: Command) -> int:
+def bind(command: FailoverCommand) -> int:
     """`bind`: print the named.conf of a forwarder."""
     from .bind import Forwarder, configuration
 
@@ -235,7 +237,7 @@ def bind(command: Command) -> int:
     return 0
 
 
-def takeover(command: Command) -> int:
+def takeover(command: FailoverCommand) -> int:
     """`takeover`: run all parts of a service, or print their plan."""
     from .takeover import Takeover
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .aws.actions import ApiCall
     from .aws.client import Api
     from .aws.model import Change, HostedZone, NetworkInterface
-    from .part import Sight
+    from .part import PartSight
     from .session import Session
 
 #: Seconds between two looks at a change. A change takes 20 to 60 seconds, and the account has 5 calls a second.
@@ -256,13 +256,13 @@ class DnsPart(Value):
 
     name = "dns"
 
-    def look(self, session: Session, earlier: Sequence[Sight] = ()) -> DnsSight:
+    def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> DnsSight:
         """Check the zone, and compare the records."""
         own = self._own(session, earlier)
         wanted = self._wanted(own)
         return look(session.api(), self.zone, wanted, vpc=self.vpc, own=own.vpc if own else "")
 
-    def _own(self, session: Session, earlier: Sequence[Sight]) -> NetworkInterface | None:
+    def _own(self, session: Session, earlier: Sequence[PartSight]) -> NetworkInterface | None:
         """The ENI whose address is the default; read only if it is needed and no earlier part has seen it."""
         from .route import carrier
 

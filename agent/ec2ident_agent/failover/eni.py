@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .aws.actions import ApiCall
     from .aws.client import Api
     from .aws.model import Ec2Instance
-    from .part import Sight
+    from .part import PartSight
     from .session import Session
 
 #: Device indexes to try. Index 0 always belongs to the primary interface.
@@ -287,7 +287,7 @@ class EniPart(Value):
 
     name = "eni"
 
-    def look(self, session: Session, earlier: Sequence[Sight] = ()) -> EniSight:
+    def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> EniSight:
         """Read the ENI and the instance."""
         return look(session.api(), self.find, session.instance)
 

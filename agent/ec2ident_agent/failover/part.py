@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from .aws.model import NetworkInterface
     from .session import Session
 
-    S = TypeVar("S", bound="Sight")
+    S = TypeVar("S", bound="PartSight")
     D = TypeVar("D")
 
-    class Sight(Protocol):
+    class PartSight(Protocol):
         """What a look showed. Each part has its own values besides these."""
 
         @property
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         def name(self) -> str:
             """What a message calls it: eni, address, route, dns."""
 
-        def look(self, session: Session, earlier: Sequence[Sight] = ()) -> S:
+        def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> S:
             """Read the state; `earlier` is what the parts before this one saw. Raises FailoverError."""
 
         def decide(self, sight: S, expect: str = "") -> D:
@@ -89,7 +89,7 @@ class Finding(Value):
     error: AgentError | None = None
 
 
-class Held(Value):
+class HeldAddress(Value):
     """An overlay address that was added to this node."""
 
     address: str

@@ -1,8 +1,8 @@
-"""The least that IAM must allow for what is configured: exact ARNs, record names, tags. Pure.
+"""The minimal IAM policy for the configuration: exact ARNs, record names and tags. Pure.
 
-Actions, resources and condition keys: Service Authorization Reference for EC2, Route 53 and STS. Route 53 wants names
-in lower case without the final dot, other characters in octal, and types and actions in capitals ("Using IAM policy
-conditions for fine-grained access control", Route 53 Developer Guide).
+Actions, resources and condition keys are those of the Service Authorization Reference for EC2, Route 53 and STS. Route
+53 requires names in lower case without the final dot, other characters in octal, and types and actions in capitals
+("Using IAM policy conditions for fine-grained access control", Route 53 Developer Guide).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Arns:
 
 
 def document(settings: Settings, region: str, account: str) -> dict[str, Any]:
-    """The policy for every node of the cluster. Raises UsageError for what must be configured first."""
+    """The policy for every node of the cluster. Raises UsageError if a needed setting is missing."""
     from ec2ident.partitions import Partition
 
     arns = _Arns(Partition.of(region).name, region, account)
@@ -48,21 +48,12 @@ def document(settings: Settings, region: str, account: str) -> dict[str, Any]:
     statements += _interfaces(services, settings.instances, arns)
     statements += _names(services, arns)
     if not statements:
-        raise UsageError("policy: nothing to allow: no service has a route, eni or dns; holding an address asks nobody")
+        raise UsageError("policy: nothing to allow: no service has a route, eni or dns; an address alone needs no API")
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def trust(account: str, partition: str, node_role: str) -> dict[str, Any]:
-    """Who may assume the role of another account: its trust policy."""
-    principal = {"AWS": f"arn:{partition}:iam::{account}:role/{node_role}"}
-    return {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}],
-    }
-
-
 def assume(role_arn: str, external_id: str = "") -> dict[str, Any]:
-    """What a node's own role needs to assume the one in the configuration."""
+    """The policy that a node's own role needs to assume the configured role."""
     condition = {"StringEquals": {"sts:ExternalId": external_id}} if external_id else None
     return {"Version": "2012-10-17", "Statement": [_allow("Assume", ["sts:AssumeRole"], [role_arn], condition)]}
 
@@ -73,7 +64,7 @@ def _allow(sid: str, actions: Sequence[str], resources: Sequence[str], condition
 
 
 def _looks(services: Sequence[Service]) -> set[str]:
-    """Describe calls know no resources."""
+    """The describe calls, which support no resource ARNs."""
     found = set()
     for each in services:
         if each.route:
@@ -105,14 +96,14 @@ def _route(part: RouteSettings, sid: str, arns: _Arns) -> Statement:
 
 
 def _checks(services: Sequence[Service], interfaces: Sequence[str], arns: _Arns) -> Iterable[Statement]:
-    """Switching the source/destination check off, and nothing else of the interface."""
+    """Allow switching the source/destination check off, and no other change of the interface."""
     parts = [each.route for each in services if each.route and each.route.check]
     ids = {part.eni for part in parts if part.eni}
     if any(not part.eni for part in parts):
         if not interfaces:
             raise UsageError(
-                'policy: interfaces = ["eni-…"] is missing: the first interfaces of the nodes, whose'
-                ' source/destination check is switched off (or write source_dest_check = "leave")'
+                'policy: interfaces = ["eni-…"] is missing: the first interfaces of the nodes, because'
+                ' their source/destination check is switched off (or write source_dest_check = "leave")'
             )
         ids |= {*interfaces}
     if ids:
@@ -127,7 +118,7 @@ def _interfaces(services: Sequence[Service], instances: Sequence[str], arns: _Ar
     if not instances:
         raise UsageError('policy: instances = ["i-…"] is missing: the nodes that an interface moves between')
     actions = ["ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface"]
-    # IAM asks about the instance and about the interface, and each must be allowed by some statement.
+    # IAM checks the instance and the interface, and a statement must allow each of them.
     ids = [find.id for find in finds if find.id]
     yield _allow("Move", actions, [*arns.ec2("instance", instances), *arns.ec2("network-interface", ids)])
     for number, tag in enumerate(sorted({find.tag for find in finds if find.tag})):
@@ -135,7 +126,9 @@ def _interfaces(services: Sequence[Service], instances: Sequence[str], arns: _Ar
         condition = {"StringEquals": {f"aws:ResourceTag/{key}": value}}
         yield _allow(f"MoveTagged{number or ''}", actions, arns.ec2("network-interface", ["*"]), condition)
     if any(find.address for find in finds):
-        raise UsageError("policy: IAM knows no addresses; name the interface by id or tag in [service.….eni]")
+        raise UsageError(
+            "policy: an IAM policy cannot name an address; name the interface by id or tag in [service.….eni]"
+        )
 
 
 def _names(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
@@ -159,7 +152,7 @@ def _names(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
         sid = f"ChangeRecords{number or ''}"
         yield _allow(sid, ["route53:ChangeResourceRecordSets"], [arns.route53(f"hostedzone/{zone}")], condition)
     if any(part.wait for part in parts):
-        # The id of a change is not known beforehand.
+        # The id of a change is not known in advance.
         yield _allow("WaitForChange", ["route53:GetChange"], [arns.route53("change/*")])
 
 
@@ -170,7 +163,7 @@ def _kinds(service: Service) -> set[str]:
 
 
 def normalized(name: str) -> str:
-    """A record's name as the condition key has it."""
+    """The name of a record in the form of the condition key."""
     from .aws.response import name as normal
 
     return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else f"\\{ord(c):03o}" for c in normal(name))

@@ -1,4 +1,4 @@
-"""Ask one DNS server one question over UDP, to see what clients see: RFC 1035, with a bounded, strict reader."""
+"""Ask one DNS server one question over UDP, to see what clients see (RFC 1035). The reader is bounded and strict."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 
 
 
 def question(name: str, kind: str, number: int) -> bytes:
-    """A query packet. Raises UsageError for a name that cannot be one."""
+    """A query packet. Raises UsageError for a malformed name."""
     labels = name.rstrip(".").split(".")
     try:
         packed = b"".join(bytes([len(label)]) + label.encode("ascii") for label in labels)
     except UnicodeEncodeError:
         raise UsageError(f"name: {name!r} is not ASCII; write it as xn--…") from None
-    # With the root's empty label that makes 255 bytes (RFC 1035, 2.3.4).
+    # With the empty label of the root that is 255 bytes at most (RFC 1035, 2.3.4).
     odd = not name.isprintable() or " " in name
     if odd or any(not 0 < len(label) < 64 for label in labels) or len(packed) > 254:
-        raise UsageError(f"name: {name!r} is no domain name")
+        raise UsageError(f"name: {name!r} is not a domain name")
     return struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + packed + b"\0" + struct.pack(">2H", TYPES[kind], 1)
 
 
 def read(packet: bytes, asked: bytes, kind: str) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """The response code, and each address with its TTL. Raises MalformedError.
+    """The response code, and each address with its TTL. Raises MalformedResponseError.
 
-    Names are passed over: the server followed every CNAME for us, and we asked it for one name.
+    Names are skipped: the question has one name, and the server has followed every CNAME.
     """
     try:
         number, flags, questions, count = struct.unpack_from(">4H", packet)
         if number != struct.unpack_from(">H", asked)[0] or not flags & 0x8000 or questions != 1:
-            raise MalformedResponseError("DNS: an answer to another question")
+            raise MalformedResponseError("DNS: the answer is to another question")
         if packet[12 : len(asked)].lower() != asked[12:].lower():
-            raise MalformedResponseError("DNS: an answer to another question")
+            raise MalformedResponseError("DNS: the answer is to another question")
         found, offset = [], len(asked)
         for _ in range(count):
             offset = _skip(packet, offset)
@@ -75,13 +75,13 @@ def _skip(packet: bytes, offset: int) -> int:
 
 
 def ask(server: str, name: str, kind: str, deadline: Deadline, number: int) -> tuple[str, tuple[tuple[str, int], ...]]:
-    """What a server, `ADDRESS[#PORT]`, answers. Raises UnknownError without an answer before the deadline."""
+    """The answer of a server `ADDRESS[#PORT]`. Raises ApiUnknownError if there is none before the deadline."""
     address, _, port = server.partition("#")
     packet = question(name, kind, number)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            # A connected socket takes no packets from others.
+            # A connected socket accepts packets from this server only.
             sock.connect((address, int(port or 53)))
             for _ in range(3):
                 sock.send(packet)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .aws.client import Api
     from .aws.deadline import Ended
     from .aws.model import NetworkInterface, RouteTable, VpcRoute
-    from .part import Sight
+    from .part import PartSight
     from .session import Session
 
 #: The verbs of an outcome after which a table is read back.
@@ -405,7 +405,7 @@ class RoutePart(Value):
 
     name = "route"
 
-    def look(self, session: Session, earlier: Sequence[Sight] = ()) -> RouteSight:
+    def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> RouteSight:
         """Read the tables and the ENI; with `session.advise` also the other tables that hold the routes."""
         instance = "" if self.eni else session.instance
         return look(

@@ -8,7 +8,7 @@ from .errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Union
 
     from .aws.model import NetworkInterface
@@ -21,7 +21,7 @@ class TableSelector(Value):
     tag: str = ""
     vpc: str = ""
 
-    CHOICE = "route tables: give either ids, or a tag KEY=VALUE, or a VPC"
+    CHOICE = "give either ids, or a tag KEY=VALUE, or a VPC"
 
     def filters(self) -> Mapping[str, Sequence[str]]:
         """The filters of DescribeRouteTables."""
@@ -40,7 +40,7 @@ class EniSelector(Value):
     tag: str = ""
     address: str = ""
 
-    CHOICE = "interface: give either an id, or a tag KEY=VALUE, or an address"
+    CHOICE = "give either an id, or a tag KEY=VALUE, or an address"
 
     def filters(self) -> Mapping[str, Sequence[str]]:
         """The filters of DescribeNetworkInterfaces."""
@@ -70,8 +70,7 @@ def _tagged(tag: str) -> Mapping[str, Sequence[str]]:
     return {f"tag:{key}": [value]}
 
 
-def check_one(selector: Selector, said: Callable[[str], str] = str) -> None:
-    """Raises UsageError unless exactly one way is given; `said` gives the user's name of each field."""
-    fields = as_dict(selector)
-    if sum(map(bool, fields.values())) != 1:
-        raise UsageError(f"{selector.CHOICE} ({', '.join(map(said, fields))})")
+def check_one(selector: Selector, where: str = "selector") -> None:
+    """Raises UsageError unless exactly one way is given; `where` is what the user wrote."""
+    if sum(map(bool, as_dict(selector).values())) != 1:
+        raise UsageError(f"{where}: {selector.CHOICE}")

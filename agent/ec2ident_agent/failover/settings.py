@@ -278,7 +278,7 @@ def _route(table: _Reader) -> RouteSettings:
         raise UsageError(f"{table.name('source_dest_check')}: {check!r} is neither off nor leave")
     tables_ = table.texts("tables", forms.identifier("table"))
     select = TableSelector(tables_, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
-    check_one(select, table.name)
+    check_one(select, table.said(table.path))
     found = RouteSettings(select, table.text("eni", forms.identifier("interface")), check == "off")
     table.end()
     return found
@@ -290,7 +290,7 @@ def _eni(table: _Reader) -> EniSettings:
         table.text("tag", forms.tag),
         table.text("address", forms.address),
     )
-    check_one(find, table.name)
+    check_one(find, table.said(table.path))
     found = EniSettings(find, table.whole("index", None, 1, 255), float(table.number("grace", 30.0, 0, 3600)))
     table.end()
     return found

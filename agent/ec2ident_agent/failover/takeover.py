@@ -19,14 +19,14 @@ from ec2ident_agent.errors import UnknownError
 
 from .address import AddressPart
 from .errors import MoveRefusedError
-from .part import Finding, Held, exit_of
+from .part import Finding, HeldAddress, exit_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from .part import AnyPart, Sight
+    from .part import AnyPart, PartSight
     from .session import Session
 
 
@@ -47,7 +47,7 @@ class Takeover:
     def decide(self, *, expect: str = "") -> tuple[Progress, ...]:
         """Look, part by part, and decide. Raises what speaks against the move, before anything is changed."""
         found: list[Progress] = []
-        seen: list[Sight] = []
+        seen: list[PartSight] = []
         for part in self.parts:
             sight = part.look(self.session, seen)
             for warning in sight.warnings:
@@ -102,7 +102,7 @@ class Takeover:
     def _released(self, done: Sequence[Progress]) -> Iterator[Progress]:
         """Release the addresses that this run added, and forget them."""
         for each in done:
-            added = [finding.value.address for finding in each.findings if isinstance(finding.value, Held)]
+            added = [finding.value.address for finding in each.findings if isinstance(finding.value, HeldAddress)]
             if isinstance(each.part, AddressPart):
                 for finding in each.part.release(added):
                     self.session.log(finding.text)

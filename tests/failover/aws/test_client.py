@@ -105,7 +105,7 @@ def test_what_passes_is_tried_again_until_the_deadline(name: str) -> None:
 
 
 WRONG = {
-    "no XML": (HEAD + b"\r\nhello", "no XML"),
+    "no XML": (HEAD + b"\r\nhello", "not XML"),
     "another answer": (HEAD + b"\r\n<DescribeVpcsResponse/>", "expected DescribeRouteTablesResponse"),
     "a DOCTYPE": (HEAD + b"\r\n<!DOCTYPE a><DescribeRouteTablesResponse/>", "DOCTYPE"),
     "a redirect": (

@@ -38,15 +38,15 @@ def test_a_table_with_its_routes() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("rtb-0a1b2c3d", "rtb-xyz", "routeTableId: 'rtb-xyz' is no table id"),
+        ("rtb-0a1b2c3d", "rtb-xyz", "routeTableId: 'rtb-xyz' is not a table id"),
         ("<routeTableId>rtb-0a1b2c3d</routeTableId>", "", "no routeTableId in the answer"),
-        ("vpc-0a1b2c3d", "vpc-0a1b2c3d; rm -rf", "is no vpc id"),
-        ("192.168.10.5/32", "192.168.10.5/24", "no CIDR block"),
-        ("192.168.10.5/32", "everywhere", "no CIDR block"),
-        ("eni-0a1b2c3d", "eni-0a1b2c3dg", "is no interface id"),
+        ("vpc-0a1b2c3d", "vpc-0a1b2c3d; rm -rf", "is not a vpc id"),
+        ("192.168.10.5/32", "192.168.10.5/24", "not a CIDR block"),
+        ("192.168.10.5/32", "everywhere", "not a CIDR block"),
+        ("eni-0a1b2c3d", "eni-0a1b2c3dg", "is not an interface id"),
         ("<state>blackhole</state>", "", "no state in the answer"),
         ("<requestId>x</requestId>", "<routeTableSet/>", "2 times routeTableSet"),
-        ("123456789012</ownerId>", "12345678901２</ownerId>", "is no account id"),
+        ("123456789012</ownerId>", "12345678901２</ownerId>", "is not an account id"),
     ],
 )
 def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:

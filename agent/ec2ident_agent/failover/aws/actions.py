@@ -1,6 +1,6 @@
-"""The calls of the API, built by hand: the wire form, the ARNs they need, and the command that does the same.
+"""The calls of the API: their wire form, the ARNs that IAM checks, and the AWS CLI command that does the same. Pure.
 
-Pure. `str(call)` is what a person could type: the dry run, the log line and the golden test are one text.
+`str(call)` is the command that a person could type; the plan, the log and the tests show this one text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ROUTE53_NAMESPACE = "https://route53.amazonaws.com/doc/2013-04-01/"
 
 
 class ApiCall(Value):
-    """One request. `read` turns its answer into a value."""
+    """One request. `read` turns its response into a value."""
 
     service: str
     action: str
@@ -31,19 +31,19 @@ class ApiCall(Value):
     method: str = "POST"
     path: str = "/"
     body: str = ""
-    #: What IAM is asked about: `route-table/rtb-…`, `hostedzone/Z…`; nothing where it knows `*` alone.
+    #: The resources that IAM checks: `route-table/rtb-…`, `hostedzone/Z…`; none if it supports `*` only.
     resources: tuple[str, ...] = ()
-    #: The account of the resources, where it is known.
+    #: The account of the resources, if it is known.
     account: str = ""
     writes: bool = False
 
     @property
     def name(self) -> str:
-        """As IAM writes it: `ec2:ReplaceRoute`."""
+        """The name in IAM policies: `ec2:ReplaceRoute`."""
         return f"{self.service}:{self.action}"
 
     def arns(self, partition: str, region: str) -> tuple[str, ...]:
-        """The ARNs to allow, for a message. An account that is not known is `*`."""
+        """The ARNs to allow, for a message. An unknown account is `*`."""
         if self.service == "route53":
             return tuple(f"arn:{partition}:route53:::{tail}" for tail in self.resources) or ("*",)
         if self.service == "sts":
@@ -78,7 +78,7 @@ def _page(token: str) -> tuple[tuple[str, str], ...]:
 
 
 def describe_tables(filters: Mapping[str, Sequence[str]], token: str = "") -> ApiCall:
-    """Tables by filter. A filter `route-table-id` passes over what does not exist, where a list of ids would fail."""
+    """Tables by filter. The filter `route-table-id` ignores ids that do not exist; a list of ids would fail."""
     return ApiCall(
         "ec2",
         "DescribeRouteTables",
@@ -89,6 +89,7 @@ def describe_tables(filters: Mapping[str, Sequence[str]], token: str = "") -> Ap
 
 
 def describe_interfaces(filters: Mapping[str, Sequence[str]], token: str = "") -> ApiCall:
+    """ENIs by filter."""
     return ApiCall(
         "ec2",
         "DescribeNetworkInterfaces",
@@ -99,6 +100,7 @@ def describe_interfaces(filters: Mapping[str, Sequence[str]], token: str = "") -
 
 
 def describe_instance(instance: str) -> ApiCall:
+    """One instance."""
     return ApiCall(
         "ec2",
         "DescribeInstances",
@@ -109,6 +111,7 @@ def describe_instance(instance: str) -> ApiCall:
 
 
 def describe_vpc_attribute(vpc: str, attribute: str) -> ApiCall:
+    """One attribute of a VPC: `enableDnsSupport` or `enableDnsHostnames`."""
     return ApiCall(
         "ec2",
         "DescribeVpcAttribute",
@@ -150,20 +153,22 @@ def _route(action: str, command: str, table: str, account: str, destination: str
 
 
 def create_route(table: str, account: str, destination: str, eni: str) -> ApiCall:
+    """A new route to an ENI."""
     return _route("CreateRoute", "create-route", table, account, destination, eni)
 
 
 def replace_route(table: str, account: str, destination: str, eni: str) -> ApiCall:
-    """The target is always an interface: an instance with several of them is refused as a target."""
+    """Another target for a route: always an ENI, because EC2 refuses an instance that has several."""
     return _route("ReplaceRoute", "replace-route", table, account, destination, eni)
 
 
 def delete_route(table: str, account: str, destination: str) -> ApiCall:
+    """Remove a route."""
     return _route("DeleteRoute", "delete-route", table, account, destination)
 
 
 def source_dest_check(eni: str, account: str, on: bool) -> ApiCall:
-    """Of the interface: the instance's own flag cannot be set once it has two."""
+    """Switch the source/destination check of an ENI: the instance's own flag cannot be set once it has two ENIs."""
     return ApiCall(
         "ec2",
         "ModifyNetworkInterfaceAttribute",
@@ -177,7 +182,7 @@ def source_dest_check(eni: str, account: str, on: bool) -> ApiCall:
 
 
 def attach(eni: str, instance: str, index: int, account: str, *, dry: bool = False) -> ApiCall:
-    """A `dry` one only asks whether it is allowed, and is answered by an error in any case."""
+    """Attach an ENI. A `dry` call only asks whether that is allowed, and its response is an error in any case."""
     return ApiCall(
         "ec2",
         "AttachNetworkInterface",
@@ -197,7 +202,7 @@ def attach(eni: str, instance: str, index: int, account: str, *, dry: bool = Fal
 
 
 def detach(attachment: str, eni: str, instance: str, account: str, *, force: bool = False) -> ApiCall:
-    """`eni` and `instance` are only for the message when it is denied."""
+    """Detach an ENI; `eni` and `instance` serve only the message of a denied call."""
     return ApiCall(
         "ec2",
         "DetachNetworkInterface",
@@ -213,7 +218,7 @@ def detach(attachment: str, eni: str, instance: str, account: str, *, force: boo
 def create_interface(
     subnet: str, address: str, groups: Sequence[str], description: str, token: str, account: str = ""
 ) -> ApiCall:
-    """`token` makes it safe to send again: the same token makes the same interface."""
+    """Create an ENI. It is safe to send again: the same `token` returns the same ENI."""
     fields = [("SubnetId", subnet), ("ClientToken", token)]
     command = f"create-network-interface --subnet-id {subnet} --client-token {token}"
     if address:
@@ -240,7 +245,7 @@ def create_interface(
 
 
 def modify_vpc(vpc: str, attribute: str) -> ApiCall:
-    """One attribute a call: `enableDnsSupport` or `enableDnsHostnames`, on."""
+    """Switch one attribute on: `enableDnsSupport` or `enableDnsHostnames`."""
     field = attribute[0].upper() + attribute[1:]
     option = {"enableDnsSupport": "--enable-dns-support", "enableDnsHostnames": "--enable-dns-hostnames"}[attribute]
     return ApiCall(
@@ -262,6 +267,7 @@ def _zone_path(zone: str, tail: str = "") -> str:
 
 
 def get_zone(zone: str) -> ApiCall:
+    """One hosted zone."""
     return ApiCall(
         "route53",
         "GetHostedZone",
@@ -274,6 +280,7 @@ def get_zone(zone: str) -> ApiCall:
 
 
 def zones_by_name(name: str) -> ApiCall:
+    """The hosted zones from this name on."""
     return ApiCall(
         "route53",
         "ListHostedZonesByName",
@@ -286,7 +293,7 @@ def zones_by_name(name: str) -> ApiCall:
 
 
 def list_records(zone: str, name: str, kind: str) -> ApiCall:
-    """The list starts at this name and type, or at the next one where there is none: the caller compares."""
+    """Record sets from this name and type on, or from the next one if there is none: the caller compares."""
     return ApiCall(
         "route53",
         "ListResourceRecordSets",
@@ -300,7 +307,7 @@ def list_records(zone: str, name: str, kind: str) -> ApiCall:
 
 
 def change_records(zone: str, action: str, records: Sequence[RecordSet]) -> ApiCall:
-    """One batch, all or nothing. `action` is UPSERT or DELETE."""
+    """One batch, which succeeds or fails as a whole. `action` is UPSERT or DELETE."""
     import json
 
     batch = {"Changes": [{"Action": action, "ResourceRecordSet": _as_json(each)} for each in records]}
@@ -323,7 +330,7 @@ def _as_json(records: RecordSet) -> dict[str, object]:
 
 
 def _as_xml(records: RecordSet) -> str:
-    """The elements in the order of the schema, which the service insists on."""
+    """The elements in the order of the schema, which the service requires."""
     values = "".join(f"<ResourceRecord><Value>{_escape(v)}</Value></ResourceRecord>" for v in records.values)
     return (
         f"<ResourceRecordSet><Name>{_escape(records.name)}</Name><Type>{records.type}</Type><TTL>{records.ttl}</TTL>"
@@ -341,6 +348,7 @@ def _escape(text: str) -> str:
 
 
 def get_change(change: str) -> ApiCall:
+    """The status of a change."""
     return ApiCall(
         "route53",
         "GetChange",
@@ -353,7 +361,7 @@ def get_change(change: str) -> ApiCall:
 
 
 def create_zone(name: str, vpc: str, region: str, token: str) -> ApiCall:
-    """A private zone. `token` makes it safe to send again."""
+    """Create a private zone; `token` makes it safe to send again."""
     vpc_xml = f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
     config = "<HostedZoneConfig><Comment>ec2ident</Comment><PrivateZone>true</PrivateZone></HostedZoneConfig>"
     inside = f"<Name>{_escape(name)}</Name>{vpc_xml}<CallerReference>{_escape(token)}</CallerReference>{config}"
@@ -370,6 +378,7 @@ def create_zone(name: str, vpc: str, region: str, token: str) -> ApiCall:
 
 
 def associate_zone(zone: str, vpc: str, region: str) -> ApiCall:
+    """Associate a private zone with a further VPC."""
     vpc_xml = f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
     return ApiCall(
         "route53",
@@ -387,7 +396,7 @@ def associate_zone(zone: str, vpc: str, region: str) -> ApiCall:
 
 
 def assume_role(role: str, name: str, external: str = "") -> ApiCall:
-    """Credentials of a role, for 15 minutes: longer than any action here may take."""
+    """Credentials of a role for 15 minutes, longer than any action may take."""
     return ApiCall(
         "sts",
         "AssumeRole",
@@ -404,4 +413,5 @@ def assume_role(role: str, name: str, external: str = "") -> ApiCall:
 
 
 def caller_identity() -> ApiCall:
+    """The account of the credentials."""
     return ApiCall("sts", "GetCallerIdentity", response.account, "get-caller-identity")

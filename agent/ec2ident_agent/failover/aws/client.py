@@ -1,10 +1,11 @@
-"""Speaking with AWS: credentials, signing, sending, retrying, all under one deadline.
+"""The client of the AWS API: credentials, signing, sending and retries, all under one deadline.
 
-The only importer of botocore, of which just the credential chain is used: environment, shared configuration and its
-profiles and roles, container, instance role ("Configuring credentials" in the Boto3 guide). Loading its service models
-would cost more than the whole move; the requests are in `actions.py` and their responses in `response.py`.
+This is the only importer of botocore, and it uses the credential chain alone: environment, shared configuration with
+its profiles and roles, container, instance role ("Configuring credentials" in the Boto3 guide). To load botocore's
+service models would take longer than the whole move; requests are in `actions.py`, responses in `response.py`.
 
-There are no proxies: an agent inherits whatever environment its cluster engine has. Use a VPC endpoint, and name it.
+Proxies are not used, because an agent inherits the arbitrary environment of its cluster engine. Configure a VPC
+endpoint instead.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ if TYPE_CHECKING:
 
     Log = Callable[[str], object]
 
-#: The longest answer that is read, in bytes: 100 tables with 1,000 routes each are about 30 MB, with 100 each 3 MB.
+#: The longest response that is read, in bytes. 100 tables with 100 routes each are about 3 MB.
 LIMIT = 8 << 20
 
-#: Back-off: the first pause is up to so many seconds, doubled each time up to the cap, with full jitter.
+#: Back-off with full jitter: the longest first pause in seconds, which doubles each time, and its cap.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
 
-#: Variables that name an endpoint for one service, and for all ("Service-specific endpoints" in the SDKs guide).
+#: Environment variables that name the endpoint of one service ("Service-specific endpoints", SDKs guide).
 ENDPOINT_VARIABLES = {
     "ec2": "AWS_ENDPOINT_URL_EC2",
     "route53": "AWS_ENDPOINT_URL_ROUTE_53",
@@ -56,7 +57,7 @@ ENDPOINT_VARIABLES = {
 
 
 class Access(Value):
-    """How to reach the API. Everything but the region may be left to the environment."""
+    """How to reach the API. Everything but the region may come from the environment."""
 
     region: str
     profile: str = ""
@@ -64,18 +65,18 @@ class Access(Value):
     external_id: str = ""
     #: Instead of the regional endpoints, for all services: `https://HOST[:PORT]`.
     endpoint: str = ""
-    #: PEM file of the authorities to trust, instead of the system's.
+    #: PEM file of the authorities to trust, instead of those of the system.
     ca_bundle: str = ""
-    #: The longest time for one attempt, in seconds.
+    #: The time for one attempt, in seconds.
     attempt: float = 5.0
 
 
 class _PassingError(ApiUnknownError):
-    """No usable answer this time: refused, reset, broken off, or none within the attempt's time."""
+    """This attempt had no usable response: refused, reset, broken off, or none in time. Try again."""
 
 
 class Api:
-    """The API under one deadline. Safe to use from several threads at once."""
+    """The API with one role, under one deadline. Several threads may use it at once."""
 
     def __init__(
         self,
@@ -98,11 +99,12 @@ class Api:
         self._environ = os.environ if environ is None else environ
         self._now, self._jitter = now, jitter
         self._lock = threading.Lock()
-        #: Held while credentials are asked for, so that calls at the same time ask once; a role needs its source's.
+        #: Held while credentials are requested, so that concurrent calls request them once. The key says whether they
+        #: are the source credentials, which the request for those of a role needs.
         self._asking = {True: threading.Lock(), False: threading.Lock()}
         self._credentials: dict[bool, Credentials] = {}
         self._idle: dict[str, list[HTTPConnection]] = {}
-        #: Each call that only looked, as a person would type it.
+        #: Every call so far that changed nothing, as a person would type it.
         self.looks: set[str] = set()
 
     def close(self) -> None:
@@ -115,9 +117,9 @@ class Api:
     # Calling
 
     def call(self, call: ApiCall) -> Any:
-        """The answer as a value. Tries again what passes by itself.
+        """Send a call and return its response as a value. Retries temporary errors until the deadline.
 
-        Raises ApiError, OutOfTimeError, MalformedError, CredentialsError.
+        Raises ApiError, OutOfTimeError, MalformedResponseError, CredentialsError.
         """
         if call.writes:
             self.log(f"[#] {call}")
@@ -153,7 +155,7 @@ class Api:
         return self._jitter()
 
     def pages(self, make: Callable[[str], ApiCall]) -> tuple[Any, ...]:
-        """All items of a call that answers in pages. Raises MalformedError for pages that never end."""
+        """All items of a call that answers in pages. Raises MalformedResponseError after more than 100 pages."""
         found, token = self.call(make(""))
         for _ in range(100):
             if not token:
@@ -194,9 +196,9 @@ class Api:
             return ApiError(call.name, found[0], _line(found[1]), status, arns)
         if status == 429 or status >= 500:
             return _PassingError(f"HTTP status {status}")
-        return MalformedResponseError(f"{call.name}: HTTP status {status} without an error that we know")
+        return MalformedResponseError(f"{call.name}: HTTP status {status} without a known error")
 
-    # One exchange, in a thread that may be left behind
+    # One exchange, in a thread that may be abandoned
 
     def _exchange(self, call: ApiCall, credentials: Credentials, seconds: float) -> tuple[int, bytes]:
         from http.client import HTTPException
@@ -211,7 +213,7 @@ class Api:
                 raise
             if fresh:
                 raise _PassingError(f"{url}: {_reason(error)}") from None
-            # The other side may close an idle connection at any time; that says nothing about it.
+            # A server may close an idle connection at any time: retry on a new one.
             return self._exchange(call, credentials, seconds)
         if connection.sock is not None:
             with self._lock:
@@ -229,13 +231,13 @@ class Api:
         if call.method == "POST":
             connection.putheader("content-length", str(len(body)))
         connection.endheaders(body)
-        # A response that is not closed keeps the connection's socket open, whoever closes that.
+        # An unclosed response would keep the socket open after the connection is closed.
         with connection.getresponse() as response:
             data = response.read(LIMIT + 1)
             if len(data) > LIMIT:
                 raise MalformedResponseError(f"{call.name}: an answer longer than {LIMIT} bytes")
             if not response.isclosed():
-                # Content-Length said more than there is to read: http.client says so only when asked for all.
+                # The body is shorter than Content-Length says; only a read of all of it raises IncompleteRead.
                 response.read()
         if response.will_close:
             connection.close()
@@ -272,7 +274,7 @@ class Api:
             if idle:
                 return idle.pop(), False
         scheme, _, host = url.partition("://")
-        # The socket's own limit ends the thread that may be left behind; the caller waits by the clock.
+        # The time-out of the socket ends a thread that was abandoned; the caller itself waits by the clock.
         if scheme == "http":
             return HTTPConnection(host, timeout=seconds), True
         return HTTPSConnection(host, timeout=seconds, context=self._tls()), True
@@ -289,7 +291,7 @@ class Api:
     # Credentials
 
     def credentials(self, *, source: bool = False) -> Credentials:
-        """What to sign with: of the role where one is configured, but `source` for asking for it."""
+        """The credentials to sign with: those of the configured role, or with `source` those that may assume it."""
         source = source or not self.access.role_arn
         with self._asking[source]:
             found = self._credentials.get(source)
@@ -309,7 +311,7 @@ class Api:
     def _chain(self) -> Credentials:
         key, secret = self._environ.get("AWS_ACCESS_KEY_ID"), self._environ.get("AWS_SECRET_ACCESS_KEY")
         if key and secret and not self.access.profile:
-            # First in the chain anyway, and then there is no need to import anything.
+            # They are first in the chain, and need no import.
             return Credentials(key, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
         try:
             return bounded(
@@ -337,7 +339,7 @@ def _wire(call: ApiCall) -> tuple[str, bytes]:
 
 
 def _line(text: str) -> str:
-    """One line that a terminal may see."""
+    """One line that is safe to print on a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -356,10 +358,10 @@ def botocore_chain(profile: str, seconds: float) -> Credentials:
             "credentials: none in the environment, and botocore is not installed; pip install 'ec2ident[failover]'"
         ) from None
     session = botocore.session.Session(profile=profile or None)
-    # botocore takes whole seconds here; whoever calls this waits by the clock.
+    # botocore accepts whole seconds here; the caller itself waits by the clock.
     session.set_config_variable("metadata_service_timeout", 1)
     session.set_config_variable("metadata_service_num_attempts", 2)
-    # A profile may name a role, for which botocore calls STS by itself.
+    # A profile may name a role; botocore then calls STS itself.
     session.set_default_client_config(
         botocore.config.Config(
             connect_timeout=min(2, seconds), read_timeout=min(5, seconds), retries={"max_attempts": 1}

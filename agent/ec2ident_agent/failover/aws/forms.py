@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 NOBODY = "nobody"
 
 _EXAMPLES = {
-    "table": "route table (rtb-…)",
-    "interface": "network interface (eni-…)",
-    "instance": "instance (i-…)",
-    "subnet": "subnet (subnet-…)",
-    "group": "security group (sg-…)",
-    "vpc": "VPC (vpc-…)",
-    "account": "account (12 digits)",
-    "zone": "hosted zone (Z…)",
+    "table": "a route table (rtb-…)",
+    "interface": "a network interface (eni-…)",
+    "instance": "an instance (i-…)",
+    "subnet": "a subnet (subnet-…)",
+    "group": "a security group (sg-…)",
+    "vpc": "a VPC (vpc-…)",
+    "account": "an account (12 digits)",
+    "zone": "a hosted zone (Z…)",
 }
 
 
@@ -46,7 +46,7 @@ def identifier(shape: str) -> Callable[[str], str]:
 
     def check(text: str) -> str:
         if not is_a(shape, text):
-            raise UsageError(f"{text!r} is not the id of a {_EXAMPLES[shape]}".replace(" a instance", " an instance"))
+            raise UsageError(f"{text!r} is not the id of {_EXAMPLES[shape]}")
         return text
 
     return check
@@ -77,7 +77,7 @@ def zone(text: str) -> str:
     """The id of a hosted zone: `Z…` or `/hostedzone/Z…`."""
     found = text.replace("/hostedzone/", "")
     if not is_a("zone", found):
-        raise UsageError(f"{text!r} is not the id of a {_EXAMPLES['zone']}")
+        raise UsageError(f"{text!r} is not the id of {_EXAMPLES['zone']}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The values that a move speaks in: route tables, interfaces, instances, zones, records."""
+"""The values of the API: route tables, ENIs, instances, hosted zones, record sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class VpcRoute(Value):
-    """A row of a route table. Of its targets only an interface is ours; `other` is any other, `local` included."""
+    """A row of a route table. Its target is the ENI `eni`, or anything else in `other`, `local` included."""
 
     destination: str
     eni: str = ""
@@ -22,18 +22,20 @@ class VpcRoute(Value):
 
     @property
     def holder(self) -> str:
-        """Who has it, for a person: the instance if one is attached, else whatever it points to."""
+        """The owner, for a message: the instance if one is attached, else the target itself."""
         return self.instance or self.eni or self.other
 
 
 class RouteTable(Value):
+    """A route table of a VPC."""
+
     id: str
     vpc: str
     #: The account that owns it: in a shared VPC not the instance's.
     owner: str
     routes: tuple[VpcRoute, ...] = ()
     name: str = ""
-    #: The internet or virtual private gateway whose table it is, if it is one's.
+    #: The internet or virtual private gateway that the table belongs to, for a gateway route table.
     gateway: str = ""
 
     def route(self, destination: str) -> VpcRoute | None:
@@ -42,11 +44,13 @@ class RouteTable(Value):
 
     @property
     def local(self) -> tuple[str, ...]:
-        """The VPC's own CIDR blocks."""
+        """The CIDR blocks of the VPC itself."""
         return tuple(route.destination for route in self.routes if route.other == "local")
 
 
 class Attachment(Value):
+    """The attachment of an ENI to an instance."""
+
     id: str
     #: Empty for an attachment that a service of AWS made.
     instance: str
@@ -86,16 +90,20 @@ class NetworkInterface(Value):
 
 
 class Ec2Instance(Value):
+    """An EC2 instance."""
+
     id: str
     #: pending, running, shutting-down, terminated, stopping, stopped
     state: str
     zone: str
     vpc: str
-    #: Device index -> interface, of what is attached.
+    #: The attached ENIs by device index.
     interfaces: Mapping[int, str]
 
 
 class HostedZone(Value):
+    """A hosted zone of Route 53. `vpcs` are pairs of VPC id and region."""
+
     id: str
     name: str
     private: bool
@@ -109,7 +117,7 @@ class RecordSet(Value):
     type: str
     ttl: int
     values: tuple[str, ...]
-    #: What makes it more than values with a TTL: an alias, a routing policy, a health check.
+    #: The features that an UPSERT of plain values would destroy: an alias, a routing policy, a health check.
     special: str = ""
 
     def __str__(self) -> str:
@@ -117,13 +125,15 @@ class RecordSet(Value):
 
 
 class Change(Value):
+    """A change of records, which reaches the name servers some time later."""
+
     id: str
     #: PENDING, INSYNC
     status: str
 
 
 class Credentials(Value):
-    """Keys that sign. They show nowhere."""
+    """Keys that sign requests. Their repr does not show the secrets."""
 
     key: str
     secret: str

@@ -1,7 +1,7 @@
-"""The answers of the API, from XML to values: the one place that knows their fields. Pure and strict.
+"""The responses of the API, from XML to values. This is the only module that knows their fields. Pure and strict.
 
-Sources: EC2 API Reference 2016-11-15, Route 53 API Reference 2013-04-01, STS API Reference 2011-06-15. A field that is
-absent where it must be there, or an id, an address or a number that is none, raises MalformedError.
+Sources: EC2 API Reference 2016-11-15, Route 53 API Reference 2013-04-01, STS API Reference 2011-06-15. A missing
+field, or a malformed id, address or number raises MalformedResponseError.
 """
 
 from __future__ import annotations
@@ -58,14 +58,15 @@ SHAPES = {
 
 
 def is_a(shape: str, text: str) -> bool:
-    """Has a text the form of such an id? `shape` is a key of SHAPES."""
+    """Whether a text has the form of such an id; `shape` is a key of SHAPES."""
     return re.fullmatch(SHAPES[shape], text, re.ASCII) is not None
 
 
 def _id(node: Element, path: str, shape: str) -> str:
     text = node.get(path)
     if not is_a(shape, text):
-        raise MalformedResponseError(f"{path}: {text[:64]!r} is no {shape} id")
+        article = "an" if shape[0] in "aeiou" else "a"
+        raise MalformedResponseError(f"{path}: {text[:64]!r} is not {article} {shape} id")
     return text
 
 
@@ -76,7 +77,7 @@ def _maybe_id(node: Element, path: str, shape: str) -> str:
 def _number(node: Element, path: str, high: int) -> int:
     text = node.get(path)
     if not re.fullmatch(r"\d{1,10}", text, re.ASCII) or int(text) > high:
-        raise MalformedResponseError(f"{path}: {text[:32]!r} is no number from 0 to {high}")
+        raise MalformedResponseError(f"{path}: {text[:32]!r} is not a number from 0 to {high}")
     return int(text)
 
 
@@ -88,27 +89,27 @@ def _bool(node: Element, path: str) -> bool:
 
 
 def network(text: str) -> str:
-    """A CIDR block in its one normal spelling. Raises MalformedError, also for host bits."""
+    """A CIDR block in its normal spelling. Raises MalformedResponseError, also for host bits."""
     import ipaddress
 
     try:
         return str(ipaddress.ip_network(_unscoped(text)))
     except ValueError as error:
-        raise MalformedResponseError(f"no CIDR block: {str(error)[:120]}") from None
+        raise MalformedResponseError(f"not a CIDR block: {str(error)[:120]}") from None
 
 
 def address(text: str) -> str:
-    """An IP address in its one normal spelling. Raises MalformedError."""
+    """An IP address in its normal spelling. Raises MalformedResponseError."""
     import ipaddress
 
     try:
         return str(ipaddress.ip_address(_unscoped(text)))
     except ValueError:
-        raise MalformedResponseError(f"no IP address: {text[:64]!r}") from None
+        raise MalformedResponseError(f"not an IP address: {text[:64]!r}") from None
 
 
 def _unscoped(text: str) -> str:
-    """Behind a % ipaddress takes anything at all; to the API an interface of this machine means nothing."""
+    """Refuse a scope: ipaddress accepts any text after a %, and the API cannot know an interface of this machine."""
     if "%" in text:
         raise ValueError(f"{text[:64]!r} has a scope")
     return text
@@ -144,7 +145,7 @@ def _table(item: Element) -> RouteTable:
 
 
 def _route(row: Element) -> tuple[VpcRoute, ...]:
-    """A row; none for a row without a CIDR block, whose destination is a prefix list."""
+    """A row, or nothing if its destination is a prefix list and not a CIDR block."""
     destination = row.maybe("destinationCidrBlock") or row.maybe("destinationIpv6CidrBlock")
     if not destination:
         return ()
@@ -213,7 +214,7 @@ def _instance(item: Element) -> Ec2Instance:
     attached = {
         _number(row, "attachment/deviceIndex", 255): _id(row, "networkInterfaceId", "interface")
         for row in item.all("networkInterfaceSet/item")
-        # On cards other than the first the same numbers are free again.
+        # Each network card has indexes of its own; these are those of the first card.
         if (row.maybe("attachment/networkCardIndex") or "0") == "0"
     }
     return Ec2Instance(
@@ -231,7 +232,7 @@ def attachment_id(answer: Element) -> str:
 
 
 def done(answer: Element) -> None:
-    """The writes that answer nothing but true."""
+    """The writes that answer only `true`."""
     if answer.maybe("return") not in (None, "true"):
         raise MalformedResponseError(f"{answer.tag}: return is {answer.maybe('return')!r} (expected true)")
 
@@ -257,12 +258,12 @@ def hosted_zone(answer: Element) -> HostedZone:
 def _zone(node: Element, vpcs: tuple[tuple[str, str], ...] = ()) -> HostedZone:
     identity = node.get("Id").replace("/hostedzone/", "")
     if not is_a("zone", identity):
-        raise MalformedResponseError(f"Id: {identity[:64]!r} is no zone id")
+        raise MalformedResponseError(f"Id: {identity[:64]!r} is not a zone id")
     return HostedZone(identity, name(node.get("Name")), node.maybe("Config/PrivateZone") == "true", vpcs)
 
 
 def zones(answer: Element) -> tuple[HostedZone, ...]:
-    """ListHostedZonesByName. One page, which starts at the name that was asked for."""
+    """ListHostedZonesByName: one page, which starts at the requested name."""
     return tuple(_zone(node) for node in answer.all("HostedZones/HostedZone"))
 
 
@@ -270,7 +271,7 @@ def change(answer: Element) -> Change:
     """ChangeResourceRecordSets, GetChange, and every other answer with a ChangeInfo."""
     identity = answer.get("ChangeInfo/Id").replace("/change/", "")
     if not is_a("change", identity):
-        raise MalformedResponseError(f"ChangeInfo/Id: {identity[:64]!r} is no change id")
+        raise MalformedResponseError(f"ChangeInfo/Id: {identity[:64]!r} is not a change id")
     status = answer.get("ChangeInfo/Status")
     if status not in ("PENDING", "INSYNC"):
         raise MalformedResponseError(f"ChangeInfo/Status: {status[:32]!r} is neither PENDING nor INSYNC")
@@ -296,7 +297,7 @@ def _records(node: Element) -> RecordSet:
 
 
 def _rdata(kind: str, text: str) -> str:
-    """An address in its one normal spelling; the service keeps it as it was written."""
+    """An address in its normal spelling; the service stores it as it was written."""
     try:
         return address(text) if kind in ("A", "AAAA") else text
     except MalformedResponseError:
@@ -304,7 +305,7 @@ def _rdata(kind: str, text: str) -> str:
 
 
 def name(text: str) -> str:
-    """A DNS name as we compare it: lower case, no final dot, octal escapes such as `\\052` resolved."""
+    """A DNS name in a form to compare: lower case, without the final dot, octal escapes such as `\\052` resolved."""
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text).rstrip(".").lower()
 
 
@@ -328,14 +329,14 @@ def account(answer: Element) -> str:
 
 
 def error(data: bytes) -> tuple[str, str] | None:
-    """Code and message of an error's body, of any of the three services; None for what is no such body."""
+    """Code and message in the body of an error, of any of the three services; None if the body is not an error."""
     try:
         root = parse(data)
         for path in ("Errors/Error", "Error"):
             found = root.find(path)
             if found is not None:
                 return found.get("Code")[:128], (found.maybe("Message") or "")[:512]
-        # InvalidChangeBatch carries a list instead of one message.
+        # InvalidChangeBatch has a list instead of one message.
         said = "; ".join(node.text.strip() for node in root.all("Messages/Message"))
     except MalformedResponseError:
         return None

@@ -1,6 +1,6 @@
-"""XML as the API answers it, read strictly: no DTD, no entities, bounded in depth, number and size.
+"""A strict reader of the API's XML: no DTD, no entities, and bounded in depth and number of elements.
 
-expat alone, without ElementTree on top, as that costs less than a millisecond to import.
+It uses expat without ElementTree, because ElementTree offers neither these bounds nor the refusal of a DTD.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Element:
         self.children: list[Element] = []
 
     def find(self, path: str) -> Element | None:
-        """The only element at a path such as `attachment/status`, or None. Raises MalformedError for two of them."""
+        """The only element at a path such as `attachment/status`, or None. Raises MalformedResponseError for two."""
         node = self
         for tag in path.split("/"):
             found = [child for child in node.children if child.tag == tag]
@@ -37,18 +37,18 @@ class Element:
         return node
 
     def all(self, path: str) -> Iterator[Element]:
-        """Every element at a path; none where the path ends early."""
+        """Every element at a path; none if the path does not exist."""
         head, _, last = path.rpartition("/")
         parent = self.find(head) if head else self
         return iter([child for child in parent.children if child.tag == last] if parent else [])
 
     def maybe(self, path: str) -> str | None:
-        """The text at a path, None where it is absent."""
+        """The text at a path, None if it is absent."""
         found = self.find(path)
         return None if found is None else found.text.strip()
 
     def get(self, path: str) -> str:
-        """The text at a path. Raises MalformedError where it is absent or empty."""
+        """The text at a path. Raises MalformedResponseError if it is absent or empty."""
         found = self.maybe(path)
         if not found:
             raise MalformedResponseError(f"{self.tag}: no {path} in the answer")
@@ -81,7 +81,7 @@ def _forbidden(*_: object) -> None:
 
 
 def parse(data: bytes) -> Element:
-    """The root element. Raises MalformedError."""
+    """The root element. Raises MalformedResponseError."""
     from xml.parsers import expat
 
     builder, parser = _Builder(), expat.ParserCreate()
@@ -92,8 +92,8 @@ def parse(data: bytes) -> Element:
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise MalformedResponseError(f"no XML: {error}") from None
+        raise MalformedResponseError(f"not XML: {error}") from None
     except (ValueError, LookupError) as error:
-        # An encoding that expat does not know.
-        raise MalformedResponseError(f"no XML: {error}") from None
+        # The encoding is one that expat does not support.
+        raise MalformedResponseError(f"not XML: {error}") from None
     return builder.root.children[0]

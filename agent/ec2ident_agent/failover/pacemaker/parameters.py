@@ -1,6 +1,6 @@
-"""What the cluster's agents take and say about themselves: one table of parameters, and the metadata made from it.
+"""The parameters of the Pacemaker agents in one table, and the metadata and settings made from it.
 
-The metadata is the subset that both judges of it accept: the DTD `ra-api-1.dtd` and the RELAX NG `metadata.rng` of
+The metadata is the subset that both of its schemas accept: the DTD `ra-api-1.dtd` and the RELAX NG `metadata.rng` of
 resource-agents.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Parameter(Value):
-    """One parameter. `place` is where failover.toml has the same; `kinds` the agents that take it."""
+    """One parameter. `place` is the same key in failover.toml; `kinds` are the agents that accept it."""
 
     name: str
     place: str
@@ -29,7 +29,7 @@ class Parameter(Value):
     unique: bool = False
 
 
-#: Of the agents themselves: of their parameters and what they do.
+#: The version of the agents: of their parameters and of what they do.
 VERSION = "1.0"
 
 KINDS = ("overlay", "eni", "dns")
@@ -42,7 +42,7 @@ LONG = {
     "overlay": (
         "Holds an overlay address on this node and points its route, in all route tables, to this node's interface."
     ),
-    "eni": "Attaches an elastic network interface to this node and lays its profile of ec2ident-agent.",
+    "eni": "Attaches an elastic network interface to this node and applies its profile of ec2ident-agent.",
     "dns": "Points a name of a private hosted zone to this node.",
 }
 
@@ -73,15 +73,23 @@ PARAMETERS = (
     Parameter("values", "service.s.dns.values", ("dns",), "Its addresses; default: the first one of this node."),
     Parameter("ttl", "service.s.dns.ttl", ("dns",), "Its time to live, in seconds.", "integer", "10"),
     Parameter("wait", "service.s.dns.wait", ("dns",), "Wait until every name server has it.", "boolean", "true"),
-    Parameter("region", "region", KINDS, "The region; default: what the metadata service says."),
-    Parameter("instance", "instance", KINDS, "This node's instance id; differs on each node: rather leave it out."),
+    Parameter("region", "region", KINDS, "The region; default: the one that the metadata service names."),
+    Parameter(
+        "instance", "instance", KINDS, "This node's instance id. It differs on each node, so it is better not set."
+    ),
     Parameter("profile", "profile", KINDS, "The profile of the shared AWS configuration."),
-    Parameter("role_arn", "role_arn", KINDS, "The role to assume, in another account too."),
-    Parameter("external_id", "external_id", KINDS, "The external id that the role asks for."),
+    Parameter("role_arn", "role_arn", KINDS, "The role to assume; it may be in another account."),
+    Parameter("external_id", "external_id", KINDS, "The external id that the role requires."),
     Parameter("endpoint", "endpoint", KINDS, "The URL of the API, instead of the regional one."),
-    Parameter("ca_bundle", "ca_bundle", KINDS, "PEM file of the authorities to trust."),
+    Parameter("ca_bundle", "ca_bundle", KINDS, "PEM file of the certificate authorities to trust."),
     Parameter("attempt", "attempt", KINDS, "Seconds for one try of one call.", "integer", "5"),
-    Parameter("state_dir", "", KINDS, "The run state; as ec2ident-agent has it.", default="/run/ec2ident"),
+    Parameter(
+        "state_dir",
+        "",
+        KINDS,
+        "The directory of the run state; the same as that of ec2ident-agent.",
+        default="/run/ec2ident",
+    ),
 )
 
 _LISTS = ("tables", "values", "address")
@@ -111,6 +119,9 @@ def settings_of(kind: str, values: Mapping[str, str]) -> Settings:
                 places[tuple(each.place.split("."))] = _value(each, values[each.name])
         if each.required and each.name not in values:
             raise UsageError(f"{each.name}: is missing")
+    for table in ("service.s.route", "service.s.eni"):
+        keys = [name for place, name in names.items() if place.rpartition(".")[0] == table]
+        names[table] = ", ".join(keys[:3])
     return read(with_places({}, places), lambda place: names.get(place, place))
 
 
@@ -128,7 +139,7 @@ def _value(parameter: Parameter, text: str) -> str | int | bool | list[str]:
     return text
 
 
-#: Action, its time-out in seconds, its interval and depth: hints, from which people write their operations.
+#: Action, time-out in seconds by agent, interval and depth: hints from which administrators write operations.
 ACTIONS = (
     ("start", {"overlay": 30, "eni": 180, "dns": 180}, "", ""),
     ("stop", {"overlay": 20, "eni": 20, "dns": 20}, "", ""),
@@ -140,7 +151,7 @@ ACTIONS = (
 
 
 def metadata(kind: str) -> str:
-    """The agent's description of itself. Pure: it is asked for as nobody, without parameters."""
+    """The metadata of an agent. Pure: the engine asks for it without privileges and without parameters."""
     parameters = "".join(map(_parameter, of(kind)))
     actions = "".join(
         f'<action name="{name}" timeout="{seconds[kind]}s"'
