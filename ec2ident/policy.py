@@ -5,23 +5,23 @@ A signature proves that AWS wrote the document, for any of its customers. What t
 
 from __future__ import annotations
 
-from .errors import VerificationError
+import math
+
+from .errors import UnknownNameError, VerificationError
+from .firmware import instance_id, instance_type
 from .model import Kind, Reason
 from .value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime, timedelta
+    from typing import Any
 
     from .model import Identity
 
-
-#: The rules that list what is allowed.
-_LISTS = (
-    *("accounts", "regions", "partitions", "instances", "images", "instance_types", "zones", "product_codes"),
-    "kinds",
-)
+#: The longest age that a configuration may name, in seconds: a hundred years.
+_LONGEST_AGE = 100 * 366 * 86400
 
 
 class Policy(Value):
@@ -29,7 +29,8 @@ class Policy(Value):
 
         Policy(accounts=["123456789012"], max_signed_age=timedelta(minutes=5)).check(identity, now=now)
 
-    Raises ValueError where a rule could never be met or was mistyped.
+    Raises ValueError where a rule could never be met or was mistyped: a number for an account, a region that does not
+    exist, an age without a unit.
     """
 
     #: Account ids. There is no default: a policy that takes any AWS customer says `accounts=None`.
@@ -51,23 +52,63 @@ class Policy(Value):
     max_signed_age: timedelta | None = None
     #: Greatest age of the instance's last start.
     max_pending_age: timedelta | None = None
-    #: How far ahead of the server's clock a time may be, in seconds.
+    #: How far ahead of the server's clock a time may be, in seconds; and how far the start may be after the signature.
     max_ahead: float = 60.0
+    #: Take names of regions that this version does not know, where they have the form of one: AWS opens new ones.
+    unlisted_regions: bool = False
 
     def __post_init__(self) -> None:
-        for name in _LISTS:
-            self.__dict__[name] = _names(name, getattr(self, name))
+        for name in ("allow_legacy", "unlisted_regions"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}: {getattr(self, name)!r} (True or False is expected)")
+        for name, trouble in _LISTS.items():
+            self.__dict__[name] = _names(name, getattr(self, name), trouble, self.unlisted_regions)
         if self.kinds is not None:
             self.__dict__["kinds"] = frozenset(map(Kind, self.kinds))
-        bad = [account for account in self.accounts or () if len(account) != 12 or not account.isdigit()]
-        if bad:
-            raise ValueError(f"accounts: {bad[0]!r} (twelve digits, as text: leading zeros count)")
+        for name in ("max_signed_age", "max_pending_age"):
+            _check_limit(name, getattr(self, name))
+        if not _is_number(self.max_ahead) or not 0 <= self.max_ahead < math.inf:
+            raise ValueError(f"max_ahead: {self.max_ahead!r} (a number of seconds, 0 or more, is expected)")
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object]) -> Policy:
+        """The policy in a table of a configuration file (TOML, JSON), whose members are named as the rules are.
+
+        Ages are numbers of seconds there. `accounts` must be present; `"any"`, or null, takes any AWS customer. Raises
+        ValueError for a member that is no rule, and for a value that is none.
+        """
+        from collections.abc import Mapping as AnyMapping
+        from datetime import timedelta
+
+        if not isinstance(mapping, AnyMapping):
+            raise ValueError(f"policy: {type(mapping).__name__} (a table of rules is expected)")
+        rules: dict[str, Any] = dict(mapping)
+        for name in rules:
+            if name not in cls._fields:
+                raise ValueError(f"policy: no rule is named {name!r}{_nearest(name, cls._fields)}")
+        if "accounts" not in rules:
+            raise ValueError('accounts: missing (a list of account ids, or "any" for any AWS customer)')
+        if rules["accounts"] == "any":
+            rules["accounts"] = None
+        for name in ("max_signed_age", "max_pending_age"):
+            seconds = rules.get(name)
+            if seconds is None:
+                continue
+            if not _is_number(seconds) or not 0 < seconds <= _LONGEST_AGE:
+                raise ValueError(f"{name}: {seconds!r} (a number of seconds, more than 0, is expected)")
+            rules[name] = timedelta(seconds=seconds)
+        return cls(**rules)
 
     def check(self, identity: Identity, *, now: datetime) -> Identity:
         """The identity, where it meets the policy. `now` is aware.
 
-        Raises VerificationError with reason NOT_ALLOWED or TOO_OLD, and both values in the text.
+        Raises VerificationError with reason NOT_ALLOWED or TOO_OLD, and both values in the text. Also refused is a
+        signature that is older than the start that it is about.
         """
+        from datetime import datetime
+
+        if not isinstance(now, datetime) or now.utcoffset() is None:
+            raise ValueError(f"now: {now!r} (an aware datetime is expected, such as datetime.now(timezone.utc))")
         document = identity.document
         for name, found, allowed in (
             ("account", document.account_id, self.accounts),
@@ -92,6 +133,12 @@ class Policy(Value):
                 f"kind: {identity.kind} with a legacy key (allowed: RSA-2048 and stronger; ask for rsa2048)",
                 Reason.NOT_ALLOWED,
             )
+        signed_at = identity.signed_at
+        if signed_at is not None and (document.pending_time - signed_at).total_seconds() > self.max_ahead:
+            raise VerificationError(
+                f"signed: {signed_at.isoformat()}, before the instance started ({document.pending_time.isoformat()})",
+                Reason.NOT_ALLOWED,
+            )
         self._check_age("signed", identity.signed_at, self.max_signed_age, now)
         self._check_age("instance started", document.pending_time, self.max_pending_age, now)
         return identity
@@ -114,16 +161,130 @@ class Policy(Value):
             )
 
 
-def _names(what: str, given: Iterable[str] | None) -> frozenset[str] | None:
+def _names(
+    what: str, given: Iterable[str] | None, trouble: Callable[[str, bool], str], unlisted: bool
+) -> frozenset[str] | None:
     """The names as a set. A text is no list of names, and an empty list would let nobody in: both are mistakes."""
+    from collections.abc import Iterable as AnyIterable
+    from collections.abc import Mapping as AnyMapping
+
     if given is None:
         return None
-    if isinstance(given, str):
-        raise ValueError(f"{what}: {given!r} is one text (a list of them is expected)")
-    names = frozenset(given)
+    if isinstance(given, (str, bytes, AnyMapping)) or not isinstance(given, AnyIterable):
+        kind = "text" if isinstance(given, str) else type(given).__name__
+        raise ValueError(f"{what}: {given!r} is one {kind} (a list of names is expected)")
+    names: list[Any] = list(given)  # what a configuration file gave
     if not names:
         raise ValueError(f"{what}: empty, which nobody can meet (None asks for nothing)")
-    return names
+    for name in names:
+        if not isinstance(name, str):
+            text = str(name).zfill(12) if what == "accounts" and _is_number(name) else str(name)
+            raise ValueError(f"{what}: {name!r} is of type {type(name).__name__} (text is expected: {text!r})")
+        wrong = trouble(name, unlisted)
+        if wrong:
+            raise ValueError(f"{what}: {name!r}{wrong}")
+    return frozenset(names)
+
+
+def _account(name: str, _: bool) -> str:
+    return "" if len(name) == 12 and name.isascii() and name.isdigit() else " (twelve digits: leading zeros count)"
+
+
+def _region(name: str, unlisted: bool) -> str:
+    from .partitions import Partition
+
+    known = [region for partition in Partition.all() for region in partition.regions]
+    if name in known:
+        return ""
+    try:
+        of = Partition.of(name).name
+    except UnknownNameError:
+        return f" is like no region{_nearest(name, known)}"
+    if unlisted and name != f"{of}-global":
+        return ""
+    return f" is no region that this version knows{_nearest(name, known)}; unlisted_regions=True takes new ones"
+
+
+def _partition(name: str, _: bool) -> str:
+    from .partitions import Partition
+
+    known = [partition.name for partition in Partition.all()]
+    return "" if name in known else f" is no partition{_nearest(name, known)}: {', '.join(known)}"
+
+
+def _zone(name: str, unlisted: bool) -> str:
+    """A zone is a region and a letter; a Local or Wavelength Zone has more in between: us-west-2-lax-1a."""
+    import re
+
+    found = re.match(r"[a-z]+(-[a-z]+)+-[0-9]+(?=(-[a-z0-9-]+)?[a-z]$)", name)
+    if not found:
+        return " has not the form of a zone, such as eu-west-1a"
+    wrong = _region(found.group(), unlisted)
+    return wrong and f": {found.group()!r}{wrong}"
+
+
+def _starts(prefix: str) -> Callable[[str, bool], str]:
+    def trouble(name: str, _: bool) -> str:
+        fits = name.startswith(prefix) and len(name) > len(prefix) and name.isascii() and name.isprintable()
+        return "" if fits and " " not in name else f" (such as {prefix}0123456789abcdef0)"
+
+    return trouble
+
+
+def _instance(name: str, _: bool) -> str:
+    return "" if instance_id(name) else " (i- and 8 or 17 hex digits, such as i-0123456789abcdef0)"
+
+
+def _type(name: str, _: bool) -> str:
+    return "" if instance_type(name) else " has not the form of an instance type, such as m5.large"
+
+
+def _code(name: str, _: bool) -> str:
+    return "" if name.isascii() and name.replace("-", "").isalnum() else " (letters and digits are expected)"
+
+
+def _kind(name: str, _: bool) -> str:
+    kinds = [kind.value for kind in Kind]
+    return "" if name in kinds else f" is no kind of signature{_nearest(name, kinds)}: {', '.join(kinds)}"
+
+
+#: The rules that list what is allowed, and what is wrong with a name in one of them: empty where nothing is.
+_LISTS: dict[str, Callable[[str, bool], str]] = {
+    "accounts": _account,
+    "regions": _region,
+    "partitions": _partition,
+    "instances": _instance,
+    "images": _starts("ami-"),
+    "instance_types": _type,
+    "zones": _zone,
+    "product_codes": _code,
+    "kinds": _kind,
+}
+
+
+def _check_limit(name: str, limit: object) -> None:
+    from datetime import timedelta
+
+    if limit is None:
+        return
+    if not isinstance(limit, timedelta):
+        seconds = f": timedelta(seconds={limit!r})" if _is_number(limit) else ""
+        raise ValueError(f"{name}: {limit!r} (a timedelta is expected{seconds})")
+    if limit <= timedelta(0):
+        raise ValueError(f"{name}: {limit} (more than nothing is expected)")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(name), list(known), 3, 0.6)
+    # Two letters that changed places are the likeliest mistake.
+    near.sort(key=lambda one: sorted(one) != sorted(str(name)))
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _listed(allowed: Iterable[object], most: int = 5) -> str:
