@@ -142,13 +142,21 @@ class Admission:
             raise NotAdmittedError(claimed.value, f"{document.instance_id}: {_CLAIMS[claimed]}")
         return Admitted(identity, key, claimed is Claimed.FIRST, caller)
 
+    def offer(self, source: str = "") -> Answer:
+        """The whole answer to a request for a challenge: 200, or 503 where the store cannot be asked."""
+        try:
+            made = self.challenge()
+        except Ec2IdentError as error:
+            return Answer(503, {"error": "try again later"}, f"unavailable{_from(source)}: {_printable(error)}")
+        return Answer(200, made.to_dict(), f"challenge{_from(source)}")
+
     def handle(self, body: bytes | str, source: str = "") -> Answer:
         """The whole answer to a request, for any HTTP server: 200, 400, 403 or 503, and the line for the log.
 
         The body never says why: a stranger who is refused learns nothing of the policy or of other instances. `source`
         (an address) goes into the log.
         """
-        who = f" source={ascii(source)[1:-1]}" if source else ""
+        who = _from(source)
         try:
             admitted = self.admit(body)
         except MalformedError as error:
@@ -179,6 +187,10 @@ _CLAIMS = {
     Claimed.KEY_OF_ANOTHER: "comes with the key of another instance; keys must not be part of an image",
     Claimed.OLDER_DOCUMENT: "came with a document of a later start before; this one is a copy",
 }
+
+
+def _from(source: str) -> str:
+    return f" source={ascii(source)[1:-1]}" if source else ""
 
 
 def _printable(error: Exception, longest: int = 500) -> str:
