@@ -167,6 +167,23 @@ def test_what_is_saved_does_not_mix_with_what_is_printed(tmp_path: Path) -> None
     assert (tmp_path / "closed/evidence.json").read_bytes()[:1] == b"{"
 
 
+def test_what_install_writes_is_readable_under_any_umask(tmp_path: Path) -> None:
+    """Network managers and systemd refuse or skip a hook whose directory they cannot enter."""
+    (tmp_path / "etc/network/if-up.d").mkdir(parents=True)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755)
+    before = {*tmp_path.rglob("*")}
+    words = ("install", "--root", str(tmp_path), "--program", "/usr/bin/ec2ident-agent", "--ocf")
+    argv = [sys.executable, *PROGRAMS["ec2ident-agent"], *words]
+    done = subprocess.run(
+        ["sh", "-c", 'umask 077; exec "$@"', "sh", *argv], env=BARE, capture_output=True, text=True, check=False
+    )
+    made = {path for path in tmp_path.rglob("*") if not path.is_symlink()} - before
+
+    assert (0, True) == (done.returncode, bool(made)), done.stderr
+    assert [] == sorted(path for path in made if path.stat().st_mode & 0o044 != 0o044)
+
+
 #: What a result that cannot be written is for each program: 4 would be "suspect" for the first.
 LOST = {"ec2ident": 3, "ec2ident-agent": 4, "ec2ident-failover": 4}
 

@@ -105,7 +105,7 @@ class NamedKernel:
 
     def _write(self, names: list[TableName]) -> None:
         if names:
-            os.makedirs(self.directory, mode=0o755, exist_ok=True)
+            statefile.make_directory(self.directory)
             lines = "".join(f"{item.number}\t{item.name}\n" for item in names)
             statefile.write(
                 self.path,

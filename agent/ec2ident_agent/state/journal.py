@@ -78,7 +78,7 @@ class Lock:
 
     def __enter__(self) -> Lock:
         try:
-            os.makedirs(self._directory, mode=0o755, exist_ok=True)
+            statefile.make_directory(self._directory)
             # Mode 0600: any user who can open a file can lock it, and would then block every hook.
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as failed:

@@ -28,9 +28,11 @@ class DamagedError(ValueError):
 
 
 def pack(kind: str, version: int, records: Iterable[Fields]) -> bytes:
-    """The bytes of a file with these records, whose fields hold no tab and no newline."""
+    """The bytes of a file with these records. Raises ValueError for a field that holds a newline."""
     lines = ["\t".join(fields) for fields in records]
-    assert not any("\n" in line for line in lines)
+    for line in lines:
+        if "\n" in line:
+            raise ValueError(f"a field holds a newline: {line!r}")
     body = "".join(line + "\n" for line in (f"{kind} {version}", *lines)).encode("utf-8", "surrogateescape")
     return body + f"end {len(lines)} {crc32(body):08x}\n".encode("ascii")
 
@@ -53,7 +55,8 @@ def unpack(kind: str, version: int, data: bytes) -> list[Fields]:
 def read(path: str) -> bytes | None:
     """The bytes, or None when there is no such file. Raises OSError, and DamagedError for more than LIMIT bytes."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # O_NONBLOCK: opening a pipe would wait for its writer.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
@@ -66,13 +69,17 @@ def read(path: str) -> bytes | None:
 
 
 def write(path: str, data: bytes, mode: int = 0o644) -> None:
-    """Replace a file in one step, so that a crash leaves the old one or the new one. Raises OSError."""
+    """Replace a file in one step, so that a crash leaves the old one or the new one. Raises OSError.
+
+    It has this mode whatever the caller's umask is: ordinary users read table names, and ask for the status.
+    """
     temporary = f"{path}.new"
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(handle, view) :]
+        os.fchmod(handle, mode)
         os.fsync(handle)
     except OSError:
         os.unlink(temporary)
@@ -80,3 +87,18 @@ def write(path: str, data: bytes, mode: int = 0o644) -> None:
     finally:
         os.close(handle)
     os.rename(temporary, path)
+
+
+def make_directory(path: str) -> None:
+    """Make a directory and its missing parents, for all users to read, whatever the umask is. Raises OSError."""
+    if os.path.isdir(path):
+        return
+    above = os.path.dirname(path)
+    if above:
+        make_directory(above)
+    try:
+        os.mkdir(path, 0o755)
+    except FileExistsError:
+        # Another process was quicker. If it is not a directory, its first use is the error.
+        return
+    os.chmod(path, 0o755)  # noqa: S103  # ordinary users list table names

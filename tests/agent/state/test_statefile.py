@@ -1,0 +1,65 @@
+"""Small files of our own: whole, of the mode that their readers need, and never waited for."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent.state.statefile import make_directory, pack, read, write
+
+
+@pytest.fixture(params=[0o077, 0o022, 0o000], ids="{:03o}".format)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Of the process, while the test runs."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.usefixtures("umask")
+def test_any_user_may_read_whatever_the_umask_is(tmp_path: Path) -> None:
+    """`ip` of an ordinary user reads table names, and status of one reads the journal; nobody else writes them."""
+    make_directory(str(tmp_path / "a/b"))
+    write(str(tmp_path / "a/b/file"), b"x")
+
+    assert (0o755, 0o755, 0o644) == tuple(mode(tmp_path / each) for each in ("a", "a/b", "a/b/file"))
+
+
+@pytest.mark.usefixtures("umask")
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    """An administrator may have closed it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a").chmod(0o700)
+    make_directory(str(tmp_path / "a"))
+
+    assert 0o700 == mode(tmp_path / "a")
+
+
+def test_a_leftover_of_a_crash_does_not_give_its_mode(tmp_path: Path) -> None:
+    """The file that is written first and then renamed may be there from before."""
+    (tmp_path / "file.new").write_bytes(b"half")
+    (tmp_path / "file.new").chmod(0o666)
+    write(str(tmp_path / "file"), b"x")
+
+    assert (0o644, b"x") == (mode(tmp_path / "file"), (tmp_path / "file").read_bytes())
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """In rt_tables.d stands what others put there."""
+    os.mkfifo(tmp_path / "x.conf")
+
+    assert b"" == read(str(tmp_path / "x.conf"))
+
+
+def test_a_field_with_a_newline_is_refused() -> None:
+    """It would be two records when it is read. Also with optimized Python, which drops assertions."""
+    with pytest.raises(ValueError, match="a field holds a newline"):
+        pack("kind", 1, [("a", "b\nc")])
