@@ -13,6 +13,7 @@ from . import __version__
 from .command import log, say
 from .exit_codes import DONE, USAGE
 from .spelling import no_such
+from .words import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Version(argparse.Action):
     """`--version` prints the version."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help="print the version")
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=VERSION)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         say(f"{parser.prog} {__version__}")

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 FEW = 12
 
 
-def no_such(what: str, word: str, known: Iterable[str]) -> str:
+def no_such(what: str, word: str, known: Iterable[str], *, written: str = "") -> str:
     """`WORD: no such WHAT`, and the known word that is similar to it, else all of them where they are few. Pure.
+
+    `written` stands in the text for the word, such as a key with the tables that it is in.
 
     Two words are similar when they share seven tenths of their letters in the same order, as difflib counts; the dashes
     of an option do not count.
@@ -21,7 +23,7 @@ def no_such(what: str, word: str, known: Iterable[str]) -> str:
     words = {each.lstrip("-"): each for each in known}
     # The time grows with the square of the length, and no known word is long.
     found = get_close_matches(word.lstrip("-")[:64], words, 1, 0.7)
-    shown = word if len(word) <= 64 else f"{word[:64]}..."
+    shown = written or (word if len(word) <= 64 else f"{word[:64]}...")
     hint = (
         f" (did you mean {words[found[0]]}?)"
         if found

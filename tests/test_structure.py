@@ -37,6 +37,7 @@ PURE = {
     "ec2ident/standin.py",
     "ec2ident/exit_codes.py",
     "ec2ident/spelling.py",
+    "ec2ident/words.py",
     "ec2ident/errors.py",
     "ec2ident/model.py",
     "ec2ident/document.py",

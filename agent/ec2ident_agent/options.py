@@ -9,6 +9,7 @@ from __future__ import annotations
 from ec2ident.exit_codes import ACTING_LEGEND
 from ec2ident.spelling import no_such
 from ec2ident.value import Value
+from ec2ident.words import DRY_RUN, JSON, columns
 
 from .errors import ConfigError
 
@@ -25,8 +26,8 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "--state-dir": ("DIR", "the journal; default /run/ec2ident"),
     "--names-dir": ("DIR", "table names; default /etc/iproute2/rt_tables.d"),
     "--wait": ("SECONDS", "for another ec2ident-agent and for metadata; default 10"),
-    "--json": ("", "print the result for a program"),
-    "--dry-run": ("", "only print what would be changed; exit code 1 if anything"),
+    "--json": ("", JSON),
+    "--dry-run": ("", DRY_RUN),
     "--all": ("", "everything that the agent added"),
     "--subnet": ("CIDR", "subnet of the interface *"),
     "--router": ("ADDRESS", "its router; default: the subnet's first address *"),
@@ -179,10 +180,10 @@ def usage() -> str:
     lines = [
         f"usage: {PROGRAM} VERB [ARGUMENT...] [OPTION...]",
         "",
-        *_columns([*verbs, ("help VERB", "the options of a verb; also VERB --help")]),
+        *columns([*verbs, ("help VERB", "the options of a verb; also VERB --help")]),
         "",
         "options of every verb:",
-        *_columns(_lines(name for name in OPTIONS if name in COMMON)),
+        *columns(_lines(name for name in OPTIONS if name in COMMON)),
         "  --help, --version",
         "",
         ACTING_LEGEND,
@@ -201,7 +202,7 @@ def verb_usage(name: str) -> str:
         f"{verb.summary[:1].upper()}{verb.summary[1:]}.",
         verb.details,
         "",
-        *_columns(_lines(verb.options)),
+        *columns(_lines(verb.options)),
         *(["  *  may be given more than once"] if LISTS & {*verb.options} else []),
         f"  {', '.join(name for name in OPTIONS if name in COMMON)}: see {PROGRAM} --help",
     ]
@@ -259,8 +260,3 @@ def _check(verb: str, values: Iterable[str]) -> None:
 
 def _lines(names: Iterable[str]) -> list[tuple[str, str]]:
     return [(f"{name} {OPTIONS[name][0]}".rstrip(), OPTIONS[name][1]) for name in names]
-
-
-def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:
-    width = max((len(first) for first, _ in rows), default=0)
-    return [f"  {first:{width}}  {second}".rstrip() for first, second in rows]

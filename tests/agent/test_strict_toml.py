@@ -23,7 +23,7 @@ def read_agent(path: Path) -> object:
 
 
 def read_failover(path: Path) -> object:
-    return settings.load(str(path), required=True)
+    return settings.read(settings.load(str(path), required=True), lambda place: f"{path}: {place}")
 
 
 Read = Callable[[Path], object]

@@ -43,6 +43,7 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.spelling import no_such
 from ec2ident.value import Value
 from ec2ident_agent import strict_toml
 
@@ -136,12 +137,14 @@ class _Reader:
         if not isinstance(table, dict):
             raise UsageError(f"{said(path)}: is not a table")
         self.path, self.said, self.left = path, said, dict(table)
+        self.known: list[str] = []
 
     def name(self, key: str) -> str:
         """The name of a key, as the user wrote it."""
         return self.said(f"{self.path}.{key}" if self.path else key)
 
     def _take(self, key: str, kinds: tuple[type, ...], default: Any, expected: str) -> Any:
+        self.known.append(key)
         value = self.left.pop(key, default)
         if value is default:
             return default
@@ -187,13 +190,15 @@ class _Reader:
         return found
 
     def table(self, key: str) -> _Reader | None:
+        self.known.append(key)
         value = self.left.pop(key, None)
         return None if value is None else _Reader(f"{self.path}.{key}" if self.path else key, value, self.said)
 
     def end(self) -> None:
         """Raises UsageError for a key that was not taken."""
         if self.left:
-            raise UsageError(f"{self.name(min(self.left))}: no such key")
+            key = min(self.left)
+            raise UsageError(no_such("key", key, self.known, written=self.name(key)))
 
 
 def path_from(environ: Mapping[str, str] | None = None) -> str:
