@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+import ec2ident
+from ec2ident import words
+from ec2ident_agent import options
+from ec2ident_agent.failover import cli as failover
+
 TOP = Path(__file__).parent.parent
 PROGRAMS = {
     "ec2ident": ["-m", "ec2ident"],
@@ -113,14 +118,14 @@ def test_help_results_and_errors_in_any_environment(program: str, environment: s
     assert (0, "") == (shown.returncode, shown.stderr)
     assert "exit codes: 0 " in " ".join(shown.stdout.split())
 
-    words, codes = RESULTS[program]
-    result = call(program, *words, directory=directory, environ=environ)
+    command, codes = RESULTS[program]
+    result = call(program, *command, directory=directory, environ=environ)
     assert "Traceback" not in result.stderr
     assert result.returncode in codes, result.stderr
     assert result.stdout
 
-    words, code = MISTAKES[program]
-    wrong = call(program, *words, directory=directory, environ=environ)
+    command, code = MISTAKES[program]
+    wrong = call(program, *command, directory=directory, environ=environ)
     assert (code, "") == (wrong.returncode, wrong.stdout), wrong.stderr
     assert "Traceback" not in wrong.stderr
     assert "\x1b" not in wrong.stderr
@@ -147,12 +152,74 @@ def test_the_help_of_what_is_called_by_others(program: str, environment: str) ->
 @pytest.mark.parametrize("program", sorted(PROGRAMS))
 def test_closed_standard_files_change_no_exit_code(program: str, shell: str, directory: Path) -> None:
     """A caller that closes them wants the exit code alone."""
-    words, codes = RESULTS[program]
+    command, codes = RESULTS[program]
     mistake, code = MISTAKES[program]
 
-    assert call(program, *words, directory=directory, shell=shell).returncode in codes
+    assert call(program, *command, directory=directory, shell=shell).returncode in codes
     assert code == call(program, *mistake, directory=directory, shell=shell).returncode
     assert 0 == call(program, "--help", shell=shell).returncode
+
+
+#: Every verb of every program.
+VERBS = {
+    "ec2ident": ("show", "verify", "evidence", "region"),
+    "ec2ident-agent": tuple(options.VERBS),
+    "ec2ident-failover": tuple(failover.VERBS),
+}
+
+
+@pytest.mark.parametrize(("program", "verb"), [(program, verb) for program in VERBS for verb in VERBS[program]])
+def test_each_verb_has_a_help_that_fits_a_screen(program: str, verb: str) -> None:
+    """24 lines of 80 columns, in ASCII; `help VERB` is the same as `VERB --help`."""
+    shown = call(program, *verb.split(), "--help")
+    lines = shown.stdout.splitlines()
+
+    assert (0, "") == (shown.returncode, shown.stderr)
+    assert shown.stdout.startswith(f"usage: {program} {verb}")
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert shown.stdout.isascii()
+    assert shown.stdout == call(program, "help", *verb.split()).stdout
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS))
+def test_the_same_words_in_each_program(program: str) -> None:
+    """`help`, `--help` and `-h`; `--version`; `--json`; and an answer to a slip of a verb or an option."""
+    verb = {"ec2ident": "show", "ec2ident-agent": "status", "ec2ident-failover": "route status"}[program].split()
+
+    assert call(program, "help").stdout == call(program, "--help").stdout == call(program, "-h").stdout
+    assert f"{program} {ec2ident.__version__}\n" == call(program, "--version").stdout
+    assert "  --json" in call(program, "help" if "failover" in program else verb[0], "--help").stdout
+    for slipped, meant in (([*verb[:-1], f"{verb[-1]}s"], verb[-1]), ([*verb, "--jsn"], "--json")):
+        slip = call(program, *slipped)
+        assert 2 == slip.returncode
+        assert (
+            f"{slipped[-1]}: no such {'option' if meant[0] == '-' else 'verb'} (did you mean {meant}?)" in slip.stderr
+        )
+        assert slip.stderr.endswith("--help\n")
+
+
+def test_older_words_still_work() -> None:
+    """`show` and `--plan` of ec2ident-failover, which scripts of early users have."""
+    assert (
+        call("ec2ident-failover", "route", "status", "-h").stdout
+        == call("ec2ident-failover", "route", "show", "-h").stdout
+    )
+    assert "--dry-run, --plan" in call("ec2ident-failover", "takeover", "--help").stdout
+
+
+@pytest.mark.parametrize("program", ["ec2ident-agent", "ec2ident-failover"])
+def test_a_dry_run_has_one_name_and_one_line(program: str) -> None:
+    """In each verb that acts."""
+    acting = {
+        "ec2ident-agent": ("apply", "revert", "overlay", "doctor", "install", "uninstall"),
+        "ec2ident-failover": ("route ensure", "route delete", "eni move", "dns ensure", "takeover"),
+    }
+
+    for verb in acting[program]:
+        text = " ".join(call(program, *verb.split(), "--help").stdout.split())
+        assert "--dry-run" in text
+        assert words.DRY_RUN in text, verb
 
 
 def test_what_is_saved_does_not_mix_with_what_is_printed(tmp_path: Path) -> None:
@@ -193,8 +260,8 @@ LOST = {"ec2ident": 3, "ec2ident-agent": 4, "ec2ident-failover": 4}
 @pytest.mark.parametrize("program", sorted(PROGRAMS))
 def test_a_full_standard_output_is_one_line(program: str, environment: str, directory: Path) -> None:
     """Python flushes once more at exit and ends with 120, unless its output is unbuffered."""
-    words, _ = RESULTS[program]
-    for each in (words, ["--help"], ["--version"]):
+    command, _ = RESULTS[program]
+    for each in (command, ["--help"], ["--version"]):
         done = call(program, *each, directory=directory, environ=ENVIRONMENTS[environment], shell="> /dev/full")
         assert LOST[program] == done.returncode, each
         assert f"{program}: standard output: No space left on device" == done.stderr.splitlines()[-1]
@@ -204,16 +271,16 @@ def test_a_full_standard_output_is_one_line(program: str, environment: str, dire
 @pytest.mark.parametrize("program", sorted(PROGRAMS))
 def test_a_full_standard_error_changes_no_exit_code(program: str, directory: Path) -> None:
     """Where the log cannot be written, the exit code is still the answer."""
-    words, code = MISTAKES[program]
+    command, code = MISTAKES[program]
 
-    assert code == call(program, *words, directory=directory, shell="2> /dev/full").returncode
+    assert code == call(program, *command, directory=directory, shell="2> /dev/full").returncode
 
 
 @pytest.mark.parametrize("program", sorted(PROGRAMS))
 def test_a_reader_that_has_gone_is_not_an_answer(program: str, directory: Path) -> None:
     """141, as the shell reports a program that SIGPIPE ended, for all of them, and silence."""
-    words, _ = RESULTS[program]
-    for each in (words, ["--help"]):
+    command, _ = RESULTS[program]
+    for each in (command, ["--help"]):
         reading, writing = os.pipe()
         os.close(reading)
         argv = [sys.executable, *PROGRAMS[program], *(word.replace("{}", str(directory)) for word in each)]

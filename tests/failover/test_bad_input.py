@@ -17,12 +17,12 @@ pytestmark = pytest.mark.full
 
 VERBS = (
     "route ensure db",
-    "route show db",
+    "route status db",
     "route delete db",
     "eni create --subnet SUBNET --address 10.0.1.77",
-    "eni show db",
+    "eni status db",
     "eni move db",
-    "dns show db",
+    "dns status db",
     "dns ensure db",
     "dns zone --name new.corp --vpc VPC",
     "takeover db",
@@ -84,11 +84,11 @@ WRITES = (
 )
 
 LOOKS = (
-    ("route show db", "ec2:DescribeRouteTables", "*"),
-    ("route show db", "ec2:DescribeNetworkInterfaces", "*"),
+    ("route status db", "ec2:DescribeRouteTables", "*"),
+    ("route status db", "ec2:DescribeNetworkInterfaces", "*"),
     ("eni move db", "ec2:DescribeInstances", "*"),
-    ("dns show db", "route53:ListResourceRecordSets", "hostedzone/ZONE"),
-    ("dns show db", "route53:GetHostedZone", "hostedzone/ZONE"),
+    ("dns status db", "route53:ListResourceRecordSets", "hostedzone/ZONE"),
+    ("dns status db", "route53:GetHostedZone", "hostedzone/ZONE"),
     ("dns zone --name new.corp --vpc VPC", "route53:ListHostedZonesByName", "*"),
     ("dns zone --name new.corp --vpc VPC", "ec2:DescribeVpcAttribute", "vpc/VPC"),
 )

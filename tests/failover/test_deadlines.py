@@ -41,12 +41,12 @@ ENI, TABLE, SUBNET, VPC = "eni-0a1b2c3d", "rtb-0a1b2c3d", "subnet-0a1b2c3d", "vp
 NAME = ("--zone", "Z0123456789", "--name", "db.example.corp")
 VERBS: dict[str, tuple[str, ...]] = {
     "route ensure": ("--overlay", "192.168.10.5", "--table", TABLE),
-    "route show": ("--overlay", "192.168.10.5", "--tag", "Service=db"),
+    "route status": ("--overlay", "192.168.10.5", "--tag", "Service=db"),
     "route delete": ("--overlay", "192.168.10.5", "--vpc", VPC),
     "eni create": ("--subnet", SUBNET),
-    "eni show": ("--id", ENI),
+    "eni status": ("--id", ENI),
     "eni move": ("--address", "10.0.1.5"),
-    "dns show": (*NAME, "--value", "10.0.0.1"),
+    "dns status": (*NAME, "--value", "10.0.0.1"),
     "dns ensure": NAME,
     "dns zone": ("--name", "example.corp", "--vpc", VPC),
     "takeover db": (),
@@ -110,7 +110,7 @@ def test_a_verb_ends_while_a_write_hangs_and_the_next_run_finishes(
     assert 0 == run(*words, config=whole(aws))[0]
 
 
-@pytest.mark.parametrize("verb", ["route ensure", "dns ensure", "eni show", "takeover db"])
+@pytest.mark.parametrize("verb", ["route ensure", "dns ensure", "eni status", "takeover db"])
 @pytest.mark.parametrize("where", HANGS)
 def test_a_verb_ends_while_the_metadata_service_hangs(
     aws: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, where: str

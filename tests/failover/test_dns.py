@@ -196,7 +196,7 @@ def test_show_compares_and_a_plan_prints_the_batch(aws: Fake, run: Callable[...,
     config = configuration(aws, part(aws))
     code, lines, _ = run("dns", "show", "db", config=config)
     assert (1, [f"{NAME} A: no record (wanted 192.168.10.5 ttl 10)"]) == (code, lines)
-    code, lines, _ = run("dns", "ensure", "db", "--plan", config=config)
+    code, lines, _ = run("dns", "ensure", "db", "--dry-run", config=config)
     assert (1, 1, []) == (code, len(lines), aws.calls("ChangeResourceRecordSets"))
     assert lines[0].startswith(
         f"aws route53 change-resource-record-sets --hosted-zone-id {aws.lab.zone} --change-batch"

@@ -256,7 +256,7 @@ def test_show_and_move_by_the_command_line(aws: Fake, run: Callable[..., Any]) -
     """Shown elsewhere (1), planned, moved, shown here (0)."""
     config = configuration(aws, f'[service.db.eni]\nid = "{aws.lab.service_eni}"')
     assert 1 == run("eni", "show", "db", config=config)[0]
-    code, lines, _ = run("eni", "move", "db", "--plan", config=config)
+    code, lines, _ = run("eni", "move", "db", "--dry-run", config=config)
     assert (1, []) == (code, writes(aws))
     assert lines == [
         (

@@ -76,7 +76,7 @@ def test_every_call_is_allowed_and_every_grant_is_used(
     assert granted == used
 
 
-VERBS = ("route ensure", "route show", "eni move", "eni show", "dns ensure", "dns show", "takeover")
+VERBS = ("route ensure", "route status", "eni move", "eni status", "dns ensure", "dns status", "takeover")
 
 
 @pytest.mark.full

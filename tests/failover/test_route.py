@@ -142,7 +142,7 @@ def test_a_gateways_table_is_none_of_the_vpcs(aws: Fake, api: Api) -> None:
 def test_a_plan_writes_nothing(aws: Fake, run: Callable[..., Any]) -> None:
     """It prints the commands, and says by its exit code that there is something."""
     aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
-    code, lines, _ = run("route", "ensure", "db", "--plan")
+    code, lines, _ = run("route", "ensure", "db", "--dry-run")
 
     expected = [
         f"aws ec2 modify-network-interface-attribute --network-interface-id {aws.lab.eni1} --no-source-dest-check"
@@ -303,7 +303,7 @@ def test_delete_takes_it_out_only_from_the_expected(aws: Fake, run: Callable[...
     """And it may be repeated."""
     assert 4 == run("route", "delete", "db", "--expect", aws.lab.node1)[0]
     assert [aws.lab.eni2] * 2 == holders(aws, api)
-    assert (1, 2) == (lambda found: (found[0], len(found[1])))(run("route", "delete", "db", "--plan"))
+    assert (1, 2) == (lambda found: (found[0], len(found[1])))(run("route", "delete", "db", "--dry-run"))
     assert 0 == run("route", "delete", "db", "--expect", aws.lab.node2)[0]
     assert ["", ""] == holders(aws, api)
     assert 0 == run("route", "delete", "db")[0]
@@ -333,7 +333,7 @@ def test_a_route_that_somebody_deleted_first_is_gone_already(aws: Fake, api: Api
 
 def test_a_plan_to_delete_refuses_what_delete_would(aws: Fake, run: Callable[..., Any]) -> None:
     """The expected owner is part of the question."""
-    code, lines, log = run("route", "delete", "db", "--plan", "--expect", aws.lab.node1)
+    code, lines, log = run("route", "delete", "db", "--dry-run", "--expect", aws.lab.node1)
 
     assert (4, [], True) == (code, lines, f"(expected {aws.lab.node1}); nothing was changed" in log)
 

@@ -163,7 +163,7 @@ def test_a_resolver_is_an_address_with_perhaps_a_port(text: str, expected: str) 
 
 
 @pytest.mark.parametrize(
-    "verb", ["route ensure", "route show", "route delete", "eni show", "eni move", "dns ensure", "takeover"]
+    "verb", ["route ensure", "route status", "route delete", "eni status", "eni move", "dns ensure", "takeover"]
 )
 def test_a_service_that_nobody_configured_is_told_before_anybody_is_asked(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

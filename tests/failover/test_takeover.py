@@ -400,7 +400,7 @@ tables = {json.dumps(lab["tables"])}
         return done
 
     failover = ("ec2ident_agent.failover.cli", "takeover", "db", "--config", str(path))
-    planned = run(*failover, "--plan")
+    planned = run(*failover, "--dry-run")
     lines = [line for line in planned.stdout.splitlines() if not line.startswith("#")]
     assert (1, "ip address add 192.168.10.5/32 dev eth0 label eth0:1") == (planned.returncode, lines[0])
     assert 3 == len(lines)
@@ -409,7 +409,7 @@ tables = {json.dumps(lab["tables"])}
     done = run(*failover)
     assert 0 == done.returncode, done.stderr
     assert "inet 192.168.10.5/32 scope global eth0:1" in node.read("ip", "address", "show", "dev", "eth0")
-    assert (0, "") == (lambda again: (again.returncode, again.stdout))(run(*failover, "--plan"))
+    assert (0, "") == (lambda again: (again.returncode, again.stdout))(run(*failover, "--dry-run"))
     assert 0 == run("ec2ident_agent.cli", "overlay", "del", "192.168.10.5/32").returncode
     assert before == node.snapshot()
     fake.terminate()

@@ -5,34 +5,60 @@
 
 from __future__ import annotations
 
+import argparse
+
 from ec2ident.arguments import Parser, Version
+from ec2ident.exit_codes import ACTING_LEGEND
+from ec2ident.words import DRY_RUN, JSON, columns
 
 from . import settings
 from .errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from typing import Any
 
 
-def parser(description: str) -> Parser:
+#: The options of every verb: name, the word for the value, help. A flag has no word.
+SHARED = (
+    ("--config", "FILE", f"default {settings.PATH}"),
+    ("--region", "NAME", "default: AWS_REGION, then the metadata service"),
+    ("--instance", "ID", "the node to move to; default: this one"),
+    ("--profile", "NAME", "profile of the shared AWS configuration"),
+    ("--role-arn", "ARN", "assume this role"),
+    ("--external-id", "ID", "the external id that the role asks for"),
+    ("--endpoint", "URL", "in place of the regional endpoints, for all services"),
+    ("--ca-bundle", "FILE", "certificates that the endpoints are verified with"),
+    ("--deadline", "SECONDS", "for the whole command"),
+    ("--state-dir", "DIR", "the journal of ec2ident-agent"),
+    ("--agent-config", "FILE", "the configuration of ec2ident-agent"),
+    ("--json", "", JSON),
+)
+
+
+def parser() -> Parser:
     """The parser of the whole command line."""
-    top = Parser(prog="ec2ident-failover", description=description)
+    lines = columns([(f"{name} {metavar}".rstrip(), text) for name, metavar, text in SHARED])
+    top = Parser(
+        prog="ec2ident-failover",
+        description="Move a service to this node. The result goes to stdout, the log to stderr.",
+        epilog="\n".join(["options of every verb:", *lines, "", ACTING_LEGEND]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     top.add_argument("--version", action=Version)
     verbs = top.add_subparsers(required=True)
     _route_parser(verbs)
     _eni_parser(verbs)
     _dns_parser(verbs)
-    found = _verb(verbs, "policy", "print the minimal IAM policy for this configuration")
-    found.add_argument("--account", help="default: the configured one, else that of the credentials")
-    found.add_argument("--node-role", action="store_true", help="print what the nodes need to assume role_arn instead")
-    _bind_parser(verbs)
-    found = _verb(verbs, "takeover", "move a whole service to this node, in the right order", slow=True)
-    found.add_argument("service")
+    found = _verb(verbs, "takeover", "move a whole service to this node", words="SERVICE", slow=True)
+    found.add_argument("service", metavar="SERVICE", help="of the configuration")
     _acting(found)
     found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
-    found.add_argument("--no-local", action="store_true", help="do not change addresses and interfaces of this node")
+    found.add_argument("--no-local", action="store_true", help="do not change this node's addresses and interfaces")
+    found = _verb(verbs, "policy", "print the minimal IAM policy for this configuration")
+    found.add_argument("--account", metavar="ID", help="default: as configured, else of the credentials")
+    found.add_argument("--node-role", action="store_true", help="in its place: what the nodes need to assume role_arn")
+    _bind_parser(verbs)
     return top
 
 
@@ -100,123 +126,127 @@ def places(options: argparse.Namespace) -> tuple[dict[tuple[str, ...], Any], dic
     return values, names
 
 
-def _verb(verbs: Any, name: str, text: str, *, slow: bool = False) -> Parser:
-    found: Parser = verbs.add_parser(name, help=text, description=text)
-    found.set_defaults(verb=found.prog.partition(" ")[2], slow=slow, expect="", plan=False)
-    shared = found.add_argument_group("everywhere")
-    shared.add_argument("--config", metavar="FILE", help=f"default {settings.PATH}")
-    shared.add_argument("--region", help="default: AWS_REGION, then the metadata service")
-    shared.add_argument("--instance", metavar="ID", help="the node to move to; default: this one")
-    shared.add_argument("--profile", help="profile of the shared AWS configuration")
-    shared.add_argument("--role-arn", metavar="ARN", help="assume this role; it may be in another account")
-    shared.add_argument("--external-id", metavar="ID")
-    shared.add_argument("--endpoint", metavar="URL", help="use it for all services, instead of the regional ones")
-    shared.add_argument("--ca-bundle", metavar="FILE")
-    shared.add_argument("--deadline", type=float, metavar="SECONDS", help="time for the whole action")
-    shared.add_argument("--state-dir", metavar="DIR", help="state directory of ec2ident-agent")
-    shared.add_argument("--agent-config", metavar="FILE", help="configuration of ec2ident-agent")
-    shared.add_argument("--json", action="store_true")
+def _verb(
+    verbs: Any, name: str, text: str, *, words: str = "", slow: bool = False, aliases: tuple[str, ...] = ()
+) -> Parser:
+    found: Parser = verbs.add_parser(
+        name,
+        aliases=aliases,
+        usage=" ".join(f"%(prog)s {words} [OPTION...]".split()),
+        help=text,
+        description=f"{text[:1].upper()}{text[1:]}.",
+        epilog="* may be given more than once. Options of every verb: ec2ident-failover --help",
+    )
+    found.set_defaults(verb=found.prog.partition(" ")[2], slow=slow, expect="", dry_run=False)
+    for option, metavar, _ in SHARED:
+        if option == "--deadline":
+            found.add_argument(option, type=float, metavar=metavar, help=argparse.SUPPRESS)
+        elif metavar:
+            found.add_argument(option, metavar=metavar, help=argparse.SUPPRESS)
+        else:
+            found.add_argument(option, action="store_true", help=argparse.SUPPRESS)
     return found
 
 
+def _group(verbs: Any, name: str, text: str) -> Any:
+    return verbs.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.").add_subparsers(required=True)
+
+
 def _acting(found: Parser) -> None:
-    _planned(found)
+    _dry_run(found)
     found.add_argument(
-        "--expect",
-        default="",
-        metavar="OWNER",
-        help="move only if this instance or interface is the owner, or `nobody`",
+        "--expect", default="", metavar="OWNER", help="move only if this instance or ENI is the owner, or `nobody`"
     )
 
 
-def _planned(found: Parser) -> None:
-    found.add_argument(
-        "--plan", action="store_true", help="print what would be done; exit 1 if there is something to do"
-    )
+def _dry_run(found: Parser) -> None:
+    found.add_argument("--dry-run", "--plan", dest="dry_run", action="store_true", help=DRY_RUN)
+
+
+def _service(found: Parser) -> None:
+    found.add_argument("service", nargs="?", default="", metavar="SERVICE", help="of the configuration, or by options")
 
 
 def _route_parser(verbs: Any) -> None:
-    group = verbs.add_parser("route", help="an overlay route in its route tables").add_subparsers(required=True)
+    group = _group(verbs, "route", "an overlay route in its route tables")
     texts = {
+        "status": "show where the route points; exit code 1 if not to this node",
         "ensure": "point the route to this node in all of its tables",
-        "show": "show where the route points; exit 1 if not to this node",
         "delete": "remove the route from its tables",
     }
     for name, text in texts.items():
-        found = _verb(group, name, text)
-        found.add_argument(
-            "service", nargs="?", default="", help="a service of the configuration; or describe one by options"
-        )
-        found.add_argument("--overlay", action="append", default=[], metavar="CIDR")
-        found.add_argument("--table", action="append", default=[], metavar="ID")
+        found = _verb(group, name, text, words="[SERVICE]", aliases=("show",) if name == "status" else ())
+        _service(found)
+        found.add_argument("--overlay", action="append", default=[], metavar="CIDR", help="destination of the route *")
+        found.add_argument("--table", action="append", default=[], metavar="ID", help="a route table *")
         found.add_argument("--tag", default="", metavar="KEY=VALUE", help="all route tables with this tag")
         found.add_argument("--vpc", default="", metavar="ID", help="all route tables of this VPC")
-        found.add_argument("--eni", default="", metavar="ID", help="target; default: the first interface of the node")
+        found.add_argument("--eni", default="", metavar="ID", help="default: the first interface of the node")
         found.add_argument("--keep-check", action="store_true", help="do not switch the source/destination check off")
-        if name != "show":
+        if name != "status":
             _acting(found)
 
 
 def _eni_parser(verbs: Any) -> None:
-    group = verbs.add_parser("eni", help="an ENI that moves").add_subparsers(required=True)
-    found = _verb(group, "create", "create an ENI, or find the one that has the address")
-    found.add_argument("--subnet", required=True, metavar="ID")
-    found.add_argument("--address", default="")
-    found.add_argument("--group", action="append", default=[], metavar="ID", help="security group")
-    found.add_argument("--description", default="")
+    group = _group(verbs, "eni", "an ENI that moves")
     for name, text in (
-        ("show", "show where the ENI is; exit 1 if not at this node"),
+        ("status", "show where the ENI is attached; exit code 1 if not to this node"),
         ("move", "attach the ENI to this node"),
     ):
-        found = _verb(group, name, text, slow=True)
-        found.add_argument("service", nargs="?", default="", help="a service of the configuration; or give one of:")
-        found.add_argument("--id", default="")
-        found.add_argument("--tag", default="", metavar="KEY=VALUE")
-        found.add_argument("--address", default="", help="an address of the ENI")
+        found = _verb(group, name, text, words="[SERVICE]", slow=True, aliases=("show",) if name == "status" else ())
+        _service(found)
+        found.add_argument("--id", default="", metavar="ID", help="id of the ENI")
+        found.add_argument("--tag", default="", metavar="KEY=VALUE", help="the ENI with this tag")
+        found.add_argument("--address", default="", metavar="ADDRESS", help="the ENI with this address")
     _acting(found)
-    found.add_argument("--index", type=int, help="device index; default: the first free one")
-    found.add_argument(
-        "--grace", type=float, metavar="SECONDS", help="time before a hanging detach is forced; default 30"
-    )
+    found.add_argument("--index", type=int, metavar="N", help="device index; default: the first free one")
+    found.add_argument("--grace", type=float, metavar="SECONDS", help="before a hanging detach is forced; default 30")
     found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
     found.add_argument("--no-local", action="store_true", help="do not wait for the interface and apply its profile")
+    found = _verb(group, "create", "create an ENI, or find the one that has the address")
+    found.add_argument("--subnet", required=True, metavar="ID", help="where the interface is created")
+    found.add_argument("--address", default="", metavar="ADDRESS", help="default: any free one")
+    found.add_argument("--group", action="append", default=[], metavar="ID", help="security group *")
+    found.add_argument("--description", default="", metavar="TEXT", help="description of the interface")
 
 
 def _dns_parser(verbs: Any) -> None:
-    group = verbs.add_parser("dns", help="a name in a private hosted zone").add_subparsers(required=True)
+    group = _group(verbs, "dns", "a name in a private hosted zone")
     for name, text in (
-        ("show", "compare the records; exit 1 if they differ"),
-        ("ensure", "write the records that differ, and wait until every name server has them"),
+        ("status", "compare the records with this node; exit code 1 if they differ"),
+        ("ensure", "write the records that differ; wait until all name servers have them"),
     ):
-        found = _verb(group, name, text, slow=True)
+        found = _verb(group, name, text, words="[SERVICE]", slow=True, aliases=("show",) if name == "status" else ())
+        _service(found)
+        found.add_argument("--zone", default="", metavar="ID", help="the hosted zone")
+        found.add_argument("--name", default="", metavar="NAME", help="the name of the records")
         found.add_argument(
-            "service", nargs="?", default="", help="a service of the configuration; or describe one by options"
+            "--value", action="append", default=[], metavar="ADDRESS", help="default: an address of this node *"
         )
-        found.add_argument("--zone", default="", metavar="ID")
-        found.add_argument("--name", default="")
-        found.add_argument(
-            "--value", action="append", default=[], metavar="ADDRESS", help="default: an address of this node"
-        )
-        found.add_argument("--vpc", default="", metavar="ID", help="refuse a zone that is not associated with it")
-        found.add_argument("--ttl", type=int)
-        found.add_argument("--resolver", default="", metavar="ADDRESS[#PORT]", help="ask this resolver to confirm")
-    _planned(found)
-    found.add_argument("--no-wait", action="store_true")
+        found.add_argument("--vpc", default="", metavar="ID", help="refuse a zone of another VPC")
+        found.add_argument("--ttl", type=int, metavar="SECONDS", help="default 10")
+        found.add_argument("--resolver", default="", metavar="ADDRESS", help="confirm with this resolver; ADDRESS#PORT")
+    _dry_run(found)
+    found.add_argument("--no-wait", action="store_true", help="do not wait for the name servers")
     found = _verb(group, "zone", "make sure that a VPC has a private zone, and DNS switched on")
-    found.add_argument("--name", required=True)
-    found.add_argument("--vpc", required=True, metavar="ID")
+    found.add_argument("--name", required=True, metavar="NAME", help="name of the zone")
+    found.add_argument("--vpc", required=True, metavar="ID", help="the VPC")
 
 
 def _bind_parser(verbs: Any) -> None:
     found = _verb(verbs, "bind", "print named.conf of a forwarder for resolvers outside the VPC")
-    found.add_argument("--client", action="append", default=[], metavar="CIDR", help="clients that may send queries")
+    found.add_argument("--client", action="append", default=[], metavar="CIDR", help="clients that may ask *")
     found.add_argument(
-        "--zone", action="append", default=[], help="default: the configured records' names without their first label"
+        "--zone",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="default: configured names without first label *",
     )
     found.add_argument(
-        "--forwarder", action="append", default=[], metavar="ADDRESS[#PORT]", help="the resolver of the VPC"
+        "--forwarder", action="append", default=[], metavar="ADDRESS", help="the VPC's resolver; ADDRESS#PORT *"
     )
-    found.add_argument("--listen", action="append", default=[], metavar="ADDRESS")
-    found.add_argument("--port", type=int, default=53)
-    found.add_argument("--directory", default="/var/cache/bind", help="where BIND may write; default %(default)s")
-    found.add_argument("--log", metavar="FILE", help="log of the queries; default queries.log in that directory")
+    found.add_argument("--listen", action="append", default=[], metavar="ADDRESS", help="where BIND listens *")
+    found.add_argument("--port", type=int, default=53, metavar="N", help="default %(default)s")
+    found.add_argument("--directory", default="/var/cache/bind", metavar="DIR", help="default %(default)s")
+    found.add_argument("--log", metavar="FILE", help="of the queries; default: queries.log in DIR")

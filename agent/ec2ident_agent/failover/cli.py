@@ -7,7 +7,6 @@ import os
 import sys
 
 from ec2ident.command import log, run, say
-from ec2ident.exit_codes import ACTING_LEGEND
 from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
 
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from .part import AnyPart
     from .settings import Service
 
-_DESCRIPTION = f"Move a service to this node. Results go to stdout, the log to stderr; {ACTING_LEGEND}"
-
 #: Seconds for one action; a detach and the propagation of a record take longer.
 DEADLINE, LONG_DEADLINE = 20.0, 120.0
 
@@ -39,7 +36,7 @@ def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] | None
     """Run one command; returns its exit code."""
 
     def answered() -> int:
-        options = arguments.parser(_DESCRIPTION).parse_args(argv)
+        options = arguments.parser().parse_args(argv)
         try:
             with FailoverCommand(options, os.environ if environ is None else environ, root) as command:
                 return VERBS[options.verb](command)
@@ -161,13 +158,13 @@ def ensure(command: FailoverCommand) -> int:
     for warning in sight.warnings:
         log(f"warning: {warning}")
     decision = part.decide(sight, expect)
-    if command.options.plan:
+    if command.options.dry_run:
         return command.plans(step for step in part.plan(decision) if not step.note)
     return command.finish(part.run(command.session, decision))
 
 
-def show(command: FailoverCommand) -> int:
-    """`route show`, `eni show`, `dns show`: verify one part."""
+def status(command: FailoverCommand) -> int:
+    """`route status`, `eni status`, `dns status`: verify one part."""
     return command.finish(command.part().verify(command.session))
 
 
@@ -175,7 +172,7 @@ def route_delete(command: FailoverCommand) -> int:
     """`route delete`: remove the route from its tables."""
     expect, part, api = command.expect, command.part(), command.session.api()
     assert isinstance(part, route.RoutePart)
-    if command.options.plan:
+    if command.options.dry_run:
         tables = describe(api, part.select)
         moves = route.removals(tables, part.destinations, expect=expect)
         return command.plans(call for call in (move.call() for move in moves) if call)
@@ -245,7 +242,7 @@ def takeover(command: FailoverCommand) -> int:
     session.advise = False
     run = Takeover(session, parts.parts_of(command.service, command.here, force=options.force))
     decided = run.decide(expect=expect)
-    if options.plan:
+    if options.dry_run:
         return command.plans(run.plan(decided))
     code = exit_of(run.run(decided))
     said = "is here" if not code else f"exit {code}: run it again to go on"
@@ -257,12 +254,12 @@ def takeover(command: FailoverCommand) -> int:
 
 VERBS = {
     "route ensure": ensure,
-    "route show": show,
+    "route status": status,
     "route delete": route_delete,
     "eni create": eni_create,
-    "eni show": show,
+    "eni status": status,
     "eni move": ensure,
-    "dns show": show,
+    "dns status": status,
     "dns ensure": ensure,
     "dns zone": dns_zone,
     "policy": policy,
