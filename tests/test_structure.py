@@ -67,6 +67,7 @@ PURE = {
     "agent/ec2ident_agent/watch/backoff.py",
     "agent/ec2ident_agent/profile.py",
     "agent/ec2ident_agent/desired.py",
+    "agent/ec2ident_agent/facts.py",
     "agent/ec2ident_agent/engine.py",
     "agent/ec2ident_agent/kernel/protocol.py",
     "agent/ec2ident_agent/state/owned.py",

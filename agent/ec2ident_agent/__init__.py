@@ -9,7 +9,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .config import Config
     from .desired import Desired, InsideVpc, Unknown
     from .engine import Refusal, Report
     from .errors import (
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
         UnknownError,
     )
     from .node import Node
-    from .profile import Facts, Overlay, Section
+    from .profile import Config, Facts, Overlay, Section
     from .state.owned import Owner, interface, overlay
 
 _HOME = {
@@ -35,7 +34,7 @@ _HOME = {
     "Owner": "state.owned",
     "interface": "state.owned",
     "overlay": "state.owned",
-    "Config": "config",
+    "Config": "profile",
     "Facts": "profile",
     "Overlay": "profile",
     "Section": "profile",

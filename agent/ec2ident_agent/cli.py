@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import ClassVar
 
-    from .config import Config
     from .doctor.threats.node_view import NodeView
     from .engine import Report
     from .install.rootfs import RootFs
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .kernel.protocol import Kernel
     from .node import FactsOf, Node
     from .options import Options
-    from .profile import Overlay
+    from .profile import Config, Overlay
     from .state.owned import Owner
 
 __all__ = ["VERBS", "Command", "main", "parse_command_line"]
@@ -269,7 +268,8 @@ class Command:
         address = options.get("--overlay")
         if not flags and not address:
             return None
-        from .config import Config, section
+        from .config import section
+        from .profile import Config
 
         names = options.arguments
         if len(names) > 1 or (flags and not names):

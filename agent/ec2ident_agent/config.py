@@ -1,74 +1,33 @@
-"""`/etc/ec2ident/agent.toml`: strict, because a misspelt key that is passed over is a route that is not there.
+"""What `/etc/ec2ident/agent.toml` may say. Pure. Strict, because a misspelt key that is ignored is a missing route.
 
-    [interface.eth1]            # or any name, with  mac = "06:…"
-    subnet     = "10.0.1.0/24"  # or a list, for both families
-    router     = "10.0.1.1"     # default: the subnet's first address
-    table      = 100            # default: from card and device number
-    table_name = "MYHA"
-    priority   = 100
-    scheme     = "by-source"    # or "split"
+[interface.eth1]            # or any name, with  mac = "06:…"
+subnet     = "10.0.1.0/24"  # or a list, for both families
+router     = "10.0.1.1"     # default: the subnet's first address
+table      = 100            # default: from card and device number
+table_name = "MYHA"
+priority   = 100
+scheme     = "by-source"    # or "split"
 
-    [[overlay]]
-    address = "192.168.10.10/32"
-    device  = "eth0"
-    label   = "eth0:1"          # default: the next free DEVICE:N
-    via     = "eth1"            # the interface it is routed to; default: its device
-
-Reading TOML costs more than all the rest of a status, so what was read and found right is kept beside the journal, in
-our own form, for as long as the very same file is there.
+[[overlay]]
+address = "192.168.10.10/32"
+device  = "eth0"
+label   = "eth0:1"          # default: the next free DEVICE:N
+via     = "eth1"            # the interface it is routed to; default: its device
 """
 
 from __future__ import annotations
 
-import os
-
 from ec2ident.spelling import no_such
-from ec2ident.value import Value
 
 from .errors import ConfigError
-from .profile import PRIORITY, Overlay, Section, check_label
-from .state import statefile
-from .strict_toml import open_file, shown
+from .profile import PRIORITY, Config, Overlay, Section, check_label
 from .strict_toml import parse as parse_toml
+from .strict_toml import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
-
-PATH = "/etc/ec2ident/agent.toml"
-CACHE, CACHE_VERSION = "ec2ident-config", 1
-
-#: Seconds that a file must be old before what it said is kept: within one tick of the clock it could still change
-#: without looking changed.
-SETTLED = 2.0
-
-
-class Config(Value):
-    """All that the configuration says."""
-
-    sections: tuple[Section, ...] = ()
-    overlays: tuple[Overlay, ...] = ()
-
-
-def load(path: str, *, required: bool, uids: Collection[int], cache: str | None, now: float) -> Config:
-    """The configuration; an empty one when there is no file and none is `required`.
-
-    `uids` may own the file; `cache` is where to keep what was read; `now` is the time in seconds since the epoch.
-    Raises ConfigError with file and line, RefusedError for a file that others could write, UnknownError for one that
-    cannot be read.
-    """
-    file = open_file(path, required=required, uids=uids)
-    if file is None:
-        return Config()
-    with file:
-        key = _key(path, file.status)
-        config = _cached(cache, key, uids) if cache else None
-        if config is None:
-            config = parse(path, file.read())
-            if cache and now - max(file.status.st_mtime, file.status.st_ctime) > SETTLED:
-                _keep(cache, key, config)
-    return config
 
 
 def parse(path: str, data: bytes) -> Config:
@@ -269,50 +228,3 @@ _OVERLAY: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "label": ("label", _label),
     "via": ("via", _device),
 }
-
-
-# -- what was read before ---------------------------------------------------------------------------------------------
-
-
-def _key(path: str, found: os.stat_result) -> str:
-    """Which file it was, and which edition of it."""
-    values = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-    return " ".join([*map(str, values), os.path.abspath(path)])
-
-
-def _cached(cache: str, key: str, uids: Collection[int]) -> Config | None:
-    """What the same file said when it was last read, if that is known and nobody else could have written it."""
-    try:
-        found = os.lstat(cache)
-        data = statefile.read(cache) if found.st_uid in uids and not found.st_mode & 0o022 else None
-        rows = statefile.unpack(CACHE, CACHE_VERSION, data or b"")
-        if rows[0] != (key,):
-            return None
-        sections = tuple(Section(**_unpack(row[1:])) for row in rows[1:] if row[0] == "interface")
-        return Config(sections, tuple(Overlay(*row[1:]) for row in rows[1:] if row[0] == "overlay"))
-    except (OSError, ValueError, TypeError, IndexError):
-        return None  # A cache: whatever is wrong with it, the file itself is read.
-
-
-_LISTS, _NUMBERS = ("subnets", "routers", "sources", "vpc"), ("table", "priority")
-
-
-def _unpack(row: statefile.Fields) -> dict[str, Any]:
-    fields: dict[str, Any] = dict(zip(Section._fields, row))
-    fields.update({name: tuple(fields[name].split()) for name in _LISTS})
-    fields.update({name: int(fields[name]) for name in _NUMBERS})
-    return fields
-
-
-def _pack(section: Section) -> statefile.Fields:
-    values = (getattr(section, name) for name in Section._fields)
-    return ("interface", *(" ".join(value) if isinstance(value, tuple) else str(value) for value in values))
-
-
-def _keep(cache: str, key: str, config: Config) -> None:
-    rows = [(key,), *map(_pack, config.sections)]
-    rows += [("overlay", each.address, each.device, each.label, each.via) for each in config.overlays]
-    try:
-        statefile.write(cache, statefile.pack(CACHE, CACHE_VERSION, rows))
-    except OSError:
-        return  # An ordinary user, or no state directory yet: the next one reads the file again.

@@ -25,9 +25,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from .config import Config
     from .items import Item, Observed
-    from .profile import Overlay, Profile, Section
+    from .profile import Config, Overlay, Profile, Section
     from .state.owned import Owner
 
     #: Device -> what is known of it. A device that is not in it is unknown altogether.

@@ -48,10 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from types import TracebackType
 
-    from .config import Config
     from .items import Step
     from .kernel.protocol import Kernel
-    from .profile import Facts, Overlay
+    from .profile import Config, Facts, Overlay
     from .state.journal import Lock
     from .state.owned import Owner
 
@@ -124,17 +123,17 @@ class Node:
     @property
     def config_path(self) -> str:
         """The configuration file's path; empty if the configuration was given as a value."""
-        from .config import PATH
+        from .config_file import PATH
 
         return "" if isinstance(self.config, Value) else self.config or PATH
 
     def configuration(self) -> Config:
-        """What the configuration says. Raises ConfigError, RefusedError and UnknownError as `config.load` does."""
+        """What the configuration says. Raises ConfigError, RefusedError and UnknownError as `config_file.load` does."""
         if isinstance(self.config, Value):
             return self.config
         from time import time
 
-        from .config import PATH, load
+        from .config_file import PATH, load
 
         required, cache = self.config is not None, os.path.join(self.journal.directory, "config")
         return load(self.config or PATH, required=required, uids={0, os.geteuid()}, cache=cache, now=time())
@@ -310,10 +309,11 @@ class Node:
         def facts_of(device: str, observed: Observed) -> Facts:
             if not made:
                 # Imported when a fact is needed: most configurations leave nothing open.
-                from .facts import FRESH, Source
+                from .fact_source import FactSource
+                from .facts import FRESH
 
                 fresh, seconds = 0.0 if acting else FRESH, self.patience if wait else 0.0
-                made.append(Source(self.journal.directory, fresh=fresh, wait=seconds, say=self.note))
+                made.append(FactSource(self.journal.directory, fresh=fresh, wait=seconds, say=self.note))
             return made[0](device, observed)
 
         return facts_of

@@ -66,6 +66,13 @@ class Overlay(Value):
         return overlay_owner(self.address)
 
 
+class Config(Value):
+    """All that the configuration says."""
+
+    sections: tuple[Section, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
+
+
 class Facts(Value):
     """What is known of one interface. None means unknown; the metadata service and the kernel both speak this.
 

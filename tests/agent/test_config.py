@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import config
-from ec2ident_agent.config import Config, load, parse
+from ec2ident_agent import config_file
+from ec2ident_agent.config import parse
+from ec2ident_agent.config_file import load
 from ec2ident_agent.errors import ConfigError
-from ec2ident_agent.profile import Overlay, Section
+from ec2ident_agent.profile import Config, Overlay, Section
 from ec2ident_agent.state import statefile
 from tests.lab.demo import CONFIGURATION
 
@@ -159,7 +160,7 @@ def test_what_was_read_once_is_not_parsed_again(file: Path, tmp_path: Path) -> N
 
 def repacked(data: bytes) -> bytes:
     rows = [tuple(line.split("\t")) for line in data.decode().splitlines()[1:-1]]
-    return statefile.pack(config.CACHE, config.CACHE_VERSION, rows)
+    return statefile.pack(config_file.CACHE, config_file.CACHE_VERSION, rows)
 
 
 def test_a_changed_file_is_read_anew(file: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import config
+from ec2ident_agent import config_file
 
 from .conftest import Agent, ip, snapshot
 
@@ -37,7 +37,7 @@ def warm(agent: Agent) -> None:
     """The configuration was read before, some time ago."""
     agent.state.mkdir(exist_ok=True)
     cache = str(agent.state / "config")
-    config.load(str(agent.config), required=True, uids={os.geteuid()}, cache=cache, now=4e9)
+    config_file.load(str(agent.config), required=True, uids={os.geteuid()}, cache=cache, now=4e9)
 
 
 def heavy_in(verb: str, agent: Agent, code: int = 0) -> set[str]:

@@ -14,7 +14,8 @@ from ec2ident.testing import Instance, Interface, MetadataService
 from ec2ident.value import replace
 from ec2ident_agent import cli
 from ec2ident_agent.errors import AgentError
-from ec2ident_agent.facts import ADDRESSES, CARD, ITEMS, NUMBER, SUBNETS, VPC, Source, read, table
+from ec2ident_agent.fact_source import FactSource
+from ec2ident_agent.facts import ADDRESSES, CARD, ITEMS, NUMBER, SUBNETS, VPC, read_item, table
 from ec2ident_agent.items import OURS, Address, Link, Observed, Route, Seen
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.profile import Facts
@@ -88,8 +89,8 @@ class Asking:
         #: Seconds; short where a test is about silence.
         self.timeout = 5.0
 
-    def source(self, *, fresh: float = 60.0, wait: float = 0.0, earned: bool = False) -> Source:
-        return Source(
+    def source(self, *, fresh: float = 60.0, wait: float = 0.0, earned: bool = False) -> FactSource:
+        return FactSource(
             str(self.directory),
             Imds(self.timeout, endpoints=self.service.endpoint, environ={}),
             fresh=fresh,
@@ -216,14 +217,14 @@ def test_what_an_interface_keeps_is_not_gone_when_the_service_says_so(ask: Askin
 def test_any_text_is_canonical_values_or_refused(name: str, text: str) -> None:
     """What comes out reads as the same value again, and fits its family."""
     try:
-        found = read(name, text)
+        found = read_item(name, text)
     except ValueError as wrong:
         found, says = (), str(wrong)
     else:
         says = f"{name}: "
     assert says.startswith(f"{name}: ")
     assert len(says) < 300
-    assert not found or found == read(name, "\n".join(found))
+    assert not found or found == read_item(name, "\n".join(found))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +249,7 @@ def test_any_text_is_canonical_values_or_refused(name: str, text: str) -> None:
 def test_what_is_no_value_of_its_kind_is_refused(name: str, text: str) -> None:
     """Host bits, the other family, too many, another script's digits."""
     with pytest.raises(ValueError, match=rf"^{name}: "):
-        read(name, text)
+        read_item(name, text)
 
 
 # A hot attach
@@ -408,7 +409,7 @@ def test_while_the_service_fails_what_it_said_goes_on_to_count(ask: Asking, time
 
     assert ALL == replace(found, unknown="")
     assert 1 == len(ask.said)
-    assert ask.said[0].endswith("what it said 3600 s ago goes on to count")
+    assert ask.said[0].endswith("its answer of 3600 s ago stays in force")
 
 
 def test_one_item_that_fails_is_what_it_was_and_the_others_are_new(ask: Asking) -> None:

@@ -12,12 +12,13 @@ import pytest
 
 import ec2ident_agent
 from ec2ident_agent import AgentError, ConfigError, KernelError, Node, RefusedError, UnknownError, interface, overlay
-from ec2ident_agent.config import Config, load, parse
+from ec2ident_agent.config import parse
+from ec2ident_agent.config_file import load
 from ec2ident_agent.engine import Look
 from ec2ident_agent.items import NAMES_FILE, OURS, Address, Link, Observed, Route, Rule, Seen, Step, TableName
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.kernel.protocol import Failure
-from ec2ident_agent.profile import Facts, Section, kernel_facts
+from ec2ident_agent.profile import Config, Facts, Section, kernel_facts
 from ec2ident_agent.state.journal import Journal
 from ec2ident_agent.watch.loop import ConfigFollower
 from ec2ident_agent.watch.reconciler import Reconciler
@@ -227,11 +228,11 @@ def test_another_table_under_the_same_name(tmp_path: Path, kernel: CountingKerne
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counter[str]:
     """How often each file is read, by its name; the names of tables under one word."""
-    from ec2ident_agent import config
+    from ec2ident_agent import config_file
     from ec2ident_agent.state import statefile
 
     counted: Counter[str] = Counter()
-    read_file, load_config = statefile.read, config.load
+    read_file, load_config = statefile.read, config_file.load
 
     def read(path: str) -> bytes | None:
         name = "names" if "rt_tables" in path or path.endswith(NAMES_FILE) else os.path.basename(path)
@@ -243,7 +244,7 @@ def reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Counter[str]:
         return load_config(path, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(statefile, "read", read)
-    monkeypatch.setattr(config, "load", counting_load)
+    monkeypatch.setattr(config_file, "load", counting_load)
     return counted
 
 

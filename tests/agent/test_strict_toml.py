@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import cli, config, strict_toml
+from ec2ident_agent import cli, config_file, strict_toml
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError, UnknownError
 from ec2ident_agent.failover import cli as failover_cli
 from ec2ident_agent.failover import settings
@@ -19,7 +19,7 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user
 
 def read_agent(path: Path) -> object:
     uids = {0, os.geteuid()}
-    return config.load(str(path), required=True, uids=uids, cache=None, now=4e9)
+    return config_file.load(str(path), required=True, uids=uids, cache=None, now=4e9)
 
 
 def read_failover(path: Path) -> object:
@@ -109,7 +109,7 @@ def test_a_dangling_link_is_not_a_missing_file(path: Path, required: bool) -> No
     with pytest.raises(ConfigError, match="a symbolic link to elsewhere, which does not exist"):
         settings.load(str(path), required=required)
     with pytest.raises(ConfigError, match="a symbolic link to elsewhere, which does not exist"):
-        config.load(str(path), required=required, uids={0}, cache=None, now=4e9)
+        config_file.load(str(path), required=required, uids={0}, cache=None, now=4e9)
 
 
 def test_a_link_is_followed_to_the_file_that_counts(read: Read, path: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def laid_with(tree: RootFs) -> dict[str, str]:
 
 def _interfaces(tree: RootFs, path: str, log: Say) -> tuple[str, ...]:
     """What the configuration names; the published recipe's interface where there is none, or none that is right."""
-    from ec2ident_agent.config import load
+    from ec2ident_agent.config_file import load
 
     try:
         config = load(tree.real(path), required=False, uids={0, os.geteuid()}, cache=None, now=0)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 
 from ec2ident_agent.errors import AgentError
-from ec2ident_agent.facts import FRESH, Answer, Source, facts_from, remembered
+from ec2ident_agent.fact_cache import path_in, read_cache
+from ec2ident_agent.facts import FRESH, Answer, facts_from
 from ec2ident_agent.profile import Facts, kernel_facts
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ class FactRefresher:
         if link is None or not link.mac:
             return kernel
         key = (link.mac, link.index)
-        answer = remembered(os.path.join(self.directory, "facts")).get(key, Answer())
+        answer = read_cache(path_in(self.directory)).get(key, Answer())
         self._wanted[device] = bool(answer.lacks)
         if self._devices.get(device) != key:
             # Attached just now: do not wait for a child that waits for another device.
@@ -115,9 +116,10 @@ def ask_the_service(directory: str, say: Callable[[str], object]) -> Ask:
     """What a child does: it looks at the links itself, asks, and waits for what is missing."""
 
     def ask(devices: tuple[str, ...]) -> None:
+        from ec2ident_agent.fact_source import FactSource
         from ec2ident_agent.kernel.change import NetlinkKernel
 
-        source = Source(directory, fresh=0.0, wait=WAIT, say=say)
+        source = FactSource(directory, fresh=0.0, wait=WAIT, say=say)
         try:
             observed = NetlinkKernel().observe()
             for device in devices:

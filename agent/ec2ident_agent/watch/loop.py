@@ -58,9 +58,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ec2ident_agent.config import Config
     from ec2ident_agent.items import Item, Observed
     from ec2ident_agent.node import FactsOf, Node
+    from ec2ident_agent.profile import Config
 
 #: Seconds between taking announcements and waiting for the next: a storm of them wakes the process no more often.
 COALESCE = 0.02

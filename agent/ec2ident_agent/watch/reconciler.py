@@ -20,13 +20,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ec2ident_agent.config import Config
     from ec2ident_agent.desired import Desired
     from ec2ident_agent.engine import Look, Report
     from ec2ident_agent.items import Item, Link, Observed, Step
     from ec2ident_agent.kernel.events import Heard
     from ec2ident_agent.kernel.protocol import Failure, Kernel
     from ec2ident_agent.node import Node
+    from ec2ident_agent.profile import Config
     from ec2ident_agent.state.owned import Owner
 
     #: The configuration that counts at this time, and what is wrong with the file.

@@ -1010,7 +1010,7 @@ def test_interfaces_come_from_the_configuration(tmp_path: Path, capsys: pytest.C
         (["install", "--program", "/x", "--config", "agent.toml"], 2, "--config: 'agent.toml' is not an absolute path"),
         (["install", "--program", "/x", "--manager", "dhcpcd"], 2, "--manager dhcpcd: unknown; known are always, "),
         (["install", "eth1", "--program", "/x"], 2, "install: takes no arguments: eth1"),
-        (["uninstall", "--program", "/x"], 2, "--program: no option of uninstall"),
+        (["uninstall", "--program", "/x"], 2, "--program: not an option of uninstall"),
     ],
 )
 def test_wrong_words_get_one_clear_line(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.facts import FRESH, ITEMS, Answer, keep
+from ec2ident_agent.fact_cache import update_cache
+from ec2ident_agent.facts import FRESH, ITEMS, Answer
 from ec2ident_agent.items import Observed
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.watch.fact_refresher import LATER, SOON, FactRefresher
@@ -58,7 +59,7 @@ class Node:
     def said(self, **answers: Answer) -> None:
         keys = {link.name: (link.mac, link.index) for link in self.kernel.links}
         for name, answer in answers.items():
-            keep(str(self.directory / "facts"), keys[name], answer, list(keys.values()))
+            update_cache(str(self.directory / "facts"), keys[name], answer, list(keys.values()))
 
     def observed(self) -> Observed:
         return self.kernel.observe()
