@@ -129,6 +129,10 @@ class Imds(Items):
         sleep: Callable[[float], None] = time.sleep,
         jitter: Callable[[], float] | None = None,
     ) -> None:
+        if not isinstance(timeout, (int, float)) or not timeout >= 0:
+            raise ValueError(f"timeout: {timeout!r} is not a number of seconds")
+        if retries is not None and (not isinstance(retries, int) or retries < 0):
+            raise ValueError(f"retries: {retries!r} is not a whole number, or None")
         self.timeout = timeout
         self.retries = retries
         self.endpoints = _endpoints(endpoints)
@@ -393,14 +397,17 @@ class Imds(Items):
 
 
 def _endpoints(given: str | Endpoint | Sequence[str | Endpoint]) -> tuple[Endpoint, ...]:
-    several = (given,) if isinstance(given, (str, Endpoint)) else tuple(given)
+    try:
+        several = (given,) if isinstance(given, (str, Endpoint)) else tuple(given)
+    except TypeError:
+        raise ValueError(f"endpoints: {given!r} (one or several of http://ADDRESS[:PORT] are expected)") from None
     if not several:
         raise ValueError("endpoints: none given; leave the argument out for EC2's own addresses")
     return tuple(one if isinstance(one, Endpoint) else Endpoint.parse(one) for one in several)
 
 
 def _target(path: str) -> str:
-    if not path or not _PATH_CHARACTERS.issuperset(path):
+    if not isinstance(path, str) or not path or not _PATH_CHARACTERS.issuperset(path):
         raise ValueError(f"path: {path!r} is empty or has characters that no metadata path has")
     return path if path.startswith("/") else f"/latest/{path}"
 

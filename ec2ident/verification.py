@@ -49,7 +49,7 @@ _LARGEST, _LARGEST_JSON = 64 * 1024, 1024 * 1024
 def verify(
     signature: str | bytes,
     *,
-    kind: Kind | str,
+    kind: Kind | str | None = None,
     document: str | bytes | None = None,
     trust: TrustStore | None = None,
     search: bool = False,
@@ -68,6 +68,9 @@ def verify(
 
     Do not use the blob as a key or for deduplication: parts of it are not signed, so one document can come in many.
     """
+    if kind is None:
+        _as_bytes("signature", signature, _LARGEST_JSON)
+        raise ValueError(f"kind: missing (one of {', '.join(Kind)}: which item of the metadata service this is)")
     kind = Kind(kind)
     trust = TrustStore.bundled() if trust is None else trust
 

@@ -560,3 +560,28 @@ def test_nobody_there_is_told_without_the_timeout() -> None:
             Imds(60.0, endpoints=endpoint).get(INSTANCE_ID)
 
     assert time.monotonic() - began < 20 * CONNECT_WITHIN
+
+
+@pytest.mark.parametrize(
+    ("how", "match"),
+    [
+        ({"timeout": "1"}, r"^timeout: '1' is not a number of seconds"),
+        ({"timeout": float("nan")}, r"^timeout: nan"),
+        ({"timeout": -1}, r"^timeout: -1"),
+        ({"retries": "3"}, r"^retries: '3' is not a whole number"),
+        ({"retries": -1}, r"^retries: -1"),
+        ({"endpoints": 5}, r"^endpoints: 5 \(one or several"),
+        ({"endpoints": ()}, r"^endpoints: none given"),
+    ],
+)
+def test_a_client_that_makes_no_sense_is_refused_when_it_is_made(how: dict[str, Any], match: str) -> None:
+    """A mistake of the program is a ValueError at once, and not a failure of the first request."""
+    with pytest.raises(ValueError, match=match):
+        Imds(**how)
+
+
+@pytest.mark.parametrize("path", [5, None, "", "a b", b"meta-data/mac"])
+def test_a_path_that_is_none_is_a_mistake_of_the_program(path: Any) -> None:
+    """Whatever its type."""
+    with pytest.raises(ValueError, match=r"^path: "):
+        Imds().get(path)

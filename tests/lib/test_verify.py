@@ -715,3 +715,16 @@ def test_the_package_names_what_servers_need() -> None:
 
     assert names <= set(ec2ident.__all__)
     assert ec2ident.TrustStore is TrustStore
+
+
+@pytest.mark.parametrize("sent", [5, None, {"rsa2048": 5}])
+def test_what_is_no_text_is_malformed_before_a_kind_is_missed(sent: object) -> None:
+    """`verify(5)` raises MalformedError, and not TypeError."""
+    with pytest.raises(MalformedError, match=f"signature: {type(sent).__name__}"):
+        verify(sent)  # type: ignore[arg-type]
+
+
+def test_a_kind_that_is_missing_is_a_mistake_of_the_program() -> None:
+    """The error names the kinds: nothing in a signature says for sure which item it was."""
+    with pytest.raises(ValueError, match=r"^kind: missing .*rsa2048, pkcs7, signature"):
+        verify("MIAG")
