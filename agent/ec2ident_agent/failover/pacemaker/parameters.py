@@ -7,7 +7,6 @@ resource-agents.
 from __future__ import annotations
 
 from ec2ident.value import Value
-from ec2ident_agent.failover.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +108,7 @@ def of(kind: str) -> tuple[Parameter, ...]:
 
 def settings_of(kind: str, values: Mapping[str, str]) -> Settings:
     """The settings that these parameters describe. Raises UsageError that names the parameter. Pure."""
+    from ec2ident_agent.failover.errors import UsageError
     from ec2ident_agent.failover.settings import read, with_places
 
     names, places = {}, {}
@@ -126,6 +126,8 @@ def settings_of(kind: str, values: Mapping[str, str]) -> Settings:
 
 
 def _value(parameter: Parameter, text: str) -> str | int | bool | list[str]:
+    from ec2ident_agent.failover.errors import UsageError
+
     if parameter.name in _LISTS:
         return text.replace(",", " ").split()
     if parameter.type == "integer":
