@@ -34,7 +34,7 @@ LARGEST_BODY = 32 * 1024
 LARGEST_ANSWER = LARGEST_BODY + 16 * 1024
 
 
-class Answer(Value):
+class HttpAnswer(Value):
     """Status, headers (names in lower case) and body, as they came."""
 
     status: int
@@ -77,7 +77,7 @@ class Wire(socket.socket):
         return count
 
 
-def exchange(wire: Wire, method: str, url: str, headers: Mapping[str, str]) -> Answer:
+def exchange(wire: Wire, method: str, url: str, headers: Mapping[str, str]) -> HttpAnswer:
     """Send one request over a connected wire, read the whole answer, close. Raises NoAnswerError."""
     request = requests.Request(method, url, headers={"User-Agent": "ec2ident", "Accept": "*/*", **headers}).prepare()
     adapter = _Adapter(wire)
@@ -118,7 +118,7 @@ def _sent(adapter: _Adapter, request: PreparedRequest, wire: Wire) -> Response:
     return adapter.send(request, stream=True, timeout=wire.left)
 
 
-def _read(response: Response) -> Answer:
+def _read(response: Response) -> HttpAnswer:
     headers = {name.lower(): value for name, value in response.headers.items()}
     with response:
         # As it came: an answer that is compressed was not asked for, and may be a bomb.
@@ -128,7 +128,7 @@ def _read(response: Response) -> Answer:
     length = headers.get("content-length", "")
     if length.isdigit() and "transfer-encoding" not in headers and int(length) != len(body):
         raise NoAnswerError(Reason.MALFORMED, f"the answer has {len(body)} bytes (its header says {length})")
-    return Answer(response.status_code, headers, body)
+    return HttpAnswer(response.status_code, headers, body)
 
 
 def _failure(error: Exception, wire: Wire) -> NoAnswerError:

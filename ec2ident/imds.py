@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .http import Answer
+    from .http import HttpAnswer
 
     T = TypeVar("T")
 
@@ -307,7 +307,7 @@ class Imds(Items):
             self._call.silent_tokens = []
         return {TOKEN_HEADER: self._token.secret}
 
-    def _clarified(self, trouble: responders.Trouble, answer: Answer, until: float) -> responders.Trouble:
+    def _clarified(self, trouble: responders.Trouble, answer: HttpAnswer, until: float) -> responders.Trouble:
         """The trouble, after one more request where that tells who refused. It carries an invalid token."""
         path, server = responders.doubt(answer), self.server
         if not path:
@@ -319,7 +319,7 @@ class Imds(Items):
         finally:
             self.server = server
 
-    def _ask(self, method: str, target: str, headers: Mapping[str, str], until: float) -> Answer:
+    def _ask(self, method: str, target: str, headers: Mapping[str, str], until: float) -> HttpAnswer:
         """One request over a connection of its own: the service closes after each answer."""
         connection = self._connect(until)
         try:

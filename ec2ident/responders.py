@@ -11,7 +11,7 @@ from .value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .http import Answer
+    from .http import HttpAnswer
 
 #: The longest token that is accepted, in characters. EC2's have 56.
 LONGEST_TOKEN = 1024
@@ -102,12 +102,12 @@ def clean(value: str | None) -> str | None:
     return None if value is None else ascii(value[:80])[1:-1]
 
 
-def is_ec2ws(answer: Answer) -> bool:
+def is_ec2ws(answer: HttpAnswer) -> bool:
     """Does the server call itself EC2's?"""
     return answer.headers.get("server") == "EC2ws"
 
 
-def other_cloud(answer: Answer) -> Trouble | None:
+def other_cloud(answer: HttpAnswer) -> Trouble | None:
     """Trouble where another cloud names itself in a header."""
     for cloud, name, beginning in OTHER_CLOUDS:
         value = answer.headers.get(name, "")
@@ -116,7 +116,7 @@ def other_cloud(answer: Answer) -> Trouble | None:
     return None
 
 
-def token_trouble(answer: Answer, path: str) -> Trouble | None:
+def token_trouble(answer: HttpAnswer, path: str) -> Trouble | None:
     """Why the answer to a token request has no token; None where it has one."""
     if answer.status != 200:
         return _by_status(answer, path, {404: Reason.V1_ONLY, 405: Reason.V1_ONLY, 501: Reason.V1_ONLY})
@@ -128,7 +128,7 @@ def token_trouble(answer: Answer, path: str) -> Trouble | None:
     return None
 
 
-def item_trouble(answer: Answer, path: str, *, ec2ws: bool) -> Trouble | None:
+def item_trouble(answer: HttpAnswer, path: str, *, ec2ws: bool) -> Trouble | None:
     """Why an answer is neither an item (200) nor its absence (404); None where it is.
 
     `ec2ws`: the server that gave the token called itself EC2ws. Then an absence counts from such a server only.
@@ -140,7 +140,7 @@ def item_trouble(answer: Answer, path: str, *, ec2ws: bool) -> Trouble | None:
     return _by_status(answer, path, {})
 
 
-def doubt(answer: Answer) -> str:
+def doubt(answer: HttpAnswer) -> str:
     """The path of one more request that tells who refused a token; empty where the answer says it already."""
     if _middleman(answer) is not None:
         return ""
@@ -149,7 +149,7 @@ def doubt(answer: Answer) -> str:
     return OPENSTACK_PATH if answer.status in (404, 405, 501) and not is_ec2ws(answer) else ""
 
 
-def clarified(trouble: Trouble, answer: Answer) -> Trouble:
+def clarified(trouble: Trouble, answer: HttpAnswer) -> Trouble:
     """What the trouble turns out to be with the answer to the request for `doubt`, which carried an invalid token."""
     if trouble.reason is Reason.DISABLED and answer.status == 401 and is_ec2ws(answer):
         detail = f"{trouble.detail}, yet {EC2_PATH} answers 401, so the service is not switched off"
@@ -161,7 +161,7 @@ def clarified(trouble: Trouble, answer: Answer) -> Trouble:
     return trouble
 
 
-def _by_status(answer: Answer, path: str, own: dict[int, Reason]) -> Trouble:
+def _by_status(answer: HttpAnswer, path: str, own: dict[int, Reason]) -> Trouble:
     """`own` are statuses that have a meaning of their own for this request, where EC2 gives them."""
     status, detail = answer.status, f"{path} answers {answer.status}"
     middleman = _middleman(answer)
@@ -184,7 +184,7 @@ def _by_status(answer: Answer, path: str, own: dict[int, Reason]) -> Trouble:
     return Trouble(Reason.SERVER_ERROR, f"{detail}{_excerpt(answer)}", ADVICE[Reason.NOT_EC2WS])
 
 
-def _middleman(answer: Answer) -> _Middleman | None:
+def _middleman(answer: HttpAnswer) -> _Middleman | None:
     """The program that answered in place of EC2's service, where it shows itself."""
     headers, server = answer.headers, answer.headers.get("server", "").lower()
     # Envoy adds its name and x-envoy-* headers, and has these bodies (envoyproxy/envoy; istio/istio#17171).
@@ -199,11 +199,11 @@ def _middleman(answer: Answer) -> _Middleman | None:
     return None
 
 
-def _is_html(answer: Answer) -> bool:
+def _is_html(answer: HttpAnswer) -> bool:
     return answer.headers.get("content-type", "").lower().startswith("text/html")
 
 
-def _excerpt(answer: Answer) -> str:
+def _excerpt(answer: HttpAnswer) -> str:
     """The beginning of a short text as the body; nothing of a page or of binary data."""
     text = answer.body[:200].decode("latin-1").strip()
     plain = text and not _is_html(answer) and not text.startswith("<") and text.isprintable()

@@ -249,6 +249,17 @@ def test_a_pure_module_has_no_effects(name: str) -> None:
     assert [] == [found for found in ours if found not in packages | pure and found.rpartition(".")[0] not in pure]
 
 
+def test_a_class_name_means_one_thing() -> None:
+    """A reader, and an `except`, must not depend on which import stands above. Private names are a module's own."""
+    homes: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name_of(path))
+
+    assert {} == {name: found for name, found in homes.items() if len(found) > 1}
+
+
 def loaded_by(statement: str) -> set[str]:
     """The modules that a fresh interpreter has after a statement."""
     code = f"import sys\n{statement}\nprint(*sorted(sys.modules))"

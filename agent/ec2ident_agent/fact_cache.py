@@ -11,7 +11,7 @@ import os
 from ec2ident.value import replace
 
 from .errors import AgentError
-from .facts import ITEMS, Answer
+from .facts import ITEMS, FactsAnswer
 from .state import statefile
 from .state.journal import Lock
 
@@ -29,16 +29,16 @@ def path_in(directory: str) -> str:
     return os.path.join(directory, "facts")
 
 
-def read_cache(path: str) -> dict[Key, Answer]:
+def read_cache(path: str) -> dict[Key, FactsAnswer]:
     """What `update_cache` wrote. A file that cannot be read, is not ours, or makes no sense counts as empty."""
-    found: dict[Key, Answer] = {}
+    found: dict[Key, FactsAnswer] = {}
     try:
         data = statefile.read(path)
         if data is None or os.stat(path, follow_symlinks=False).st_uid not in {0, os.geteuid()}:
             return {}
         for mac, index, at, flags, name, *values in statefile.unpack(KIND, VERSION, data):
             key = (mac, int(index))
-            answer = found.get(key, Answer((), "", int(at), "l" in flags, "p" in flags))
+            answer = found.get(key, FactsAnswer((), "", int(at), "l" in flags, "p" in flags))
             said = (*answer.said, (name, tuple(map(ITEMS[name], values)))) if name else answer.said
             found[key] = replace(answer, said=said)
     except (OSError, ValueError, KeyError):
@@ -46,7 +46,7 @@ def read_cache(path: str) -> dict[Key, Answer]:
     return found
 
 
-def update_cache(path: str, key: Key, answer: Answer, there: Collection[Key]) -> None:
+def update_cache(path: str, key: Key, answer: FactsAnswer, there: Collection[Key]) -> None:
     """Write the answer about one device, and keep the others' answers about devices that are still `there`.
 
     If that is not possible, the next process asks again.
@@ -61,7 +61,7 @@ def update_cache(path: str, key: Key, answer: Answer, there: Collection[Key]) ->
         return
 
 
-def _lines(key: Key, answer: Answer) -> list[tuple[str, ...]]:
+def _lines(key: Key, answer: FactsAnswer) -> list[tuple[str, ...]]:
     flags = ("l" if answer.listed else "") + ("p" if answer.primary else "")
     head = (key[0], str(key[1]), str(answer.at), flags)
     return [(*head, name, *values) for name, values in (("", ()), *answer.said)]

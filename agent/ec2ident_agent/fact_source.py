@@ -10,7 +10,7 @@ from time import monotonic, sleep, time
 from ec2ident.value import replace
 
 from .fact_cache import path_in, read_cache, update_cache
-from .facts import CARD, EAGER, FRESH, ITEMS, Answer, facts_from, read_item, together
+from .facts import CARD, EAGER, FRESH, ITEMS, FactsAnswer, facts_from, read_item, together
 from .profile import Facts, kernel_facts
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ class FactSource:
         self.path = path_in(directory)
         self.imds, self.fresh, self.wait, self.say = imds, fresh, wait, say
         self.earned, self.now, self.sleep = earned or is_ec2, now, sleep
-        self._known: dict[Key, Answer] | None = None
+        self._known: dict[Key, FactsAnswer] | None = None
         #: When a device was last asked about in this process.
         self._asked: dict[Key, float] = {}
         self._began: float | None = None
@@ -74,7 +74,7 @@ class FactSource:
         if self._known is None:
             self._known = read_cache(self.path)
         key = (link.mac, link.index)
-        answer = self._known.get(key, Answer())
+        answer = self._known.get(key, FactsAnswer())
         if not self._good(key, answer):
             answer = self._ask(device, link.mac, answer)
             self._asked[key] = self.now()
@@ -83,13 +83,13 @@ class FactSource:
             update_cache(self.path, key, answer, there)
         return facts_from(device, answer, kernel)
 
-    def _good(self, key: Key, answer: Answer) -> bool:
+    def _good(self, key: Key, answer: FactsAnswer) -> bool:
         """True if no request is needed. Within one process a failure is not repeated at once."""
         if key in self._asked:
             return 0 <= self.now() - self._asked[key] < (EAGER if answer.lacks or answer.why else FRESH)
         return not answer.lacks and 0 <= self.now() - answer.at < self.fresh
 
-    def _ask(self, device: str, mac: str, answer: Answer) -> Answer:
+    def _ask(self, device: str, mac: str, answer: FactsAnswer) -> FactsAnswer:
         """Ask, and ask again while there is time and something is missing."""
         began = self._began = self.now() if self._began is None else self._began
         pause, told, names = PAUSE, "", tuple(ITEMS)
@@ -111,7 +111,7 @@ class FactSource:
             self.say(f"{device}: {answer.why}; its answer of {self.now() - answer.at:.0f} s ago stays in force")
         return answer
 
-    def _once(self, mac: str, before: Answer, names: Iterable[str]) -> tuple[Answer, bool]:
+    def _once(self, mac: str, before: FactsAnswer, names: Iterable[str]) -> tuple[FactsAnswer, bool]:
         """Request these items once. Returns the answer, and whether another request may bring more.
 
         An item that could not be read is as it was before.
@@ -148,7 +148,7 @@ class FactSource:
                     break
         said, late = together(dict(before.said), now)
         why = why or late
-        return Answer(tuple(said.items()), why, before.at if why else asked, True, mac == self._primary), True
+        return FactsAnswer(tuple(said.items()), why, before.at if why else asked, True, mac == self._primary), True
 
     def _is_there(self) -> bool:
         """True if this node has a metadata service: it has answered since boot, or the firmware says EC2."""

@@ -66,7 +66,7 @@ ITEMS: Mapping[str, Callable[[str], str]] = {
 }
 
 
-class Answer(Value):
+class FactsAnswer(Value):
     """What the service said of one device, and why the last request did not bring all of it."""
 
     said: tuple[tuple[str, tuple[str, ...]], ...] = ()
@@ -149,7 +149,7 @@ def table(said: Said, primary: bool) -> int | None:
     return default_table(*numbers) if primary or any(numbers) else None
 
 
-def facts_from(device: str, answer: Answer, kernel: Facts) -> Facts:
+def facts_from(device: str, answer: FactsAnswer, kernel: Facts) -> Facts:
     """An answer as facts. The IPv6 router is the kernel's knowledge, since it advertises itself. Pure."""
     said = dict(answer.said)
 

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from .instance import Instance
     from .tokens import Tokens
-    from .wire import Request, Response
+    from .wire import Response, WireRequest
 
 TOKEN_PATH = "/latest/api/token"  # noqa: S105  a path, not a token
 
 
-class State(Value):
+class ServiceState(Value):
     """What an answer depends on. `now` and `started` are seconds since the epoch.
 
     `signed` gives the identity items by name, and `foreign` the same items signed by an authority that nobody trusts.
@@ -38,13 +38,13 @@ class State(Value):
 class Call(Value):
     """A request and what behaviours changed of how it is answered: is a token required, which paths are hidden."""
 
-    request: Request
+    request: WireRequest
     token_required: bool = True
     token_api: bool = True
     hidden: tuple[str, ...] = ()
 
 
-def answer(call: Call, state: State) -> Response:
+def answer(call: Call, state: ServiceState) -> Response:
     """The response of EC2 to one request."""
     request = call.request
     if request.path == TOKEN_PATH:
@@ -61,13 +61,13 @@ def answer(call: Call, state: State) -> Response:
     return wire.item(body, state.now, modified=state.started, ttl=ttl, content_type=_content_type(request.path))
 
 
-def remaining(request: Request, state: State) -> int | None:
+def remaining(request: WireRequest, state: ServiceState) -> int | None:
     """The seconds that the request's token still lives; None without a valid one."""
     token = request.header(wire.TOKEN_HEADER)
     return None if token is None else state.tokens.remaining(token, state.now)
 
 
-def items(call: Call, state: State) -> dict[str, bytes]:
+def items(call: Call, state: ServiceState) -> dict[str, bytes]:
     """Every item that the path may be about, without those that are hidden. Signing waits until it is asked for."""
     if "/dynamic" in call.request.path:
         found = {f"dynamic/instance-identity/{name}": body for name, body in state.signed().items()}
@@ -88,7 +88,7 @@ def find(path: str, items: Mapping[str, bytes]) -> bytes | None:
     return items[name] if name in items else listing(items, name)
 
 
-def _token(request: Request, state: State) -> Response:
+def _token(request: WireRequest, state: ServiceState) -> Response:
     if request.method == "OPTIONS":
         return wire.empty(200, state.now, allow="OPTIONS, PUT")
     if request.method != "PUT":

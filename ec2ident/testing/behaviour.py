@@ -19,10 +19,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .answers import Call, State
+    from .answers import Call, ServiceState
 
     Answer = Callable[[Call], "Reply"]
-    Act = Callable[["Behaviour", Call, Answer, State], "Reply"]
+    Act = Callable[["Behaviour", Call, Answer, ServiceState], "Reply"]
 
 
 class Reply(Value):
@@ -90,7 +90,7 @@ class Behaviour(Value):
             except re.error as error:
                 raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
 
-    def concerns(self, request: wire.Request) -> bool:
+    def concerns(self, request: wire.WireRequest) -> bool:
         """Is this behaviour about that request?"""
         about = BEHAVIOURS[self.do]
         if about.path is None:
@@ -99,7 +99,7 @@ class Behaviour(Value):
             re.search(self.path or about.path, request.path) and re.search(self.method or about.method, request.method)
         )
 
-    def act(self, call: Call, answer: Answer, state: State) -> Reply:
+    def act(self, call: Call, answer: Answer, state: ServiceState) -> Reply:
         return BEHAVIOURS[self.do].act(self, call, answer, state)
 
 
@@ -114,22 +114,22 @@ class _About(Value):
 # Questions that change: what EC2's own metadata options and its propagation delays do.
 
 
-def _tokens_optional(_: Behaviour, call: Call, answer: Answer, __: State) -> Reply:
+def _tokens_optional(_: Behaviour, call: Call, answer: Answer, __: ServiceState) -> Reply:
     return answer(replace(call, token_required=False))
 
 
-def _v1_only(_: Behaviour, call: Call, answer: Answer, __: State) -> Reply:
+def _v1_only(_: Behaviour, call: Call, answer: Answer, __: ServiceState) -> Reply:
     return answer(replace(call, token_required=False, token_api=False))
 
 
-def _hide(behaviour: Behaviour, call: Call, answer: Answer, _: State) -> Reply:
+def _hide(behaviour: Behaviour, call: Call, answer: Answer, _: ServiceState) -> Reply:
     return answer(replace(call, hidden=(*call.hidden, behaviour.path)))
 
 
 # Responses that change.
 
 
-def _status(behaviour: Behaviour, _: Call, __: Answer, state: State) -> Reply:
+def _status(behaviour: Behaviour, _: Call, __: Answer, state: ServiceState) -> Reply:
     return Reply(wire.page(behaviour.status, state.now))
 
 
@@ -141,34 +141,34 @@ def _empty(status: int) -> Act:
     return lambda _behaviour, _call, _answer, state: Reply(wire.empty(status, state.now))
 
 
-def _body(behaviour: Behaviour, call: Call, answer: Answer, _: State) -> Reply:
+def _body(behaviour: Behaviour, call: Call, answer: Answer, _: ServiceState) -> Reply:
     body = behaviour.body if isinstance(behaviour.body, bytes) else behaviour.body.encode()
     return _changed(answer(call), lambda response: wire.with_body(response, body))
 
 
-def _giant_body(behaviour: Behaviour, call: Call, answer: Answer, _: State) -> Reply:
+def _giant_body(behaviour: Behaviour, call: Call, answer: Answer, _: ServiceState) -> Reply:
     size = behaviour.size or 10 * 1024 * 1024
     return _changed(answer(call), lambda response: wire.with_body(response, b"x" * size))
 
 
-def _giant_headers(behaviour: Behaviour, call: Call, answer: Answer, _: State) -> Reply:
+def _giant_headers(behaviour: Behaviour, call: Call, answer: Answer, _: ServiceState) -> Reply:
     lines = (behaviour.size or 1024 * 1024) // 100 + 1
     padding = tuple((f"X-Padding-{number}", "x" * 84) for number in range(lines))
     return _changed(answer(call), lambda response: replace(response, headers=(*padding, *response.headers)))
 
 
-def _http_1_0(_: Behaviour, call: Call, answer: Answer, __: State) -> Reply:
+def _http_1_0(_: Behaviour, call: Call, answer: Answer, __: ServiceState) -> Reply:
     return _changed(answer(call), wire.in_http_1_0)
 
 
-def _altered_document(_: Behaviour, call: Call, answer: Answer, __: State) -> Reply:
+def _altered_document(_: Behaviour, call: Call, answer: Answer, __: ServiceState) -> Reply:
     def alter(response: wire.Response) -> wire.Response:
         return wire.with_body(response, re.sub(rb'("accountId" : ")\d', rb"\g<1>9", response.body))
 
     return _changed(answer(call), alter)
 
 
-def _junk_signatures(_: Behaviour, call: Call, answer: Answer, __: State) -> Reply:
+def _junk_signatures(_: Behaviour, call: Call, answer: Answer, __: ServiceState) -> Reply:
     def junk(response: wire.Response) -> wire.Response:
         raw = bytes(byte * 7 % 251 for byte in range(128))
         return wire.with_body(response, base64.encodebytes(raw)[:-1])
@@ -176,7 +176,7 @@ def _junk_signatures(_: Behaviour, call: Call, answer: Answer, __: State) -> Rep
     return _changed(answer(call), junk)
 
 
-def _foreign_signatures(_: Behaviour, call: Call, answer: Answer, state: State) -> Reply:
+def _foreign_signatures(_: Behaviour, call: Call, answer: Answer, state: ServiceState) -> Reply:
     name = call.request.path.rpartition("/")[2]
     return _changed(answer(call), lambda response: wire.with_body(response, state.foreign()[name]))
 
@@ -191,38 +191,38 @@ def _changed(reply: Reply, change: Callable[[wire.Response], wire.Response]) -> 
 # Deliveries that change.
 
 
-def _silence(_: Behaviour, __: Call, ___: Answer, ____: State) -> Reply:
+def _silence(_: Behaviour, __: Call, ___: Answer, ____: ServiceState) -> Reply:
     return Reply(None, end="hold")
 
 
-def _reset(_: Behaviour, __: Call, ___: Answer, ____: State) -> Reply:
+def _reset(_: Behaviour, __: Call, ___: Answer, ____: ServiceState) -> Reply:
     return Reply(None, end="reset")
 
 
-def _hang_up(_: Behaviour, __: Call, ___: Answer, ____: State) -> Reply:
+def _hang_up(_: Behaviour, __: Call, ___: Answer, ____: ServiceState) -> Reply:
     return Reply(None)
 
 
-def _delay(behaviour: Behaviour, call: Call, answer: Answer, _: State) -> Reply:
+def _delay(behaviour: Behaviour, call: Call, answer: Answer, _: ServiceState) -> Reply:
     return replace(answer(call), delay=behaviour.seconds or 1.0)
 
 
-def _drip(behaviour: Behaviour, call: Call, answer: Answer, _: State) -> Reply:
+def _drip(behaviour: Behaviour, call: Call, answer: Answer, _: ServiceState) -> Reply:
     return replace(answer(call), interval=behaviour.seconds or 0.05)
 
 
-def _cut(_: Behaviour, call: Call, answer: Answer, __: State) -> Reply:
+def _cut(_: Behaviour, call: Call, answer: Answer, __: ServiceState) -> Reply:
     return replace(answer(call), keep=0.75)
 
 
-def _endless_body(_: Behaviour, call: Call, answer: Answer, __: State) -> Reply:
+def _endless_body(_: Behaviour, call: Call, answer: Answer, __: ServiceState) -> Reply:
     def endless(response: wire.Response) -> wire.Response:
         return replace(response, headers=tuple(pair for pair in response.headers if pair[0] != "Content-Length"))
 
     return replace(_changed(answer(call), endless), end="pour")
 
 
-def _answered_by(imposter: Callable[[wire.Request, float], wire.Response]) -> Act:
+def _answered_by(imposter: Callable[[wire.WireRequest, float], wire.Response]) -> Act:
     return lambda _behaviour, call, _answer, state: Reply(imposter(call.request, state.now))
 
 

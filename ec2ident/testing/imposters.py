@@ -6,7 +6,7 @@ import json
 from email.utils import formatdate
 
 from .tree import listing
-from .wire import Request, Response
+from .wire import Response, WireRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ _ALIBABA_DOCUMENT = {
 }
 
 
-def captive_portal(_: Request, now: float) -> Response:
+def captive_portal(_: WireRequest, now: float) -> Response:
     """200 and a login page, whatever is asked."""
     return _plain(200, _LOGIN, now, "text/html", server="nginx")
 
 
-def redirect(request: Request, now: float) -> Response:
+def redirect(request: WireRequest, now: float) -> Response:
     """302 to a login page on this very machine, so that a client that follows it is seen."""
     headers = (("Server", "nginx"), ("Date", formatdate(now, usegmt=True)), ("Content-Type", "text/html"))
     target = f"http://{request.header('host') or 'localhost'}/login"
@@ -67,12 +67,12 @@ class Banner(Response):
         return self.body
 
 
-def not_http(_: Request, __: float) -> Response:
+def not_http(_: WireRequest, __: float) -> Response:
     """Something else listens there, and greets in its own way."""
     return Banner(0, (), b"SSH-2.0-OpenSSH_9.2p1\r\n")
 
 
-def openstack(request: Request, now: float) -> Response:
+def openstack(request: WireRequest, now: float) -> Response:
     """Nova's EC2-compatible tree: no token, no identity document, no `Server: EC2ws`."""
     version, _, rest = request.path.lstrip("/").partition("/")
     items = {f"meta-data/{name}": text.encode() for name, text in _NOVA.items()}
@@ -86,7 +86,7 @@ def openstack(request: Request, now: float) -> Response:
     return _plain(200, body, now, "text/plain; charset=UTF-8")
 
 
-def google(request: Request, now: float) -> Response:
+def google(request: WireRequest, now: float) -> Response:
     """Google's server: its two headers on every answer, and its own tree behind a header of the request."""
     more = (("Metadata-Flavor", "Google"),)
     server = "Metadata Server for VM"
@@ -97,7 +97,7 @@ def google(request: Request, now: float) -> Response:
     return _plain(404, b"<!DOCTYPE html><title>Error 404 (Not Found)!!1</title>", now, "text/html", server, more)
 
 
-def azure(request: Request, now: float) -> Response:
+def azure(request: WireRequest, now: float) -> Response:
     """Azure's server: it refuses what does not carry `Metadata: true`, and knows only `/metadata/`."""
     server = "IMDS/150.870.65.1854"
     if request.header("metadata") != "true":
@@ -109,7 +109,7 @@ def azure(request: Request, now: float) -> Response:
     return _plain(404, _json({"error": "Not found"}), now, "application/json; charset=utf-8", server)
 
 
-def alibaba(request: Request, now: float) -> Response:
+def alibaba(request: WireRequest, now: float) -> Response:
     """Alibaba's service: EC2's paths, but another token header and another document."""
     if request.path == "/latest/api/token":
         accepted = request.method == "PUT" and request.header("x-aliyun-ecs-metadata-token-ttl-seconds")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .behaviour import Reply
-    from .wire import Request
+    from .wire import WireRequest
 
     #: Gets a request, None for what is no HTTP, and the address that it came from.
-    Respond = Callable[["Request | None", str], Reply]
+    Respond = Callable[["WireRequest | None", str], Reply]
 
 #: Connections that may be open at one time; what comes above is reset.
 MOST_CONNECTIONS = 256
@@ -133,7 +133,7 @@ class Server:
             writer.transport.abort()
 
 
-async def _read(reader: asyncio.StreamReader, source: str) -> Request | None:
+async def _read(reader: asyncio.StreamReader, source: str) -> WireRequest | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:

@@ -9,7 +9,7 @@ import time
 from ec2ident.value import Value
 
 from . import identity, wire
-from .answers import Call, State, answer
+from .answers import Call, ServiceState, answer
 from .behaviour import Behaviour, Reply
 from .instance import Instance
 from .server import Server, listeners
@@ -56,7 +56,7 @@ class _Rule:
         self.since = since
         self.left = behaviour.times
 
-    def takes(self, request: wire.Request, now: float) -> bool:
+    def takes(self, request: wire.WireRequest, now: float) -> bool:
         """Does it change this request? Counts it when it does."""
         behaviour = self.behaviour
         if now < self.since + behaviour.start or (behaviour.end is not None and now >= self.since + behaviour.end):
@@ -236,19 +236,19 @@ class MetadataService:
 
     # Answering, in the server's thread
 
-    def _respond(self, request: wire.Request | None, source: str) -> Reply:
+    def _respond(self, request: wire.WireRequest | None, source: str) -> Reply:
         now = self._clock()
         if request is None:
-            reply, request = Reply(wire.page(400, now)), wire.Request("?", "?", source=source)
+            reply, request = Reply(wire.page(400, now)), wire.WireRequest("?", "?", source=source)
         else:
             reply = self._reply(request, now)
         self._remember(request, reply, now)
         return reply
 
-    def _reply(self, request: wire.Request, now: float) -> Reply:
+    def _reply(self, request: wire.WireRequest, now: float) -> Reply:
         with self._lock:
             behaviours = [rule.behaviour for rule in self._rules if rule.takes(request, now)]
-            state = State(self.instance, self._tokens, self._items, self._foreign_items, now, self._started)
+            state = ServiceState(self.instance, self._tokens, self._items, self._foreign_items, now, self._started)
 
         def through(call: Call, inner: Sequence[Behaviour]) -> Reply:
             if not inner:
@@ -280,7 +280,7 @@ class MetadataService:
             self._signed = {**current, key: identity.items(instance, authority)}
         return self._signed[key]
 
-    def _remember(self, request: wire.Request, reply: Reply, now: float) -> None:
+    def _remember(self, request: wire.WireRequest, reply: Reply, now: float) -> None:
         token = request.header(wire.TOKEN_HEADER)
         known = token is not None and self._tokens.remaining(token, now) is not None
         seen = Exchange(

@@ -58,7 +58,7 @@ _PAGE = """\
 """
 
 
-class Request(Value):
+class WireRequest(Value):
     """One request: header names in lower case, `source` the address that it came from."""
 
     method: str
@@ -90,7 +90,7 @@ class Response(Value):
         return head.encode("latin-1") + (self.body if body else b"")
 
 
-def parse(head: bytes, source: str) -> Request | None:
+def parse(head: bytes, source: str) -> WireRequest | None:
     """A request from its first line and headers; None when it is no HTTP."""
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
@@ -103,7 +103,7 @@ def parse(head: bytes, source: str) -> Request | None:
             return None
         if line:
             headers.append((name.lower(), value.strip()))
-    return Request(words[0], words[1], tuple(headers), source)
+    return WireRequest(words[0], words[1], tuple(headers), source)
 
 
 def token(text: str, ttl: int, now: float) -> Response:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.install import layout
-from ec2ident_agent.install.layout import Request
+from ec2ident_agent.install.layout import InstallRequest
 from ec2ident_agent.install.rootfs import RootFs
 from tests.lab.demo import CONFIGURATION
 
@@ -50,7 +50,7 @@ def hook(node: str, tmp_path: Path) -> Hook:
     # Without a table's name, for which a directory would be made where there is none.
     config.write_text(CONFIGURATION.replace('table_name = "MYHA"\n', ""))
     config.chmod(0o644)
-    request = Request(str(program), str(config), str(tmp_path / "state"))
+    request = InstallRequest(str(program), str(config), str(tmp_path / "state"))
     for name in ("hook", "networkmanager", "networkd-dispatcher"):
         text = layout.render(name, request, RootFs(str(tmp_path))).decode().replace(layout.HOOK, f'"{tmp_path}/hook"')
         (tmp_path / name).write_text(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.install.layout import Request, render
+from ec2ident_agent.install.layout import InstallRequest, render
 from ec2ident_agent.install.rootfs import RootFs
 from tests.lab.enclosure import wait_until
 
@@ -37,7 +37,9 @@ class Calls:
         (directory / "log").touch()
         (directory / "fail").touch()
         self.script = directory / "notify"
-        self.script.write_bytes(render("keepalived/notify", Request("/opt/ec2ident/bin/ec2ident-agent"), RootFs("/")))
+        self.script.write_bytes(
+            render("keepalived/notify", InstallRequest("/opt/ec2ident/bin/ec2ident-agent"), RootFs("/"))
+        )
         self.environment = {
             "PATH": "/usr/bin:/bin",
             "LOG": str(directory / "log"),

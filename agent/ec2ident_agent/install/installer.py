@@ -16,7 +16,21 @@ from ec2ident.value import Value, replace
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
 from ec2ident_agent.state.journal import Journal
 
-from .layout import CONFIG, FIX, HOME, HOOK, INTERFACES, STATE, WANTS, Request, advice, check, detect, once_gone, wanted
+from .layout import (
+    CONFIG,
+    FIX,
+    HOME,
+    HOOK,
+    INTERFACES,
+    STATE,
+    WANTS,
+    InstallRequest,
+    advice,
+    check,
+    detect,
+    once_gone,
+    wanted,
+)
 from .manifest import MANIFEST, Entry, manifest, read_manifest
 from .rootfs import Directory, File, RootFs, Symlink, beside_name
 
@@ -111,7 +125,7 @@ def command(
         program = program or find_program(sys.argv[0], sys.executable, root)
         config = config or said.get("config", CONFIG)
         names = _interfaces(tree, config, log)
-        request = Request(program, config, state, names, (*managers, *(["ocf"] if ocf else [])))
+        request = InstallRequest(program, config, state, names, (*managers, *(["ocf"] if ocf else [])))
         plan = install(tree, request, dry_run=dry_run, run=run)
     for line in plan.lines:
         say(line)
@@ -149,7 +163,7 @@ def _interfaces(tree: RootFs, path: str, log: Say) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *held])) or INTERFACES
 
 
-def install(tree: RootFs, request: Request, *, dry_run: bool = False, run: Run | None = None) -> Plan:
+def install(tree: RootFs, request: InstallRequest, *, dry_run: bool = False, run: Run | None = None) -> Plan:
     """Lay what is missing, replace what an older version of ours laid; twice changes nothing. Returns what was done.
 
     `run` starts a program on this node, so that daemons read their files again; None for an image. Raises AgentError.
@@ -186,7 +200,7 @@ def _tell(run: Run | None, commands: Sequence[Command]) -> None:
 # ---- what to do: looks at the tree, changes nothing
 
 
-def plan_install(tree: RootFs, request: Request) -> Plan:
+def plan_install(tree: RootFs, request: InstallRequest) -> Plan:
     """Compare what should be with what is there, and with what is ours. Raises RefusedError, OSError."""
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     managers = detect(tree, owned)

@@ -162,7 +162,7 @@ ROWS: Mapping[str, Manager] = {
 INTERFACES = ("eth1",)
 
 
-class Request(Value):
+class InstallRequest(Value):
     """What to install: `program` is the agent's own path as the tree's system sees it; the rest has defaults."""
 
     program: str
@@ -188,12 +188,12 @@ def detect(tree: RootFs, owned: Container[str] = ()) -> tuple[str, ...]:
     )
 
 
-def wanted(tree: RootFs, managers: Sequence[str], request: Request, owned: Container[str]) -> list[Thing]:
+def wanted(tree: RootFs, managers: Sequence[str], request: InstallRequest, owned: Container[str]) -> list[Thing]:
     """Everything that should be there, each after the directories on its way that are missing or ours."""
     return list(_things(tree, _rows(managers, request), request, owned))
 
 
-def _rows(managers: Sequence[str], request: Request) -> Iterator[Row]:
+def _rows(managers: Sequence[str], request: InstallRequest) -> Iterator[Row]:
     for name in managers:
         for row in ROWS[name].rows:
             several = "{interface}" in row.path
@@ -202,7 +202,7 @@ def _rows(managers: Sequence[str], request: Request) -> Iterator[Row]:
                 yield Row(path, row.source, target, row.mode, row.sample, row.instead)
 
 
-def _things(tree: RootFs, rows: Iterator[Row], request: Request, owned: Container[str]) -> Iterator[Thing]:
+def _things(tree: RootFs, rows: Iterator[Row], request: InstallRequest, owned: Container[str]) -> Iterator[Thing]:
     """Each row, after the directories on its way that are missing or ours."""
     made = []
     for row in rows:
@@ -231,7 +231,7 @@ def _words(options: Iterable[str]) -> str:
     return "".join(f" {shlex.quote(word)}" for word in options)
 
 
-def render(source: str, request: Request, tree: RootFs) -> bytes:
+def render(source: str, request: InstallRequest, tree: RootFs) -> bytes:
     """A file of data/ with its @NAMES@ filled in, each quoted for who reads it."""
     import re
 
@@ -299,7 +299,7 @@ def _argument(word: str) -> str:
     return _unit_word(word).replace("$", "$$")
 
 
-def check(request: Request) -> None:
+def check(request: InstallRequest) -> None:
     """Raise ConfigError for what must not come into a script or a path."""
     for name, path in (("program", request.program), ("config", request.config), ("state-dir", request.state)):
         if not path.startswith("/") or not path.isprintable():
@@ -315,7 +315,7 @@ def check(request: Request) -> None:
             raise ConfigError(f"--manager {extra}: unknown; known are {', '.join(ROWS)}")
 
 
-def advice(tree: RootFs, managers: Sequence[str], request: Request) -> Iterator[str]:
+def advice(tree: RootFs, managers: Sequence[str], request: InstallRequest) -> Iterator[str]:
     """What no file of ours can do."""
     for name in managers:
         manager = ROWS[name]

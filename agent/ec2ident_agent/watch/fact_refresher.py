@@ -11,7 +11,7 @@ import os
 
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.fact_cache import path_in, read_cache
-from ec2ident_agent.facts import FRESH, Answer, facts_from
+from ec2ident_agent.facts import FRESH, FactsAnswer, facts_from
 from ec2ident_agent.profile import Facts, kernel_facts
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class FactRefresher:
         if link is None or not link.mac:
             return kernel
         key = (link.mac, link.index)
-        answer = read_cache(path_in(self.directory)).get(key, Answer())
+        answer = read_cache(path_in(self.directory)).get(key, FactsAnswer())
         self._wanted[device] = bool(answer.lacks)
         if self._devices.get(device) != key:
             # Attached just now: do not wait for a child that waits for another device.

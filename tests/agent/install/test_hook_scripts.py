@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from ec2ident_agent.install import layout
-from ec2ident_agent.install.layout import Request
+from ec2ident_agent.install.layout import InstallRequest
 from ec2ident_agent.install.rootfs import RootFs
 
 TYPE_CHECKING = False
@@ -57,7 +57,7 @@ class Node:
         }.items():
             (path / "sys" / name).mkdir(parents=True)
             (path / "sys" / name / "address").write_text(f"{mac}\n")
-        request = Request(str(self.program), str(self.config), str(self.state))
+        request = InstallRequest(str(self.program), str(self.config), str(self.state))
         for name in SCRIPTS:
             text = layout.render(name, request, RootFs(str(path))).decode()
             text = text.replace(layout.HOOK, f'"{path}/hook"').replace("sys=/sys/class/net", f"sys='{path}/sys'")
@@ -339,7 +339,7 @@ def test_every_script_is_plain_posix_shell(tmp_path: Path, script: str) -> None:
     if not shutil.which("shellcheck"):
         pytest.skip("shellcheck is not installed")
     path = tmp_path / "script"
-    path.write_bytes(layout.render(script, Request("/opt/a venv/bin/ec2ident-agent"), RootFs(str(tmp_path))))
+    path.write_bytes(layout.render(script, InstallRequest("/opt/a venv/bin/ec2ident-agent"), RootFs(str(tmp_path))))
 
     done = subprocess.run(["shellcheck", "--shell=sh", str(path)], capture_output=True, text=True, timeout=60)
 
@@ -353,7 +353,7 @@ def test_a_program_s_odd_path_stays_one_word(tmp_path: Path, odd: str) -> None:
     directory = tmp_path / os.fsdecode(odd.encode())  # the same bytes in every locale
     directory.mkdir()
     moved = node.program.rename(directory / "ec2ident-agent")
-    request = Request(str(moved), str(node.config), str(node.state))
+    request = InstallRequest(str(moved), str(node.config), str(node.state))
     node.lay("hook", layout.render("hook", request, RootFs(str(tmp_path))).decode())
 
     assert 0 == subprocess.run([str(tmp_path / "hook"), "udev", "eth1", "add"], cwd=tmp_path, timeout=30).returncode

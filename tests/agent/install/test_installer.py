@@ -22,7 +22,7 @@ from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
 from ec2ident_agent.install import installer as installer
 from ec2ident_agent.install import layout
 from ec2ident_agent.install.installer import find_program, install, uninstall
-from ec2ident_agent.install.layout import Request, detect
+from ec2ident_agent.install.layout import InstallRequest, detect
 from ec2ident_agent.install.manifest import MANIFEST
 from ec2ident_agent.install.rootfs import RootFs
 from tests.lab.modes import umask
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     Node = tuple[Union[str, int, bytes], ...]
     Act = Callable[[RootFs], object]
 
-REQUEST = Request("/opt/ec2ident/bin/ec2ident-agent")
-NEWER = Request("/opt/ec2ident-2/bin/ec2ident-agent")
+REQUEST = InstallRequest("/opt/ec2ident/bin/ec2ident-agent")
+NEWER = InstallRequest("/opt/ec2ident-2/bin/ec2ident-agent")
 
 #: Directories end in a slash, links have a target, everything else is a file of somebody else.
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
@@ -251,7 +251,7 @@ def test_a_manager_that_is_not_there_yet_can_be_named(tmp_path: Path) -> None:
     """An image may get its network manager after us."""
     tree = make(tmp_path, "bare")
 
-    install(tree, Request(REQUEST.program, extras=("networkmanager",)))
+    install(tree, InstallRequest(REQUEST.program, extras=("networkmanager",)))
 
     assert "etc/NetworkManager/dispatcher.d/90-ec2ident" in snapshot(tree)
 
@@ -355,7 +355,9 @@ def test_units_have_one_capability_and_a_read_only_system(debian: RootFs, unit: 
 
 def test_a_state_directory_of_one_s_own_is_made_where_the_unit_may_write(debian: RootFs) -> None:
     """Under /run it is gone with each boot, and a read-only system has no place for another."""
-    text = layout.render("ec2ident-agent.service", Request(REQUEST.program, state="/run/my $state"), debian).decode()
+    text = layout.render(
+        "ec2ident-agent.service", InstallRequest(REQUEST.program, state="/run/my $state"), debian
+    ).decode()
 
     assert {
         'ExecStartPre=+/bin/mkdir -p "/run/my $$state"',
@@ -370,7 +372,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
     program = tmp_path / "my $HOME %n" / "ec2ident-agent"
     program.parent.mkdir()
     shutil.copy("/bin/true", program)
-    request = Request(str(program), config="/etc/a b/$x.toml", state="/run/else where")
+    request = InstallRequest(str(program), config="/etc/a b/$x.toml", state="/run/else where")
     tree = make(tmp_path / "root", "debian")
     units = []
     for name in ("ec2ident-agent.service", "ec2ident-agent-watch.service", "ec2ident-agent@.service"):
@@ -392,7 +394,7 @@ def test_systemd_counts_the_units_among_the_well_hardened(debian: RootFs, tmp_pa
         pytest.skip("needs systemd-analyze of systemd 250 or later")
     units = ["ec2ident-agent.service", "ec2ident-agent-watch.service", "ec2ident-agent@.service"]
     for name in units:
-        (tmp_path / name).write_bytes(layout.render(name, Request("/bin/true"), debian))
+        (tmp_path / name).write_bytes(layout.render(name, InstallRequest("/bin/true"), debian))
 
     for name in units:
         done = subprocess.run([*analyze, str(tmp_path / name)], capture_output=True, encoding="utf-8", timeout=60)
@@ -529,11 +531,11 @@ def test_an_upgrade_replaces_what_an_older_version_laid(debian: RootFs, tmp_path
 
 def test_what_is_not_laid_any_more_is_taken_away_by_the_upgrade(debian: RootFs, tmp_path: Path) -> None:
     """An interface that left the configuration, a manager that left the node."""
-    install(debian, Request(REQUEST.program, interfaces=("eth1", "eth2"), extras=("sysconfig",)))
+    install(debian, InstallRequest(REQUEST.program, interfaces=("eth1", "eth2"), extras=("sysconfig",)))
     for name in ("eth1", "eth2"):
         assert f"etc/sysconfig/network/scripts/ifup.local.{name}" in snapshot(debian)
 
-    install(debian, Request(REQUEST.program, interfaces=("eth2",), extras=("sysconfig",)))
+    install(debian, InstallRequest(REQUEST.program, interfaces=("eth2",), extras=("sysconfig",)))
     assert "etc/sysconfig/network/scripts/ifup.local.eth1" not in snapshot(debian)
     assert "etc/sysconfig/network/scripts/ifup.local.eth2" in snapshot(debian)
 
@@ -803,7 +805,7 @@ def test_killed_twice_an_uninstall_still_leaves_the_tree_as_it_was(tmp_path: Pat
 
 AGENTS = "usr/lib/ocf/resource.d/ec2ident"
 ON_REQUEST = {f"{AGENTS}/{name}" for name in ("overlay", "eni", "dns")} | {"etc/ec2ident/keepalived-notify"}
-FOR_A_CLUSTER = Request(REQUEST.program, extras=("ocf",))
+FOR_A_CLUSTER = InstallRequest(REQUEST.program, extras=("ocf",))
 
 
 def test_a_cluster_s_agents_are_laid_on_request(tree: RootFs) -> None:

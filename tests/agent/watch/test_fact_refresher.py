@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.fact_cache import update_cache
-from ec2ident_agent.facts import FRESH, ITEMS, Answer
+from ec2ident_agent.facts import FRESH, ITEMS, FactsAnswer
 from ec2ident_agent.items import Observed
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.watch.fact_refresher import LATER, SOON, FactRefresher
@@ -29,7 +29,7 @@ SAID = {
     "local-ipv4s": ("10.0.1.10/32",),
     "vpc-ipv4-cidr-blocks": ("10.0.0.0/16",),
 }
-WHOLE = Answer(tuple((name, SAID.get(name, ())) for name in ITEMS), at=1, listed=True)
+WHOLE = FactsAnswer(tuple((name, SAID.get(name, ())) for name in ITEMS), at=1, listed=True)
 
 
 class Node:
@@ -56,7 +56,7 @@ class Node:
         path.unlink()
         return text
 
-    def said(self, **answers: Answer) -> None:
+    def said(self, **answers: FactsAnswer) -> None:
         keys = {link.name: (link.mac, link.index) for link in self.kernel.links}
         for name, answer in answers.items():
             update_cache(str(self.directory / "facts"), keys[name], answer, list(keys.values()))
