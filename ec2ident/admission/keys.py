@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from ec2ident.dependency import Loading
 from ec2ident.errors import MalformedError
 
-from .errors import NotAdmittedError
+from .errors import AdmissionUnavailableError, NotAdmittedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ LARGEST = 256
 def check(spki: bytes, proof: bytes, bound: bytes) -> str:
     """The SHA-256 of the key in hex, where the proof was made with its private key over `bound`.
 
-    Raises MalformedError for what is not such a key, and NotAdmittedError with the code `wrong-proof`.
+    Raises MalformedError for what is not such a key, NotAdmittedError with the code `wrong-proof`, and
+    AdmissionUnavailableError where the library for it cannot be loaded.
     """
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+    with Loading("cryptography", AdmissionUnavailableError):
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
     if len(spki) > LARGEST:
         raise MalformedError(f"key: {len(spki)} octets (at most {LARGEST})")

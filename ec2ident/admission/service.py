@@ -173,13 +173,16 @@ class Admission:
         return Answer(200, {"admitted": admitted.to_dict()}, log, admitted)
 
     def _proven(self, asked: request.Request, clock: datetime) -> Identity:
+        document = None
         try:
             identity = verify(asked.item, kind=asked.kind, document=asked.document, trust=self.trust)
+            document = identity.document
             return self.policy.check(identity, now=clock)
-        except VerificationError as error:
-            raise NotAdmittedError(error.reason.value, str(error)) from error
-        except UnverifiableError as error:
-            raise NotAdmittedError("unverifiable", str(error)) from error
+        except (VerificationError, UnverifiableError) as error:
+            code = error.reason.value if isinstance(error, VerificationError) else "unverifiable"
+            said = document or error.document
+            whose = "" if said is None else f" ({said.instance_id} of account {said.account_id}, by its document)"
+            raise NotAdmittedError(code, f"{error}{whose}") from error
 
 
 _CLAIMS = {

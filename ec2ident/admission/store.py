@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from enum import Enum
 
+from ec2ident.dependency import Loading
 from ec2ident.value import Value
 
 from .errors import AdmissionUnavailableError
@@ -168,7 +169,8 @@ class SqliteStore(Store):
 
         @contextmanager
         def opened() -> Iterator[Connection]:
-            import sqlite3
+            with Loading("sqlite3", AdmissionUnavailableError):
+                import sqlite3
 
             try:
                 db = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None)

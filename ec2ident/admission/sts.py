@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ec2ident.dependency import Loading
 from ec2ident.partitions import Partition
 from ec2ident.value import Value
 
@@ -74,7 +75,8 @@ class Sts(Value):
 
 
 def _connect(host: str, timeout: float) -> HTTPConnection:
-    from http.client import HTTPSConnection
-    from ssl import create_default_context
+    with Loading("ssl", AdmissionUnavailableError):
+        from http.client import HTTPSConnection
+        from ssl import create_default_context
 
     return HTTPSConnection(host, timeout=timeout, context=create_default_context())

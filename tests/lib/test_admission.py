@@ -234,8 +234,9 @@ def test_the_policy_and_the_signature_are_checked(store: SqliteStore, clock: Clo
     stranger = forge.STRANGER.sign(forge.document(), "rsa2048", forge.SIGNED_AT)
     elsewhere = item(region="us-gov-west-1", availabilityZone="us-gov-west-1a")
 
-    refused(admission, proof(admission, text=item(accountId="999999999999")), "not-allowed")
-    refused(admission, proof(admission, text=stranger), "wrong-signature")
+    other = refused(admission, proof(admission, text=item(accountId="999999999999")), "not-allowed")
+    assert other.endswith(f"({INSTANCE} of account 999999999999, by its document)")
+    assert INSTANCE in refused(admission, proof(admission, text=stranger), "wrong-signature")
     refused(admission, proof(admission, text=elsewhere), "unverifiable")
     clock.now += 3600
     refused(admission, proof(admission), "too-old")
@@ -493,3 +494,17 @@ def test_a_service_that_makes_no_sense_is_refused(store: SqliteStore, clock: Clo
     """When it is made, and not with the first request."""
     with pytest.raises(ValueError, match=r"^(audience|seconds): "):
         server(store, clock, **options)
+
+
+@pytest.mark.parametrize("module", ["cryptography.exceptions", "sqlite3"])
+def test_a_library_that_cannot_be_loaded_is_no_refusal(
+    admission: Admission, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong OpenSSL, or a Python without SQLite: 503 and its cause in the log, never an exception in the server."""
+    made = body(proof(admission))
+    monkeypatch.setitem(sys.modules, module, None)
+
+    answer = admission.handle(made)
+
+    assert 503 == answer.status
+    assert f"{module.partition('.')[0]} cannot be loaded: " in answer.log
