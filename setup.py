@@ -44,6 +44,7 @@ setup(
         "dev": [
             # What ec2ident/endpoints.py is made from and tested against; `scripts/check-partitions --write` moves both.
             "botocore==1.44.5; python_version >= '3.10'",
+            "coverage>=7.10; python_version >= '3.10'",
             "flask",
             "flask-cors",
             "hypothesis",
