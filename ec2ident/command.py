@@ -75,7 +75,7 @@ def run(
             code = failed
     except Exception:  # noqa: BLE001  # The frame of a program is the place for this.
         code = _report_bug(program)
-    _give_up_unwritten()
+    discard_unwritten()
     return code
 
 
@@ -128,6 +128,15 @@ def log(line: str) -> None:
         return
 
 
+def discard_unwritten() -> None:
+    """Let what could not be written go to /dev/null: Python tries once more at exit, and changes the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _discard(stream)
+
+
 def _replacement(error: UnicodeError) -> tuple[str, int]:
     """The error handler of the standard files: what stands for characters that an encoding does not have."""
     if not isinstance(error, UnicodeEncodeError):
@@ -150,15 +159,6 @@ def _report_bug(program: str) -> int:
         log(line)
     log(f"{program}: this is a bug in ec2ident: please report it with the lines above")
     return exit_codes.BUG
-
-
-def _give_up_unwritten() -> None:
-    """Let what could not be written go to /dev/null: Python tries once more at exit, and changes the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            _discard(stream)
 
 
 def _discard(stream: TextIO) -> None:

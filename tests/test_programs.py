@@ -268,6 +268,16 @@ def test_a_full_standard_output_is_one_line(program: str, environment: str, dire
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_resource_agent_whose_output_is_lost_has_failed() -> None:
+    """1 is OCF_ERR_GENERIC, with the reason that the engine shows; 120 would be no code of OCF."""
+    argv = ["sh", "-c", 'exec "$@" > /dev/full', "sh", sys.executable, *OTHERS["ec2ident-ocf"]]
+    done = subprocess.run(argv, env=BARE, capture_output=True, text=True, timeout=60, check=False)
+
+    expected = "ocf-exit-reason:standard output: No space left on device\n"
+    assert (1, expected) == (done.returncode, done.stderr)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("program", sorted(PROGRAMS))
 def test_a_full_standard_error_changes_no_exit_code(program: str, directory: Path) -> None:
     """Where the log cannot be written, the exit code is still the answer."""

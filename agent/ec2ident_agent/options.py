@@ -7,7 +7,6 @@ is nothing to do.
 from __future__ import annotations
 
 from ec2ident.exit_codes import ACTING_LEGEND
-from ec2ident.spelling import no_such
 from ec2ident.value import Value
 from ec2ident.words import DRY_RUN, JSON, columns
 
@@ -194,7 +193,7 @@ def usage() -> str:
 def verb_usage(name: str) -> str:
     """The help of one verb. Raises ConfigError for a word that is not a verb."""
     if name not in VERBS:
-        raise ConfigError(no_such("verb", name, VERBS))
+        raise ConfigError(_no_such("verb", name, VERBS))
     verb = VERBS[name]
     lines = [
         " ".join(f"usage: {PROGRAM} {name} {verb.arguments} [OPTION...]".split()),
@@ -219,7 +218,7 @@ def _next(name: str, left: Iterator[str]) -> str:
 
 def _keep(values: dict[str, Any], name: str, value: str, equals: bool) -> None:
     if name not in OPTIONS:
-        raise ConfigError(f"{no_such('option', name, OPTIONS)}; see {PROGRAM} --help")
+        raise ConfigError(f"{_no_such('option', name, OPTIONS)}; see {PROGRAM} --help")
     metavar, _ = OPTIONS[name]
     if not metavar:
         if equals:
@@ -233,6 +232,12 @@ def _keep(values: dict[str, Any], name: str, value: str, equals: bool) -> None:
         values[name] = _number(name, value) if name in NUMBERS else value
 
 
+def _no_such(what: str, word: str, known: Iterable[str]) -> str:
+    from ec2ident.spelling import no_such
+
+    return no_such(what, word, known)
+
+
 def _number(name: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) < 20):
         raise ConfigError(f"{name} {value[:40]}: not a number")
@@ -243,7 +248,7 @@ def _check(verb: str, values: Iterable[str]) -> None:
     """Raises ConfigError for an unknown verb, and for an option that is not one of the verb."""
     if verb not in VERBS:
         raise ConfigError(
-            f"{no_such('verb', verb, VERBS)}; see {PROGRAM} --help"
+            f"{_no_such('verb', verb, VERBS)}; see {PROGRAM} --help"
             if verb
             else f"which verb? (known: {', '.join(VERBS)}); see {PROGRAM} --help"
         )

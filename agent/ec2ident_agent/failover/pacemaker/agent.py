@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
+from ec2ident.command import OutputError, discard_unwritten, log, prepare, say
 from ec2ident_agent.errors import AgentError
 
 from .local_state import ABSENT, HELD, LOCAL_STATES, PARTLY
@@ -189,7 +190,7 @@ class OcfAgent:
         """Print the metadata."""
         from .parameters import metadata
 
-        sys.stdout.write(metadata(self.request.kind))
+        say(metadata(self.request.kind).rstrip("\n"))
         return SUCCESS
 
     ACTIONS: ClassVar[dict[str, Callable[[OcfAgent], int]]] = {
@@ -212,33 +213,36 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
 
     It ends the process at the deadline.
     """
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    environ = os.environ if environ is None else environ
+    prepare()
+    code = _main(sys.argv[1:] if arguments is None else list(arguments), os.environ if environ is None else environ)
+    discard_unwritten()
+    return code
+
+
+def _main(words: list[str], environ: Mapping[str, str]) -> int:
     if len(words) < 2 or words[0] not in LOCAL_STATES or words[1] not in OcfAgent.ACTIONS or {*words[2::2]} - FILES:
-        _say(f"usage: ec2ident-ocf {{{','.join(LOCAL_STATES)}}} {{{','.join(OcfAgent.ACTIONS)}}}")
+        log(f"usage: ec2ident-ocf {{{','.join(LOCAL_STATES)}}} {{{','.join(OcfAgent.ACTIONS)}}}")
         return UNIMPLEMENTED
     request = read(words[0], words[1], environ, words[2:])
     _end_at(request)
     try:
-        return OcfAgent(request, environ, _say).run()
+        return OcfAgent(request, environ, log).run()
     except AgentError as error:
-        _say(f"{request.action}: {error}")
-        _say(request.reason(error))
+        log(f"{request.action}: {error}")
+        log(request.reason(error))
         return failed(request.action, error)
+    except OutputError as error:
+        log(request.reason(str(error)))
+        return GENERIC
     except OSError as error:
-        _say(request.reason(error))
+        log(request.reason(error))
         return GENERIC
     except Exception as error:  # noqa: BLE001  a bug of this program: the engine shows one line of it, the log has all
         import traceback
 
-        _say(traceback.format_exc())
-        _say(request.reason(f"{type(error).__name__}: {error}"))
+        log(traceback.format_exc())
+        log(request.reason(f"{type(error).__name__}: {error}"))
         return GENERIC
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line.encode("utf-8", "backslashreplace").decode() + "\n")
-    sys.stderr.flush()
 
 
 def _end_at(request: OcfRequest) -> None:
@@ -247,7 +251,7 @@ def _end_at(request: OcfRequest) -> None:
 
     def end(*_: object) -> None:
         held = request.action == "monitor" and not request.probe
-        _say(f"{request.prefix}{request.action}: not done within {request.deadline:g} s")
+        log(f"{request.prefix}{request.action}: not done within {request.deadline:g} s")
         # A recurring deep monitor that could not look is no reason to restart what ran a moment ago.
         os._exit(SUCCESS if held and request.deep else GENERIC)
 
