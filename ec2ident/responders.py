@@ -151,8 +151,8 @@ def doubt(answer: HttpAnswer) -> str:
 
 def clarified(trouble: Trouble, answer: HttpAnswer) -> Trouble:
     """What the trouble turns out to be with the answer to the request for `doubt`, which carried an invalid token."""
-    if trouble.reason is Reason.DISABLED and answer.status == 401 and is_ec2ws(answer):
-        detail = f"{trouble.detail}, yet {EC2_PATH} answers 401, so the service is not switched off"
+    if trouble.reason is Reason.DISABLED and answer.status != 403 and answer.status < 500:
+        detail = f"{trouble.detail}, yet {EC2_PATH} answers {answer.status}, so the service is not switched off"
         return Trouble(Reason.PROXY, detail, _FORWARDED)
     if trouble.reason is Reason.NOT_EC2WS and answer.status == 200:
         versions = [line for line in answer.body.decode("latin-1").split() if _is_date(line)]

@@ -14,6 +14,7 @@ import os
 import threading
 import time
 
+from ec2ident.dependency import Loading
 from ec2ident.value import Value
 from ec2ident_agent.failover.errors import (
     ApiError,
@@ -347,16 +348,18 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {_line(str(error))[:200]}" if str(error) else type(error).__name__
 
 
+def _without_botocore(says: str) -> CredentialsError:
+    return CredentialsError(
+        f"credentials: none in the environment, and {says}; pip install 'ec2ident[failover]' for this Python"
+    )
+
+
 def botocore_chain(profile: str, seconds: float) -> Credentials:
     """The credential chain of the AWS SDKs. Raises CredentialsError with what to do."""
-    try:
+    with Loading("botocore", _without_botocore):
         import botocore.config  # type: ignore[import-untyped]
         import botocore.exceptions  # type: ignore[import-untyped]
         import botocore.session  # type: ignore[import-untyped]
-    except ImportError:
-        raise CredentialsError(
-            "credentials: none in the environment, and botocore is not installed; pip install 'ec2ident[failover]'"
-        ) from None
     session = botocore.session.Session(profile=profile or None)
     # botocore accepts whole seconds here; the caller itself waits by the clock.
     session.set_config_variable("metadata_service_timeout", 1)
