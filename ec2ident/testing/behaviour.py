@@ -259,7 +259,15 @@ BEHAVIOURS: dict[str, _About] = {
     "altered-document": _About(_altered_document, "/dynamic/instance-identity/document$"),
     "junk-signatures": _About(_junk_signatures, _SIGNED),
     "foreign-signatures": _About(_foreign_signatures, _SIGNED),
-    # somebody else at the address
+    # a proxy before the service
+    # A token request that was forwarded is refused, all else passes: jtblin/kube2iam#241, #345; aws-sdk-kotlin#627.
+    "kube2iam": _About(_empty(403), _TOKEN, "^PUT$"),
+    "kiam": _About(_answered_by(imposters.kiam)),
+    "envoy": _About(_answered_by(imposters.envoy)),
+    "squid": _About(_answered_by(imposters.squid)),
+    # another server at the address
+    "go": _About(_answered_by(imposters.go)),
+    "nginx": _About(_answered_by(imposters.nginx)),
     "captive-portal": _About(_answered_by(imposters.captive_portal)),
     "redirect": _About(_answered_by(imposters.redirect)),
     "not-http": _About(_answered_by(imposters.not_http)),

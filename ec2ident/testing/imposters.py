@@ -121,6 +121,49 @@ def alibaba(request: WireRequest, now: float) -> Response:
     return _plain(404, b"<html><head><title>404 - Not Found</title></head></html>", now, "text/html")
 
 
+def kiam(request: WireRequest, now: float) -> Response:
+    """kiam's agent, which lets nothing pass but its own credentials.
+
+    Text: uswitch/kiam#359 and #422. Headers: #177; those are what Go's `http.Error` adds, and there is no Server.
+    """
+    text = f'request blocked by whitelist-route-regexp "^$": {request.path}\n'
+    return _of_go(404, text, now)
+
+
+def go(_: WireRequest, now: float) -> Response:
+    """The answer of Go's own router to an unknown path, as of kube2iam, aws-vault and other credential servers.
+
+    Text and headers: `http.NotFound` of Go's net/http.
+    """
+    return _of_go(404, "404 page not found\n", now)
+
+
+def nginx(_: WireRequest, now: float) -> Response:
+    """nginx's page for an unknown path. Text: nginx's source, ngx_http_special_response.c; the version is made up."""
+    page = (
+        b"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found</h1></center>\r\n"
+    )
+    page += b"<hr><center>nginx/1.25.3</center>\r\n</body>\r\n</html>\r\n"
+    return _plain(404, page, now, "text/html", "nginx/1.25.3")
+
+
+def envoy(_: WireRequest, now: float) -> Response:
+    """Envoy, the proxy of Istio and App Mesh, without a healthy upstream: istio/istio#17171. Headers are assumed."""
+    return _plain(503, b"no healthy upstream", now, "text/plain", "envoy")
+
+
+def squid(_: WireRequest, now: float) -> Response:
+    """A squid that takes all HTTP and refuses this address. Headers are assumed from squid's documentation."""
+    more = (("X-Squid-Error", "ERR_ACCESS_DENIED 0"), ("Via", "1.1 proxy (squid/5.7)"))
+    return _plain(403, b"<html><title>ERROR</title></html>", now, "text/html;charset=utf-8", "squid/5.7", more)
+
+
+def _of_go(status: int, text: str, now: float) -> Response:
+    return _plain(
+        status, text.encode(), now, "text/plain; charset=utf-8", more=(("X-Content-Type-Options", "nosniff"),)
+    )
+
+
 def _plain(
     status: int, body: bytes, now: float, kind: str, server: str = "", more: tuple[tuple[str, str], ...] = ()
 ) -> Response:

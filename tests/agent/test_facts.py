@@ -340,6 +340,15 @@ def test_while_waiting_only_what_is_missing_is_asked_for(ask: Asking) -> None:
     }
 
 
+@pytest.mark.parametrize("behaviour", ["silence", "reset", "status", "hang-up"])
+@pytest.mark.parametrize("path", ["/api/token$", "/macs/$", "/device-number$"])
+def test_one_lost_packet_does_not_end_the_wait(ask: Asking, behaviour: str, path: str) -> None:
+    """After an attach one request may be lost as at any time (aws-sdk-java-v2#3846): the facts are complete."""
+    ask.service.behave(behaviour, path=path, times=1)
+
+    assert ALL == ask()
+
+
 @pytest.mark.parametrize("path", ["", "/macs/."], ids=["at once", "below the interfaces"])
 def test_a_silent_service_costs_one_time_out_for_all_interfaces(ask: Asking, path: str, time: Time) -> None:
     """Ten of them would be a monitor's whole time; a second later it is asked again."""

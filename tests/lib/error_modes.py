@@ -75,7 +75,14 @@ ERROR_MODES = {
     # rsa2048 and pkcs7 are not understood; `signature` is, and it is wrong
     "junk-signatures": Due("no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True),
     "foreign-signatures": Due("no", Reason.WRONG_SIGNATURE, VerificationError, suspect=True),
+    # a proxy before the service
+    "kube2iam": _open(Reason.PROXY),
+    "kiam": _open(Reason.PROXY),
+    "envoy": _open(Reason.SERVER_ERROR),
+    "squid": _open(Reason.PROXY),
     # another server at the address
+    "go": _open(Reason.NOT_EC2WS),
+    "nginx": _open(Reason.NOT_EC2WS),
     "captive-portal": _open(Reason.CAPTIVE_PORTAL),
     "redirect": _open(Reason.CAPTIVE_PORTAL),
     "not-http": _open(Reason.MALFORMED),

@@ -169,6 +169,24 @@ def test_a_failure_is_repeated_twice_and_no_more_without_strong_firmware(
     assert ["/latest/api/token"] * 3 == [one.path for one in service.requests]
 
 
+@pytest.mark.parametrize("behaviour", ["kiam", "go", "envoy", "silence", "captive-portal"])
+@pytest.mark.parametrize("machine", ["nitro t3.micro, AL2023", "no firmware"])
+def test_a_proxy_on_ipv4_does_not_hide_ec2_on_ipv6(
+    behaviour: str, machine: str, here: Namespace, metadata_authority: Authority, tmp_path: Path
+) -> None:
+    """Agents in a pod redirect 169.254.169.254 alone (uswitch/kiam#359, jtblin/kube2iam#345)."""
+    machines = {**EC2, **LOOK_ALIKES}
+    host = Host(build(tmp_path, machines[machine]), environ={}, platform="linux")
+    instance = Instance(instance_id=NITRO["board_asset_tag"], instance_type="t3.micro")
+    with MetadataService(listeners=[listener(here)]) as proxy:
+        proxy.behave(behaviour)
+        six = listener(here, METADATA_IPV6.address)
+        with MetadataService(instance, listeners=[six], authority=metadata_authority) as service, here.entered():
+            verdict = detect(Level.PROOF, 30.0, host=host, trust=service.trust)
+
+    assert verdict, verdict.explain()
+
+
 def saved(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 TOP = Path(__file__).parents[2]
 GENUINE = TOP / "tests" / "vectors" / "real" / "cloudinit-us-east-2-2018"
 
-#: What importing a broken library raises: an attribute that another OpenSSL lacks (ansible-collections/amazon.aws#2264),
-#: an ImportError for another processor, and a panic, no Exception (learningequality/morango#234, cryptography#9060).
+#: What importing a broken library raises: an attribute that another version lacks (conda/conda#13619), an ImportError
+#: for another processor, a panic, which is no Exception (learningequality/morango#234, pyca/cryptography#9060).
 FAILURES = {
     "not installed": "raise ModuleNotFoundError('No module named it')",
     "another processor": "raise ImportError('it.so: cannot open shared object file: wrong ELF class')",

@@ -12,7 +12,14 @@ import pytest
 
 import ec2ident
 from ec2ident import Imds, Level, Reason, detect, detection, is_ec2, prove
-from ec2ident.errors import Ec2IdentError, FirmwareError, ImdsError, UnverifiableError, VerificationError
+from ec2ident.errors import (
+    Ec2IdentError,
+    FirmwareError,
+    ImdsError,
+    MalformedError,
+    UnverifiableError,
+    VerificationError,
+)
 from ec2ident.host import Host
 from ec2ident.testing import BEHAVIOURS, Instance, Interface, MetadataService
 from ec2ident.trust import TrustStore
@@ -205,6 +212,96 @@ def test_in_a_container_the_proof_stands_unbound(tmp_path: Path, service: Metada
     with pytest.raises(UnverifiableError, match="on no local interface") as caught:
         prove(PATIENCE, host=host, imds=client(service), trust=service.trust)
     assert caught.value.reason is Reason.NOT_BOUND
+
+
+IPV6 = "2600:1f14:eeb:2201::10"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "mac", "level"),
+    [
+        (("::1", IPV6), "06:00:00:00:00:00", Level.BOUND),
+        (("::1", "2600:1f14:eeb:2201::11"), "06:00:00:00:00:00", Level.PROOF),
+        (("::1", IPV6), "06:00:00:00:00:01", Level.PROOF),
+    ],
+)
+def test_an_ipv6_only_instance_is_bound_by_its_tag(
+    addresses: tuple[str, ...], mac: str, level: Level, tmp_path: Path, service: MetadataService
+) -> None:
+    """Its document has no address (prometheus#16047): board tag, type, MAC and the service's IPv6 addresses tie it."""
+    subnet = ("2600:1f14:eeb:2201::/64",)
+    interface = Interface(mac="06:00:00:00:00:00", private_ips=(), subnets_ipv6=subnet, ipv6s=(IPV6,))
+    service.instance = replace(service.instance, interfaces=(interface,))
+    host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), *addresses, mac=mac)
+
+    verdict = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)
+
+    assert level is verdict.level, verdict.explain()
+    assert verdict.identity is not None
+    assert verdict.identity.document.private_ip is None
+
+
+def test_without_a_board_tag_nothing_ties_an_ipv6_only_document(tmp_path: Path, service: MetadataService) -> None:
+    """What the service says of its interface is not signed."""
+    interface = Interface(private_ips=(), subnets_ipv6=("2600:1f14:eeb:2201::/64",), ipv6s=(IPV6,))
+    service.instance = replace(service.instance, interfaces=(interface,))
+    host = Here(build(tmp_path, EC2["xen pv"]), IPV6, mac=interface.mac)
+
+    verdict = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)
+
+    assert (Level.PROOF, Reason.NOT_BOUND) == (verdict.level, verdict.reason), verdict.explain()
+
+
+def test_another_architecture_leaves_the_proof_unbound(tmp_path: Path, service: MetadataService) -> None:
+    """Rosetta and qemu-user (munki#1061, rustup#3438) show a processor that the machine does not have."""
+    service.instance = replace(service.instance, architecture="arm64_mac")
+    host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "10.0.0.10")
+
+    verdict = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)
+
+    assert ("unknown", Level.PROOF, Reason.NOT_BOUND) == (verdict.answer, verdict.level, verdict.reason)
+    assert "translated or emulated" in verdict.because
+
+
+def test_one_wrong_kind_does_not_hide_a_proof(tmp_path: Path, service: MetadataService) -> None:
+    """AWS renews the keys of one kind at a time: then rsa2048 is wrong to an old version, and pkcs7 is right."""
+    service.behave("foreign-signatures", path="/rsa2048$")
+    root = build(tmp_path, EC2["nitro t3.micro, AL2023"])
+
+    verdict = detect(Level.PROOF, PATIENCE, root=root, imds=client(service), trust=service.trust)
+
+    assert verdict, verdict.explain()
+    wrong = next(one for one in verdict.facts if one.name == "signature-rsa2048")
+    assert ("refuted", Reason.WRONG_SIGNATURE) == (wrong.value, wrong.reason)
+
+
+@pytest.mark.parametrize("body", ["", "%%%", "bm90IENNUw==", "\x00\x01", "A" * 30_000])
+@pytest.mark.parametrize("machine", ["nitro t3.micro, AL2023", "no firmware"])
+def test_an_item_that_is_not_understood_is_not_forged(
+    body: str, machine: str, tmp_path: Path, service: MetadataService
+) -> None:
+    """Of every kind: the level of the other facts stays, and `prove` raises MalformedError."""
+    service.behave("body", path="/(rsa2048|pkcs7|signature)$", body=body)
+    host = Here(build(tmp_path, MACHINES[machine]), "10.0.0.10")
+
+    verdict = detect(Level.PROOF, PATIENCE, host=host, imds=client(service), trust=service.trust)
+
+    assert ("unknown", Level.CLAIM, Reason.NOT_UNDERSTOOD) == (verdict.answer, verdict.level, verdict.reason)
+    with pytest.raises(MalformedError):
+        prove(PATIENCE, host=host, imds=client(service), trust=service.trust)
+
+
+def test_the_verdict_keeps_the_error_that_prove_raises(tmp_path: Path, service: MetadataService) -> None:
+    """The same object, with its own reason and cause; None where nothing failed."""
+    service.behave("foreign-signatures")
+    root = build(tmp_path, EC2["nitro t3.micro, AL2023"])
+
+    suspect = detect(Level.PROOF, PATIENCE, root=root, imds=client(service), trust=service.trust)
+    claim = detect(Level.CLAIM, root=root)
+
+    assert isinstance(suspect.error, VerificationError)
+    assert (Reason.SUSPECT, Reason.WRONG_SIGNATURE) == (suspect.reason, suspect.error.reason)
+    assert claim.error is None
 
 
 def test_why_there_is_no_proof_is_the_error(tmp_path: Path, service: MetadataService) -> None:

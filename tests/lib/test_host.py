@@ -28,6 +28,7 @@ from ec2ident.host.programs import (
     windows_environment,
 )
 from ec2ident.host.windows import Windows, read_firmware_table, read_registry
+from ec2ident.imds import Imds
 from ec2ident.model import Level, Reason
 
 from .machines import EC2, WINDOWS, build
@@ -553,3 +554,82 @@ def test_environment_names_are_taken_and_their_values_left(tmp_path: Path) -> No
 
     assert ["ECS_CONTAINER_METADATA_URI_V4"] == [one.value for one in host.environment()]
     assert () == Host(environ={"AWS_REGION": "us-east-1"}).environment()
+
+
+EKS = "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"
+PODS = "/var/run/secrets/pods.eks.amazonaws.com/serviceaccount/eks-pod-identity-token"
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AWS_LAMBDA_FUNCTION_NAME": "f"},
+        {"AWS_EXECUTION_ENV": "AWS_ECS_FARGATE"},
+        # amazon-cloudwatch-agent#2107, amazon-cloudwatch-container-insights#56
+        {"AWS_WEB_IDENTITY_TOKEN_FILE": EKS, "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/x"},
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials"},
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://[fd00:ec2::23]/v1/credentials"},
+        {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": PODS},
+        {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/x"},
+        # hashicorp/packer#7133
+        {"CODEBUILD_BUILD_ARN": "arn:aws-cn:codebuild:cn-north-1:123456789012:build/b:1"},
+        {"AWS_BATCH_JOB_ID": "x"},
+    ],
+)
+def test_a_place_of_aws_without_firmware_is_a_hint_and_unknown(environ: dict[str, str], tmp_path: Path) -> None:
+    """No DMI and no route to the service: never "no"."""
+    (tmp_path / "sys/class").mkdir(parents=True)
+    imds = Imds(endpoints="http://127.0.0.1:9")
+
+    verdict = detect(host=Host(str(tmp_path), environ=environ, platform="linux"), imds=imds)
+
+    assert ("unknown", Level.HINT) == (verdict.answer, verdict.level), verdict.explain()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/secrets/tokens/gcp-ksa/token"},
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://localhost:9911/credentials"},
+        {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:1338/latest"},
+        {"CODEBUILD_BUILD_ARN": "local"},
+        {"AWS_REGION": "us-east-1", "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/x"},
+        {"AWS_BATCH_JOB_ID": ""},
+    ],
+)
+def test_variables_that_others_set_too_are_no_hint(environ: dict[str, str], tmp_path: Path) -> None:
+    """Another cloud's workload that uses AWS, and a credential server on a laptop."""
+    assert () == Host(str(tmp_path), environ=environ).environment()
+
+
+@pytest.mark.parametrize("path", ["dev/nsm", "sys/class/misc/nsm/dev"])
+def test_a_nitro_enclave_is_a_hint(path: str, tmp_path: Path) -> None:
+    """It has neither network nor firmware, and a security module (containers/gvisor-tap-vsock#512)."""
+    (tmp_path / "sys/class").mkdir(parents=True)
+    (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / path).touch()
+
+    verdict = detect(host=Host(str(tmp_path), environ={}, platform="linux"), imds=Imds(endpoints="http://127.0.0.1:9"))
+
+    assert ("unknown", Level.HINT) == (verdict.answer, verdict.level), verdict.explain()
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"), [(b"\0\2\7\0\4\0\0\0abcd", Reason.NOT_UNDERSTOOD), (None, Reason.REFUSED)]
+)
+def test_a_table_that_is_not_understood_is_unknown_with_that_reason(table: bytes | None, reason: Reason) -> None:
+    """Neither absent nor another vendor's, and not the same as one that could not be had."""
+
+    def read() -> bytes:
+        if table is None:
+            raise FirmwareError("firmware table: access denied")
+        return table
+
+    host = Host(platform="win32", environ={}, firmware_table=read, registry=lambda _: None, run=nothing)
+    verdict = detect(host=host, imds=Imds(endpoints="http://127.0.0.1:9"))
+
+    assert ("unknown", reason) == (verdict.answer, verdict.reason), verdict.explain()
+
+
+def nothing(argv: Sequence[str], seconds: float) -> bytes:
+    raise FirmwareError(f"{argv[0]}: not there")

@@ -335,12 +335,29 @@ def test_forged_signatures_come_with_every_sign_of_ec2(imds: MetadataService, na
     assert "i-0123456789abcdef0" == json.loads(get(imds.endpoint, DOCUMENT).body)["instanceId"]
 
 
-# Somebody else
+# A proxy, or another server
+
+
+def test_kube2iam_passes_all_but_the_token_request(imds: MetadataService) -> None:
+    """EC2 refuses a token request with X-Forwarded-For, and answers a request with an invalid token as always."""
+    imds.behave("kube2iam")
+
+    refused, passed = raw(imds.endpoint, PUT), raw(imds.endpoint, ITEM)
+
+    assert refused.startswith(b"HTTP/1.1 403 Forbidden\r\n")
+    assert b"Server: EC2ws\r\n" in refused
+    assert passed.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
 
 
 @pytest.mark.parametrize(
     ("name", "request_bytes", "expected"),
     [
+        ("kiam", PUT, b'request blocked by whitelist-route-regexp "^$": /latest/api/token\n'),
+        ("kiam", ITEM, b"\r\nX-Content-Type-Options: nosniff\r\n"),
+        ("envoy", PUT, b"HTTP/1.1 503 Service Unavailable\r\nServer: envoy\r\n"),
+        ("squid", PUT, b"\r\nVia: 1.1 proxy (squid/5.7)\r\n"),
+        ("go", PUT, b"404 page not found\n"),
+        ("nginx", PUT, b"<center>nginx/1.25.3</center>"),
         ("captive-portal", PUT, b"HTTP/1.1 200 OK\r\nServer: nginx\r\nContent-Type: text/html\r\n"),
         ("captive-portal", ITEM, b"<title>Login</title>"),
         ("redirect", ITEM, b"HTTP/1.1 302 Found\r\n"),
