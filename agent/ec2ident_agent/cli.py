@@ -166,7 +166,7 @@ class Command:
         if dry_run:
             return changes(steps)
         if names and not steps:
-            note(f"{' '.join(names)}: nothing of ours is there")
+            note(f"{' '.join(names)}: the agent has added nothing for it")
         return exit_codes.DONE
 
     def overlay(self) -> int:

@@ -185,7 +185,7 @@ def _device(where: str, value: Any) -> str:
 
     name = _text(where, value)
     if not is_device_name(name):
-        raise ConfigError(f"{where}: {name!r} is no name of a network interface")
+        raise ConfigError(f"{where}: {name!r} is not the name of a network interface")
     return name
 
 

@@ -55,7 +55,7 @@ def _key(path: str, found: os.stat_result) -> str:
 
 
 def _cached(cache: str, key: str, uids: Collection[int]) -> Config | None:
-    """What the same file said when it was last read, if that is known and nobody else could have written it."""
+    """What the same file said when it was last read; None if the cache is of another file, or could be forged."""
     try:
         found = os.lstat(cache)
         data = statefile.read(cache) if found.st_uid in uids and not found.st_mode & 0o022 else None

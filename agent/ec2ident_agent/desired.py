@@ -1,6 +1,7 @@
 """Desired state: which items each owner should have, from the configuration, the facts and one look at the node. Pure.
 
-An owner whose facts are unknown keeps the items that it has: unknown never removes anything. It is listed as `Unknown`.
+If a fact of an owner is unknown, the owner keeps the items that it has, since unknown never removes anything. It is
+listed as `Unknown`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Compare what should be with what is, write down what will be ours, change the kernel, and read back.
+"""Compare what should be with what is, write down what will be owned, change the kernel, and read back.
 
 The journal names an item before the kernel is asked to add it, and forgets an item after it is removed. So at any
-moment, also after SIGKILL, everything of ours that may be on the node is known, and `revert` removes all of it.
+moment, also after SIGKILL, every item that the agent may have added is known, and `revert` removes all of them.
 
-`compare` and `removals` are pure. `apply` and `revert` take a kernel, a journal whose lock the caller holds, and the
-`Look` that the caller took under that lock.
+`compare` and `removals` are pure. `apply` and `revert` take a kernel, a journal, and a `Look`; the caller holds the
+journal's lock, and took the look under it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CHUNK = 64
 
 
 class Look(Value):
-    """One look at the node: what is there, and what of it is ours."""
+    """One look at the node: what is there, and what the journal says is owned."""
 
     observed: Observed
     state: State
@@ -63,7 +63,7 @@ class Report(Value):
     waiting: tuple[Item, ...] = ()
     #: Owners of which nothing is changed: a foreign object is in the place of one of their items.
     refused: frozenset[Owner] = frozenset()
-    #: Owners whose facts are unknown: what they have stays as it is.
+    #: Owners with an unknown fact: what they have stays as it is.
     unknown: tuple[Unknown, ...] = ()
     #: Overlay addresses that cannot be reached where they are configured.
     warnings: tuple[InsideVpc, ...] = ()
@@ -98,7 +98,7 @@ class Report(Value):
 def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, leave: Collection[Item] = ()) -> Report:
     """What apply would do now. Pure. Raises ConfigError when two owners claim one routing table.
 
-    With `everything`, the items that commands hold are desired too, and anything else of ours is removed. Without it,
+    With `everything`, items that commands hold are desired too, and all other owned objects are removed. Without it,
     only the owners in `desired` are compared. Items in `leave` are neither added nor removed. If a foreign object
     conflicts with any item of an owner, none of that owner's items is changed: a rule without its route would misroute.
     """
@@ -122,13 +122,13 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
         possible = (item for each in some if each not in waiting for item in _possible(each, observed))
         return [item for item in possible if item not in leave]
 
-    ours = owner_test(observed, named)
-    difference = diff(wanted(desired), observed, ours, retire)
+    is_owned = owner_test(observed, named)
+    difference = diff(wanted(desired), observed, is_owned, retire)
     refused = _refused(desired, state.records, difference.conflicts)
     if refused:
         stays |= {item.identity for each in desired if each.owner in refused for item in each.items}
         stays |= {record.item.identity for record in state.records if record.owner in refused}
-        others = diff(wanted(each for each in desired if each.owner not in refused), observed, ours, retire)
+        others = diff(wanted(each for each in desired if each.owner not in refused), observed, is_owned, retire)
         difference = replace(difference, steps=others.steps, leftover=others.leftover)
     return Report(desired, difference, tuple(item for each in waiting for item in each.items), refused)
 
@@ -169,7 +169,7 @@ def apply(
 def revert(
     owners: Collection[Owner] | None, look: Look, kernel: Kernel, journal: Journal, log: Log
 ) -> tuple[Step, ...]:
-    """Remove what is ours: of these owners, or (None) all of it. Returns the steps.
+    """Remove the items of these owners, or (None) everything that the agent added. Returns the steps.
 
     A failure does not end it. At the end one KernelError names all failures; the journal keeps what is still there.
     """
@@ -214,8 +214,8 @@ def removals(owners: Collection[Owner] | None, look: Look) -> tuple[Step, ...]:
     def retire(seen: Seen) -> bool:
         return owners is None or seen.item.identity in mine
 
-    ours = owner_test(look.observed, [record.item for record in named.records])
-    steps = diff((), look.observed, ours, retire).steps
+    is_owned = owner_test(look.observed, [record.item for record in named.records])
+    steps = diff((), look.observed, is_owned, retire).steps
     there = {step.item for step in steps}
     names = [record.item for record in named.records if isinstance(record.item, TableName)]
     return steps + tuple(

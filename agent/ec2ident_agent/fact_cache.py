@@ -30,7 +30,7 @@ def path_in(directory: str) -> str:
 
 
 def read_cache(path: str) -> dict[Key, FactsAnswer]:
-    """What `update_cache` wrote. A file that cannot be read, is not ours, or makes no sense counts as empty."""
+    """What `update_cache` wrote. A file of another user, or one that makes no sense, counts as empty."""
     found: dict[Key, FactsAnswer] = {}
     try:
         data = statefile.read(path)

@@ -133,7 +133,7 @@ def action(manager: str, interface: str, event: str, state_dir: str, *, sysfs: s
     done = decide(manager, event, link_state(interface, sysfs))
     if done in (NOTHING, APPLY):
         return Action(done)
-    # Without the lock: mostly nothing is ours, and then this hook need not wait for another one.
+    # Without the lock: mostly there is nothing to revert, and then this hook need not wait for another one.
     going = owners(Journal(state_dir).read(), interface, _index(interface, sysfs), gone=done == GONE)
     return Action(REVERT, going) if going else Action(NOTHING)
 

@@ -1,11 +1,11 @@
-"""What we lay on a node: addresses, routes, rules and table names; and the difference between wanted and there.
+"""What the agent adds to a node: addresses, routes, rules and table names; and the difference from what is there. Pure.
 
 Prefixes are canonical text ("10.0.1.0/24", "2600:1f14::/64"), because text is what people compare, what the journal
-keeps, and what costs no import. Everything here is a value: nothing reads or changes the node.
+keeps, and what costs no import. An object on the node is *owned* if the agent added it, and *foreign* otherwise.
 
-`identity` is what the kernel takes for the same object (measured on 6.18): a rule is all of its selectors *and* its
-protocol; a route is table, destination, metric and TOS, whatever its gateway; an address is device, address and prefix
-length, whatever its label.
+Two items with the same `identity` are one object to the kernel (measured on 6.18): a rule is identified by all of its
+selectors *and* its protocol; a route by table, destination, metric and TOS, but not its gateway; an address by device,
+address and prefix length, but not its label.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     Item = Union["TableName", "Address", "Route", "Rule"]
     Identity = tuple[object, ...]
 
-#: Our number in `rt_protos`: on every rule, route and address that we add. Free in every list that we know
+#: The agent's number in `rt_protos`, on every rule, route and address that it adds. No list that we know uses it
 #: (iproute2, FRR, keepalived 18, Cilium, google-guest-agent 66); numbers from 4 on mean nothing to the kernel.
 OURS = 236
 
-#: What shows on an object that carries our number: that number, or nothing, where the kernel keeps none.
+#: The protocol that an owned object shows: the agent's number, or None where the kernel keeps none.
 KEPT = (OURS, None)
 
-#: The names file that is ours; whatever stands in it was written by us.
+#: The agent's own file of table names; the agent wrote everything in it.
 NAMES_FILE = "ec2ident.conf"
 
 #: Two defaults that mean the same everywhere.
@@ -42,12 +42,12 @@ def family(prefix: str) -> int:
     return 6 if ":" in prefix else 4
 
 
-#: What a shell takes as it stands. The kernel lets quotes, dollars and semicolons into a device's name.
+#: Characters that a shell does not interpret. A device's name may hold quotes, dollars and semicolons.
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/_-@%+=,")
 
 
 def word(text: str) -> str:
-    """One word of a command line."""
+    """The text as one word of a shell's command line."""
     return text if text and PLAIN.issuperset(text) else "'" + text.replace("'", "'\\''") + "'"
 
 
@@ -88,7 +88,7 @@ class Address(Value):
 
     def command(self, verb: str) -> str:
         if family(self.address) == 6:
-            # Without nodad a moved address would be mute for seconds while duplicates are looked for.
+            # Without nodad a moved address cannot be used for seconds, while the kernel looks for duplicates.
             return f"ip -6 address {verb} {self}" + (" nodad" if verb == "add" else "")
         return f"ip address {verb} {self}"
 
@@ -121,7 +121,7 @@ class Route(Value):
     def __str__(self) -> str:
         where = "default" if self.destination in DEFAULT.values() else self.destination
         via = f" via {self.gateway}" if self.gateway else ""
-        # Somebody else's, such as a black hole, may have no device.
+        # A foreign route, such as a black hole, may have no device.
         device = f" dev {word(self.device)}" if self.device else ""
         scope = " scope link" if family(self.destination) == 4 and not self.gateway and device else ""
         metric = f" metric {self.metric}" if self.metric else ""
@@ -153,7 +153,7 @@ class Rule(Value):
 
 
 class Step(Value):
-    """One change. Its text is the command that does the same, but for our protocol number."""
+    """One change. Its text is the command that does the same, but for the protocol number."""
 
     verb: str
     item: Item
@@ -166,7 +166,7 @@ class Step(Value):
 
 
 class Seen(Value):
-    """One object on the node. `protocol` is None where the kernel keeps none; `extra` is what our items cannot say."""
+    """One object on the node. `protocol` is None where the kernel keeps none; `extra`: what items have no field for."""
 
     item: Item
     protocol: int | None = None
@@ -174,7 +174,7 @@ class Seen(Value):
 
     @property
     def identity(self) -> Identity:
-        """The item's own where it could be ours, and more where the kernel takes it for another object."""
+        """The item's identity, and more where the kernel treats the object as another one."""
         item, extra = self.item, self.extra
         if isinstance(item, Rule) and (extra or self.protocol not in KEPT):
             return (*item.identity, *extra, self.protocol)
@@ -195,7 +195,7 @@ class Link(Value):
 
 
 class Observed(Value):
-    """All that was there at one moment. `names`: could a table's name be written here?"""
+    """What was on the node at one moment. `names`: True if a table's name could be written here."""
 
     links: tuple[Link, ...] = ()
     seen: tuple[Seen, ...] = ()
@@ -205,7 +205,7 @@ class Observed(Value):
         return next((link for link in self.links if link.name == name), None)
 
     def keeps_tags(self, kind: type) -> bool:
-        """Does this kernel remember a protocol on this kind of object? Some object of the kind would show one."""
+        """True if this kernel keeps a protocol on this kind of object: then some object of the kind shows one."""
         return any(seen.protocol is not None for seen in self.seen if isinstance(seen.item, kind))
 
     def device_of(self, mac: str) -> Link | None:
@@ -213,7 +213,7 @@ class Observed(Value):
 
 
 class Conflict(Value):
-    """A foreign object (one that is not ours) stands where an item of ours should be."""
+    """A foreign object stands where an item should be."""
 
     item: Item
     seen: Seen
@@ -225,8 +225,8 @@ class Conflict(Value):
         """What is in the way of what."""
         if not isinstance(self.item, Route):
             return f"{self.item}: a foreign object is there: {self.seen}"
-        theirs = f"{self.more + 1} foreign routes, such as" if self.more else "a foreign route:"
-        return f"table {self.item.table} holds {theirs} {self.seen}"
+        routes = f"{self.more + 1} foreign routes, such as" if self.more else "a foreign route:"
+        return f"table {self.item.table} holds {routes} {self.seen}"
 
     @property
     def advice(self) -> str:
@@ -242,7 +242,7 @@ class Conflict(Value):
 class Difference(Value):
     """What is missing, what is there, what is too much, what is in the way; and the steps from here to there.
 
-    `unnamed` are the tables whose name cannot be written on this node; nothing else needs it.
+    `unnamed` are the tables with a name that cannot be written on this node; routing does not need the names.
     """
 
     steps: tuple[Step, ...] = ()
@@ -257,66 +257,67 @@ class Difference(Value):
 
 
 def owner_test(observed: Observed, owned: Iterable[Item]) -> Callable[[Seen], bool]:
-    """Is it ours? Our protocol number says so; where the kernel keeps none, the journal (`owned`) does.
+    """A function that tells whether an object is owned: by its protocol number, or, where the kernel keeps none, by the
+    journal's items (`owned`).
 
-    What carries more than our items can say was not made by us, whatever its number.
+    An object with an attribute that no item has a field for is foreign, whatever its number is.
     """
     tagless = {kind for kind in (Address, Route, Rule) if not observed.keeps_tags(kind)}
     journal = frozenset(item.identity for item in owned if type(item) in tagless)
 
-    def ours(seen: Seen) -> bool:
+    def is_owned(seen: Seen) -> bool:
         if seen.extra:
             return False
         if seen.protocol is not None:
             return seen.protocol == OURS
         return seen.item.identity in journal
 
-    return ours
+    return is_owned
 
 
 def diff(
     desired: Sequence[Item],
     observed: Observed,
-    ours: Callable[[Seen], bool],
+    is_owned: Callable[[Seen], bool],
     retire: Callable[[Seen], bool] = lambda _: True,
 ) -> Difference:
-    """The steps from what is there to what is wanted: additions in order of rank, then removals in reverse.
+    """The steps from what is there to what is desired: additions in order of rank, then removals in reverse.
 
-    Only what is `ours` is ever removed, and of that only what `retire` lets go. What must go to make room for its own
-    successor (another gateway, another label, a rule's other destination) goes directly before it.
+    An object is removed only if `is_owned` and `retire` are true of it. An object that its successor would conflict
+    with (another gateway, another label, a rule's other destination) is removed directly before it.
     """
     there = {seen.identity: seen for seen in observed.seen}
     wanted = sorted({item.identity: item for item in desired}.items(), key=lambda pair: pair[1].rank)
     present, missing, steps, unnamed = [], [], [], []
-    conflicts = _strangers([item for _, item in wanted], observed, ours)
+    conflicts = _strangers([item for _, item in wanted], observed, is_owned)
     for identity, item in wanted:
-        # What is wanted is taken out of `there`, so that what is left at the end is too much.
+        # Desired items are taken out of `there`, so that leftovers remain at the end.
         found = there.pop(identity, None)
         if found is None and isinstance(item, TableName) and not observed.names:
             unnamed.append(item)
         elif found is None:
             missing.append(item)
             steps.append(Step("add", item))
-        elif found.item == item and not found.extra and (ours(found) or isinstance(item, TableName)):
+        elif found.item == item and not found.extra and (is_owned(found) or isinstance(item, TableName)):
             present.append(item)
-        elif ours(found):
+        elif is_owned(found):
             missing.append(item)
             steps += [Step("del", found.item), Step("add", item)]
         elif not isinstance(item, Route):
-            # A route of somebody else's in our place is in our table, and told already.
+            # A foreign route in an item's place is in its table, so it is among the conflicts already.
             conflicts.append(Conflict(item, found))
-    extra = [seen for seen in there.values() if ours(seen) and retire(seen)]
-    # Backwards within a rank too: undoing then brings them back in the order in which they were.
+    extra = [seen for seen in there.values() if is_owned(seen) and retire(seen)]
+    # Backwards within a rank too, so that undoing adds them in the order in which they were.
     leftover = tuple(seen.item for seen in sorted(extra, key=lambda seen: seen.item.rank)[::-1])
     steps = _making_room(steps, leftover)
     return Difference(tuple(steps), tuple(present), tuple(missing), leftover, tuple(conflicts), tuple(unnamed))
 
 
 def _making_room(steps: Sequence[Step], leftover: Sequence[Item]) -> list[Step]:
-    """The steps, and the removals after them, but for rules that differ in their destination from one to be added.
+    """The steps, then the removals; but a rule goes directly before a rule that differs in its destination alone.
 
-    The kernel takes a new rule without a destination for one that is there with any (fib4_rule_compare): so the old
-    one goes first, whichever of the two has none, since undoing adds them in the other order.
+    The kernel treats a new rule without a destination as the same as an existing rule with any (fib4_rule_compare). So
+    the old rule goes first, whichever of the two has no destination, since undoing adds them in the other order.
     """
     going = dict.fromkeys(leftover)
     places: dict[Identity, list[Item]] = {}
@@ -336,10 +337,10 @@ def _place(rule: Rule) -> Identity:
     return (rule.priority, rule.source, rule.table, rule.suppress)
 
 
-def _strangers(wanted: Sequence[Item], observed: Observed, ours: Callable[[Seen], bool]) -> list[Conflict]:
-    """Somebody else's routes in a table that we are about to fill: what they are for we cannot know.
+def _strangers(wanted: Sequence[Item], observed: Observed, is_owned: Callable[[Seen], bool]) -> list[Conflict]:
+    """Foreign routes in a table that is about to be filled: their purpose is unknown.
 
-    And a name of ours that somebody else gave to another table: rules would be shown, and typed, with the wrong one.
+    And a foreign name, equal to a desired one, of another table: rules would be shown, and typed, with the wrong table.
     """
     tables = {item.table: item for item in wanted if isinstance(item, Route)}
     names = {item.name: item for item in wanted if isinstance(item, TableName)}
@@ -347,18 +348,18 @@ def _strangers(wanted: Sequence[Item], observed: Observed, ours: Callable[[Seen]
     found = []
     for seen in observed.seen:
         other = seen.item
-        if isinstance(other, Route) and other.table in tables and not ours(seen):
+        if isinstance(other, Route) and other.table in tables and not is_owned(seen):
             routes.setdefault(other.table, []).append(seen)
         elif isinstance(other, TableName) and other.name in names and other.number != names[other.name].number:
-            found += [] if ours(seen) else [Conflict(names[other.name], seen)]
+            found += [] if is_owned(seen) else [Conflict(names[other.name], seen)]
     return [*(Conflict(tables[table], theirs[0], len(theirs) - 1) for table, theirs in routes.items()), *found]
 
 
 def shadows(items: Iterable[Item], observed: Observed) -> dict[Item, Seen]:
-    """For each rule whose removal would hit another rule in its place, that other one.
+    """For each rule that cannot be removed without removing another rule in its place, that other rule.
 
-    A removal is a pattern: a selector that it does not name matches anything (fib_nl_delrule), and the first match
-    goes. So a rule like ours with one selector more, standing earlier, would die in its place.
+    A removal is a pattern: a selector that it does not name matches anything (fib_nl_delrule), and the first match is
+    removed. So an earlier rule that is alike but has one selector more would be removed instead.
     """
     alike: dict[Identity, list[Seen]] = {}
     for seen in observed.seen:

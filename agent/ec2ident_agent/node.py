@@ -253,7 +253,7 @@ class Node:
         return self._report(report, state)
 
     def revert(self, owners: Collection[Owner] | None, *, dry_run: bool = False) -> tuple[Step, ...]:
-        """Remove everything of these owners (None: everything that is ours) from the node; returns the steps.
+        """Remove everything of these owners (None: everything that the agent added) from the node; returns the steps.
 
         Needs neither the configuration nor the facts. Until the next `apply`, watch and hooks leave these owners
         alone. Raises KernelError with all failures, after everything else was removed; LockedError and JournalError

@@ -1,7 +1,7 @@
-"""From what is configured and what is known of an interface to the items that it should have.
+"""From what is configured and what is known of an interface to the items that it should have. Pure.
 
 `Section` and `Overlay` are what the configuration says, `Facts` what the node or the metadata service says; a `Profile`
-is both together, complete and consistent. A fact that is None is unknown: that is never the same as none.
+is both together, complete and consistent. A fact that is None is unknown, which is never the same as "none".
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAIN = 254
 
 
 class Section(Value):
-    """`[interface.NAME]`: whatever is empty, zero or negative was not said."""
+    """`[interface.NAME]`. A field that is empty, zero or negative was not written."""
 
     name: str
     mac: str = ""
@@ -50,9 +50,9 @@ class Section(Value):
 
 
 class Overlay(Value):
-    """`[[overlay]]`: an address outside the VPC that this node answers for; `via` is the interface it is routed to.
+    """`[[overlay]]`: an address outside the VPC that this node answers for.
 
-    By its device or by the name of its section, which may be another.
+    `via` is the interface that the VPC routes it to, by its device or by the name of its section.
     """
 
     address: str
@@ -76,7 +76,7 @@ class Config(Value):
 class Facts(Value):
     """What is known of one interface. None means unknown; the metadata service and the kernel both speak this.
 
-    `unknown` says why something is, where somebody was asked: then what the kernel knows is no substitute.
+    `unknown` says why a fact is unknown, if the metadata service was asked: the kernel's facts do not replace it then.
     """
 
     device: str
@@ -105,7 +105,7 @@ class Profile(Value):
     addresses: tuple[str, ...] = ()
 
     def carries(self, overlay: Overlay) -> bool:
-        """Is the overlay routed to this interface?"""
+        """True if the overlay is routed to this interface."""
         return overlay.via in (self.device, self.name) if overlay.via else overlay.device == self.device
 
 
@@ -120,7 +120,7 @@ def find_device(section: Section, observed: Observed) -> Link | None:
 
 
 def kernel_facts(device: str, observed: Observed) -> Facts:
-    """What the kernel says of an interface: its addresses but for ours, their subnets (IPv4), and the routers of its
+    """What the kernel says of an interface: its foreign addresses, their subnets (IPv4), and the routers of its
     default routes.
 
     IPv6 addresses of EC2 are /128 from DHCP, so the kernel does not know their subnet; the configuration or the

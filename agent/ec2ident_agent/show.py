@@ -18,7 +18,7 @@ FINE = ("ok", "absent")
 
 
 def rows(report: Report) -> list[Row]:
-    """State, owner and text of every item, owner by owner; items of ours that no owner wants come last."""
+    """State, owner and text of every item, owner by owner; leftovers that no owner wants come last."""
     difference = report.difference
     states: dict[Item, str] = dict.fromkeys(difference.present, "ok")
     states.update((item, "missing") for item in difference.missing)
@@ -44,7 +44,7 @@ def table(report: Report) -> list[str]:
     """For people: a line for each item, and the verdict."""
     found = rows(report)
     if not found:
-        return ["in order: nothing is configured, and nothing of ours is there"]
+        return ["in order: nothing is configured, and the agent has added nothing"]
     first, second = (max(len(row[column]) for row in found) for column in (0, 1))
     lines = [f"{state:{first}}  {owner:{second}}  {text}" for state, owner, text in found]
     counts: dict[str, int] = {}

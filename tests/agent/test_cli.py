@@ -68,7 +68,7 @@ def run(agent: Agent, kernel: FakeKernel, *words: str) -> int:
         ("apply eth0", r"eth0: nothing is configured for it; write \[interface\.eth0\], or flags"),
         ("apply eth1 --subnet 10.0.1.0/24 --router 10.0.9.1 --table 100", r"router 10\.0\.9\.1 is not in its subnet"),
         ("apply eth1 --subnet 10.0.1.0/33 --table 100", "subnet: 10.0.1.0/33 does not appear to be"),
-        ("apply a/b --table 100", "'a/b' is no name of a network interface"),
+        ("apply a/b --table 100", "'a/b' is not the name of a network interface"),
         ("apply --overlay 192.168.10.10/24 --device eth0", "an overlay address is a /32"),
         ("apply --overlay 192.168.10.10/32", "on which device"),
         ("apply --overlay 192.168.10.10/32 --device eth9", "eth9: no such interface"),
@@ -197,7 +197,17 @@ def test_an_overlay_is_routed_to_a_section_by_either_name(agent: Agent, kernel: 
 def test_a_revert_of_nothing_says_so(agent: Agent, kernel: FakeKernel) -> None:
     """A name that is misspelt, or a section's other name, is no error but said."""
     assert 0 == run(agent, kernel, "revert", "ethl")
-    assert agent._capsys.readouterr().err == "ec2ident-agent: ethl: nothing of ours is there\n"
+    assert agent._capsys.readouterr().err == "ec2ident-agent: ethl: the agent has added nothing for it\n"
+
+
+@pytest.mark.parametrize("word", ["192.168.10.10", "192.168.10.10/32", "overlay 192.168.10.10/32"])
+def test_an_overlay_is_named_by_its_address(agent: Agent, kernel: FakeKernel, word: str) -> None:
+    """With or without its length, or as status prints it; the interface that holds it is another owner."""
+    assert (0, 0) == (run(agent, kernel, "apply"), run(agent, kernel, "status", word))
+    assert 0 == run(agent, kernel, "revert", word)
+
+    assert Address not in {type(item) for item in map(ours, kernel.seen)}
+    assert Rule("10.0.1.0/24", 100, 100) in set(map(ours, kernel.seen))
 
 
 def test_what_has_become_unknown_is_not_removed(agent: Agent, kernel: FakeKernel) -> None:

@@ -1,9 +1,8 @@
 """Changing the kernel: pyroute2's message classes on our own socket, many requests a send, an answer for each.
 
-The only importer of pyroute2, which costs more than a hundred times the work of a hook that finds nothing to do: it is
-imported when there is a change to make, which is known under the lock: of several hooks at once the first then pays for
-it and the others find nothing to do, where all would pay, and wait for a processor, if it were loaded before. Errors of
-its own are translated here; nobody else has heard of them.
+The only importer of pyroute2, whose import costs more than a hundred times the work of a hook that finds nothing to do.
+So it is imported under the lock, when there is a change to make: of several hooks at once the first then pays for it,
+and the others find nothing to do. Its errors are translated here.
 """
 
 from __future__ import annotations

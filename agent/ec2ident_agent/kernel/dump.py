@@ -53,7 +53,7 @@ LINK_HEADER = Struct("=BBHiII")
 MAIN, LOCAL = 254, 255
 #: The families that we know, and how long an address is.
 SIZES = {AF_INET: 4, AF_INET6: 16}
-#: IFLA_EXT_MASK = RTEXT_FILTER_SKIP_STATS: a link's statistics are most of its message, and nobody here reads them.
+#: IFLA_EXT_MASK = RTEXT_FILTER_SKIP_STATS: a link's statistics are most of its message, and are not needed.
 SKIP_STATISTICS = Struct("=HHI").pack(8, 29, 8)
 
 
@@ -94,7 +94,7 @@ class Channel:
         self._socket.sendto(message, (0, 0))
 
     def messages(self) -> list[tuple[int, int, int, bytes]]:
-        """One datagram's messages: type, flags, sequence number, payload. Raises UnknownError when it is no netlink."""
+        """One datagram's messages: type, flags, sequence number, payload. Raises UnknownError for other data."""
         data, _, flags, _ = self._socket.recvmsg(BUFFER)
         if flags & MSG_TRUNC:
             raise UnknownError("netlink: an answer larger than the buffer")
@@ -205,7 +205,7 @@ NONE = b"\xff\xff\xff\xff"
 
 
 def rule(payload: bytes, _: dict[int, str], alike: Alike | None = None) -> Seen | None:
-    """A rule. Hundreds may differ in nothing but their source, whose value comes last (fib4_rule_fill, fib6_rule_fill).
+    """A rule. Hundreds may differ in their source alone, and its value comes last (fib4_rule_fill, fib6_rule_fill).
 
     `alike`, for the rules of one dump, keeps the first of them. Among the bytes that it is known by are all headers of
     attributes, so that nothing can stand elsewhere in the others, and they are not walked.
@@ -262,7 +262,7 @@ ROUTE_TYPES = {
     2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable", 8: "prohibit",
     9: "throw", 10: "nat", 11: "xresolve",
 }  # fmt: skip
-#: What a route may carry beyond what ours do: attribute to the word that `ip route` shows.
+#: Attributes of a route that no item has a field for -> the word that `ip route` shows.
 ROUTE_EXTRAS = {2: "from", 3: "iif", 7: "src", 8: "metrics", 9: "multipath", 11: "realms", 16: "mark", 18: "via",
                 20: "pref", 21: "encap-type", 22: "encap", 26: "sport", 30: "nhid"}  # fmt: skip
 #: Ages, padding and the medium preference say nothing about which route it is.
@@ -271,7 +271,7 @@ CLONED, ONLINK = 0x200, 4
 
 
 def matters(payload: bytes) -> bool:
-    """Is this route ours, or in a table that could be ours, or a default route of main, which tells a link's router?
+    """True for a route that is owned, or in a table that could be, or a default route of main, which names a router.
 
     Every address has its route in the table local, and main may be long: those cost a look at their header only.
     """

@@ -1,11 +1,11 @@
 """What the kernel announces about links, addresses, routes and rules, on a netlink socket of its own.
 
-An announcement says when to look and not what is there: IPv4 routes that the kernel drops with their link are never
-announced, and a socket that overruns has lost some. So all that is taken from one is whether it may matter, and, for a
-deletion, who asked for it: the kernel passes on the number of the socket that sent the request (nlmsg_pid), which for a
-program's first netlink socket is its process number (netlink_autobind in net/netlink/af_netlink.c), in a container the
-one that it has there. That is a hint for people, and decides nothing. And whether a link went down: what it took along
-nobody fights over.
+An announcement is a reason to look, and does not say what is there: the kernel drops IPv4 routes with their link
+without announcing it, and a socket that overruns has lost some. So three things are taken from an announcement: that it
+may matter; that a link went down, because items lost with it count as no flap; and, for a deletion, which program asked
+for it. The kernel passes on the number of the socket that sent the request (nlmsg_pid), which for a program's first
+netlink socket is its process number (netlink_autobind in net/netlink/af_netlink.c), in a container the number that it
+has there. That is a hint for people, and decides nothing.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ LARGEST = 1 << 16
 
 
 class Deletion(Value):
-    """One of ours is gone, and the number of the socket that asked for it; 0 for the kernel itself."""
+    """An owned object was deleted, and the number of the socket that asked for it; 0 for the kernel itself."""
 
     seen: Seen
     sender: int
 
 
 class Heard(Value):
-    """What was announced: something that may matter, deletions of ours, and the names of links that went down."""
+    """What was announced: something that may matter, deletions of owned objects, and links that went down."""
 
     changed: bool = False
     deletions: tuple[Deletion, ...] = ()
@@ -69,7 +69,7 @@ class Heard(Value):
 
 
 def relevant(kind: int, payload: bytes) -> bool:
-    """May this announcement be about something that we would lay again?"""
+    """True if the announcement may be about an object that watch would add again."""
     if kind in ROUTES and len(payload) >= ROUTE_HEADER.size:
         cached = ROUTE_HEADER.unpack_from(payload)[8] & CLONED
         return not cached and matters(payload)

@@ -54,7 +54,7 @@ class FakeKernel:
         """Nothing is open."""
 
     def add(self, seen: Seen) -> None:
-        """Put something there, as anybody on the node might."""
+        """Put an object there, as another program might."""
         if not self.tags and not isinstance(seen.item, Route):
             seen = replace(seen, protocol=None)
         assert seen.identity not in {each.identity for each in self.seen}, f"there already: {seen}"
@@ -130,7 +130,7 @@ class FakeKernel:
         return None
 
     def _matches(self, item: Item, found: Seen) -> bool:
-        """A route is removed with its protocol and its gateway; an address by what it is, whoever put it there."""
+        """A route is removed with its protocol and its gateway; an address by its identity alone."""
         if isinstance(item, Route):
             return found.protocol == OURS and found.item == item
         return True

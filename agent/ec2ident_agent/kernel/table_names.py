@@ -1,7 +1,7 @@
 """Table names: a kernel together with the names of its routing tables.
 
 iproute2 reads `rt_tables` and every `rt_tables.d/*.conf` beside it (ip-route(8)). We write one file of our own and
-never another; if another file gives a table the same name, that is as good as ours. Where the directory cannot be
+never another; if another file gives a table the same name, that is good enough. Where the directory cannot be
 written (an ordinary user, a read-only system, a full disk) names are omitted with a warning: routing does not need
 them.
 """
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from .protocol import Kernel
 
 DIRECTORY = "/etc/iproute2/rt_tables.d"
-#: Where distributions keep theirs; the first two are what iproute2 was built with, over the years.
+#: Where distributions keep their names; iproute2 was built with the first two, over the years.
 SYSTEM = ("/etc/iproute2", "/usr/share/iproute2", "/usr/lib/iproute2")
-#: Tag of names in other files: any number but ours.
-THEIRS = 0
+#: Tag of names in other files: any number but OURS.
+FOREIGN = 0
 
 
 class NamedKernel:
@@ -69,8 +69,8 @@ class NamedKernel:
         files = [os.path.join(base, "rt_tables") for base in self.system]
         for directory in directories:
             files += [os.path.join(directory, name) for name in _listing(directory) if name.endswith(".conf")]
-        theirs = (Seen(item, THEIRS) for path in files if path != self.path for item in _names(path))
-        return [*(Seen(item, OURS) for item in self._ours), *theirs]
+        foreign = (Seen(item, FOREIGN) for path in files if path != self.path for item in _names(path))
+        return [*(Seen(item, OURS) for item in self._ours), *foreign]
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         """Write names to our file and send everything else to the kernel, in order."""

@@ -1,5 +1,5 @@
-"""The journal: which items on the node are ours. An item is written down before the kernel is asked to add it, and
-struck out after it is removed.
+"""The journal: the items that the agent owns. An item is written down before the kernel is asked to add it, and struck
+out after it is removed.
 
 One file in the state directory (`/run/ec2ident/`, which a reboot empties, as it empties the kernel's tables). Each
 write replaces the whole file in one step, under a lock that ends with the process that holds it. A journal that cannot
@@ -37,7 +37,7 @@ class Journal:
         self.path = os.path.join(directory, "journal")
 
     def read(self) -> State:
-        """All that is ours; nothing when there is no file. Raises JournalError for a file that makes no sense."""
+        """All that is owned; nothing when there is no file. Raises JournalError for a file that makes no sense."""
         owners: dict[tuple[str, str], Owner] = {}
         try:
             data = statefile.read(self.path)
@@ -49,7 +49,7 @@ class Journal:
             raise JournalError(f"{self.path}: {failed.strerror}") from failed
 
     def write(self, state: State) -> None:
-        """Replace the journal; remove it when nothing is ours. Raises JournalError."""
+        """Replace the journal; remove it when nothing is owned. Raises JournalError."""
         try:
             if state.records:
                 statefile.write(self.path, statefile.pack(KIND, VERSION, map(_encode, state.records)))
@@ -66,7 +66,9 @@ class Journal:
         return Lock(self.directory, name, patience)
 
 
-_ADVICE = "nothing was changed. Restore it, or remove it: objects with our protocol number are still known as ours"
+_ADVICE = (
+    "nothing was changed. Restore it, or remove it: objects with the agent's protocol number are still known as its own"
+)
 
 
 class Lock:

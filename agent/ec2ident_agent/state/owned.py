@@ -1,4 +1,4 @@
-"""Which items on the node are ours, for which owner, and who asked for them. Pure; `journal` keeps them in a file."""
+"""Which items the agent has added, for which owner, and who asked for them. Pure; `journal` keeps them in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 INTERFACE, OVERLAY = "interface", "overlay"
 
 #: Who asked for an item: the configuration, which is read again at each apply, or a command, which holds until it is
-#: reverted. LEAVING: no one any more, but the item may still be on the node, so it is still ours.
+#: reverted. LEAVING: no longer desired, but the item may still be on the node.
 CONFIG, COMMAND, LEAVING = "config", "command", "leaving"
 
 
@@ -39,7 +39,7 @@ def overlay(address: str) -> Owner:
 
 
 class Record(Value):
-    """One item that is ours: its owner, who asked for it, and the index of its device (0 for an item without one)."""
+    """One item that the agent added: its owner, who asked for it, and the index of its device (0 for none)."""
 
     owner: Owner
     origin: str
@@ -48,7 +48,7 @@ class Record(Value):
 
 
 class State(Value):
-    """All that is ours."""
+    """All that the agent added."""
 
     records: tuple[Record, ...] = ()
 

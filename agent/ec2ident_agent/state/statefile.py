@@ -1,4 +1,4 @@
-"""Small files of our own: lines of tab-separated fields between a version and a checksum; written whole or not at all.
+"""The agent's small files: lines of tab-separated fields between a version and a checksum; written whole or not at all.
 
     ec2ident-journal 2
     interface	eth1	config	3	rule	10.0.1.0/24	100	100		-1
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Fields = tuple[str, ...]
 
-#: Room for thousands of records. A larger file is not ours.
+#: Room for thousands of records. A larger file was not written by this module.
 LIMIT = 4 << 20
 
 

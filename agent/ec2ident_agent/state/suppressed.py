@@ -57,7 +57,7 @@ def without_profiles_on(before: Suppressed, index: int) -> dict[Owner, int]:
 
 
 def in_force(suppressed: Suppressed, observed: Observed) -> frozenset[Owner]:
-    """The owners whose device is still the one that they were reverted from. Pure."""
+    """The owners with the same device as when they were reverted. Pure."""
     there = {link.index for link in observed.links}
     return frozenset(owner for owner, index in suppressed.items() if index in there)
 

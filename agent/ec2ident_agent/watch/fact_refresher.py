@@ -36,7 +36,7 @@ class FactRefresher:
     def __init__(self, directory: str, ask: Ask, clock: Callable[[], float]) -> None:
         self.directory, self.ask, self.clock = directory, ask, clock
         self.child = 0
-        #: Devices whose facts were wanted since the last child began -> whether one of them is missing.
+        #: Devices that were looked up since the last child began -> whether a fact of it is missing.
         self._wanted: dict[str, bool] = {}
         self._devices: dict[str, tuple[str, int]] = {}
         self._pause, self._ended = SOON, float("-inf")

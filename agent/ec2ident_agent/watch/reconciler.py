@@ -73,7 +73,7 @@ class Sight(Value):
         return engine.compare(self.desired, self.look, leave=left)
 
     def owner(self, item: Item) -> Owner | Item:
-        """The owner whose items include this one, or one in its place; else the item itself."""
+        """The owner that wants this item, or one in its place; else the item itself."""
         asked = ((each.owner, mine.identity) for each in self.all for mine in each.items)
         return next((owner for owner, identity in asked if identity == item.identity), item)
 

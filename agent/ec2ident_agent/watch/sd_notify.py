@@ -1,10 +1,10 @@
-"""Telling systemd how a service is: sd_notify(3), a datagram a word; without systemd it tells nobody."""
+"""Telling systemd the state of a service: sd_notify(3), one datagram a message; without systemd none is sent."""
 
 from __future__ import annotations
 
 import os
 
-#: Seconds to wait for a supervisor who is busy: at boot many speak to him, and a READY that is lost is a failed start.
+#: Send timeout in seconds: at boot systemd's socket may be full, and a READY that is lost is a failed start.
 PATIENCE = 1.0
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """Who started us, as the environment names him. Nothing here raises: a supervisor that is gone hears nothing."""
+    """systemd, as the environment names its socket. Nothing here raises: a message that cannot be sent is lost."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.path = environ.get("NOTIFY_SOCKET", "")

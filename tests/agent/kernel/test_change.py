@@ -52,6 +52,7 @@ def test_a_socket_that_fails_is_an_error_with_the_step_and_the_reason(monkeypatc
     ) as failed:
         kernel.do([Step("add", ITEMS[2])])
 
+    kernel.close()
     assert (None, False) == (failed.value.item, failed.value.clean)
 
 
