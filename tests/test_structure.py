@@ -308,3 +308,34 @@ def test_the_tests_folders_mirror_the_rooms() -> None:
     }
 
     assert [] == [folder for folder, room in rooms.items() if folder not in own and not (room / "__init__.py").exists()]
+
+
+#: Calls that read a clock, and names that tests give to what they measured.
+CLOCKS, MEASURED = {"monotonic", "perf_counter", "time"}, {"took", "elapsed", "spent"}
+
+
+def reads_a_clock(node: ast.AST) -> bool:
+    """Does an expression hold a clock's reading, or a time that was measured?"""
+    for each in ast.walk(node):
+        if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr in CLOCKS:
+            return True
+        if isinstance(each, ast.Name) and each.id in MEASURED:
+            return True
+    return False
+
+
+def test_no_test_asserts_an_absolute_time() -> None:
+    """A number of seconds holds on one machine: a bound is made of what the test gave, such as a timeout."""
+    guilty = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in sorted((TOP / "tests").rglob("test_*.py"))
+        for held in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(held, ast.Assert)
+        for node in ast.walk(held)
+        if isinstance(node, ast.Compare)
+        and isinstance(node.ops[-1], (ast.Lt, ast.LtE))
+        and reads_a_clock(node)
+        and not any(isinstance(each, (ast.Name, ast.Attribute)) for each in ast.walk(node.comparators[-1]))
+    ]
+
+    assert [] == guilty

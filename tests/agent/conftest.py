@@ -17,7 +17,7 @@ import pytest
 
 from ec2ident_agent import cli
 from ec2ident_agent.kernel.table_names import NamedKernel
-from tests.lab.demo import CONFIGURATION
+from tests.lab.recipe import CONFIGURATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ec2ident_agent.config_file import load
 from ec2ident_agent.errors import ConfigError
 from ec2ident_agent.profile import Config, Overlay, Section
 from ec2ident_agent.state import statefile
-from tests.lab.demo import CONFIGURATION
+from tests.lab.recipe import CONFIGURATION
 
 ME = {os.geteuid()}
 LATER = 4e9

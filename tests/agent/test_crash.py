@@ -24,7 +24,7 @@ from ec2ident_agent.items import Link, Observed, Route, Step
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.state.journal import Journal
-from tests.lab.demo import CONFIGURATION
+from tests.lab.recipe import CONFIGURATION
 
 from .conftest import Agent, ip, snapshot
 

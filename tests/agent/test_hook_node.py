@@ -12,7 +12,7 @@ import pytest
 from ec2ident_agent.install import layout
 from ec2ident_agent.install.layout import InstallRequest
 from ec2ident_agent.install.rootfs import RootFs
-from tests.lab.demo import CONFIGURATION
+from tests.lab.recipe import CONFIGURATION
 
 from .conftest import ip, snapshot
 

@@ -16,6 +16,7 @@ import pytest
 from tests.lab.enclosure import wait_until
 from tests.lab.managers import Ifupdown, Manager, Networkd, NetworkManager
 from tests.lab.packages import Unavailable
+from tests.lab.recipe import BOTH_FAMILIES as CONFIGURATION
 from tests.lab.vpc import Vpc
 
 from .matrix import CELL, VERSION, Away, cell, items_of
@@ -51,18 +52,6 @@ HOOKED, WATCHED = "/run/hooked.log", "/run/watch.log"
 HOOKS, WATCH, BOTH = "hooks alone", "watch alone", "both"
 KEEPERS = (HOOKS, WATCH, BOTH)
 
-CONFIGURATION = """\
-[interface.eth1]
-subnet = ["10.0.1.0/24", "2001:db8:ec2:1::/64"]
-router = ["10.0.1.1", "fe80:ec2::1"]
-table = 100
-table_name = "MYHA"
-
-[[overlay]]
-address = "192.168.10.10/32"
-device = "eth0"
-label = "eth0:1"
-"""
 ITEMS = items_of(CONFIGURATION)
 
 #: What the configuration lays for eth1, and for eth0, as a snapshot shows it.

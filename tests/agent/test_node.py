@@ -22,7 +22,7 @@ from ec2ident_agent.profile import Config, Facts, Section, kernel_facts
 from ec2ident_agent.state.journal import Journal
 from ec2ident_agent.watch.loop import ConfigFollower
 from ec2ident_agent.watch.reconciler import Reconciler
-from tests.lab.demo import CONFIGURATION
+from tests.lab.recipe import CONFIGURATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from .isolate import isolate
+from .recipe import CONFIGURATION
 from .vpc import Vpc
 
 TYPE_CHECKING = False
@@ -18,20 +19,6 @@ if TYPE_CHECKING:
 
 GENUINE = Path(__file__).parent.parent / "vectors" / "real" / "cloudinit-us-east-2-2018"
 OVERLAY = "192.168.10.10"
-
-CONFIGURATION = """\
-[interface.eth1]
-subnet     = "10.0.1.0/24"
-router     = "10.0.1.1"
-table      = 100
-table_name = "MYHA"
-priority   = 100
-
-[[overlay]]
-address = "192.168.10.10/32"
-device  = "eth0"
-label   = "eth0:1"
-"""
 
 
 class Story:

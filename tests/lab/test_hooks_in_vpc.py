@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.managers import MANAGERS, Manager, Wicked
 from tests.lab.packages import Unavailable
+from tests.lab.recipe import BOTH_FAMILIES, without
 from tests.lab.vpc import Vpc
 
 TYPE_CHECKING = False
@@ -26,17 +27,7 @@ LAUNCHER = f"""#!/bin/sh
 PYTHONPATH='{TOP}:{TOP / "agent"}' exec '{sys.executable}' -m ec2ident_agent "$@"
 """
 
-CONFIGURATION = """
-[interface.eth1]
-subnet = ["10.0.1.0/24", "2001:db8:ec2:1::/64"]
-router = ["10.0.1.1", "fe80:ec2::1"]
-table = 100
-table_name = "MYHA"
-
-[[overlay]]
-address = "192.168.10.10/32"
-device = "eth0"
-"""
+CONFIGURATION = without(BOTH_FAMILIES, "label")
 
 STAND_INS = ("network-scripts", "wicked")
 

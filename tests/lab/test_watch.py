@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.enclosure import wait_until
+from tests.lab.recipe import BOTH_FAMILIES, without
 from tests.lab.vpc import Vpc
 
 TYPE_CHECKING = False
@@ -27,17 +28,7 @@ pytestmark = pytest.mark.root
 
 TOP = Path(__file__).parents[2]
 
-CONFIGURATION = """\
-[interface.eth1]
-subnet = ["10.0.1.0/24", "2001:db8:ec2:1::/64"]
-router = ["10.0.1.1", "fe80:ec2::1"]
-table = 100
-
-[[overlay]]
-address = "192.168.10.10/32"
-device = "eth0"
-label = "eth0:1"
-"""
+CONFIGURATION = without(BOTH_FAMILIES, "table_name", "priority")
 
 #: Seconds within which a busy machine comes round; how soon it is mended otherwise is measured with real managers.
 PATIENCE = 30

@@ -177,11 +177,12 @@ def full() -> Iterator[Endpoint]:
 def test_silence_ends_after_the_given_time_and_leaves_more_open_than_a_refusal(full: Endpoint) -> None:
     """One family refused and the other silent: something may be there, so it is not `refused`."""
     began = time.monotonic()
+    given = 0.2
     with pytest.raises(NoAnswerError, match=r"no answer within 0\.2 s") as caught:
-        race((full, nobody("::1")), 0.2)
+        race((full, nobody("::1")), given)
 
     assert Reason.TIMEOUT == caught.value.reason
-    assert 0.1 < time.monotonic() - began < 20 * 0.2
+    assert given / 2 < time.monotonic() - began < 20 * given
 
 
 # In namespaces: the real addresses

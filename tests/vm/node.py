@@ -10,8 +10,8 @@ import lzma
 import socket
 from pathlib import Path
 
-from tests.lab.demo import CONFIGURATION
 from tests.lab.enclosure import wait_until
+from tests.lab.recipe import CONFIGURATION
 
 from .image import Image
 from .machine import GUEST, KERNEL, TOP, Machine

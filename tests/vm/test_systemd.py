@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.demo import CONFIGURATION
 from tests.lab.enclosure import wait_until
 from tests.lab.packages import Unavailable, tree
+from tests.lab.recipe import CONFIGURATION
 from tests.vm.node import CONFIGURED, ENI, Node, build_node
 
 TYPE_CHECKING = False

@@ -14,6 +14,7 @@ import pytest
 from tests.lab.enclosure import wait_until
 from tests.lab.managers import Manager, Networkd, NetworkManager
 from tests.lab.packages import Unavailable
+from tests.lab.recipe import BOTH_FAMILIES, without
 from tests.lab.vpc import Vpc
 
 TYPE_CHECKING = False
@@ -24,17 +25,7 @@ pytestmark = [pytest.mark.root, pytest.mark.full]
 
 TOP = Path(__file__).parents[3]
 PROGRAM = "/usr/local/bin/ec2ident-agent"
-CONFIGURATION = """\
-[interface.eth1]
-subnet = ["10.0.1.0/24", "2001:db8:ec2:1::/64"]
-router = ["10.0.1.1", "fe80:ec2::1"]
-table = 100
-
-[[overlay]]
-address = "192.168.10.10/32"
-device = "eth0"
-label = "eth0:1"
-"""
+CONFIGURATION = without(BOTH_FAMILIES, "table_name", "priority")
 
 RULES = {"from 10.0.1.0/24 table 100 priority 100", "from 2001:db8:ec2:1::/64 table 100 priority 100"}
 ROUTES = {"10.0.1.0/24 dev eth1 table 100 scope link", "default via 10.0.1.1 dev eth1 table 100"}

@@ -19,8 +19,8 @@ from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen
 from ec2ident_agent.profile import Overlay, Profile
 from ec2ident_agent.show import log, say
 from tests.agent.conftest import Agent, ip
-from tests.lab.demo import CONFIGURATION
 from tests.lab.modes import umask
+from tests.lab.recipe import CONFIGURATION
 
 OVERLAY = Address("eth0", "192.168.10.10/32", "eth0:1")
 OUT = Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")

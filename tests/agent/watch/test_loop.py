@@ -25,6 +25,8 @@ from ec2ident_agent.watch.backoff import FlapDamper
 from ec2ident_agent.watch.loop import ConfigFollower, program_name
 from ec2ident_agent.watch.reconciler import Reconciler
 from ec2ident_agent.watch.sd_notify import Supervisor
+from tests.lab.recipe import NAMELESS as CONFIGURATION
+from tests.lab.recipe import without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,17 +35,6 @@ if TYPE_CHECKING:
     from ec2ident_agent.items import Item, Observed, Step
     from ec2ident_agent.node import FactsOf
 
-CONFIGURATION = """\
-[interface.eth1]
-subnet = "10.0.1.0/24"
-router = "10.0.1.1"
-table  = 100
-
-[[overlay]]
-address = "192.168.10.10/32"
-device  = "eth0"
-label   = "eth0:1"
-"""
 RULE = Rule("10.0.1.0/24", 100, 100)
 DEFAULT = Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")
 OVERLAY = Address("eth0", "192.168.10.10/32", "eth0:1")
@@ -452,7 +443,7 @@ def test_a_slow_rival_is_named_and_never_wins(node: Node) -> None:
 def test_an_item_of_a_profile_that_changed_is_another_one(node: Node) -> None:
     """What was given up is forgotten when nobody wishes it any more."""
     fight(node, RULE, 12)
-    node.write(CONFIGURATION.replace("table  = 100", "table  = 100\npriority = 99"))
+    node.write(CONFIGURATION.replace("= 100\n", "= 100\npriority = 99\n"))
     node.look()
     node.look(2)
 
@@ -512,7 +503,7 @@ def test_on_request_the_configuration_is_read_at_once(node: Node) -> None:
 
 def test_a_fact_that_is_not_known_yet_keeps_what_is_there(tmp_path: Path) -> None:
     """The subnet is learned from the interface's address; when that goes, the profile stays."""
-    node = Node(tmp_path, CONFIGURATION.replace('subnet = "10.0.1.0/24"\n', "").replace('router = "10.0.1.1"\n', ""))
+    node = Node(tmp_path, without(CONFIGURATION, "subnet", "router"))
     assert {OVERLAY} == node.ours()
     address = Seen(Address("eth1", "10.0.1.10/24"), 3)
     node.kernel.add(address)
