@@ -3,8 +3,8 @@
     python -m tests.lib.fuzz MINUTES
 
 With atheris the search is guided by the coverage of ec2ident, and a part of the inputs are mutants by structure;
-without it, hypothesis draws both and shrinks what it finds. `scripts/fuzz` installs atheris where it can. Whatever comes
-in, the only errors are those that are documented, and nothing is accepted with other bytes than those that were signed.
+without it, hypothesis draws both and shrinks what it finds. `scripts/fuzz` installs atheris where it can. Whatever
+comes in, the only errors are those that are documented; nothing is accepted with other bytes than those signed.
 """
 
 from __future__ import annotations
