@@ -67,11 +67,25 @@ def read(reader: ber.Reader, tag: int = ber.SEQUENCE) -> Algorithm:
     return oid, b"" if parameters == _NULL else parameters
 
 
+#: (digest, signature) -> scheme, for the few that are in use.
+_schemes: dict[tuple[Algorithm, Algorithm], Scheme] = {}
+_MOST_SCHEMES = 64
+
+
 def scheme(digest: Algorithm, signature: Algorithm) -> Scheme:
     """What both algorithms of a signer come to.
 
     Raises MalformedError where one is not understood, and VerificationError where they contradict each other.
     """
+    found = _schemes.get((digest, signature))
+    if found is None:
+        found = _scheme(digest, signature)
+        if len(_schemes) < _MOST_SCHEMES:
+            _schemes[digest, signature] = found
+    return found
+
+
+def _scheme(digest: Algorithm, signature: Algorithm) -> Scheme:
     hashed = _hash("digest algorithm", digest)
     if signature[0] == _RSASSA_PSS:
         named, salt = _pss(signature[1])

@@ -58,6 +58,11 @@ class Reader:
         """How many octets were read."""
         return self._at
 
+    @property
+    def endless(self) -> bool:
+        """Whether all elements that were entered have an indefinite length."""
+        return self._indefinite and all(indefinite for _, indefinite in self._outer[1:])
+
     def more(self) -> bool:
         """Whether the element that was entered last holds another one."""
         if self._indefinite:

@@ -7,16 +7,17 @@ attributes. docs/attestation.md has the table of both.
 
 from __future__ import annotations
 
-from . import algorithms, ber
+from . import algorithms, ber, layout
 from .ber import Reader
 from .errors import MalformedError
-from .value import Value
+from .value import Value, made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
 
     from .algorithms import Algorithm
+    from .layout import Place
 
 _SIGNED_DATA = bytes.fromhex("2a864886f70d010702")
 _DATA = bytes.fromhex("2a864886f70d010701")
@@ -57,7 +58,14 @@ class SignedData(Value):
 
 def parse(blob: bytes) -> SignedData:
     """The signed data in a ContentInfo. Raises MalformedError where it is damaged or not understood by this version."""
+    fields = layout.read(blob)
+    return walk(blob) if fields is None else made(SignedData, fields)
+
+
+def walk(blob: bytes) -> SignedData:
+    """The same, element by element: `parse` reads objects that are laid out as an earlier one by comparison."""
     reader = Reader(blob)
+    places: dict[str, Place] = {}
     reader.enter(ber.SEQUENCE)  # ContentInfo
     _expect_type(reader, _SIGNED_DATA, "SignedData")
     reader.enter(ber.CONTEXT_0)
@@ -68,14 +76,14 @@ def parse(blob: bytes) -> SignedData:
     while reader.more():
         listed.append(algorithms.read(reader))
     reader.leave()
-    content = _content(reader)
+    content = _content(reader, places)
     for tag in (ber.CONTEXT_0, ber.CONTEXT_1):  # certificates, crls
         if reader.next_is(tag):
             reader.skip()
     reader.enter(ber.SET)  # signerInfos
     if not reader.more():
         raise MalformedError("CMS: no signer")
-    signed = _signer(reader, content)
+    signed = _signer(reader, content, places)
     if reader.more():
         raise MalformedError("CMS: more than one signer is not understood by this version (AWS signs once)")
     for _ in range(4):
@@ -86,6 +94,7 @@ def parse(blob: bytes) -> SignedData:
             f"CMS: the signer's digest algorithm {algorithms.dotted(signed.digest_algorithm[0])} is not listed among "
             f"{[algorithms.dotted(oid) for oid, _ in listed[:4]]}"
         )
+    layout.remember(blob, signed.__dict__, places)
     return signed
 
 
@@ -97,37 +106,46 @@ def _expect_type(reader: Reader, oid: bytes, what: str) -> None:
         )
 
 
-def _content(reader: Reader) -> bytes | None:
+def _content(reader: Reader, places: dict[str, Place]) -> bytes | None:
     """EncapsulatedContentInfo: the document, where it is inside."""
     content = None
     reader.enter(ber.SEQUENCE)
     _expect_type(reader, _DATA, "data")
     if reader.more():
         reader.enter(ber.CONTEXT_0)
+        start = reader.at
         content = reader.octets()
+        if reader.endless:
+            places["content"] = start, reader.at
         reader.leave()
     reader.leave()
     return content
 
 
-def _signer(reader: Reader, content: bytes | None) -> SignedData:
+def _signer(reader: Reader, content: bytes | None, places: dict[str, Place]) -> SignedData:
     reader.enter(ber.SEQUENCE)  # SignerInfo
     reader.read(ber.INTEGER)  # version
     if not any(map(reader.next_is, _SIGNER_IDENTIFIERS)):
         raise MalformedError("CMS: the signer's identifier has a form that is not understood by this version")
     # It says which certificate the signer means. Nothing protects it, and the signed region chooses the key.
+    start = reader.at
     reader.skip()
+    places["identifier"] = start, reader.at
     digest_algorithm = algorithms.read(reader)
     if not reader.next_is(ber.CONTEXT_0):
         raise MalformedError("CMS: no signed attributes is a form that is not understood by this version")
+    start = reader.at
     attributes = reader.contents(ber.CONTEXT_0)
+    places["attributes"] = start, reader.at
     signature_algorithm = algorithms.read(reader)
+    start = reader.at
     signature = reader.octets()
+    places["signature"] = start, reader.at
     if reader.next_is(ber.CONTEXT_1):  # unsignedAttrs
         reader.skip()
     reader.leave()
 
-    found = _attributes(attributes)
+    found = _attributes(attributes, places)
     content_type = _value(found, _CONTENT_TYPE, ber.OID)
     if content_type != _DATA:
         raise MalformedError(f"CMS: signed content type is {algorithms.dotted(content_type)} (the content's is data)")
@@ -144,7 +162,7 @@ def _signer(reader: Reader, content: bytes | None) -> SignedData:
     )
 
 
-def _attributes(contents: bytes) -> dict[bytes, bytes]:
+def _attributes(contents: bytes, places: dict[str, Place]) -> dict[bytes, bytes]:
     """Type -> values of each attribute that is known here, each once. Signed attributes are DER (RFC 5652 5.3)."""
     reader = Reader(contents, der=True)
     found: dict[bytes, bytes] = {}
@@ -155,6 +173,8 @@ def _attributes(contents: bytes) -> dict[bytes, bytes]:
             raise MalformedError(f"CMS: {_NAMES[oid]} is there twice")
         if oid in _NAMES:
             found[oid] = attribute[_OID_OCTETS:]
+            to_the_end = len(contents) - reader.at
+            places[_NAMES[oid]] = to_the_end + len(found[oid]), to_the_end
     return found
 
 

@@ -43,10 +43,17 @@ def parse(raw: bytes) -> IdentityDocument:
             raise MalformedError(f"document: {len(text) - end} characters after the JSON object")
         if not isinstance(fields, dict):
             raise MalformedError(f"document: a JSON {type(fields).__name__} (an object is expected)")
+        # One look at the whole text spares one at each string in it: no escapes, and all of it can be printed.
+        plain = "\\" not in text and text.isascii() and text.replace("\n", "").isprintable()
         for name, value in fields.items():
             try:
+                if value is None and name in _NULLABLE:
+                    continue
                 field, read = _FIELDS[name]
-                known[field] = read(name, value)
+                if plain and read in _TEXTS and value.__class__ is str and 0 < len(value) <= _LONGEST_TEXT:
+                    known[field] = value
+                else:
+                    known[field] = read(name, value)
             except (KeyError, _OtherFormError):
                 extra.append((name, _frozen(value)))
     except MalformedError:
@@ -190,6 +197,9 @@ _FIELDS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "version": ("version", _optional),
 }
 
+#: These take a string as it is, if it can be printed and is neither empty nor too long.
+_TEXTS = frozenset({_optional, _required})
+
 #: The fields that decide something: the field of ours, its name in the document, and what it is needed for.
 _REQUIRED = (
     ("region", "region", "without it no key can be chosen"),
@@ -197,6 +207,9 @@ _REQUIRED = (
     ("account_id", "accountId", "without it nothing says who owns the instance"),
     ("pending_time", "pendingTime", "without it nothing says when the instance started"),
 )
+
+#: For these null says the same as nothing.
+_NULLABLE = frozenset(_FIELDS) - {name for _, name, _ in _REQUIRED}
 
 #: What a field is where the document does not have it.
 _ABSENT: dict[str, Any] = {field: getattr(IdentityDocument, field, None) for field in IdentityDocument._fields}

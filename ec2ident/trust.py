@@ -37,7 +37,7 @@ _DER_START = b"0"  # the tag of a SEQUENCE
 class PublicKey:
     """A public key as AWS may sign with it. Raises MalformedError where the bytes are no RSA, ECDSA or DSA key."""
 
-    __slots__ = ("_verify", "bare_scheme", "bits", "legacy", "sha256", "spki", "type")
+    __slots__ = ("bare_scheme", "bits", "legacy", "sha256", "spki", "type", "verifies")
 
     def __init__(self, spki: bytes) -> None:
         #: SubjectPublicKeyInfo, DER.
@@ -49,21 +49,17 @@ class PublicKey:
         self.bits: int
         #: How a signature is made that does not say it: the kind `signature`.
         self.bare_scheme: Scheme
-        self._verify: Callable[[bytes, bytes, Scheme], bool]
-        self.type, self.bits, self.bare_scheme, self._verify = _open_key(spki)
+        #: Whether this key made a signature (first argument) of a message (second), with a scheme that it allows. For
+        #: `ec2ident.verify`. Raises UnverifiableError where the installed OpenSSL refuses the algorithm, as some do DSA
+        #: and SHA-1.
+        self.verifies: Callable[[bytes, bytes, Scheme], bool]
+        self.type, self.bits, self.bare_scheme, self.verifies = _open_key(spki)
         #: Below today's limits: RSA and DSA of fewer than 2048 bits, and DSA at all, which AWS uses with SHA-1.
         self.legacy = self.type == "DSA" or (self.type == "RSA" and self.bits < _STRONG)
 
     def allows(self, scheme: Scheme) -> bool:
         """Whether a signature of this key may be made so."""
         return scheme.key == self.type and scheme.hash in _HASHES[self.type]
-
-    def verifies(self, signature: bytes, message: bytes, scheme: Scheme) -> bool:
-        """Whether this key made the signature of the message, with a scheme that it allows. For `ec2ident.verify`.
-
-        Raises UnverifiableError where the installed OpenSSL refuses the algorithm, as some do DSA and SHA-1.
-        """
-        return self._verify(signature, message, scheme)
 
     def __str__(self) -> str:
         return f"P-{self.bits}" if self.type == "EC" else f"{self.type}-{self.bits}"

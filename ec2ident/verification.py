@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .model import IdentityDocument
     from .trust import TrustedKey
 
+_HASHES = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 #: Characters of a signature in base64 or PEM; real ones have 172 to 1511. Of JSON around it, which is read elsewhere.
 _LARGEST, _LARGEST_JSON = 64 * 1024, 1024 * 1024
 
@@ -196,7 +197,10 @@ def _parse(raw: bytes, blob: bytes, kind: Kind, trust: TrustStore) -> IdentityDo
 
 def _scheme(signed: SignedData, keys: tuple[TrustedKey, ...]) -> Scheme:
     scheme = algorithms.scheme(signed.digest_algorithm, signed.signature_algorithm)
-    if not any(trusted.key.allows(scheme) for trusted in keys):
+    for trusted in keys:
+        if trusted.key.allows(scheme):
+            break
+    else:
         raise VerificationError(
             f"algorithm: {scheme} ({keys[0].region} signs {keys[0].kind} with {_named(keys)}, which does not allow it)",
             Reason.WRONG_ALGORITHM,
@@ -211,7 +215,7 @@ def _scheme(signed: SignedData, keys: tuple[TrustedKey, ...]) -> Scheme:
 
 
 def _check_digest(signed: SignedData, raw: bytes, scheme: Scheme) -> None:
-    digest = hashlib.new(scheme.hash, raw).digest()
+    digest = _HASHES[scheme.hash](raw).digest()
     if signed.message_digest != digest:
         raise VerificationError(
             f"digest: signed is {signed.message_digest[:64].hex()} (the document has {digest.hex()})",

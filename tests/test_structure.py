@@ -44,6 +44,7 @@ PURE = {
     "ec2ident/ber.py",
     "ec2ident/cms.py",
     "ec2ident/algorithms.py",
+    "ec2ident/layout.py",
     "ec2ident/forms.py",
     "ec2ident/repairs.py",
     "ec2ident/firmware.py",

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ec2ident
+from ec2ident import verification
 from ec2ident.errors import MalformedError, UnverifiableError, VerificationError
 from ec2ident.model import Identity, Kind, Reason
 from ec2ident.testing.signing import NULL, OID_DIGEST, OID_SHA256_WITH_RSA, Authority, tlv, wire
-from ec2ident.trust import PublicKey, TrustStore
+from ec2ident.trust import TrustedKey, TrustStore
 from ec2ident.value import replace
 from ec2ident.verification import verify
 
@@ -381,13 +382,13 @@ def test_another_regions_key_is_named() -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What each key operation is about, from now on."""
     operations: list[object] = []
-    verifies = PublicKey.verifies
+    signer = verification._signer
 
-    def count(key: PublicKey, *rest: Any) -> bool:
-        operations.append(rest)
-        return verifies(key, *rest)
+    def count(keys: tuple[TrustedKey, ...], *rest: Any) -> TrustedKey | None:
+        operations.extend(keys)
+        return signer(keys, *rest)
 
-    monkeypatch.setattr(PublicKey, "verifies", count)
+    monkeypatch.setattr(verification, "_signer", count)
     return operations
 
 

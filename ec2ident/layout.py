@@ -1,0 +1,132 @@
+"""CMS objects that are laid out alike: the first is walked through, the next ones are read by comparison.
+
+Objects of one signer differ in five holes: document, name of the signer, signing time, digest and signature.
+All lengths around the document are indefinite, so no octet outside the holes depends on one inside. Where all octets
+outside are equal to those of an object that was walked through, a walk would find the same things at the same places:
+in the holes it only looks whether the signing time is a time, and so does this. Nothing here decides whether an object
+is right; tests hold both ways of reading equal over mutants.
+"""
+
+from __future__ import annotations
+
+from . import ber
+from .errors import MalformedError
+from .value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Place = tuple[int, int]
+
+
+class Layout(Value):
+    """Everything after the document. Places are (start, end), counted from the end of the document."""
+
+    #: The octets outside the holes, with their places.
+    fixed: tuple[tuple[int, int, bytes], ...]
+    attributes: Place
+    time: Place
+    time_tag: int
+    digest: Place
+    signature: Place
+    #: What was read of the first object: of the next ones, all but what is in the holes.
+    fields: dict[str, Any]
+
+
+#: The octets up to the length of the document -> layouts by the number of octets after the document.
+_layouts: dict[bytes, dict[int, Layout]] = {}
+_MOST = 64
+#: The document is an OCTET STRING whose length has two octets, in one of indefinite length or by itself.
+_OPENINGS = (bytes.fromhex("24800482"), bytes.fromhex("0482"))
+#: Tag and length of the SET of an attribute and of its one value, which have fewer than 128 octets.
+_VALUE_AT, _LONGEST_VALUES = 4, 129
+
+
+def read(blob: bytes) -> dict[str, Any] | None:
+    """The fields of the signed data, where the object is laid out as one that was remembered."""
+    for head, layouts in _layouts.items():
+        if blob.startswith(head):
+            start = len(head) + 2
+            end = start + int.from_bytes(blob[start - 2 : start], "big")
+            layout = layouts.get(len(blob) - end)
+            return None if layout is None else _read(layout, blob[start:end], blob[end:])
+    return None
+
+
+def _read(layout: Layout, content: bytes, tail: bytes) -> dict[str, Any] | None:
+    for start, end, octets in layout.fixed:
+        if tail[start:end] != octets:
+            return None
+    fields = layout.fields.copy()
+    start, end = layout.time
+    try:
+        fields["signing_time"] = ber.time(layout.time_tag, tail[start:end])
+    except MalformedError:
+        return None
+    fields["content"] = content
+    start, end = layout.attributes
+    fields["signed_attributes"] = b"\x31" + tail[start + 1 : end]
+    start, end = layout.digest
+    fields["message_digest"] = tail[start:end]
+    start, end = layout.signature
+    fields["signature"] = tail[start:end]
+    return fields
+
+
+def remember(blob: bytes, fields: dict[str, Any], places: dict[str, Place]) -> None:
+    """Keep the layout of an object that was walked through, if it is one of those that are read by comparison.
+
+    `places` are those of the content (where all lengths around it are indefinite), identifier, attributes and
+    signature, as whole elements; those of the signing time and the digest are of their attributes' values, counted from
+    the end of the attributes.
+    """
+    if not {"content", "signing time", "message digest"} <= places.keys() or fields["signing_time"] is None:
+        return
+    content = fields["content"]
+    start = places["content"][0]
+    opening = next((one for one in _OPENINGS if blob.startswith(one, start)), None)
+    if opening is None:
+        return
+    start += len(opening)
+    end = start + 2 + len(content)
+    tail = blob[end:]
+    layout = _layout(tail, fields, {name: (a - end, b - end) for name, (a, b) in places.items()}, places)
+    if layout is None or blob[start:end] != len(content).to_bytes(2, "big") + content:
+        return
+    if sum(map(len, _layouts.values())) >= _MOST:
+        _layouts.clear()
+    _layouts.setdefault(blob[:start], {})[len(tail)] = layout
+
+
+def _layout(tail: bytes, fields: dict[str, Any], places: dict[str, Place], within: dict[str, Place]) -> Layout | None:
+    """The layout of what follows a document, where each part is written in the one way that is compared here."""
+    attributes, signature = places["attributes"], places["signature"]
+    signature = signature[1] - len(fields["signature"]), signature[1]
+    time, digest = (
+        (attributes[1] - within[name][0] + _VALUE_AT, attributes[1] - within[name][1])
+        for name in ("signing time", "message digest")
+    )
+    holes = sorted((_inside(tail, places["identifier"]), time, digest, signature))
+    ends = [0, *(end for _, end in holes)]
+    starts = [*(start for start, _ in holes), len(tail)]
+    layout = Layout(
+        tuple((end, start, tail[end:start]) for end, start in zip(ends, starts)),
+        attributes,
+        time,
+        tail[time[0] - 2],
+        digest,
+        signature,
+        fields,
+    )
+    short = all(within[name][0] - within[name][1] <= _LONGEST_VALUES for name in ("signing time", "message digest"))
+    # That it reads this very object as the walk did: else some part is written in another way.
+    return layout if short and starts == sorted(starts) and _read(layout, fields["content"], tail) == fields else None
+
+
+def _inside(tail: bytes, place: Place) -> Place:
+    """The contents of an element of definite length; of others nothing."""
+    start, end = place
+    length = tail[start + 1]
+    header = 2 + (length - 0x80 if length > 0x80 else 0)
+    return (end, end) if length == 0x80 else (start + header, end)
