@@ -1,7 +1,7 @@
 """Programs: started by an absolute path, with an environment of their own, bounded in time and output.
 
-Whoever may set PATH, LD_PRELOAD, SystemRoot or PSModulePath of a process that runs as root does not choose what it
-starts.
+The caller who sets PATH, LD_PRELOAD, SystemRoot or PSModulePath of a process that runs as root does not choose what
+that process starts.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def test_a_strange_file_neither_holds_nor_fills_us(make: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("vendor", "level"), [("0x1d0f", Level.HINT), ("0x1d0e", Level.NONE)])
 def test_amazons_devices_are_a_hint(vendor: str, level: Level, tmp_path: Path) -> None:
-    """One digit away they are somebody else's."""
+    """One digit away they are another vendor's."""
     for device, its in (("0000:00:00.0", "0x8086"), ("0000:00:05.0", vendor)):
         (tmp_path / "sys/bus/pci/devices" / device).mkdir(parents=True)
         (tmp_path / "sys/bus/pci/devices" / device / "vendor").write_text(f"{its}\n")

@@ -190,7 +190,12 @@ for stage in (Windows().registry, Windows().wmic):
     print(*(f"{one.name}={one.value or one.unknown}" for one in stage(60)), sep=";")
 """
     windows.shut_down()
-    done = windows.python(python, "-c", code, firmware=NITRO)
+    windows.boot(NITRO)
+    try:
+        done = windows.python(python, "-c", code, firmware=NITRO)
+    finally:
+        windows.shut_down()
+        windows.boot()
 
     assert "" == done.stderr
     registry, wmic = done.stdout.splitlines()
