@@ -32,23 +32,40 @@ if TYPE_CHECKING:
 
 def parse(path: str, data: bytes) -> Config:
     """The configuration in these bytes. Pure. Raises ConfigError with one line that says where and what."""
-    table = parse_toml(path, data)
-    for key in table:
+    tables = parse_toml(path, data)
+    for key in tables:
         if key not in ("interface", "overlay"):
-            raise ConfigError(f"{path}: {no_such('key', key, ('interface', 'overlay'))}")
-    interfaces, overlays = table.get("interface", {}), table.get("overlay", [])
+            raise ConfigError(f"{tables.where(key)}: {no_such('key', key, ('interface', 'overlay'))}")
+    interfaces, overlays = tables.get("interface", {}), tables.get("overlay", [])
     if not isinstance(interfaces, dict) or not all(isinstance(each, dict) for each in interfaces.values()):
-        raise ConfigError(f"{path}: interface: write a table for each, [interface.eth1]")
+        raise ConfigError(f"{tables.where('interface')}: interface: write a table for each, [interface.eth1]")
     if not isinstance(overlays, list) or not all(isinstance(each, dict) for each in overlays):
-        raise ConfigError(f"{path}: overlay: write [[overlay]] for each address")
+        raise ConfigError(f"{tables.where('overlay')}: overlay: write [[overlay]] for each address")
+    place: tuple[str | int, ...] = ()
+    sections, addresses = [], []
     try:
-        config = Config(
-            tuple(section(name, each) for name, each in interfaces.items()), tuple(overlay(each) for each in overlays)
-        )
+        for name, keys in interfaces.items():
+            place = ("interface", name)
+            sections.append(section(name, keys))
+        for number, keys in enumerate(overlays):
+            place = ("overlay", number)
+            addresses.append(overlay(keys))
+        place = ()
+        config = Config(tuple(sections), tuple(addresses))
         _check_once(config)
+    except _KeyError as wrong:
+        raise ConfigError(f"{tables.where(*place, wrong.key)}: {wrong}") from None
     except ConfigError as wrong:
-        raise ConfigError(f"{path}: {wrong}") from None
+        raise ConfigError(f"{tables.where(*place)}: {wrong}") from None
     return config
+
+
+class _KeyError(ConfigError):
+    """One key of a table is wrong."""
+
+    def __init__(self, text: str, key: str) -> None:
+        super().__init__(text)
+        self.key = key
 
 
 def section(name: str, keys: Mapping[str, Any]) -> Section:
@@ -104,9 +121,12 @@ def _read(
     fields = {}
     for key, value in keys.items():
         if key not in known:
-            raise ConfigError(f"{where}: {no_such('key', key, known)}")
+            raise _KeyError(f"{where}: {no_such('key', key, known)}", key)
         field, reader = known[key]
-        fields[field] = reader(f"{where}: {key}", value)
+        try:
+            fields[field] = reader(f"{where}: {key}", value)
+        except ConfigError as wrong:
+            raise _KeyError(str(wrong), key) from None
     return fields
 
 

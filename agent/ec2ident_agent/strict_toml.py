@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import Any, NoReturn
 
-    Path = tuple[str, ...]
+    #: Names of tables and keys, and numbers in lists from 0: ("overlay", 0, "address").
+    Place = tuple[str | int, ...]
+    Values = dict[str, Any]
+else:
+    Values = dict
 
 #: The largest file, in bytes; a profile with 750 addresses takes a thirtieth of it.
 LIMIT = 1 << 20
@@ -39,6 +43,19 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+class Tables(Values):
+    """The values of a configuration file, which knows in which line each of them stands."""
+
+    def __init__(self, values: Values, path: str, text: str) -> None:
+        super().__init__(values)
+        self._path, self._text = path, text
+
+    def where(self, *place: str | int) -> str:
+        """`FILE:LINE` of a value or table, as errors begin; `FILE` when the line cannot be told."""
+        line = _line_of(self._text, place) if place else None
+        return f"{self._path}:{line}" if line else self._path
 
 
 class ConfigFile:
@@ -105,7 +122,7 @@ def open_file(path: str, *, required: bool, uids: Collection[int] = ()) -> Confi
     return ConfigFile(path, handle, status)
 
 
-def load(path: str, *, required: bool, uids: Collection[int] = ()) -> dict[str, Any] | None:
+def load(path: str, *, required: bool, uids: Collection[int] = ()) -> Tables | None:
     """The values in a configuration file; None when it does not exist and is not `required`.
 
     Raises what `open_file` and `parse` raise.
@@ -117,7 +134,7 @@ def load(path: str, *, required: bool, uids: Collection[int] = ()) -> dict[str, 
         return parse(path, file.read())
 
 
-def parse(path: str, data: bytes) -> dict[str, Any]:
+def parse(path: str, data: bytes) -> Tables:
     """The values in these bytes; `path` begins each error. Pure.
 
     Beyond what TOML asks: a key is one short line, integers have 64 bits, and tables nest `DEPTH` levels at most, so
@@ -126,24 +143,18 @@ def parse(path: str, data: bytes) -> dict[str, Any]:
     if len(data) > LIMIT:
         raise ConfigError(f"{path}: larger than {LIMIT} bytes")
     text = _text(path, data)
-    try:
-        import tomllib  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        try:
-            import tomli as tomllib
-        except ImportError:
-            raise UnknownError("tomli, which reads TOML before Python 3.11, is not installed") from None
+    tomllib = _tomllib()
     _check_size(path, text)
     try:
-        found: dict[str, Any] = tomllib.loads(text)
+        found = Tables(tomllib.loads(text), path, text)
     except tomllib.TOMLDecodeError as wrong:
         _malformed(path, text, str(wrong))
     except RecursionError:
         raise ConfigError(f"{path}: {_DEEP}") from None
     except ValueError as wrong:
         raise ConfigError(f"{path}: {wrong}") from None
-    for keys, value in _walk(found):
-        _check_value(path, keys, value)
+    for place, value in _walk(found):
+        _check_value(found, place, value)
     return found
 
 
@@ -151,11 +162,6 @@ def shown(value: object) -> str:
     """A value as it stands in a message: `repr`, cut to a length that fits a line."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
-
-
-def dotted(keys: Path) -> str:
-    """Keys as they stand in a message: interface.eth1.table."""
-    return ".".join(keys)
 
 
 # -- the file ---------------------------------------------------------------------------------------------------------
@@ -177,6 +183,17 @@ def _check_owner(path: str, status: os.stat_result, uids: Collection[int]) -> No
 
 def _advice(failed: OSError) -> str:
     return f"; uid {os.geteuid()} may not read it" if isinstance(failed, PermissionError) else ""
+
+
+def _tomllib() -> Any:
+    try:
+        import tomllib  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        try:
+            import tomli as tomllib
+        except ImportError:
+            raise UnknownError("tomli, which reads TOML before Python 3.11, is not installed") from None
+    return tomllib
 
 
 # -- its bytes --------------------------------------------------------------------------------------------------------
@@ -218,22 +235,77 @@ def _malformed(path: str, text: str, said: str) -> NoReturn:
     raise ConfigError(f"{path}:{line}: {what[:1].lower() + what[1:]}{where}") from None
 
 
-def _walk(table: dict[str, Any]) -> Iterator[tuple[Path, object]]:
-    """Every value with the keys that lead to it, tables before their content. Not recursive: keys nest at will."""
-    left: list[tuple[Path, Any]] = [((), table)]
+def _walk(table: Values) -> Iterator[tuple[Place, object]]:
+    """Every value with its place, tables before their content. Not recursive, because keys nest at will."""
+    left: list[tuple[Place, Any]] = [((), table)]
     while left:
-        keys, value = left.pop()
-        yield keys, value
+        place, value = left.pop()
+        yield place, value
         if isinstance(value, dict):
-            left += [((*keys, key), each) for key, each in value.items()]
+            left += [((*place, key), each) for key, each in value.items()]
         elif isinstance(value, list):
-            left += [((*keys, str(number)), each) for number, each in enumerate(value, 1)]
+            left += [((*place, number), each) for number, each in enumerate(value)]
 
 
-def _check_value(path: str, keys: Path, value: object) -> None:
-    if keys and ("\n" in keys[-1] or len(keys[-1]) > KEY_LENGTH):
-        raise ConfigError(f"{path}: key {shown(keys[-1])}: more than one line, or more than {KEY_LENGTH} characters")
-    if len(keys) > DEPTH:
-        raise ConfigError(f"{path}: {dotted(keys[:3])}…: {_DEEP}")
+def _check_value(tables: Tables, place: Place, value: object) -> None:
+    key = place[-1] if place else ""
+    if isinstance(key, str) and ("\n" in key or len(key) > KEY_LENGTH):
+        raise ConfigError(
+            f"{tables.where(*place)}: key {shown(key)}: more than one line, or more than {KEY_LENGTH} characters"
+        )
+    if len(place) > DEPTH:
+        raise ConfigError(f"{tables.where(*place)}: {_DEEP}")
     if isinstance(value, int) and value not in INTEGER:
-        raise ConfigError(f"{path}: {dotted(keys)}: an integer of {value.bit_length()} bits (TOML allows 64)")
+        name = ".".join(each if isinstance(each, str) else str(each + 1) for each in place)
+        bits = value.bit_length()
+        raise ConfigError(f"{tables.where(*place)}: {name}: an integer of {bits} bits (TOML allows 64)")
+
+
+# -- where a value stands ---------------------------------------------------------------------------------------------
+
+#: How often a text may be parsed to find a line, and how long it may be for that, in characters: about a second.
+TRIES, SEARCHED = 40, 1 << 16
+
+
+def _line_of(text: str, place: Place) -> int | None:
+    """The line with which the value at a place is complete; None where that takes too long to find.
+
+    TOML's readers do not tell it, but they read any number of whole lines from the start of a file that is right,
+    except where a value goes on. So the first lines that have the value are searched for by halves.
+    """
+    if len(text) > SEARCHED:
+        return None
+    lines = text.split("\n")
+    tries = 0
+
+    def has(count: int) -> bool | None:
+        nonlocal tries
+        tries += 1
+        return _has("\n".join(lines[:count]), place)
+
+    without, complete = 0, len(lines)
+    while complete - without > 1 and tries < TRIES:
+        middle = (without + complete) // 2
+        # Where a value goes on, the lines up to its beginning, and then those up to its end.
+        for count in (*range(middle, without, -1), *range(middle + 1, complete)):
+            found = has(count)
+            if found is not None or tries >= TRIES:
+                break
+        if found is None:
+            break
+        without, complete = (without, count) if found else (count, complete)
+    return complete if tries < TRIES and has(complete) else None
+
+
+def _has(text: str, place: Place) -> bool | None:
+    """Whether a text has a value at this place; None for a text that ends within a value."""
+    try:
+        found: Any = _tomllib().loads(text)
+    except ValueError:
+        return None
+    for step in place:
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

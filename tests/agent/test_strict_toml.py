@@ -23,7 +23,8 @@ def read_agent(path: Path) -> object:
 
 
 def read_failover(path: Path) -> object:
-    return settings.read(settings.load(str(path), required=True), lambda place: f"{path}: {place}")
+    tables = settings.load(str(path), required=True)
+    return settings.read(tables, lambda place: f"{tables.where(*place.split('.'))}: {place}")
 
 
 Read = Callable[[Path], object]
@@ -216,14 +217,14 @@ HUGE = b"9" * 5000
         (b"a = 1\nb = " + HUGE, ":2: a number of 5000 digits (at most 4300)"),
         (b"a = 1\nb = " + b"1_" * 500_000, ":2: a number of 1000000 digits"),
         (b"a = 1\nb = 1." + HUGE, ":2: a number of 5000 digits"),
-        (b"a = 0x" + b"f" * 5000, ": a: an integer of 20000 bits (TOML allows 64)"),
-        (b"a = [1, 9223372036854775808]", ": a.2: an integer of 64 bits"),
+        (b"a = 0x" + b"f" * 5000, ":1: a: an integer of 20000 bits (TOML allows 64)"),
+        (b"a = [1, 9223372036854775808]", ":1: a.2: an integer of 64 bits"),
         (b"a = " + b"[" * 100_000, ""),
         (b"a = " + b"{a = " * 5000, ""),
         (b"\n[" + b"a." * 100_000 + b"a]\n", ":2: nested too deeply (at most 16 levels)"),
         (b"a." * 20_000 + b"a = 1\n", ":1: nested too deeply"),
         (b"'a'." * 20_000 + b"a = 1\n", ":1: nested too deeply"),
-        (b"[" + b"a." * 10 + b"a]\n" + b"b." * 10 + b"b = 1\n", ": a.a.a…: nested too deeply"),
+        (b"[" + b"a." * 10 + b"a]\n" + b"b." * 10 + b"b = 1\n", ":2: nested too deeply"),
         (b"a = 1\na = 2\n\n", ":2: cannot overwrite a value"),
         (b"[interface]\n[interface]\n", ":2: cannot declare ('interface',) twice"),
         (b"[service.db]\n[service.db]\n", ":2: cannot declare"),
@@ -231,8 +232,8 @@ HUGE = b"9" * 5000
         (b"a = '''\n\n", ":1: expected \"'''\" (at end of document)"),
         (b"a\n", ":1: expected '='"),
         (b"a = 1\rb = 2\n", ":1: "),
-        (b'"a\\nb" = 1\n', ": key 'a\\nb': more than one line"),
-        (b"k" * 300 + b" = 1\n", ": key 'kkk"),
+        (b'"a\\nb" = 1\n', ":1: key 'a\\nb': more than one line"),
+        (b"k" * 300 + b" = 1\n", ":1: key 'kkk"),
         (b"a = 2024-13-45\n", ":1: "),
         (b'a = "\\uD800"\n', ":1: "),
     ],
@@ -299,6 +300,61 @@ def test_dots_in_values_and_comments_are_not_levels() -> None:
     text = f"# {'.' * 500}\na = {addresses}\nb = '{name}' # {'.' * 500}\nc = {[1.5] * 100}\n"
 
     assert {"a": addresses, "b": name, "c": [1.5] * 100} == strict_toml.parse("f", text.encode())
+
+
+FILE = """\
+region = "eu-west-1"   # 1
+
+[service.db]           # 3
+overlay = [
+    "192.168.10.5",
+    "192.168.10.6",    # 6
+]
+dns = {zone = "Z1", name = "db"}
+text = '''
+[service.web]
+'''
+[service.web.eni]      # 12
+"id" = "eni-1"
+[[overlay]]
+[[overlay]]            # 15
+address = "10.0.0.1"
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        (("region",), 1),
+        (("service", "db"), 3),
+        (("service", "db", "overlay"), 7),
+        (("service", "db", "overlay", 1), 7),
+        (("service", "db", "dns", "name"), 8),
+        (("service", "db", "text"), 11),
+        (("service", "web"), 12),
+        (("service", "web", "eni"), 12),
+        (("service", "web", "eni", "id"), 13),
+        (("overlay", 0), 14),
+        (("overlay", 1), 15),
+        (("overlay", 1, "address"), 16),
+    ],
+)
+def test_each_value_has_its_line(place: tuple[str | int, ...], line: int) -> None:
+    """The one with which it is complete, however it is written: in an inline table, over lines, with a quoted key."""
+    assert f"f:{line}" == strict_toml.parse("f", FILE.encode()).where(*place)
+
+
+@pytest.mark.parametrize("place", [(), ("nothing",), ("region", "x"), ("overlay", 2)])
+def test_what_is_not_there_has_no_line(place: tuple[str | int, ...]) -> None:
+    """The file alone begins the error then."""
+    assert "f" == strict_toml.parse("f", FILE.encode()).where(*place)
+
+
+def test_the_line_is_not_searched_for_without_end() -> None:
+    """A long value over many lines, and a long file: the error is told without the line."""
+    many = "a = [\n" + "1,\n" * 10_000 + "]\nb = 1\n"
+    assert strict_toml.parse("f", many.encode()).where("b") in ("f", "f:10003")
+    assert "f" == strict_toml.parse("f", ("#\n" * strict_toml.SEARCHED + "b = 1\n").encode()).where("b")
 
 
 # -- through the programs ---------------------------------------------------------------------------------------------

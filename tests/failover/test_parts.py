@@ -146,7 +146,8 @@ def test_an_error_names_the_flag_or_the_key_that_was_written(
     path = tmp_path / "failover.toml"
 
     code, _, log = run("eni", "move", "db", config=config)
-    assert (2, f"ec2ident-failover: {path}: service.db.eni.grace: -1 is not from 0 to 3600\n") == (code, log)
+    line = path.read_text().splitlines().index("grace = -1") + 1
+    assert (2, f"ec2ident-failover: {path}:{line}: service.db.eni.grace: -1 is not from 0 to 3600\n") == (code, log)
     for words, said in (
         (("eni", "move", "--id", "eni-xyz"), "--id: 'eni-xyz' is not the id of a network interface (eni-…)"),
         (("eni", "move", "--id", "eni-0a1b2c3d", "--grace", "-2"), "--grace: -2.0 is not from 0 to 3600"),

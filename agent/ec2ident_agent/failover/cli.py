@@ -60,14 +60,18 @@ class FailoverCommand:
     def _settings(self) -> settings.Settings:
         """The configuration, with what the options override. Errors name the option or the key of the file."""
         tables = settings.load(self.path, required=self.options.config is not None)
-        configured = settings.read(tables, lambda place: f"{self.path}: {place}")
+
+        def said(place: str) -> str:
+            return f"{tables.where(*place.split('.'))}: {place}"
+
+        configured = settings.read(tables, said)
         name, kind = getattr(self.options, "service", ""), self.options.verb.partition(" ")[0]
         service = configured.service(name, self.path) if name else None
         if service and kind in arguments.KEYS and getattr(service, kind) is None:
             raise UsageError(f"{self.path}: service.{name}: has no {kind}")
         values, names = arguments.places(self.options)
         merged = settings.with_places(tables, values)
-        return settings.read(merged, lambda place: names.get(place) or f"{self.path}: {place}")
+        return settings.read(merged, lambda place: names.get(place) or said(place))
 
     def __enter__(self) -> FailoverCommand:
         return self

@@ -206,18 +206,19 @@ def path_from(environ: Mapping[str, str] | None = None) -> str:
     return (os.environ if environ is None else environ).get("EC2IDENT_FAILOVER_CONFIG", PATH)
 
 
-def load(path: str, *, required: bool) -> Mapping[str, Any]:
+def load(path: str, *, required: bool) -> strict_toml.Tables:
     """The tables of the configuration; none if the file is missing and not `required`.
 
     Raises ConfigError with file and line, RefusedError for a file that another user could write, UnknownError for one
     that cannot be read.
     """
-    return strict_toml.load(path, required=required) or {}
+    return strict_toml.load(path, required=required) or strict_toml.Tables({}, path, "")
 
 
 def parse(data: bytes) -> Settings:
     """The settings of a TOML text. Raises ConfigError with the line or the key. Pure."""
-    return read(strict_toml.parse("the configuration", data))
+    tables = strict_toml.parse("the configuration", data)
+    return read(tables, lambda place: f"{tables.where(*place.split('.'))}: {place}")
 
 
 def with_places(found: Mapping[str, Any], places: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
