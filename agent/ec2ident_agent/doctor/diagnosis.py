@@ -1,10 +1,10 @@
-"""What threatens our objects on this node, what is wrong with them already, and what to do about it.
+"""What threatens the agent's objects on this node, what is wrong with them already, and what to do about it.
 
     ec2ident-agent doctor [--json]                  look and say; exit 1 when there is something to do
     ec2ident-agent doctor --fix [WHO…] [--dry-run]  write the settings that prevent it
     ec2ident-agent doctor --unfix [--dry-run]       take them away again
 
-What threatens is told by `threats`, what is wrong by the functions here; a tired administrator reads the result.
+`threats` tells what threatens them, the functions here what is wrong; the result is for a tired administrator.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PROGRAMS = ("ec2ident-agent", "ec2ident_agent")
 
 
 class Fault(Value):
-    """Something that is not right already, whoever does what."""
+    """Something that is wrong already, whatever other programs do."""
 
     what: str
     why: str
@@ -71,27 +71,27 @@ def faults(view: NodeView) -> list[Fault]:
 
 
 def _conflicts(view: NodeView) -> Iterator[Fault]:
-    """Something of somebody else's where ours should be: apply touches neither it nor whoever should have the place."""
+    """A foreign object where an item should be: apply changes neither it nor anything of the item's owner."""
     for conflict in diff(view.items, view.observed, owner_test(view.observed, view.items)).conflicts:
         why = "apply leaves it alone, and changes nothing of the owner that it is in the way of"
         yield Fault(conflict.what, why, conflict.advice)
 
 
 def _watch(view: NodeView) -> Iterator[Fault]:
-    """What is said to come back comes back only while it runs. (Where systemd does not run, it is an image.)"""
+    """watch is enabled but does not run: then nothing comes back. (Without systemd the root directory is an image.)"""
     node = view.files
     pairs = [pair for words in node.commands() for pair in zip(words, words[1:])]
     running = any(verb == "watch" and program.rpartition("/")[2] in PROGRAMS for program, verb in pairs)
     if view.items and node.enabled(WATCH) and node.exists("/run/systemd/system") and not running:
         yield Fault(
             f"{WATCH} is enabled and does not run",
-            "until it runs nobody lays again what is lost",
+            "until it runs, what is lost is not added again",
             f"systemctl start {WATCH}; systemctl status {WATCH} says why it ended",
         )
 
 
 def _local_rule(view: NodeView) -> Iterator[Fault]:
-    """What is for this node is found by the rule of the table local; amazon-vpc-cni (20) and Cilium (100) move it."""
+    """The rule of the table local finds packets for this node; amazon-vpc-cni (20) and Cilium (100) move it."""
     for seen in view.observed.seen:
         item = seen.item
         if not isinstance(item, Rule) or item.table != LOCAL or item.source or seen.extra not in ((), ("inet6",)):
@@ -117,12 +117,12 @@ def _tables(view: NodeView) -> Iterator[Fault]:
                 yield Fault(
                     f"table {table} is one of {who}'s ({start} to {end})",
                     "both would write their routes into it",
-                    "choose another table; those from 23600 are used by nobody we know",
+                    "choose another table; no software that we know uses those from 23600",
                 )
 
 
 def _shadowing(view: NodeView) -> Iterator[Fault]:
-    """Somebody else's rule for the same packets that comes first: ours is never asked."""
+    """A foreign rule for the same packets that comes first: the agent's rule is never evaluated."""
     for seen in view.observed.seen:
         other = seen.item
         if not isinstance(other, Rule) or seen.protocol == OURS or seen.extra or other.suppress >= 0:
@@ -132,7 +132,7 @@ def _shadowing(view: NodeView) -> Iterator[Fault]:
         for rule in view.of(Rule):
             behind = rule.priority >= other.priority and rule.table != other.table and rule.source
             if behind and family(rule.source) == family(other.source) and _covers(other.source, rule.source):
-                yield Fault(f"{rule}: never asked", f"somebody else's comes first: {seen}", "choose a lower priority")
+                yield Fault(f"{rule}: never asked", f"a foreign rule comes first: {seen}", "choose a lower priority")
 
 
 def _covers(network: str, inside: str) -> bool:
@@ -161,7 +161,7 @@ def _inside(view: NodeView) -> Iterator[Fault]:
         if network:
             yield Fault(
                 f"{overlay.owner} lies inside the VPC's own {network}",
-                "a VPC delivers its own addresses to the ENI that has them, so nobody reaches this one",
+                "a VPC delivers its own addresses to the ENI that has them, so this one cannot be reached",
                 "choose an overlay address outside the VPC's ranges",
             )
 
@@ -208,23 +208,23 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
         yield "could not tell: nothing to do by what may be read"
         return
     if diagnosis.healthy:
-        yield "nothing to do" if rest else "nothing to do: nobody on this node deletes what is ours"
+        yield "nothing to do" if rest else "nothing to do: no program on this node deletes what the agent adds"
         return
     todo = sum(map(to_do, diagnosis.threats))
-    yield f"to do: {todo} that may delete ours, {len(diagnosis.faults)} wrong already"
+    yield f"to do: {todo} that may delete what the agent adds, {len(diagnosis.faults)} wrong already"
     if any(not fix.costs for threat in diagnosis.threats if to_do(threat) for fix in threat.fixes):
         yield "ec2ident-agent doctor --fix writes the settings; with --dry-run it prints them"
 
 
 def _open(threat: Threat) -> Iterator[str]:
-    yield f"{threat.who} deletes {_count(threat)} of ours"
+    yield f"{threat.who} deletes {_count(threat)} of the agent's"
     yield f"    when: {threat.event}"
     shown = [str(item) for item in threat.items[:4]]
     more = len(threat.items) - len(shown)
     yield from (f"    what: {text}" for text in shown)
     if more:
         yield f"    what: and {more} more"
-    yield f"    after: {threat.back or 'they stay away until somebody runs ec2ident-agent apply'}"
+    yield f"    after: {threat.back or 'they stay away until ec2ident-agent apply is run'}"
     yield f"    prevent: {threat.prevent}"
     if threat.then:
         yield f"             then {threat.then}"
@@ -325,7 +325,7 @@ def chosen(found: Diagnosis, names: Sequence[str]) -> tuple[list[DropIn], list[s
     asked = [threat for threat in found.threats if threat.state != PREVENTED and (not names or threat.who in names)]
     fixes = [each for threat in asked for each in threat.fixes if names or not each.costs]
     then = {threat.then for threat in asked if threat.then and any(each in fixes for each in threat.fixes)}
-    # A restart last: by then networkd has read what to keep. When it reads its files it deletes ours once more.
+    # A restart last: by then networkd has read what to keep. When it reads its files it deletes the agent's once more.
     run = [*sorted(then, key=lambda line: (" restart " in line, line)), *(["ec2ident-agent apply"] if then else [])]
     return fixes, run
 

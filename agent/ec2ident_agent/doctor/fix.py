@@ -1,7 +1,8 @@
-"""Write the drop-ins that `doctor` advises, and take exactly those away: through the manifest of `install`.
+"""Write the drop-ins that `doctor` advises, and remove exactly those: through the manifest of `install`.
 
-So they are ours in the same way as hooks and units: named before they are laid, kept when the administrator changed
-them, never laid over a file of his, and gone after an `uninstall`. An `install` leaves them alone.
+So they are treated as hooks and units are: named in the manifest before they are written, kept when the administrator
+has changed them, never written over a file of the administrator, and removed by `uninstall`. `install` does not touch
+them.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
 
 
 def fix(tree: RootFs, fixes: Iterable[DropIn], *, dry_run: bool = False) -> Plan:
-    """Lay these drop-ins; twice changes nothing. Returns what was done. Raises AgentError."""
+    """Write these drop-ins; a second time changes nothing. Returns what was done. Raises AgentError."""
     with Held(tree):
         return perform(tree, plan_fix(tree, fixes), dry_run)
 
 
 def unfix(tree: RootFs, *, dry_run: bool = False) -> Plan:
-    """Take away every drop-in of ours that nobody changed; twice is once. Raises AgentError."""
+    """Remove every drop-in that is still as `fix` wrote it. Returns what was done. Raises AgentError."""
     with Held(tree):
         return perform(tree, plan_unfix(tree), dry_run)
 
@@ -66,6 +67,6 @@ def plan_unfix(tree: RootFs) -> Plan:
     steps, notes, left = take_away(tree, going, {step.path for step in clean})
     after = {path: entry for path, entry in owned.items() if entry not in going or entry in left}
     if not after.keys() - {HOME}:
-        # There was no install: without the drop-ins there is nothing to keep a manifest for.
+        # There was no install: without the drop-ins the manifest is not needed.
         return plan_uninstall(tree)
     return Plan((*clean, *steps, manifest_step(MANIFEST, after)), tuple(notes))

@@ -28,7 +28,7 @@ NETWORK_MANAGER = ("/etc/NetworkManager", "/run/NetworkManager", "/usr/lib/Netwo
 
 YES, NO = ("1", "yes", "y", "true", "t", "on"), ("0", "no", "n", "false", "f", "off")
 
-#: Files larger than this are no settings.
+#: A larger file does not hold settings.
 MAX_SIZE = 1 << 20
 
 
@@ -45,7 +45,7 @@ class NodeFiles(Value):
     # -- files --
 
     def text(self, path: str) -> str:
-        """What a file says; a link at its end is followed inside the tree."""
+        """A file's text; empty if it cannot be read. A symbolic link at its end is followed inside the root."""
         try:
             for _ in range(8):
                 here = self.tree.look(path)
@@ -120,7 +120,7 @@ class NodeFiles(Value):
         return self.settings([path, *self.layered([f"{base}/network/{name}.d" for base in SYSTEMD], ".conf")])
 
     def enabled(self, unit: str) -> bool:
-        """Does systemd start this unit by itself? Masked is not enabled."""
+        """True if systemd starts this unit by itself; a masked unit is not enabled."""
         mask = f"/etc/systemd/system/{unit}"
         here = self.tree.look(mask) if self.exists("/etc/systemd/system") else None
         if isinstance(here, Symlink) and here.target == "/dev/null":
@@ -180,7 +180,7 @@ class NodeFiles(Value):
         return [self.text(f"/proc/{pid}/cmdline").split("\0") for pid in self.names("/proc") if pid.isdigit()]
 
     def newer_than(self, name: str, path: str) -> bool:
-        """Was a file written after a running program started, so that it has not read it yet? proc(5)."""
+        """True if a file was written after a running program started, so it has not been read yet; proc(5)."""
         boot = [line.split()[1] for line in self.text("/proc/stat").splitlines() if line.startswith("btime ")]
         try:
             written = os.lstat(self.tree.real(path)).st_mtime
@@ -221,7 +221,7 @@ def last(settings: Settings, section: str, key: str, default: str = "") -> str:
 
 
 def is_no(settings: Settings, section: str, key: str) -> bool:
-    """Is a switch that is on by default off? What is no boolean is passed over, as systemd does."""
+    """True if a switch that is on by default is off. Values that are not boolean are ignored, as systemd does."""
     known = [value.lower() for value in settings.get((section, key), []) if value.lower() in (*YES, *NO, "")]
     return bool(known) and known[-1] in NO
 
@@ -236,7 +236,7 @@ def shell(text: str, name: str) -> str:
 
 
 def named(patterns: Sequence[str], names: Iterable[str]) -> bool:
-    """Does one of these shell patterns name one of these? A leading exclamation mark turns the list round."""
+    """True if one of these shell patterns matches one of these names. A leading exclamation mark negates the list."""
     if not patterns:
         return False
     turned = patterns[0].startswith("!")

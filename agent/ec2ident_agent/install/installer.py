@@ -278,7 +278,7 @@ def plan_uninstall(tree: RootFs) -> Plan:
     steps, notes, left = take_away(tree, entries, going)
     notes += [f"{entry.path}: kept, not empty" for entry in left]
     if any(map(_enabled, entries)):
-        # So that an install after a crash lays them again, as it does everything else.
+        # So that an install after a crash adds them again, as it does everything else.
         leaving = {entry.path: replace(entry, before="") if _enabled(entry) else entry for entry in entries}
         steps.insert(0, manifest_step(MANIFEST, leaving))
     home = FileStep("rmdir", HOME)

@@ -122,12 +122,12 @@ def test_a_restart_of_networkd_gives_back_leases_unless_it_keeps_them(tmp_path: 
     node = fill(tmp_path, NETWORKD)
     by_event = {t.event: t for t in threats(view(node)) if t.who == "systemd-networkd" and t.items == (OUT,)}
     states = {event.partition(" ")[2][:12]: threat.state for event, threat in by_event.items()}
-    assert {"lays eth1 an": OPEN, "is restarted": OPEN} == states
+    assert {"configures e": OPEN, "is restarted": OPEN} == states
 
     fill(tmp_path, {KEEP: "[Network]\nKeepConfiguration=dhcp-on-stop\n"})
     by_event = {t.event: t for t in threats(view(node)) if t.who == "systemd-networkd" and t.items == (OUT,)}
     states = {event.partition(" ")[2][:12]: threat.state for event, threat in by_event.items()}
-    assert {"lays eth1 an": OPEN, "is restarted": PREVENTED} == states
+    assert {"configures e": OPEN, "is restarted": PREVENTED} == states
 
 
 @pytest.mark.parametrize(
@@ -784,7 +784,7 @@ def test_what_people_read_says_who_when_what_and_how(tmp_path: Path) -> None:
     conf = {CONF: "[Network]\nManageForeignRoutes=no\n"}
     text = "\n".join(lines(diagnose(view(fill(tmp_path, NETWORKD, conf)))))
     first = text[: text.index("\n\n")].splitlines()
-    assert "systemd-networkd deletes 1 rule of ours" == first[0]
+    assert "systemd-networkd deletes 1 rule of the agent's" == first[0]
     assert ["when", "what", "after", "prevent", "then"] == [line.split(":")[0].split()[0] for line in first[1:]]
     assert "1 route spared, ManageForeignRoutes=no" in text
 

@@ -1,11 +1,11 @@
-"""Who deletes which of our objects on which event, and the setting that prevents it.
+"""Which program deletes which of the agent's objects on which event, and the setting that prevents it.
 
 `THREATS` is the table: for each manager a function from what is known of the node to `Threat`s. What each of them
 deletes was measured with the real daemons (systemd 252, NetworkManager 1.42, ifupdown 0.8.41, ISC dhclient 4.4,
 SUSE's cloud-netconfig 1.20) or read in their sources, and tests hold the table against the daemons.
 
-Everything here is a question to files of the node: `node` reads them, `doctor` tells, `remedy` writes. What is known
-and what is told are the values of `case`; each other module is a family of managers.
+Everything here is read from files of the node: `node_files` reads them, `diagnosis` reports, `fix` writes. `node_view`
+has the values that go in and out; each other module is a family of managers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .node_view import Threat
 
-#: The table: who, and how it is told what he deletes.
+#: Manager -> the function that tells what it deletes.
 THREATS: dict[str, Callable[[NodeView], Iterator[Threat]]] = {
     "networkd": networkd,
     "networkmanager": network_manager,
@@ -42,16 +42,16 @@ THREATS: dict[str, Callable[[NodeView], Iterator[Threat]]] = {
 
 
 def threats(view: NodeView) -> list[Threat]:
-    """Every event that takes at least one of ours away, as the table says. Pure over what the tree says."""
+    """Every event that deletes at least one of the node's items, as the table says."""
     found = [threat for look in THREATS.values() for threat in look(view)]
     return [threat for threat in found if threat.items]
 
 
 def culprits(lost: Mapping[Item, str], node: NodeFiles, observed: Observed) -> dict[Item, tuple[str, str]]:
-    """Who deletes each of these items, most likely, and what prevents it; of those whom nobody deletes nothing is said.
+    """The program that most likely deletes each of these items, and what prevents it. Unknown items are left out.
 
-    For watch, which sees that something goes again and again, and sometimes the program that asked for it: with each
-    item stand 15 characters of its name. If that one is known to do so it is that one. The node is read once for all.
+    For watch, which sees that an item is deleted again and again, and sometimes which program asked for it: `lost` has
+    15 characters of its name, or "". That program is named if it is known to do so. The node is read once for all.
     """
     known: dict[Item, list[Threat]] = {}
     for threat in threats(NodeView(node, tuple(lost), observed)):

@@ -48,7 +48,7 @@ KEEPS = {
 
 
 def networkd(view: NodeView) -> Iterator[Threat]:
-    """When it lays a link anew, every rule goes whose protocol is not the kernel's, and all that hangs on the link.
+    """To configure a link anew it deletes every rule of another protocol than the kernel's, and the link's routes.
 
     networkd.conf(5) is read at its start.
     """
@@ -63,7 +63,7 @@ def networkd(view: NodeView) -> Iterator[Threat]:
     yield _foreign(
         view,
         "ManageForeignRoutingPolicyRules",
-        f"it lays {_or(managed)} anew: {_causes(node)}",
+        f"it configures {_or(managed)} anew: {_causes(node)}",
         view.of(Rule),
         version,
     )
@@ -114,8 +114,8 @@ def _networkd_link(view: NodeView, device: str, path: str, beside: Sequence[str]
     drop_in = (DropIn(here, _KEEP_TEXT.format(value=value)),) if known else ()
     keeping = f"KeepConfiguration={value} in [Network] of {here}" if known else _no_setting("KeepConfiguration")
     says = f"KeepConfiguration={keep}"
-    anew, reload = f"it lays {device} anew: {_causes(node)}", "networkctl reload" if known else ""
-    unkept = "no setting: they go with the address of the lease; ec2ident-agent install lays what lays them again"
+    anew, reload = f"it configures {device} anew: {_causes(node)}", "networkctl reload" if known else ""
+    unkept = "no setting: they go with the lease's address; the hook and watch of ec2ident-agent install add them again"
     stop = f"it is restarted, as by its package's upgrade: the lease of {device} is given back"
     yield Threat(_NETWORKD, anew, addresses, keeping, says if STATIC in kept else "", back, drop_in, reload)
     yield _foreign(view, "ManageForeignRoutes", anew, routes6, version)

@@ -27,7 +27,7 @@ def is_here(node: NodeFiles) -> bool:
 
 
 def network_manager(view: NodeView) -> Iterator[Threat]:
-    """It lays a device's profile anew, and what the profile does not name goes. It never touches rules.
+    """It applies a device's profile anew, and deletes what the profile does not name. It never changes rules.
 
     A reapply costs addresses, a modify and an activation routes as well. There is no setting that spares foreign
     objects of a device, but to leave the device alone (NetworkManager.conf(5), keyfile.unmanaged-devices).
@@ -39,7 +39,7 @@ def network_manager(view: NodeView) -> Iterator[Threat]:
     for link in view.devices():
         reason = unmanaged(node, conf, link)
         prevent = (
-            "no setting that keeps its DHCP; ec2ident-agent install lays the hook and watch, which lay them again."
+            "no setting that keeps its DHCP; ec2ident-agent install adds the hook and watch, which add them again."
             f" Where something else configures {link.name}: unmanaged-devices=interface-name:{link.name} in [keyfile]"
             " of a file in /etc/NetworkManager/conf.d, which sets the link down once"
         )

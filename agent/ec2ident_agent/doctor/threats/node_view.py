@@ -1,4 +1,4 @@
-"""What is known of a node, and what an event may take from it: the values that every manager's module speaks."""
+"""What is known of a node, and what an event may delete from it: the values of every manager's module."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class DropIn(Value):
 
 
 class Threat(Value):
-    """One event that takes some of ours away. `spared` names the setting that is in force already."""
+    """One event that deletes some of the agent's items. `spared` names the setting that prevents it already."""
 
     who: str
     event: str
     items: tuple[Item, ...]
     prevent: str
     spared: str = ""
-    #: Who lays them again; empty: nobody would notice.
+    #: Which program adds them again; empty if none does.
     back: str = ""
     fixes: tuple[DropIn, ...] = ()
-    #: What makes the setting count.
+    #: The command after which the setting counts.
     then: str = ""
 
     @property
@@ -49,12 +49,12 @@ class Threat(Value):
 
 
 class NodeView(Value):
-    """What is known: the node, what it should have, and what is there."""
+    """What is known of a node: its files, what it should have, and what is there."""
 
     files: NodeFiles
     items: tuple[Item, ...]
     observed: Observed
-    #: Paths that `install` laid.
+    #: Paths that `install` has written.
     laid: frozenset[str] = frozenset()
     overlays: tuple[Overlay, ...] = ()
     profiles: tuple[Profile, ...] = ()
@@ -67,23 +67,23 @@ class NodeView(Value):
         )
 
     def on(self, device: str) -> tuple[Item, ...]:
-        """What hangs on a device."""
+        """The addresses and routes of a device."""
         return (*self.of(Address, device), *self.of(Route, device))
 
     def devices(self) -> list[Link]:
-        """The links that ours hang on and that are there."""
+        """The links of the items, as far as they exist."""
         names = dict.fromkeys(getattr(item, "device", "") for item in self.items)
         return [link for link in map(self.observed.link, filter(None, names)) if link]
 
     def back(self, manager: str = "") -> str:
-        """Who lays again what was taken away: watch, else this manager's hook."""
+        """Which program adds again what was deleted: watch, else this manager's hook."""
         if self.files.enabled(WATCH):
-            return "watch lays them again within a second"
+            return "watch adds them again within a second"
         rows = ROWS[manager].rows if manager else ()
-        return "its hook lays them again" if any(row.path in self.laid for row in rows) else ""
+        return "its hook adds them again" if any(row.path in self.laid for row in rows) else ""
 
 
 def by_hook(who: str, event: str, items: tuple[Item, ...], view: NodeView, manager: str) -> Threat:
-    """What its own hook, or watch, lays again, and no setting prevents."""
-    prevent = "no setting; ec2ident-agent install lays the hook and watch, which lay them again"
+    """A threat that no setting prevents; the manager's own hook, or watch, adds the items again."""
+    prevent = "no setting; ec2ident-agent install adds the hook and watch, which add them again"
     return Threat(who, event, items, prevent, back=view.back(manager))

@@ -21,9 +21,9 @@ _SYSCTL_TEXT = (
 
 
 def wireguard(view: NodeView) -> Iterator[Threat]:
-    """wg-quick down deletes `table main suppress_prefixlength 0` until no such rule of everybody's is left.
+    """wg-quick down deletes `table main suppress_prefixlength 0` until no such rule of any program is left.
 
-    That is a pattern, and what comes first goes first: ours, though they name a source, when they were laid after the
+    That is a pattern, and the first match goes first: also rules with a source, if they were added after the
     tunnel. (Without a priority of its own a rule gets the one below all others.)
     """
     node = view.files
@@ -41,7 +41,7 @@ def wireguard(view: NodeView) -> Iterator[Threat]:
         off = all("off" in {v for _, k, v in lines(node.text(f"/etc/wireguard/{n}")) if k == "Table"} for n in full)
         yield Threat(
             "wg-quick",
-            f"wg-quick down {names}, when it was up before ours were laid",
+            f"wg-quick down {names}, if it was up before the agent added its rules",
             rules,
             prevent,
             "Table = off" if off else "",
@@ -71,7 +71,7 @@ def kernel(view: NodeView) -> Iterator[Threat]:
     text = _SYSCTL_TEXT + "".join(f"net.ipv4.conf.{name.replace('.', '/')}.promote_secondaries = 1\n" for name in names)
     for name in names:
         routes = view.of(Route, name)
-        prevent = "no setting; ec2ident-agent install lays watch, which lays them again"
+        prevent = "no setting; ec2ident-agent install adds watch, which adds them again"
         yield Threat("the kernel", f"ip link set {name} down", routes, prevent, back=back)
         if node.sysctl(promoting, name) is None:
             continue

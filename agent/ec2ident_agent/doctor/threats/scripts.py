@@ -64,8 +64,8 @@ def wicked(view: NodeView) -> Iterator[Threat]:
             "wicked",
             f"wicked ifdown {link.name}, ifreload",
             view.on(link.name),
-            f'POST_UP_SCRIPT="compat:suse:ifup.local.{link.name}" in {path} lays them again',
-            back=view.back() or ("its hook lays them again" if hooked else ""),
+            f'POST_UP_SCRIPT="compat:suse:ifup.local.{link.name}" in {path} adds them again',
+            back=view.back() or ("its hook adds them again" if hooked else ""),
         )
 
 
@@ -83,7 +83,7 @@ def network_scripts(view: NodeView) -> Iterator[Threat]:
 
 
 def cloud_netconfig(view: NodeView) -> Iterator[Threat]:
-    """Its cleanup deletes every rule `from X` where X is not literally an address of this node, whoever owns it.
+    """Its cleanup deletes every rule `from X` where X is not literally an address of this node, of any program.
 
     Whenever a NIC goes down, and CLOUD_NETCONFIG_MANAGE=no does not stop that: it stops the runs.
     """
