@@ -4,11 +4,11 @@
     failover.py --quick     one round of each
     failover.py --cluster   a real pair under Pacemaker: planned moves, and the power cut; 5 minutes
 
-Two route tables, seconds of wall clock (and of the processor); each figure is the best of its rounds, as other work on
-the machine only ever slows; in the pair it is the median, as there it is also chance. The API is one bridge away,
-without latency: real figures are these plus round trips, of which theirs makes more. Theirs needs the metadata service
-for everything; on Nitro, ours has the instance's id from the firmware, and `start, metadata` is without that. In the
-pair nobody fences: that would be the same for both.
+The figures are for two route tables, in seconds of wall clock (and of the processor). Each is the best of its rounds,
+because other work on the machine can only slow it; for the pair it is the median, because chance plays a part there.
+The API is one bridge away, without latency: real figures are these plus round trips, of which aws-vpc-move-ip makes
+more. It needs the metadata service for everything; on Nitro the agents here read the instance's id from the firmware,
+and `start, metadata` is without that. No node of the pair is fenced: that would take the same time for both.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TOOLS = ("resource-agents", "awscli", "curl", "psmisc", "python3-requests")
 #: What hangs longer is ended, and shown with a `>`.
 PATIENCE = 30
 
-#: The most that ours may take, in seconds; a deep monitor also of the processor.
+#: The most that `ocf:ec2ident:overlay` may take, in seconds; a deep monitor also of the processor.
 START, DEEP, DEEP_CPU, STOP, PLANNED, POWER = 0.5, 0.3, 0.25, 0.3, 1.0, 4.0
 
 #: What is wrong with the world while an action runs: a behaviour of the metadata service, or a fault of the API.
@@ -162,7 +162,7 @@ class Laboratory:
         }
 
     def act(self, agent: Agent, action: str, *, deep: bool = False, plain: bool = False) -> Cost:
-        """One action on node 1. `plain`: ours asks the metadata service who it is, as theirs does."""
+        """One action on node 1. With `plain` both agents ask the metadata service which instance this is."""
         machine = self.found.machines[0]
         more = {**dict([agent.deep] if deep else ()), **({"AWS_EC2_METADATA_DISABLED": ""} if plain else {})}
         environment = self.environment(agent, None if plain else machine, more)
@@ -220,22 +220,22 @@ class Bench:
         self.missed: list[str] = []
 
     def head(self, title: str) -> None:
-        print(f"\n{title:<26} {'ours':>24} {'aws-vpc-move-ip':>24} {'times':>6} {'target':>12}")
+        print(f"\n{title:<26} {'ocf:ec2ident':>24} {'aws-vpc-move-ip':>24} {'times':>6} {'target':>12}")
 
-    def costs(self, name: str, ours: list[Cost], theirs: list[Cost], wall: float = 0, cpu: float = 0) -> None:
-        mine, other = best(ours), best(theirs)
+    def costs(self, name: str, own: list[Cost], peer: list[Cost], wall: float = 0, cpu: float = 0) -> None:
+        mine, other = best(own), best(peer)
         held = not mine.code and (not wall or mine.wall <= wall) and (not cpu or mine.cpu <= cpu)
         target = f"{wall:g}" + (f" ({cpu:g})" if cpu else "") if wall else ""
         self._print(name, str(mine), str(other), other.wall / mine.wall, target, held)
 
-    def seconds(self, name: str, ours: list[float], theirs: list[float], most: float) -> None:
-        mine, other = statistics.median(ours), statistics.median(theirs)
-        worst = f"{mine:.2f}, worst {max(ours):.2f}", f"{other:.2f}, worst {max(theirs):.2f}"
+    def seconds(self, name: str, own: list[float], peer: list[float], most: float) -> None:
+        mine, other = statistics.median(own), statistics.median(peer)
+        worst = f"{mine:.2f}, worst {max(own):.2f}", f"{other:.2f}, worst {max(peer):.2f}"
         self._print(name, worst[0], worst[1], other / mine, f"{most:g}", mine <= most)
 
-    def _print(self, name: str, ours: str, theirs: str, times: float, target: str, held: bool) -> None:
+    def _print(self, name: str, own: str, peer: str, times: float, target: str, held: bool) -> None:
         answer = ("yes" if held else "NO") if target else ""
-        print(f"{name:<26} {ours:>24} {theirs:>24} {times:>6.1f} {target:>12} {answer}", flush=True)
+        print(f"{name:<26} {own:>24} {peer:>24} {times:>6.1f} {target:>12} {answer}", flush=True)
         if not held:
             self.missed.append(name)
 
@@ -267,7 +267,7 @@ def actions(here: Laboratory, bench: Bench) -> None:
 
 
 def stops(here: Laboratory, bench: Bench) -> None:
-    """With something wrong. Theirs is laid by hand, which is quicker."""
+    """With something wrong. The address of aws-vpc-move-ip is added by hand, which is quicker."""
     namespace = here.found.machines[0].namespace
     bench.head("stop, with")
     for name, rule in FAULTS.items():

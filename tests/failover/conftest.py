@@ -1,4 +1,4 @@
-"""What failover's tests share: one fake of the API, laid out anew for each of them, and ways to speak with it."""
+"""What failover's tests share: one fake of the API, which is reset for each of them, and ways to use it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def _server() -> Iterator[Fake]:
     pytest.importorskip("moto", "5.1", reason="needs moto 5.1")
-    # moto would read some megabytes of machine images that nobody here launches from.
+    # moto would read some megabytes of machine images that no test launches.
     with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
         file.write("[]")
     os.environ.setdefault("MOTO_AMIS_PATH", file.name)
@@ -62,7 +62,7 @@ def _server() -> Iterator[Fake]:
 
 @pytest.fixture
 def aws(_server: Fake) -> Iterator[Fake]:
-    """The fake, laid out anew. A test in which the fake itself broke proves nothing, so it fails."""
+    """The fake, reset. A test in which the fake itself broke proves nothing, so it fails."""
     _server.reset()
     yield _server
     assert [] == _server.crashes

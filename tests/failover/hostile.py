@@ -1,4 +1,4 @@
-"""Servers that are no servers: one that never accepts, one that says nothing, one that drips, one that breaks off."""
+"""Servers that misbehave: one that never accepts, one that says nothing, one that drips, one that breaks off."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def full() -> Iterator[str]:
-    """A listener whose queue is full: connect() hangs, as it does behind a firewall that drops."""
+    """A listener with a full queue: connect() hangs, as it does behind a firewall that drops."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

@@ -120,7 +120,7 @@ def network() -> Iterator[tuple[Any, Any, Any]]:
 @pytest.mark.root
 @pytest.mark.full
 def test_a_real_bind_serves_it(network: tuple[Any, Any, Any], tmp_path: Path) -> None:
-    """UDP and TCP, both families, a name that is not there, a change, and nobody but good clients."""
+    """UDP and TCP, both families, a name that is not there, a change, and answers to good clients only."""
     if not shutil.which("named") or not shutil.which("dig"):
         pytest.skip("needs named and dig, from the Debian packages bind9 and bind9-dnsutils")
     vpc, node, client = network

@@ -173,7 +173,7 @@ def test_an_agents_start_ends_while_the_api_hangs(tmp_path: Path, kind: str, whe
 
 @pytest.mark.parametrize("where", HANGS)
 def test_an_agents_deep_monitor_ends_while_the_api_hangs(tmp_path: Path, where: str) -> None:
-    """As a success, as it cannot tell; and a stop asks nobody."""
+    """As a success, because it cannot tell; and a stop asks nothing."""
     (tmp_path / "ocf").mkdir()
     (tmp_path / "ocf/dns-dns").touch()
     with HANGS[where]() as url:
@@ -184,7 +184,7 @@ def test_an_agents_deep_monitor_ends_while_the_api_hangs(tmp_path: Path, where: 
 
 
 def test_an_action_that_hangs_on_this_node_ends_by_itself(tmp_path: Path) -> None:
-    """A journal that is a pipe, to which nobody writes: opening it waits for ever."""
+    """A journal that is a pipe without a writer: to open it would wait for ever."""
     os.mkfifo(tmp_path / "journal")
     code, log, spent = agent("overlay", "stop", tmp_path)
 

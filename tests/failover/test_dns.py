@@ -192,7 +192,7 @@ def test_throttling_and_a_busy_zone_are_waited_out(aws: Fake, run: Callable[...,
 
 
 def test_show_compares_and_a_plan_prints_the_batch(aws: Fake, run: Callable[..., Any]) -> None:
-    """Of the configured service, whose overlay addresses are the default."""
+    """Of the configured service; its overlay addresses are the default."""
     config = configuration(aws, part(aws))
     code, lines, _ = run("dns", "show", "db", config=config)
     assert (1, [f"{NAME} A: no record (wanted 192.168.10.5 ttl 10)"]) == (code, lines)
@@ -329,7 +329,7 @@ def test_a_question_and_its_answer() -> None:
     assert ("NXDOMAIN", ()) == resolver.read(stub_dns.answer(asked, {}, 1), asked, "A")
 
 
-@pytest.mark.parametrize("change", [0, 2, 13], ids=["number", "is no answer", "name"])
+@pytest.mark.parametrize("change", [0, 2, 13], ids=["number", "not an answer", "name"])
 def test_an_answer_to_another_question_is_none(change: int) -> None:
     """Another number, a question instead of an answer, another name."""
     asked = resolver.question("db.example", "A", 7)

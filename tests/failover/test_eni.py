@@ -71,7 +71,7 @@ def test_already_here_is_nothing_to_do(aws: Fake, api: Api) -> None:
 
 
 def test_an_attach_that_is_under_way_here_is_waited_for(aws: Fake, api: Api) -> None:
-    """Somebody, perhaps a run before this, attached it already."""
+    """Another process, perhaps an earlier run, attached it already."""
     aws.settings(attach=0.3)
     api.call(actions.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
     found = move(api, aws, aws.lab.node1)
@@ -144,7 +144,7 @@ def test_time_that_ends_in_a_look_says_where_the_interface_stood(aws: Fake, make
 
 
 def test_two_movers_end_with_one_owner_and_the_other_is_told(aws: Fake, make_api: Callable[..., Api]) -> None:
-    """Both have seen that it is free; whoever attaches first has it."""
+    """Both have seen that it is free; the first to attach has it."""
     aws.settings(attach=0.2, detach=0.3)
     ended: dict[str, object] = {}
     nodes = (aws.lab.node1, aws.lab.node2)
@@ -288,7 +288,7 @@ def test_a_wrong_interface_is_wrong_usage(run: Callable[..., Any], arguments: tu
 
 
 def test_a_denied_attach_is_found_before_the_detach(aws: Fake, make_api: Callable[..., Api]) -> None:
-    """After it nobody would have the interface."""
+    """After it no instance would have the interface."""
     move(make_api(), aws, aws.lab.node1)
     before = writes(aws)
     aws.fault(action="AttachNetworkInterface", code="UnauthorizedOperation", status=403)
@@ -337,7 +337,7 @@ def test_what_else_the_question_is_answered_does_not_matter(aws: Fake, make_api:
 def test_an_attach_that_is_refused_after_the_detach_says_how_to_give_it_back(
     aws: Fake, make_api: Callable[..., Api]
 ) -> None:
-    """A full instance answers only then; nobody has the interface now."""
+    """A full instance answers only then; no instance has the interface now."""
     said: list[str] = []
     move(make_api(), aws, aws.lab.node1)
     for index in (1, 2):

@@ -31,7 +31,7 @@ OVERLAY = "192.168.10.5/32"
 
 
 def _raw(action: str, form: tuple[tuple[str, str], ...]) -> ApiCall:
-    """A call as somebody else would make it."""
+    """A call by other credentials."""
     return actions.ApiCall("ec2", action, lambda node: node, action, form)
 
 
@@ -388,7 +388,7 @@ def test_an_unsigned_call_is_refused(aws: Fake) -> None:
 
 
 def test_the_fake_runs_as_a_process_of_its_own(tmp_path: Path) -> None:
-    """It says where it is and what is laid out, is controlled over HTTP, and writes its journal to a file."""
+    """It says where it is and what exists, is controlled over HTTP, and writes its journal to a file."""
     pytest.importorskip("moto", "5.1", reason="needs moto")
     command = [sys.executable, "-m", "tests.failover.fake", "--journal", str(tmp_path / "journal")]
     top = Path(__file__).parent.parent.parent

@@ -88,7 +88,7 @@ def calls(tmp_path: Path) -> Calls:
     [("MASTER", TAKE), ("MASTER_RX_LOWER_PRI", TAKE), ("BACKUP", RELEASE), ("FAULT", RELEASE), ("STOP", RELEASE)],
 )
 def test_each_state_has_its_verb(calls: Calls, state: str, lines: list[str]) -> None:
-    """A master takes, everybody else lets go."""
+    """A master takes the service, every other state releases it."""
     calls.go()
     assert 0 == calls.call(state).wait(20)
     assert lines == calls.log
@@ -192,7 +192,7 @@ def _openers(path: Path) -> list[str]:
 
 
 def test_the_agent_s_files_are_for_everybody_to_read(calls: Calls) -> None:
-    """As without a cluster; but our locks are nobody else's to hold."""
+    """As without a cluster; but no other process may hold these locks."""
     calls.go()
     calls.environment["EC2IDENT_RUN"] = str(calls.directory / "state/keepalived")
     assert 0 == calls.call("MASTER").wait(20)

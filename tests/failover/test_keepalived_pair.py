@@ -129,7 +129,7 @@ def pair() -> Iterator[Pair]:
 
 
 def arrival(pair: Pair, name: str) -> float:
-    """Wait until the service is at this node, and nowhere else, and nobody is at work any more; returns the seconds."""
+    """Wait until the service is at this node, and nowhere else, and no script runs any more; returns the seconds."""
     began = time.monotonic()
     try:
         wait_until(lambda: pair.settled(name), f"the service runs on {name} alone", 60)

@@ -107,7 +107,7 @@ def test_addresses_are_undone_last_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mine", "theirs"),
+    ("error", "base"),
     [
         (errors.UsageError, agent_errors.ConfigError),
         (errors.ApiUnknownError, agent_errors.UnknownError),
@@ -118,11 +118,11 @@ def test_addresses_are_undone_last_first() -> None:
     ],
 )
 def test_one_except_serves_both_programs(
-    mine: type[errors.FailoverError], theirs: type[agent_errors.AgentError]
+    error: type[errors.FailoverError], base: type[agent_errors.AgentError]
 ) -> None:
     """An error of failover is the agent's error of the same meaning, with the same exit code."""
-    assert issubclass(mine, theirs)
-    assert mine("").exit == theirs("").exit
+    assert issubclass(error, base)
+    assert error("").exit == base("").exit
 
 
 PROFILE = "team-\U0001f600"

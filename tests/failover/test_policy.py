@@ -82,7 +82,7 @@ VERBS = ("route ensure", "route status", "eni move", "eni status", "dns ensure",
 @pytest.mark.full
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_verb_by_itself_is_allowed_too(aws: Fake, run: Callable[..., Any], verb: str) -> None:
-    """All but those that a person does with rights of his own: `route delete`, `eni create`, `dns zone`."""
+    """All but those that an administrator runs with other permissions: `route delete`, `eni create`, `dns zone`."""
     aws.policy("AKIDTEST", json.loads("\n".join(run("policy", config=whole(aws))[1])))
     awkward(aws)
     code, _, log = run(*verb.split(), "db", config=whole(aws))

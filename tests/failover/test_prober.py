@@ -56,7 +56,7 @@ def segment() -> Iterator[Segment]:
 def prober(segment: Segment) -> Iterator[Prober]:
     names = {bytes.fromhex(f"06000000000{number}"): f"node{number}" for number in (1, 2)}
     with Prober(segment.outside, "br0", OVERLAY, names) as asking:
-        wait_until(lambda: len(asking.answered) > 3, "somebody answers", 30)
+        wait_until(lambda: len(asking.answered) > 3, "a node answers", 30)
         yield asking
 
 
@@ -77,12 +77,12 @@ def test_two_who_answer_are_seen(segment: Segment, prober: Prober) -> None:
 
 
 def test_one_after_the_other_is_not_two(segment: Segment, prober: Prober) -> None:
-    """A move: whoever let go of it before the other took it never answers the same question."""
+    """A move: a node that released it before the other took it never answers the same question."""
     for leaving, taking in ((segment.node1, segment.node2), (segment.node2, segment.node1)):
         segment.release(leaving)
         segment.take(taking)
         enough = len(prober.answered) + 3
-        wait_until(lambda enough=enough: len(prober.answered) > enough, "somebody answers", 30)  # type: ignore[misc]
+        wait_until(lambda enough=enough: len(prober.answered) > enough, "a node answers", 30)  # type: ignore[misc]
 
     assert [] == prober.twice
 
@@ -94,6 +94,6 @@ def test_silence_is_measured(segment: Segment, prober: Prober) -> None:
     time.sleep(0.6)
     segment.take(segment.node1)
     enough = len(prober.answered) + 3
-    wait_until(lambda: len(prober.answered) > enough, "somebody answers", 30)
+    wait_until(lambda: len(prober.answered) > enough, "a node answers", 30)
 
     assert 0.5 <= prober.silence(begin)

@@ -8,7 +8,7 @@ import pytest
 
 from ec2ident_agent.failover import route
 from ec2ident_agent.failover.aws import actions, forms
-from ec2ident_agent.failover.aws.forms import NOBODY
+from ec2ident_agent.failover.aws.forms import NO_OWNER
 from ec2ident_agent.failover.aws.model import NetworkInterface, RouteTable, VpcRoute
 from ec2ident_agent.failover.errors import MoveRefusedError, UsageError
 from ec2ident_agent.failover.route import RouteSight
@@ -75,7 +75,7 @@ def test_the_expected_owner_may_be_relieved(expect: str) -> None:
     assert "replace" == move.verb
 
 
-@pytest.mark.parametrize("expect", ["i-0000000c", "i-0000000", NOBODY])
+@pytest.mark.parametrize("expect", ["i-0000000c", "i-0000000", NO_OWNER])
 def test_nobody_else_is(expect: str) -> None:
     """Nor an id that merely begins alike. A missing route and our own are taken from no one."""
     with pytest.raises(MoveRefusedError, match=rf"rtb-1 .* -> i-0000000b \(expected {expect}\); nothing was changed"):
@@ -230,11 +230,11 @@ def test_what_is_confirmed_stays_so_when_the_time_ends(aws: Fake, make_api: Call
 
 
 def test_who_may_only_take_from_nobody_does_not_from_who_was_quicker(aws: Fake, api: Api) -> None:
-    """Create tells, as it is refused where there is a route; our own, made by a call whose answer was lost, is ours."""
+    """A create is refused if there is a route. A route that points here, by a call with a lost answer, is created."""
     for table in aws.lab.tables:
         aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock=OVERLAY)
     seen = route.look(api, TableSelector(aws.lab.tables), [OVERLAY], instance=aws.lab.node1)
-    moves = route.decide(seen, [OVERLAY], expect=NOBODY)
+    moves = route.decide(seen, [OVERLAY], expect=NO_OWNER)
     first, second = aws.lab.tables
     aws.ask("CreateRoute", RouteTableId=first, DestinationCidrBlock=OVERLAY, NetworkInterfaceId=aws.lab.eni2)
     aws.fault(
@@ -245,14 +245,14 @@ def test_who_may_only_take_from_nobody_does_not_from_who_was_quicker(aws: Fake, 
     assert [aws.lab.eni2, aws.lab.eni1] == holders(aws, api)
     assert {first: "failed", second: "created"} == {each.table: each.verb for each in result.outcomes}
     assert 4 == result.exit
-    assert f"another mover was quicker: it is {aws.lab.node2}'s (expected nobody)" in str(result.failed[0])
+    assert f"another mover was quicker: it is {aws.lab.node2}'s (expected {NO_OWNER})" in str(result.failed[0])
 
 
 def test_a_mover_that_was_later_is_told_of(aws: Fake, make_api: Callable[..., Api]) -> None:
-    """A write that went well, and yet reading back shows another: that is no success."""
+    """A write succeeded, and yet reading back shows another target: the move failed."""
     api = make_api(20)
     seen = route.look(api, TableSelector(aws.lab.tables[:1]), [OVERLAY], instance=aws.lab.node1)
-    # As if the other one's call came right after ours.
+    # As if the other node's call came right after this one's.
     moves = route.decide(seen, [OVERLAY])
     lost = [route.RouteOutcome(aws.lab.tables[0], OVERLAY, "replaced", "", aws.lab.eni1)]
     (outcome,) = route._confirmed(api, moves, lost)

@@ -130,7 +130,7 @@ def test_the_region_is_configured_or_in_the_environment_before_anybody_is_asked(
 
 
 def test_the_board_tag_says_which_instance_this_is(tmp_path: Path) -> None:
-    """A tag that is no instance id is passed over."""
+    """A tag that is not an instance id is ignored."""
     tag = tmp_path / this_instance.BOARD_TAG
     tag.parent.mkdir(parents=True)
     tag.write_text("i-0a1b2c3d4e5f60718\n")

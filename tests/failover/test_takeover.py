@@ -16,6 +16,7 @@ from ec2ident.value import replace
 from ec2ident_agent.errors import ConfigError, KernelError
 from ec2ident_agent.failover import settings
 from ec2ident_agent.failover.aws.deadline import Deadline
+from ec2ident_agent.failover.aws.forms import NO_OWNER
 from ec2ident_agent.failover.errors import ApiError, MoveRefusedError
 from ec2ident_agent.failover.part import exit_of
 from ec2ident_agent.failover.parts import parts_of
@@ -126,7 +127,7 @@ def effects(aws: Fake) -> list[str]:
 
 
 def test_interface_address_route_and_name_move_in_this_order(aws: Fake, taking: Take) -> None:
-    """Traffic must not arrive before somebody answers, and everything else may need the interface."""
+    """Traffic must not arrive before a node answers, and everything else may need the interface."""
     here = Here(aws)
     run = taking(here)
     assert 0 == run.run(run.decide())
@@ -155,7 +156,7 @@ def test_twice_is_once(aws: Fake, taking: Take) -> None:
 
 
 def test_a_refusal_costs_nothing(aws: Fake, taking: Take) -> None:
-    """Somebody else's route, and a zone that is not ours: decided before anything is touched."""
+    """Another node's route, or another VPC's zone: decided before anything is changed."""
     run = taking(Here(aws))
     with pytest.raises(MoveRefusedError, match="expected i-00000000"):
         run.decide(expect="i-00000000")
@@ -169,7 +170,7 @@ def test_from_nobody_means_the_interface_too(aws: Fake, taking: Take) -> None:
         aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock="192.168.10.5/32")
     aws.ask("AttachNetworkInterface", NetworkInterfaceId=aws.lab.service_eni, InstanceId=aws.lab.node2, DeviceIndex="1")
     run = taking(Here(aws))
-    with pytest.raises(MoveRefusedError, match=rf"is attached to {aws.lab.node2} \(expected nobody\)"):
+    with pytest.raises(MoveRefusedError, match=rf"is attached to {aws.lab.node2} \(expected {NO_OWNER}\)"):
         run.decide(expect="nobody")
 
 
@@ -232,7 +233,7 @@ def test_where_one_table_moves_the_address_stays_and_the_next_run_finishes(
 def test_where_it_is_not_known_whether_a_table_moved_the_address_stays(
     aws: Fake, taking: Callable[..., Taking]
 ) -> None:
-    """A call without an answer may have been done: then somebody must answer here."""
+    """A call without an answer may have been done: then this node must answer."""
     aws.fault(action="ReplaceRoute", hang=True)
     here = Here(aws)
     run = taking(here, seconds=1.5)
@@ -291,7 +292,7 @@ def test_what_was_let_go_of_is_not_to_be_undone(aws: Fake, taking: Take) -> None
 
 
 def test_an_address_that_the_kernel_refuses_stops_before_the_route(aws: Fake, taking: Take) -> None:
-    """Otherwise traffic would come where nobody answers."""
+    """Otherwise traffic would arrive where no node answers."""
     run = taking(Here(aws, broken=True))
     with pytest.raises(KernelError, match="ip address add: no"):
         run.run(run.decide())
@@ -300,7 +301,7 @@ def test_an_address_that_the_kernel_refuses_stops_before_the_route(aws: Fake, ta
 
 
 def test_without_a_profile_the_interface_moves_and_it_is_said(aws: Fake, taking: Take) -> None:
-    """The agent lays what is configured; it is not for us to guess."""
+    """The agent applies what is configured; failover does not guess."""
     said: list[str] = []
     run = taking(Here(aws, profile=False), said)
     assert 0 == run.run(run.decide())
@@ -373,7 +374,7 @@ def node(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.mark.root
 def test_a_take_over_on_a_real_kernel(node: Any, tmp_path: Path) -> None:
-    """Planned with its ip line, done, held under its label, and taken off again to exactly what was."""
+    """Planned with its ip command, done, held under its label, and removed again to exactly what was there before."""
     before = node.snapshot()
     fake = node.start(sys.executable, "-m", "tests.failover.fake", stdout=subprocess.PIPE, cwd=TOP)
     hello = json.loads(fake.stdout.readline())

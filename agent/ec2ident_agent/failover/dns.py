@@ -263,7 +263,7 @@ class DnsPart(Value):
         return look(session.api(), self.zone, wanted, vpc=self.vpc, own=own.vpc if own else "")
 
     def _own(self, session: Session, earlier: Sequence[PartSight]) -> NetworkInterface | None:
-        """The ENI whose address is the default; read only if it is needed and no earlier part has seen it."""
+        """The ENI that gives the default address; read only if it is needed and no earlier part has seen it."""
         from .route import carrier
 
         seen = next((sight.interface for sight in earlier if sight.interface), None)

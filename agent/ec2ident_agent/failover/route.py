@@ -10,7 +10,7 @@ from ec2ident.value import Value, replace
 
 from .aws import actions
 from .aws.deadline import both, each, together
-from .aws.forms import NOBODY
+from .aws.forms import NO_OWNER
 from .errors import ApiError, ApiUnknownError, FailoverError, MoveRefusedError, UsageError
 from .part import Finding, Planned
 from .route_tables import describe, holders
@@ -80,7 +80,7 @@ class Result(Value):
     """The result of a whole verb."""
 
     outcomes: tuple[RouteOutcome, ...]
-    #: The ENI whose source/destination check was on and is off now.
+    #: The ENI of which the source/destination check was switched off.
     switched_off: str = ""
 
     @property
@@ -218,7 +218,7 @@ def _guarded(every: Iterable[RouteMove]) -> tuple[RouteMove, ...]:
 
 
 def _is(route: VpcRoute, owner: str) -> bool:
-    return owner != NOBODY and owner in (route.eni, route.instance)
+    return owner != NO_OWNER and owner in (route.eni, route.instance)
 
 
 def plan(sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -> tuple[ApiCall, ...]:
@@ -362,7 +362,7 @@ def _checked(outcome: RouteOutcome, move: RouteMove, seen: Mapping[str, RouteTab
 
 
 def undo(moves: Sequence[RouteMove], outcomes: Sequence[RouteOutcome]) -> tuple[ApiCall, ...]:
-    """The calls that restore the previous state, if that was no route or an ENI. Pure."""
+    """The calls that restore the previous state, if that was an ENI, or the absence of a route. Pure."""
     found = []
     for move, outcome in zip(moves, outcomes):
         table, before = move.table, move.before

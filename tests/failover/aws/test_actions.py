@@ -66,16 +66,16 @@ GOLDEN = {
         (f"{STEM}network-interface/{ENI}",),
     ),
     "create interface": (
-        actions.create_interface("subnet-1", "10.0.1.5", ["sg-1", "sg-2"], "it's ours", "token", "123456789012"),
+        actions.create_interface("subnet-1", "10.0.1.5", ["sg-1", "sg-2"], "it's here", "token", "123456789012"),
         (
             "aws ec2 create-network-interface --subnet-id subnet-1 --client-token token --private-ip-address 10.0.1.5"
-            """ --groups sg-1 sg-2 --description 'it'"'"'s ours'"""
+            """ --groups sg-1 sg-2 --description 'it'"'"'s here'"""
         ),
         {
             "SubnetId": "subnet-1",
             "ClientToken": "token",
             "PrivateIpAddress": "10.0.1.5",
-            "Description": "it's ours",
+            "Description": "it's here",
             "SecurityGroupId.1": "sg-1",
             "SecurityGroupId.2": "sg-2",
         },

@@ -96,7 +96,7 @@ PASSING = {
 
 @pytest.mark.parametrize("name", PASSING)
 def test_what_passes_is_tried_again_until_the_deadline(name: str) -> None:
-    """Each is no answer, and not a wrong one: could not tell."""
+    """None of them is an answer: the result is unknown."""
     with (
         hostile.serving(hostile.saying(PASSING[name])) as url,
         at(url, 0.7) as api,
@@ -235,7 +235,7 @@ def test_what_no_policy_of_ours_allows_is_not_asked_for() -> None:
 
 
 def test_pages_are_put_together_and_end() -> None:
-    """A service whose pages never end is malformed, not a reason to hang."""
+    """A service that sends pages without end is malformed, not a reason to hang."""
     page = b"<DescribeRouteTablesResponse><routeTableSet/><nextToken>n</nextToken></DescribeRouteTablesResponse>"
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(page)
     with (
@@ -361,7 +361,7 @@ def test_the_instance_role_signs(
 def test_a_metadata_service_that_hangs_does_not_outlast_the_deadline(
     aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """botocore's own limits are per read; ours is over all."""
+    """botocore's own limits are per read; the deadline covers everything."""
     pytest.importorskip("botocore")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED"):
         monkeypatch.delenv(name, raising=False)

@@ -50,7 +50,7 @@ def test_a_table_with_its_routes() -> None:
     ],
 )
 def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:
-    """One field away from right, each with its own words; a digit of another script is no digit."""
+    """One field away from right, each with its own message; digits of other scripts do not count as digits."""
     assert old in TABLES
     with pytest.raises(MalformedResponseError, match=said):
         response.tables(parse(TABLES.replace(old, new, 1).encode()))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 OVERLAY, NAME = "192.168.10.5", "db.awslab.mycompany.corp"
 METADATA = "169.254.169.254"
-#: The file whose text is the board's tag: on an instance of EC2 it would name that, and not the node of this lab.
+#: The file with the board's tag. On an instance of EC2 it would name that instance, and not the node of this lab.
 TAG = "/sys/devices/virtual/dmi/id/board_asset_tag"
 
 #: A switch of the power: it asks for it by a file, and waits for the answer. The test holds the plug.

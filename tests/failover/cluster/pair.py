@@ -60,7 +60,7 @@ NODE = """    node {
     }
 """
 
-#: Private places of the cluster's daemons, with their owners; then the users, whom an unpacked package does not make.
+#: Private places of the cluster's daemons, with their owners; then the users: an unpacked package does not create them.
 PREPARE = """
 set -eu
 getent group haclient >/dev/null || echo haclient:x:990: >>/etc/group
@@ -76,7 +76,7 @@ hostname %s
 
 
 class Machine:
-    """A node: its network, its private files, and the agents as `ec2ident-agent install --ocf` lays them."""
+    """A node: its network, its private files, and the agents as `ec2ident-agent install --ocf` installs them."""
 
     def __init__(self, number: int, namespace: Namespace, inside: Enclosure) -> None:
         self.number, self.name, self.namespace, self.inside = number, f"node{number}", namespace, inside

@@ -2,7 +2,7 @@
 
     with Fake() as aws:                   # or `python -m tests.failover.fake` in a process of its own
         aws.url                           # the endpoint
-        aws.lab                           # what was laid out: VPC, instances, tables, interfaces, zone
+        aws.lab                           # what exists at the start: VPC, instances, tables, interfaces, zone
         aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
         aws.calls()                       # the journal
 

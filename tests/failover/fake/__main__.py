@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _few_images() -> None:
-    """moto reads some megabytes of machine images at start; nobody here launches from them."""
+    """moto reads some megabytes of machine images at start; no test launches them."""
     if "MOTO_AMIS_PATH" not in os.environ:
         with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
             file.write("[]")

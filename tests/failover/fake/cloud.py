@@ -1,6 +1,6 @@
 """moto's state, mended: attachments that take time, routes that show their owner and go blackhole, one check flag.
 
-These are properties of the state itself, so they are laid over moto's classes, once, when this module is imported.
+These are properties of the state itself, so they are patched into moto's classes, once, when this module is imported.
 What a call is refused for stands in `gate.py`.
 """
 
@@ -55,7 +55,7 @@ def attachment(eni: Any) -> Any:
 
 
 def settle(eni: Any) -> None:
-    """Let a phase end whose time has come."""
+    """End a phase that has lasted its time."""
     phase = getattr(eni, "fake_phase", None)
     if phase and time.monotonic() >= eni.fake_due:
         eni.fake_phase = None

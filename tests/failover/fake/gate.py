@@ -145,7 +145,7 @@ def _destination(text: str, table: Any, backend: Any) -> None:
     ]
     if text not in subnets:
         raise RefusalError(
-            "InvalidParameterValue", f"The destination CIDR block {text} is inside the VPC and is no subnet"
+            "InvalidParameterValue", f"The destination CIDR block {text} is inside the VPC and is not a subnet"
         )
 
 

@@ -1,4 +1,4 @@
-"""What is laid out at the start: instances in two zones, route tables, an interface to move, a private zone."""
+"""What exists at the start: instances in two zones, route tables, an interface to move, a private zone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Send = Callable[..., "tuple[int, bytes]"]
 
 @dataclass(frozen=True)
 class Lab:
-    """Ids of what was laid out. The overlay's route goes to node 2 in both tables; nodes 1 and 2 share a zone."""
+    """Ids of what exists at the start. The overlay route goes to node 2 in both tables; nodes 1 and 2 share a zone."""
 
     region: str
     account: str

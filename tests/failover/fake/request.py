@@ -68,7 +68,7 @@ class Request:
 
 
 def read(environ: dict[str, Any], body: bytes) -> Request:
-    """Raises RefusalError for what is no signed AWS call."""
+    """Raises RefusalError for a request that is not a signed AWS call."""
     scope = SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
     if not scope:
         raise RefusalError("MissingAuthenticationToken", "Request is missing Authentication Token", 403)

@@ -75,7 +75,7 @@ class Fake:
         self.server.serve_forever(poll_interval=0.05)
 
     def reset(self) -> None:
-        """Forget everything, and lay the laboratory out anew."""
+        """Forget everything, and create the laboratory again."""
         self.faults: list[faults.Fault] = []
         self.policies: dict[str, list[dict[str, Any]]] = {}
         self.changes = names.Changes()

@@ -192,7 +192,7 @@ def _writes(aws: Fake) -> list[Any]:
 def test_an_interface_that_is_gone_from_this_node_fails_its_monitor(
     aws: Fake, act: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """The mark has its MAC address; one without, as of a start that was cut, is no reason to stop what runs."""
+    """The marker has its MAC address. An empty marker, as a start that was cut leaves it, must not stop what runs."""
     assert 0 == act("eni", "start")[0]
     (mark,) = (tmp_path / "ocf").iterdir()
     mac = aws.backend.enis[aws.lab.service_eni].mac_address
@@ -209,7 +209,7 @@ def test_an_interface_that_is_gone_from_this_node_fails_its_monitor(
 
 
 def test_one_denied_table_fails_the_start_and_the_stop_lets_go(aws: Fake, act: Callable[..., Any]) -> None:
-    """Half a move is no success, and the engine's stop that follows leaves nothing here."""
+    """Half a move is a failure, and the engine's stop that follows leaves nothing here."""
     aws.fault(
         action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[1]}, code="UnauthorizedOperation", status=403
     )

@@ -69,13 +69,13 @@ def row(cluster: Cluster, record_property: Callable[[str, Any], None]) -> Callab
 
 
 def stop_now(cluster: Cluster) -> float:
-    """A stop now leaves nothing on any node that lives, changes nothing in the API, and gets nobody fenced.
+    """A stop now leaves nothing on any node that lives, changes nothing in the API, and no node is fenced.
 
-    Returns its seconds; the service is started again by whoever calls this.
+    Returns its seconds; the caller starts the service again.
     """
     alive = set(cluster.alive)
     began = cluster.switch("Stopped")
-    wait_until(lambda: not cluster.holders(), "nobody holds the address")
+    wait_until(lambda: not cluster.holders(), "no node holds the address")
     took = time.monotonic() - began
     wait_until(lambda: "NOT running" in _where(cluster), "the engine sees it stopped")
     bare = {each: cluster.nothing[each] for each in alive}

@@ -41,7 +41,7 @@ def parameters(court: Lab, kind: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["overlay", "eni", "dns"])
 def test_relax_ng(court: Lab, kind: str) -> None:
-    """Valid, and printed by nobody without a network's help."""
+    """Valid, and printed by an unprivileged user without any network."""
     inside = court.machines[0].inside
     text = f"setpriv --reuid=65534 --regid=65534 --clear-groups env -i {DIRECTORY}/{kind} meta-data >/run/{kind}.xml"
     inside.read("sh", "-c", text)

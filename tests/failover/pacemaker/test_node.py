@@ -40,7 +40,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def room() -> Iterator[Lab]:
-    """One node. Its metadata service is away all along: nobody answers at its address."""
+    """One node. Its metadata service never answers."""
     pytest.importorskip("moto", "5.1", reason="needs moto")
     try:
         with lab(1, "resource-agents", "libxml2-utils", "psmisc") as found:
@@ -107,7 +107,7 @@ def _changes(room: Lab, monitor: subprocess.Popen[str]) -> str:
 
 @contextmanager
 def unchanged(room: Lab, *, silent: bool) -> Iterator[None]:
-    """Neither the kernel, nor a file of ours, nor the API is written to; when silent, the API is not even asked."""
+    """Neither the kernel, nor a file, nor the API is changed; when silent, the API is not even asked."""
     machine = room.machines[0]
     command = machine.namespace.command("stdbuf", "-oL", "ip", "monitor", "address", "route", "rule", "link")
     monitor = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -66,7 +66,7 @@ class Agent:
 
 @pytest.mark.root
 def test_who_hangs_with_the_lock_does_not_keep_the_address(node: Namespace, tmp_path: Path) -> None:
-    """Nor do the addresses come back when he lets go at last: nobody wishes them any more."""
+    """Nor do the addresses come back when it releases the lock at last: they are no longer desired."""
     agent = Agent(node, tmp_path / "state")
     for each in ADDRESSES:
         done = agent.run("overlay", "add", each, "--device", "eth0")

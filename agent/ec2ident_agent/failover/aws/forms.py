@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: As an expected owner: there must not be an owner at all.
-NOBODY = "nobody"
+NO_OWNER = "nobody"
 
 _EXAMPLES = {
     "table": "a route table (rtb-…)",
@@ -115,7 +115,7 @@ def server(text: str) -> str:
 
 
 def owner(text: str) -> str:
-    """What can own a route or an ENI: an instance, an interface, or NOBODY."""
-    if text != NOBODY and not is_a("instance", text) and not is_a("interface", text):
-        raise UsageError(f"{text!r} is neither an instance (i-…) nor an interface (eni-…) nor {NOBODY}")
+    """What can own a route or an ENI: an instance, an interface, or NO_OWNER."""
+    if text != NO_OWNER and not is_a("instance", text) and not is_a("interface", text):
+        raise UsageError(f"{text!r} is neither an instance (i-…) nor an interface (eni-…) nor {NO_OWNER}")
     return text

@@ -97,7 +97,7 @@ class OcfAgent:
         """HERE, ELSEWHERE, or UNKNOWN for whatever prevents an answer."""
         try:
             wrong = self._wrong()
-        except Exception as error:  # noqa: BLE001  a bug of this program is no reason to restart a healthy service
+        except Exception as error:  # noqa: BLE001  a bug of this program must not restart a healthy service
             self.say(f"cannot tell: {type(error).__name__}: {error}")
             return UNKNOWN
         if wrong:
@@ -252,7 +252,7 @@ def _end_at(request: OcfRequest) -> None:
     def end(*_: object) -> None:
         held = request.action == "monitor" and not request.probe
         log(f"{request.prefix}{request.action}: not done within {request.deadline:g} s")
-        # A recurring deep monitor that could not look is no reason to restart what ran a moment ago.
+        # A recurring deep monitor that could not look does not justify a restart of what ran a moment ago.
         os._exit(SUCCESS if held and request.deep else GENERIC)
 
     signal.signal(signal.SIGALRM, end)
