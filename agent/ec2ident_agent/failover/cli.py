@@ -101,15 +101,10 @@ class FailoverCommand:
 
     def part(self) -> AnyPart:
         """The one part that the verb is about."""
-        kind, service = self.options.verb.partition(" ")[0], self.service
-        if kind == "eni" and service.eni:
-            moving = self.options.verb == "eni move"
-            return parts.eni_part(service.eni, self.here if moving else None, force=moving and self.options.force)
-        if kind == "route" and service.route:
-            return parts.route_part(service.route, service.overlay)
-        if kind == "dns" and service.dns:
-            return parts.dns_part(service.dns, service.overlay)
-        raise AssertionError(self.options.verb)
+        kind = self.options.verb.partition(" ")[0]
+        moving = self.options.verb == "eni move"
+        found = parts.parts_of(self.service, self.here if moving else None, force=moving and self.options.force)
+        return next(part for part in found if part.name == kind)
 
     # Output
 
@@ -177,10 +172,10 @@ def route_delete(command: FailoverCommand) -> int:
     expect, part, api = command.expect, command.part(), command.session.api()
     assert isinstance(part, route.RoutePart)
     if command.options.dry_run:
-        tables = describe(api, part.select)
+        tables = describe(api, part.settings.select)
         moves = route.removals(tables, part.destinations, expect=expect)
         return command.plans(call for call in (move.call() for move in moves) if call)
-    result = route.delete(api, part.select, part.destinations, expect=expect)
+    result = route.delete(api, part.settings.select, part.destinations, expect=expect)
     return command.finish(route.findings(result.outcomes))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .aws.model import Change, HostedZone, NetworkInterface
     from .part import PartSight
     from .session import Session
+    from .settings import DnsSettings
 
 #: Seconds between two looks at a change. A change takes 20 to 60 seconds, and the account has 5 calls a second.
 LOOK_EVERY = 2.0
@@ -246,13 +247,8 @@ class RecordOutcome(Value):
 class DnsPart(Value):
     """A name in a private hosted zone. Without `values` it points to the ENI of the service, or of the node."""
 
-    zone: str
-    record: str
+    settings: DnsSettings
     values: tuple[str, ...] = ()
-    ttl: int = 10
-    wait: bool = True
-    resolver: str = ""
-    vpc: str = ""
 
     name = "dns"
 
@@ -260,7 +256,7 @@ class DnsPart(Value):
         """Check the zone, and compare the records."""
         own = self._own(session, earlier)
         wanted = self._wanted(own)
-        return look(session.api(), self.zone, wanted, vpc=self.vpc, own=own.vpc if own else "")
+        return look(session.api(), self.settings.zone, wanted, vpc=self.settings.vpc, own=own.vpc if own else "")
 
     def _own(self, session: Session, earlier: Sequence[PartSight]) -> NetworkInterface | None:
         """The ENI that gives the default address; read only if it is needed and no earlier part has seen it."""
@@ -270,7 +266,7 @@ class DnsPart(Value):
         return seen if seen or self.values else carrier(session.api(), "", session.instance)
 
     def _wanted(self, own: NetworkInterface | None) -> tuple[RecordSet, ...]:
-        return wanted(self.record, self.values or (own.addresses[:1] if own else ()), self.ttl)
+        return wanted(self.settings.name, self.values or (own.addresses[:1] if own else ()), self.settings.ttl)
 
     def decide(self, sight: DnsSight, expect: str = "") -> DnsSight:
         """A record has no owner, so `expect` does not apply."""
@@ -278,45 +274,45 @@ class DnsPart(Value):
 
     def plan(self, decision: DnsSight) -> tuple[Planned, ...]:
         """The batch, and the waiting."""
-        found = [Planned(str(call)) for call in plan(self.zone, decision.differences)]
-        if found and self.wait:
+        found = [Planned(str(call)) for call in plan(self.settings.zone, decision.differences)]
+        if found and self.settings.wait:
             found.append(Planned(str(actions.get_change("CHANGE")), "until it is INSYNC:"))
         return tuple(found)
 
     def run(self, session: Session, decision: DnsSight) -> Iterator[Finding]:
         """Write what differs, wait for it, and let the resolver confirm."""
         api = session.api()
-        change = upsert(api, self.zone, decision.differences)
+        change = upsert(api, self.settings.zone, decision.differences)
         for difference in decision.differences:
             verb = "upserted" if difference else "right"
             done = RecordOutcome(verb, difference.wanted, difference.found)
             yield Finding(str(done), done)
         if change:
             yield Finding(f"change {change.id}: {change.status}")
-            if self.wait and change.status != "INSYNC":
+            if self.settings.wait and change.status != "INSYNC":
                 yield Finding(f"change {change.id}: {wait(api, change).status}")
         yield from self._resolved(api, [difference.wanted for difference in decision.differences])
 
     def _resolved(self, api: Api, wanted: Sequence[RecordSet], *, once: bool = False) -> Iterator[Finding]:
-        if not self.resolver:
+        if not self.settings.resolver:
             return
         import random
 
         random_ = random.SystemRandom()
-        for seen in confirm(api, self.resolver, wanted, lambda: random_.randrange(65536), once=once):
-            yield Finding(f"resolver {self.resolver}: {seen}", exit=int(bool(seen)))
+        for seen in confirm(api, self.settings.resolver, wanted, lambda: random_.randrange(65536), once=once):
+            yield Finding(f"resolver {self.settings.resolver}: {seen}", exit=int(bool(seen)))
 
     def undo(self, decision: DnsSight, findings: Sequence[Finding]) -> tuple[str, ...]:
         """The calls that restore the records."""
         written = any(isinstance(each.value, RecordOutcome) for each in findings)
-        return tuple(map(str, undo(self.zone, decision.differences))) if written else ()
+        return tuple(map(str, undo(self.settings.zone, decision.differences))) if written else ()
 
     def verify(self, session: Session) -> Iterator[Finding]:
         """Compare the records, and ask the resolver once; with `session.advise` also check the zone."""
         if session.advise:
             sight = self.look(session)
         else:
-            sight = DnsSight(compare(session.api(), self.zone, self._wanted(self._own(session, ()))))
+            sight = DnsSight(compare(session.api(), self.settings.zone, self._wanted(self._own(session, ()))))
         for warning in sight.warnings:
             yield Finding(f"warning: {warning}")
         for difference in sight.differences:

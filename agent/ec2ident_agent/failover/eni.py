@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .aws.model import Ec2Instance
     from .part import PartSight
     from .session import Session
+    from .settings import EniSettings
 
 #: Device indexes to try. Index 0 always belongs to the primary interface.
 INDEXES = range(1, 64)
@@ -279,21 +280,19 @@ def create(
 class EniPart(Value):
     """An ENI that moves. With `here`, this node then waits for the interface and applies the agent's profile to it."""
 
-    find: EniSelector
+    settings: EniSettings
     here: AgentBridge | None = None
-    index: int | None = None
-    grace: float = 30.0
     force: bool = False
 
     name = "eni"
 
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> EniSight:
         """Read the ENI and the instance."""
-        return look(session.api(), self.find, session.instance)
+        return look(session.api(), self.settings.find, session.instance)
 
     def decide(self, sight: EniSight, expect: str = "") -> EniSight:
         """Check that the ENI can move. See `check`."""
-        check(sight.interface, sight.instance, expect=expect, index=self.index)
+        check(sight.interface, sight.instance, expect=expect, index=self.settings.index)
         return sight
 
     def plan(self, decision: EniSight) -> tuple[Planned, ...]:
@@ -301,9 +300,9 @@ class EniPart(Value):
         moving, there = decision.interface, decision.instance
         if moving.holder == there.id:
             return ()
-        found = [Planned(str(call)) for call in plan(moving, there, index=self.index, force=self.force)]
+        found = [Planned(str(call)) for call in plan(moving, there, index=self.settings.index, force=self.force)]
         if moving.attachment:
-            found.insert(0, Planned(str(permission(moving, there, index=self.index)), "allowed?"))
+            found.insert(0, Planned(str(permission(moving, there, index=self.settings.index)), "allowed?"))
         until = actions.describe_interfaces(EniSelector(id=moving.id).filters())
         found.append(Planned(str(until), "until it is attached:"))
         if self.here:
@@ -316,7 +315,9 @@ class EniPart(Value):
         if here(moving, there.id):
             yield Finding(f"{moving.id}: is here already", moving)
         else:
-            moving = move(session.api(), decision, index=self.index, grace=self.grace, force=self.force)
+            moving = move(
+                session.api(), decision, index=self.settings.index, grace=self.settings.grace, force=self.force
+            )
             yield Finding(f"{moving.id}: attached to {there.id}", moving)
         if self.here:
             device = self.here.device(moving.mac, session.deadline)
@@ -340,6 +341,6 @@ class EniPart(Value):
 
     def verify(self, session: Session) -> Iterator[Finding]:
         """Look whether the ENI is attached to the instance."""
-        found = find(session.api(), self.find)
+        found = find(session.api(), self.settings.find)
         holder = f"at {found.holder}" if found.holder else "not attached to an instance"
         yield Finding(f"{found.id}: is {holder}", found, int(not here(found, session.instance)))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .aws.model import NetworkInterface, RouteTable, VpcRoute
     from .part import PartSight
     from .session import Session
+    from .settings import RouteSettings
 
 #: The verbs of an outcome after which a table is read back.
 WRITTEN = ("created", "replaced", "deleted")
@@ -396,20 +397,23 @@ class RouteDecision(Value):
 
 
 class RoutePart(Value):
-    """The route to overlay addresses, in all of its tables. `check`: switch the source/destination check off."""
+    """The route to overlay addresses, in all of its tables."""
 
-    select: TableSelector
+    settings: RouteSettings
     destinations: tuple[str, ...]
-    eni: str = ""
-    check: bool = True
 
     name = "route"
 
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> RouteSight:
         """Read the tables and the ENI; with `session.advise` also the other tables that hold the routes."""
-        instance = "" if self.eni else session.instance
+        instance = "" if self.settings.eni else session.instance
         return look(
-            session.api(), self.select, self.destinations, eni=self.eni, instance=instance, others=session.advise
+            session.api(),
+            self.settings.select,
+            self.destinations,
+            eni=self.settings.eni,
+            instance=instance,
+            others=session.advise,
         )
 
     def decide(self, sight: RouteSight, expect: str = "") -> RouteDecision:
@@ -418,14 +422,14 @@ class RoutePart(Value):
 
     def plan(self, decision: RouteDecision) -> tuple[Planned, ...]:
         """The writes, and the reading back if a table is written."""
-        found = [Planned(str(call)) for call in plan(decision.sight, decision.moves, check=self.check)]
+        found = [Planned(str(call)) for call in plan(decision.sight, decision.moves, check=self.settings.check)]
         if any(move.call() for move in decision.moves):
             found.append(Planned(str(actions.describe_tables(tables_of(decision.moves).filters())), "read back:"))
         return tuple(found)
 
     def run(self, session: Session, decision: RouteDecision) -> Iterator[Finding]:
         """Write and read back; a Finding for each table."""
-        result = ensure(session.api(), decision.sight, decision.moves, check=self.check)
+        result = ensure(session.api(), decision.sight, decision.moves, check=self.settings.check)
         yield from findings(result.outcomes)
         if result.switched_off:
             yield Finding(f"{result.switched_off}: source/destination check switched off")
@@ -434,7 +438,7 @@ class RoutePart(Value):
         """The calls that restore the check and the previous routes."""
         outcomes = [each.value for each in findings if isinstance(each.value, RouteOutcome)]
         eni = decision.sight.interface
-        switched = self.check and eni.check and outcomes and all(each.table != eni.id for each in outcomes)
+        switched = self.settings.check and eni.check and outcomes and all(each.table != eni.id for each in outcomes)
         checks = [actions.source_dest_check(eni.id, eni.owner, True)] if switched else []
         return tuple(map(str, (*checks, *undo(decision.moves, outcomes))))
 

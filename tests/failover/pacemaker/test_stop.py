@@ -52,7 +52,7 @@ class Agent:
         return self._python("-m", "ec2ident_agent", *words, *files)
 
     def act(self, action: str) -> subprocess.CompletedProcess[str]:
-        given = {"address": ",".join(ADDRESSES), "state_dir": str(self.state), "CRM_meta_timeout": "12000"}
+        given = {"address": ",".join(ADDRESSES), "state_dir": str(self.state), "CRM_meta_timeout": "20000"}
         values = {f"OCF_RESKEY_{name}": value for name, value in given.items()}
         return self._python("-m", "ec2ident_agent.failover.pacemaker.agent", "overlay", action, **values)
 
