@@ -28,7 +28,7 @@ from ec2ident.admission import (
     prepare,
 )
 from ec2ident.admission import request as requests_of_machines
-from ec2ident.admission.challenge import encode
+from ec2ident.admission.challenge import binding, encode
 from ec2ident.admission.errors import AdmissionUnavailableError
 from ec2ident.errors import MalformedError
 from ec2ident.model import Identity
@@ -508,3 +508,64 @@ def test_a_library_that_cannot_be_loaded_is_no_refusal(
 
     assert 503 == answer.status
     assert f"{module.partition('.')[0]} cannot be loaded: " in answer.log
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"caller": {"x": "1", "X": ""}}, "caller: a header occurs twice"),
+        ({"caller": {"x": 1}}, "caller: an object of header names and texts"),
+        ({"caller": []}, "caller: an object of header names and texts"),
+        ({"pkcs7": "MIAG"}, "2 signed items"),
+        ({"admin": "true"}, "fields "),
+        ({"rsa2048": 5}, "'rsa2048': int"),
+        ({"key": encode(b"x" * 300)}, "key: 300 octets"),
+        ({"key": "="}, "key: not base64"),
+        ({"proof": ""}, "proof: not base64"),
+        ({"nonce": "AAAA"}, "nonce: 3 octets"),
+    ],
+)
+def test_one_wrong_field_of_a_good_request_is_400(admission: Admission, change: dict[str, object], match: str) -> None:
+    """Everything else is right, so it is this field that is refused, for this reason."""
+    answer = admission.handle(body({**proof(admission).to_dict(), **change}))
+
+    assert (400, {"error": "malformed"}) == (answer.status, answer.body)
+    assert answer.log.startswith(f"malformed: {match}")
+
+
+def test_a_good_request_with_a_field_twice_or_too_many_octets_is_400(admission: Admission) -> None:
+    """Two readers could take another one of the two; and a limit counts before anything is parsed."""
+    good = body(proof(admission))
+
+    twice = admission.handle(good.replace(b'{"', b'{"nonce": "AAAA", "', 1))
+    large = admission.handle(good + b" " * 40_000)
+
+    assert "a field occurs twice" in twice.log
+    assert "(at most 32768)" in large.log
+    assert {400} == {twice.status, large.status}
+    assert 200 == admission.handle(good).status
+
+
+def test_a_key_has_one_encoding(admission: Admission) -> None:
+    """A key on P-256 with its point compressed is the same key under another name, and is refused."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    compressed = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200") + point
+    made = proof(admission, key).to_dict()
+
+    answer = admission.handle(body({**made, "key": encode(compressed)}))
+
+    assert 400 == answer.status
+    assert "key: not " in answer.log
+
+
+def test_a_proof_covers_every_part_and_its_limits() -> None:
+    """Another audience, nonce, kind, item, document or key is another text; so are the same octets parted elsewhere."""
+    texts, key = ("audience", "nonce", "rsa2048", "item", "document"), b"key"
+    changed = [tuple(text + "x" * (number == other) for number, text in enumerate(texts)) for other in range(5)]
+    parted = [("audiencen", "once", *texts[2:]), (*texts[:3], "itemd", "ocument")]
+    bind: Any = binding
+
+    seen = {bind(*one, key) for one in (texts, *changed, *parted)} | {bind(*texts, b"keyx")}
+
+    assert 9 == len(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -221,7 +222,11 @@ def test_a_request_that_was_signed_long_ago_is_refused() -> None:
         (400, "application/json", '{"Error": {"Code": "Throttling"}}'),
         (500, "text/html", ""),
         (503, "text/plain", ""),
-        (200, "application/json", "x" * 100_000),
+        (
+            200,
+            "application/json",
+            json.dumps({"GetCallerIdentityResponse": {"GetCallerIdentityResult": {"Arn": ARN}}}) + " " * 70_000,
+        ),
     ],
 )
 def test_what_sts_does_not_say_is_no_refusal(
@@ -281,3 +286,25 @@ def test_without_a_connection_of_ones_own_sts_is_asked_over_verified_tls() -> No
 
     assert (HOST, 443) == (connection.host, connection.port)
     assert (ssl.CERT_REQUIRED, True) == (connection._context.verify_mode, connection._context.check_hostname)
+
+
+def test_a_session_token_that_is_not_signed_is_400(admission: Admission, sts: FakeSts) -> None:
+    """Any bystander could have exchanged it."""
+    made = proof(admission)
+    headers = sign(HOST, REGION, made.binding)
+    headers["Authorization"] = headers["Authorization"].replace(";x-amz-security-token", "")
+
+    found = answer(admission, made, headers)
+
+    assert (400, []) == (found.status, sts.seen)
+    assert "x-amz-security-token is not signed" in found.log
+
+
+def test_the_region_of_the_signature_is_that_of_the_document() -> None:
+    """Also where the host is right: STS would refuse it, and need not be asked."""
+    headers = {name.lower(): text for name, text in sign(HOST, "eu-west-1", "bound").items()}
+
+    with pytest.raises(NotAdmittedError, match="signed for eu-west-1"):
+        callers.headers_for(
+            tuple(headers.items()), host=HOST, region=REGION, bound="bound", now=datetime.now(timezone.utc)
+        )

@@ -297,3 +297,15 @@ def test_the_plugin_costs_a_project_nothing_before_a_fixture_is_used() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert {"ec2ident", "ec2ident.testing", "ec2ident.testing.pytest_plugin"} == set(done.stdout.split())
+
+
+def test_the_machine_that_runs_the_tests_does_not_show_through(
+    monkeypatch: pytest.MonkeyPatch, metadata_authority: Authority, tmp_path: Path
+) -> None:
+    """CI in a container of AWS's has variables that are a hint; a directory that is asked for is looked at."""
+    monkeypatch.setenv("ECS_CONTAINER_METADATA_URI_V4", "http://169.254.170.2/v4")
+
+    with pretend(None, authority=metadata_authority):
+        assert [] == [fact for fact in ec2ident.detect().facts if fact.name == "environment"]
+    with pretend(authority=metadata_authority):
+        assert not [fact for fact in ec2ident.detect(network=False, root=str(tmp_path)).facts if fact.value]
