@@ -73,7 +73,7 @@ def test_the_examples_of_the_library_run(capsys: pytest.CaptureFixture[str]) -> 
 
     assert "level" in capsys.readouterr().out
     assert "i-075f088c72ad3271c" == admit(genuine, datetime.now(timezone.utc))
-    with pytest.raises(ec2ident.VerificationError):
+    with pytest.raises(ec2ident.VerificationError, match="account: 278576220453"):
         admit(other, datetime.now(timezone.utc))
 
 

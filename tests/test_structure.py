@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -337,6 +338,22 @@ def test_no_test_asserts_an_absolute_time() -> None:
         and isinstance(node.ops[-1], (ast.Lt, ast.LtE))
         and reads_a_clock(node)
         and not any(isinstance(each, (ast.Name, ast.Attribute)) for each in ast.walk(node.comparators[-1]))
+    ]
+
+    assert [] == guilty
+
+
+def test_an_error_of_ours_is_expected_with_its_words() -> None:
+    """Without `match`, or a look at the error, another failure of the same class would pass for the right one."""
+    guilty = [
+        f"{name_of(path)}:{item.context_expr.lineno}"
+        for path in sorted((TOP / "tests").rglob("test_*.py"))
+        for held in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(held, ast.With)
+        for item in held.items
+        if isinstance(item.context_expr, ast.Call) and ast.unparse(item.context_expr.func) == "pytest.raises"
+        if item.optional_vars is None and not item.context_expr.keywords
+        if (name := ast.unparse(item.context_expr.args[0])).endswith("Error") and not hasattr(builtins, name)
     ]
 
     assert [] == guilty

@@ -445,7 +445,7 @@ def test_a_store_that_fails_is_no_refusal(admission: Admission, store: SqliteSto
     answer = admission.handle(made)
 
     assert (503, {"error": "try again later"}) == (answer.status, answer.body)
-    with pytest.raises(AdmissionUnavailableError):
+    with pytest.raises(AdmissionUnavailableError, match="file is not a database"):
         admission.challenge()
 
 

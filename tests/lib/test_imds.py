@@ -452,7 +452,7 @@ def test_retries_is_the_number_of_repeats(service: MetadataService, retries: int
     for behaviour in ("throttled", "status", "hang-up", "reset", "cut"):
         service.forget_requests()
         service.behave(behaviour)
-        with pytest.raises(ImdsError):
+        with pytest.raises(ImdsError, match=f"after {retries + 1} tries" if retries else r"^(?!.*tries)"):
             patient(service, Sleep(), retries=retries).get(INSTANCE_ID)
         assert retries + 1 == len(service.requests)
 

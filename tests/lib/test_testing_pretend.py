@@ -75,7 +75,7 @@ def test_elsewhere_every_entry_point_says_no(not_on_ec2: None) -> None:
     """Another vendor's firmware settles it, and the metadata service cannot be reached."""
     assert not ec2ident.is_ec2()
     assert "no" == ec2ident.detect(Level.BOUND).answer
-    with pytest.raises(FirmwareError):
+    with pytest.raises(FirmwareError, match="another vendor"):
         ec2ident.prove()
     with pytest.raises(ImdsError) as caught:
         Imds().get("meta-data/instance-id")
