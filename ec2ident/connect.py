@@ -143,7 +143,7 @@ def _start(
 
 
 def _wait(numbers: list[int], seconds: float) -> list[int]:
-    """Those of the sockets whose connect() has ended, well or not; none when the time is over."""
+    """The sockets on which connect() has ended, in success or failure; none when the time is over."""
     if hasattr(select, "poll"):
         poll = select.poll()
         for number in numbers:

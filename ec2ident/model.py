@@ -162,7 +162,7 @@ class IdentityDocument(Value):
 
 
 class Identity(Value):
-    """A document that AWS signed: whoever holds one knows that the proof was done. Only `ec2ident.verify` makes one."""
+    """A document that AWS signed. Only `ec2ident.verify` makes one, so holding one means that the proof was done."""
 
     document: IdentityDocument
     kind: Kind

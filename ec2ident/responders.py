@@ -146,13 +146,14 @@ def doubt(answer: HttpAnswer) -> str:
         return ""
     if answer.status == 403:
         return EC2_PATH
-    return OPENSTACK_PATH if answer.status in (404, 405, 501) and not is_ec2ws(answer) else ""
+    unknown = answer.status in (400, 404, 405, 501) and not is_ec2ws(answer)
+    return OPENSTACK_PATH if unknown and other_cloud(answer) is None else ""
 
 
 def clarified(trouble: Trouble, answer: HttpAnswer) -> Trouble:
     """What the trouble turns out to be with the answer to the request for `doubt`, which carried an invalid token."""
     if trouble.reason is Reason.DISABLED and answer.status != 403 and answer.status < 500:
-        detail = f"{trouble.detail}, yet {EC2_PATH} answers {answer.status}, so the service is not switched off"
+        detail = f"{trouble.detail}, yet {EC2_PATH} answers {answer.status}: only token requests are refused"
         return Trouble(Reason.PROXY, detail, _FORWARDED)
     if trouble.reason is Reason.NOT_EC2WS and answer.status == 200:
         versions = [line for line in answer.body.decode("latin-1").split() if _is_date(line)]

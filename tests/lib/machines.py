@@ -46,7 +46,7 @@ XEN = {
 
 
 class Machine(Value):
-    """The fields that its firmware has, what root is told, and what everybody else is."""
+    """The fields of its firmware, and the answer for root and for the user nobody."""
 
     fields: dict[str, str]
     root: tuple[Level, Reason]
@@ -276,7 +276,7 @@ LOOK_ALIKES = {
     "neutral": _one(NOTHING, product_serial="H23-C4J3JV-R6", product_uuid="81c7e555-6471-4833-9551-1ab366c4cfd2"),
     "a product name like an instance type, as gVisor shows": _one(HINT, product_name="m5.large"),
     "a product name nearly like an instance type": _one(NOTHING, product_name="x10.slh"),
-    "xen of somebody else": _root(
+    "xen of another vendor": _root(
         HINT, NOTHING, sys_vendor="Xen", bios_version="4.11.0", product_version="4.11.0", product_uuid=UUID
     ),
     "uninitialised": _one(NOTHING, sys_vendor="\xff" * 8, product_uuid="ffffffff-ffff-ffff-ffff-ffffffffffff"),

@@ -129,7 +129,7 @@ def test_a_late_service_is_waited_for_where_firmware_is_strong(
 def test_a_service_that_starts_late_is_waited_for(
     here: Namespace, metadata_authority: Authority, tmp_path: Path
 ) -> None:
-    """Refused at first: nobody listens yet."""
+    """Refused at first: the service does not listen yet."""
     waiting = listener(here)
     waiting.close()
     host = Host(build(tmp_path, EC2["nitro t3.micro, AL2023"]), environ={}, platform="linux")

@@ -91,8 +91,8 @@ def listening(address: str) -> tuple[socket.socket, Endpoint]:
     return listener, Endpoint(address, listener.getsockname()[1])
 
 
-def nobody(address: str = "127.0.0.1") -> Endpoint:
-    """An endpoint at which nobody listens: a port that was free a moment ago."""
+def unused(address: str = "127.0.0.1") -> Endpoint:
+    """An endpoint without a listener: a port that was free a moment ago."""
     listener, endpoint = listening(address)
     listener.close()
     return endpoint
@@ -104,7 +104,7 @@ def test_the_one_that_accepts_wins_over_the_one_that_refuses(address: str) -> No
     """Whichever it is, and in whichever place."""
     listener, endpoint = listening(address)
     with listener:
-        for endpoints in ((nobody(), endpoint), (endpoint, nobody("::1"))):
+        for endpoints in ((unused(), endpoint), (endpoint, unused("::1"))):
             winner, connection = race(endpoints, 5.0)
             assert (winner, endpoint.port) == (endpoint, connection.getpeername()[1])
             connection.close()
@@ -151,13 +151,13 @@ def test_a_refusal_everywhere_is_refused() -> None:
     with pytest.raises(
         NoAnswerError, match=r"^connection refused \(http://127\.0\.0\.1:\d+, http://\[::1\]:\d+\)$"
     ) as caught:
-        race((nobody(), nobody("::1")), 60.0)
+        race((unused(), unused("::1")), 60.0)
     assert Reason.REFUSED == caught.value.reason
 
 
 @pytest.fixture
 def full() -> Iterator[Endpoint]:
-    """An endpoint whose queue of connections is full, so that it neither accepts nor refuses."""
+    """An endpoint with a full queue of connections: it neither accepts nor refuses."""
     listener, endpoint = listening("127.0.0.1")
     listener.listen(0)
     waiting = [socket.socket() for _ in range(4)]
@@ -179,7 +179,7 @@ def test_silence_ends_after_the_given_time_and_leaves_more_open_than_a_refusal(f
     began = time.monotonic()
     given = 0.2
     with pytest.raises(NoAnswerError, match=r"no answer within 0\.2 s") as caught:
-        race((full, nobody("::1")), given)
+        race((full, unused("::1")), given)
 
     assert Reason.TIMEOUT == caught.value.reason
     assert given / 2 < time.monotonic() - began < 20 * given
@@ -189,7 +189,7 @@ def test_silence_ends_after_the_given_time_and_leaves_more_open_than_a_refusal(f
 
 
 def dropped(here: Namespace, *, answers_arp: bool) -> None:
-    """A way out that leads nowhere: the router's MAC belongs to nobody, or nobody answers for the router at all."""
+    """A way out that leads nowhere: no interface has the router's MAC, or ARP for the router has no answer."""
     here.ip(
         "link add out type veth peer name far",
         "link set out up",
@@ -212,7 +212,7 @@ def dropped(here: Namespace, *, answers_arp: bool) -> None:
 #: How a machine that is not EC2 is connected, and what its "no" is called.
 GROUNDS: dict[str, tuple[Reason, Callable[[Namespace], None]]] = {
     "no route": (Reason.NO_ROUTE, lambda _: None),
-    "nobody listens": (Reason.REFUSED, lambda here: here.ip("addr add 169.254.169.254/32 dev lo")),
+    "no listener": (Reason.REFUSED, lambda here: here.ip("addr add 169.254.169.254/32 dev lo")),
     "packets are dropped": (Reason.TIMEOUT, lambda here: dropped(here, answers_arp=True)),
     "arp has no answer": (Reason.TIMEOUT, lambda here: dropped(here, answers_arp=False)),
     "blackhole": (Reason.NO_ROUTE, lambda here: here.ip("route add blackhole 169.254.169.254/32")),
@@ -251,7 +251,7 @@ def test_a_machine_that_is_not_ec2_says_no_at_once(here: Namespace, ground: str)
 
 @pytest.mark.root
 def test_an_arp_failure_is_no_route_once_the_kernel_says_so(here: Namespace) -> None:
-    """It takes the kernel three seconds to say that nobody has the router's address: longer than the race."""
+    """It takes the kernel three seconds to say that ARP has no answer: longer than the race."""
     dropped(here, answers_arp=False)
     with here.entered(), pytest.raises(NoAnswerError, match="no route to host") as caught:
         race((METADATA_IPV4,), 20.0)

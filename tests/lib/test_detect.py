@@ -71,7 +71,7 @@ def client(service: MetadataService, timeout: float = PATIENCE) -> Imds:
 @pytest.mark.parametrize("privileged", [True, False], ids=["root", "nobody"])
 @pytest.mark.parametrize("name", sorted(MACHINES))
 def test_every_machine_gets_its_verdict(name: str, privileged: bool, tmp_path: Path) -> None:
-    """From its files alone, for root and for everybody else."""
+    """From its files alone, for root and for an ordinary user."""
     machine = MACHINES[name]
     root = build(tmp_path, machine, privileged=privileged)
 
@@ -354,7 +354,7 @@ def test_each_error_mode_ends_in_time_with_its_answer_and_reason(
 
 
 def test_a_service_that_stays_silent_ends_with_the_deadline(tmp_path: Path, service: MetadataService) -> None:
-    """And nobody says no: the hop limit may be why."""
+    """The answer is not "no": the hop limit may be the cause."""
     service.behave("silence")
     began = time.monotonic()
 
@@ -379,7 +379,7 @@ def test_an_explanation_says_everything_once(tmp_path: Path, service: MetadataSe
     assert "  firmware           unknown: no sysfs is mounted  [" in blind.explain()
 
 
-def test_nobody_can_look_where_there_is_no_sysfs(tmp_path: Path) -> None:
+def test_firmware_is_unknown_where_there_is_no_sysfs(tmp_path: Path) -> None:
     """An empty root is not a machine without firmware."""
     verdict = detect(Level.CLAIM, network=False, root=str(tmp_path))
 
@@ -406,7 +406,7 @@ def test_is_ec2_answers_false_where_the_machine_or_the_network_fails(monkeypatch
     """The promise of `is_ec2`: what goes wrong on the machine is not a yes, and not an exception."""
 
     def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("a failure that nobody thought of")
+        raise RuntimeError("a failure of another kind")
 
     monkeypatch.setattr("ec2ident.detection.Host", fails)
 
@@ -479,7 +479,7 @@ def test_the_public_names_are_there() -> None:
 def test_only_what_was_bound_in_this_boot_is_remembered(
     tmp_path: Path, service: MetadataService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For this machine alone: whoever brings a root, a client or keys of their own gets an answer of their own."""
+    """For this machine alone: a call with a root, a client or keys of its own gets an answer of its own."""
     boot = Host().boot_id()
     if boot is None:
         pytest.skip("this kernel does not name its boots")

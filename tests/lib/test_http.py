@@ -193,7 +193,7 @@ def test_a_flood_is_cut_off(script: Script, at: str) -> None:
     ids=["body", "many headers", "long header"],
 )
 def test_a_giant_is_called_too_large(script: Script) -> None:
-    """So that nobody searches for a broken server where an item is simply too big."""
+    """The reason says that the item is too big, and not that the server is broken."""
     fails(at_the_item(script), Reason.TOO_LARGE, "more than ")
 
 
@@ -321,7 +321,7 @@ def test_a_proof_is_two_connections() -> None:
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "https_proxy"])
 def test_no_proxy_is_used_whatever_the_environment_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through a proxy, the token goes to somebody else, and the answer is about somebody else's instance."""
+    """Through a proxy, another host gets the token, and the answer is about another instance."""
     with Server(lambda _: [plain(TOKEN)]) as proxy, Server(at_the_item(lambda _: [plain(b"ok")])) as server:
         monkeypatch.setenv(name, proxy.endpoint)
         for other in ("no_proxy", "NO_PROXY"):
@@ -415,7 +415,7 @@ def run(code: str) -> list[str]:
 
 
 def test_a_no_does_not_import_requests() -> None:
-    """On a machine that is not EC2 nothing accepts, and a library that nobody needs is not loaded."""
+    """On a machine that is not EC2 nothing accepts, and a library that is not needed is not loaded."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         code = f"""

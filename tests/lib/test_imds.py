@@ -99,7 +99,7 @@ def test_bytes_come_as_they_are(service: MetadataService) -> None:
 
 @pytest.mark.parametrize("path", ["", "meta-data/x y", "meta-data/x\r\nHost: evil", "é", "meta-data/x?y", "a#b", "%2e"])
 def test_a_path_that_cannot_be_one_is_refused_before_anything_is_sent(service: MetadataService, path: str) -> None:
-    """Whoever puts foreign text into a path gets an error, not another request."""
+    """Foreign text in a path is an error, and never another request."""
     with pytest.raises(ValueError, match="is empty or has characters that no metadata path has"):
         client(service).get(path)
     assert [] == asked(service)
@@ -119,7 +119,7 @@ def test_the_kill_switch_is_the_word_true(service: MetadataService, value: str) 
 
 
 def test_an_endpoint_of_the_environment_is_taken_only_when_the_caller_says_so(service: MetadataService) -> None:
-    """Who sets a variable must not choose who says that this is EC2."""
+    """A variable must not choose the server that says that this is EC2."""
     environ = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{service.endpoint}/"}
 
     assert "http://169.254.169.254" == str(Imds(environ=environ).endpoints[0])
@@ -227,7 +227,7 @@ def test_the_token_is_nowhere_to_be_seen(service: MetadataService, caplog: pytes
 
 
 def test_the_facts_say_who_gave_a_token(service: MetadataService) -> None:
-    """Anybody can send `Server: EC2ws`: it is a fact, and never an authority."""
+    """Every server can send `Server: EC2ws`: it is a fact, and never an authority."""
     imds = client(service)
     before = imds.facts
     imds.get(INSTANCE_ID)
@@ -250,7 +250,7 @@ def test_a_failure_is_an_unknown_fact(service: MetadataService) -> None:
 
 
 def test_a_hostile_server_header_is_made_harmless(service: MetadataService) -> None:
-    """It ends up on somebody's terminal."""
+    """It ends up on a terminal."""
     with responses.RequestsMock() as mock:
         mock.put(service.endpoint + TOKEN_PATH, body="t" * 56, headers={"Server": "\x1b[2J" + "x" * 500})
         mock.get(f"{service.endpoint}/latest/{INSTANCE_ID}", status=404, headers={"Server": "\x1b[2J" + "x" * 500})
@@ -390,7 +390,7 @@ def test_the_answer_to_a_token_request_is_told_by_status_and_server(
     headers = {"Server": server} if server else {}
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         mock.put(service.endpoint + TOKEN_PATH, status=status, headers=headers)
-        for path in ("/openstack", "/latest/meta-data/"):  # what is asked to tell who refused
+        for path in ("/openstack", "/latest/meta-data/"):  # asked to learn more about the refusal
             mock.get(service.endpoint + path, status=status, headers=headers)
         with pytest.raises(ImdsError, match=f"answers {status}") as caught:
             client(service, retries=0).get(INSTANCE_ID)
@@ -494,7 +494,7 @@ def test_pauses_are_jittered_by_up_to_a_half(service: MetadataService) -> None:
 
 
 def test_a_service_that_comes_late_is_found() -> None:
-    """At boot the address is refused first, and then somebody listens."""
+    """At boot the address refuses at first, and answers later."""
     service = MetadataService()
     with service:
         endpoint = service.endpoint
@@ -550,7 +550,7 @@ def test_elapsed_counts_what_the_calls_took(service: MetadataService) -> None:
     assert imds.elapsed >= once + 0.2 >= 0.4
 
 
-def test_nobody_there_is_told_without_the_timeout() -> None:
+def test_an_absent_service_is_told_without_the_timeout() -> None:
     """A refusal is an answer: the deadline is not waited for."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -69,7 +69,7 @@ def test_who_refuses_a_token_is_told_by_the_answer(found: HttpAnswer, reason: Re
 
 
 def test_a_token_is_no_trouble() -> None:
-    """56 characters, whoever gives them."""
+    """56 characters, of any server."""
     assert token_trouble(answer(200, "AQAEA" + "x" * 51), PATH) is None
 
 
@@ -95,6 +95,7 @@ def test_hostile_answers_are_one_short_printable_line(hostile: str, where: str) 
         (answer(403, **EC2WS), "/latest/meta-data/"),
         (answer(404), "/openstack"),
         (answer(405, server="nginx"), "/openstack"),
+        (answer(400), "/openstack"),
         (answer(404, **EC2WS), ""),
         (answer(404, server="envoy"), ""),
         (answer(403, via="1.1 squid"), ""),
@@ -169,7 +170,7 @@ def test_the_advice_fits_what_was_seen(behaviour: str, metadata_service: Metadat
         Imds(PATIENCE, endpoints=metadata_service.endpoint).get("meta-data/mac")
 
     assert (reason, True) == (caught.value.reason, says in str(caught.value)), str(caught.value)
-    assert "switched off" not in str(caught.value) or behaviour in ("disabled", "kube2iam")
+    assert "switched off" not in str(caught.value) or behaviour == "disabled"
     assert {"invalid"} >= {one.token for one in metadata_service.requests if one.method == "GET"}
 
 

@@ -377,7 +377,7 @@ def test_kube2iam_passes_all_but_the_token_request(imds: MetadataService) -> Non
         ("alibaba", f"GET {DOCUMENT} HTTP/1.1\r\n\r\n".encode(), b'"owner-account-id"'),
     ],
 )
-def test_somebody_else_answers_in_his_own_way(
+def test_every_other_server_answers_in_its_own_way(
     imds: MetadataService, name: str, request_bytes: bytes, expected: bytes
 ) -> None:
     """And never with `Server: EC2ws`."""
