@@ -13,6 +13,7 @@ from ec2ident.connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerErr
 from ec2ident.errors import ImdsError
 from ec2ident.imds import CONNECT_WITHIN, Imds
 from ec2ident.model import Reason
+from ec2ident.responders import ADVICE
 from ec2ident.testing import MetadataService
 
 TYPE_CHECKING = False
@@ -146,6 +147,13 @@ def test_on_windows_an_error_has_windows_words(number: int, text: str, words: st
 
 
 @pytest.mark.ipv6
+@pytest.mark.parametrize("reason", [Reason.NO_ROUTE, Reason.TIMEOUT])
+def test_advice_about_routes_names_the_command_of_windows(reason: Reason) -> None:
+    """An image that was made in another subnet keeps persistent routes to the service by a gateway that is not there
+    (aws/amazon-ssm-agent#24, #48, #348; taskcluster/community-tc-config#444 shows `route print`)."""
+    assert "`route print 169.254.*`" in ADVICE[reason]
+
+
 def test_a_refusal_everywhere_is_refused() -> None:
     """With the kernel's word for each."""
     with pytest.raises(
