@@ -285,7 +285,7 @@ def test_a_hot_attach_while_the_service_fails_disturbs_nobody(node: Node) -> Non
 
     assert node.hook("eth2") == 3
     assert "eth2: table unknown: its network card and device number are not known; write table = " in node.err
-    assert "(metadata service: /latest/api/token answers 500; try again" in node.err
+    assert "(metadata service: /latest/api/token answers 500 after " in node.err
     assert node.vpc.node.read("ip", "rule") == rules
     assert [node.vpc.client.ask(eni.address) for eni in (eth1, eth2)] == [True, False]
     node.recover()

@@ -1,8 +1,8 @@
-"""Lay the hooks, units and names that a node needs, and take exactly those away again.
+"""Install the hooks, units and names that a node needs, and uninstall exactly those.
 
-A manifest says what is ours: it is written before anything is laid and removed after everything is gone, so that an
-uninstall is exact even after SIGKILL at any step. What is not in the manifest is not ours and stays, however much it
-looks like ours; what is in it and was changed since is the administrator's.
+A manifest lists what was installed. It is written before anything is installed and removed after everything is gone, so
+that an uninstall is exact even after SIGKILL at any step. A file that is not in the manifest stays, whatever it looks
+like; a file that is in it and was changed since belongs to the administrator.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Plan(Value):
 
     steps: tuple[FileStep, ...] = ()
     notes: tuple[str, ...] = ()
-    #: Somebody else's file is where one of ours belongs, and there is nothing that he could do instead.
+    #: A foreign file is where one should be installed, and no setting of the administrator can take its place.
     refused: bool = False
     #: Programs of the node that are started before the steps, and after them.
     first: tuple[tuple[str, ...], ...] = ()
@@ -117,7 +117,7 @@ def command(
     """The verbs install and (`remove`) uninstall; returns the exit code. An empty path is found. Raises AgentError."""
     tree = RootFs(root)
     run = run_on_node if tree.root == "/" and os.path.isdir("/run/systemd/system") else None
-    said = laid_with(tree)
+    said = installed_with(tree)
     state = state_dir or said.get("state", STATE)
     if remove:
         plan = uninstall(tree, dry_run=dry_run, run=run)
@@ -137,7 +137,7 @@ def command(
     return RefusedError.exit if plan.refused else int(dry_run and bool(plan.lines))
 
 
-def laid_with(tree: RootFs) -> dict[str, str]:
+def installed_with(tree: RootFs) -> dict[str, str]:
     """The configuration and the state directory that the hook on this node names: a later install goes on with them."""
     found: dict[str, str] = {}
     with suppress(OSError, ValueError):
@@ -164,7 +164,7 @@ def _interfaces(tree: RootFs, path: str, log: Say) -> tuple[str, ...]:
 
 
 def install(tree: RootFs, request: InstallRequest, *, dry_run: bool = False, run: Run | None = None) -> Plan:
-    """Lay what is missing, replace what an older version of ours laid; twice changes nothing. Returns what was done.
+    """Install what is missing, replace what an older version installed. Returns what was done: a second time, nothing.
 
     `run` starts a program on this node, so that daemons read their files again; None for an image. Raises AgentError.
     """
@@ -174,7 +174,7 @@ def install(tree: RootFs, request: InstallRequest, *, dry_run: bool = False, run
 
 
 def uninstall(tree: RootFs, *, dry_run: bool = False, run: Run | None = None) -> Plan:
-    """Take away all that the manifest names and nobody changed; twice is once. Raises AgentError."""
+    """Remove everything that the manifest names and that is still as it was installed. Raises AgentError."""
     with Held(tree):
         return perform(tree, plan_uninstall(tree), dry_run, run, STOP)
 
@@ -201,7 +201,7 @@ def _tell(run: Run | None, commands: Sequence[Command]) -> None:
 
 
 def plan_install(tree: RootFs, request: InstallRequest) -> Plan:
-    """Compare what should be with what is there, and with what is ours. Raises RefusedError, OSError."""
+    """Compare what should be with what is there, and with the manifest. Raises RefusedError, OSError."""
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     managers = detect(tree, owned)
     # A later install without --ocf must not take a running cluster's agents away.
@@ -219,7 +219,7 @@ def plan_install(tree: RootFs, request: InstallRequest) -> Plan:
 
 
 class Compared(Value):
-    """What is to lay, and the manifest as it is meanwhile and thereafter."""
+    """What is to be installed, and the manifest meanwhile and thereafter."""
 
     steps: tuple[FileStep, ...]
     during: Mapping[str, Entry]
@@ -229,7 +229,7 @@ class Compared(Value):
 
 
 def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -> Compared:
-    """What should be there with what is, and with what is ours. Raises OSError."""
+    """What should be there, compared with what is, and with the manifest. Raises OSError."""
     during, after = dict(owned), dict[str, Entry]()
     steps: list[FileStep] = []
     notes: list[str] = []
@@ -239,7 +239,9 @@ def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -
         if here is None and mine and _enabled(mine):
             after[thing.path] = mine
             unit = thing.path.rpartition("/")[2]
-            notes.append(f"{thing.path}: disabled since it was laid, left so; systemctl enable {unit} enables it")
+            notes.append(
+                f"{thing.path}: disabled since it was installed, and stays so; systemctl enable {unit} enables it"
+            )
         elif here is None or (mine and _as_laid(here, mine) and not _same(here, thing.node)):
             steps.append(_lay(thing))
             during[thing.path] = _entry(thing, before=here)
@@ -248,9 +250,12 @@ def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -
             after[thing.path] = _laid(thing)
         elif mine:
             after[thing.path] = mine
-            notes += [] if thing.row and thing.row.sample else [f"{thing.path}: kept, changed since it was laid"]
+            notes += [] if thing.row and thing.row.sample else [f"{thing.path}: kept, changed since it was installed"]
         elif thing.row and not thing.row.sample and not _same(here, thing.node):
-            notes.append(f"{thing.path}: not ours, left alone; {thing.row.instead or 'move it away and install again'}")
+            notes.append(
+                f"{thing.path}: not installed by ec2ident-agent, not changed;"
+                f" {thing.row.instead or 'move it away and install again'}"
+            )
             refused = refused or not thing.row.instead
     return Compared(tuple(steps), during, after, tuple(notes), refused)
 
@@ -258,7 +263,7 @@ def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -
 def changes(
     tree: RootFs, owned: Mapping[str, Entry], compared: Compared, after: Mapping[str, Entry], drop: Sequence[FileStep]
 ) -> tuple[FileStep, ...]:
-    """All steps in order: the manifest names everything before it is laid, and no longer what is gone."""
+    """All steps in order: the manifest names everything before it is installed, and no longer what is gone."""
     found = leftovers(tree, owned)
     if compared.steps or drop or after != owned:
         found += _write_manifest(tree, compared.during)
@@ -313,7 +318,7 @@ def take_away(tree: RootFs, entries: Sequence[Entry], going: set[str]) -> tuple[
             steps.append(FileStep("rm", entry.path))
             notes += once_gone(entry.path, here.content) if isinstance(here, File) else []
         else:
-            notes.append(f"{entry.path}: kept, changed since it was laid")
+            notes.append(f"{entry.path}: kept, changed since it was installed")
             continue
         going.add(entry.path)
     return steps, list(dict.fromkeys(notes)), left[::-1]
@@ -329,7 +334,7 @@ def leftovers(tree: RootFs, owned: Mapping[str, Entry]) -> list[FileStep]:
 
 
 def _write_manifest(tree: RootFs, entries: Mapping[str, Entry]) -> list[FileStep]:
-    """Before anything is laid. A directory that is made for it appears together with it, in one rename."""
+    """Before anything is installed. A directory that is made for it appears together with it, in one rename."""
     if tree.look(HOME) is not None:
         return [manifest_step(MANIFEST, entries)]
     new = manifest_step(f"{NEW_HOME}/manifest.json", entries)
@@ -340,7 +345,7 @@ def _write_manifest(tree: RootFs, entries: Mapping[str, Entry]) -> list[FileStep
 
 
 def _same(here: Inode, want: Inode) -> bool:
-    """Is what is there what should be? What is in a directory is not ours to say."""
+    """True if what is there is what should be. The files in a directory do not count."""
     if isinstance(here, Directory) and isinstance(want, Directory):
         return True
     if isinstance(here, File) and isinstance(want, File):
@@ -349,7 +354,7 @@ def _same(here: Inode, want: Inode) -> bool:
 
 
 def _is_ours(here: Inode, entry: Entry) -> bool:
-    """Is the content what we laid, now or before an upgrade that did not end? Its mode may be the administrator's."""
+    """True if the content is as installed, now or before an upgrade that did not end. The mode may be another."""
     if isinstance(here, File):
         return entry.kind == "file" and _digest(here.content) in (entry.mark, entry.before)
     if isinstance(here, Symlink):
@@ -412,7 +417,7 @@ STOP = (("systemctl", "stop", "ec2ident-agent-watch.service", "ec2ident-agent.se
 
 
 def run_on_node(command: Command) -> None:
-    """Start a program of this node. Its failure changes nothing about what was laid."""
+    """Start a program of this node. Its failure does not undo the installation."""
     import subprocess
 
     try:
@@ -435,7 +440,7 @@ def find_program(argv0: str, executable: str, root: str = "/") -> str:
 
 
 class Held:
-    """One install at a time; errors of the file system become ours."""
+    """One install at a time; errors of the file system become an AgentError."""
 
     def __init__(self, tree: RootFs) -> None:
         self._tree = tree
@@ -459,6 +464,6 @@ class Held:
         if isinstance(error, OSError):
             hint = " (needs root)" if isinstance(error, PermissionError) else ""
             raise AgentError(
-                f"{error.filename or self._tree.root}: {error.strerror}{hint}; what was laid is in the manifest:"
+                f"{error.filename or self._tree.root}: {error.strerror}{hint}; what was installed is in the manifest:"
                 " do it again, or uninstall"
             ) from error

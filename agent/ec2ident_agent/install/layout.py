@@ -1,6 +1,6 @@
-"""What is laid on a node, and where: one table, made concrete for the managers that the node has.
+"""What is installed on a node, and where: one table, made concrete for the managers that the node has.
 
-`ROWS` is the table. To lay one more thing, add a row and a file in data/.
+`ROWS` is the table. To install one more thing, add a row and a file in data/.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ HOOK = f"{HOME}/hook"
 CONFIG = f"{HOME}/agent.toml"
 STATE = "/run/ec2ident"
 
-#: The name of every drop-in that `doctor --fix` lays, whatever directory it is in. An install leaves them alone.
+#: The name of every drop-in that `doctor --fix` writes, in any directory. An install does not change them.
 FIX = "90-ec2ident-doctor.conf"
 
 
 class Row(Value):
-    """One thing to lay: a file made from data/`source`, a link to `target`, or a directory when there is neither."""
+    """One thing to install: a file made from data/`source`, a link to `target`, or else a directory."""
 
     path: str
     source: str = ""
     target: str = ""
     mode: int = 0o755
-    #: Laid only where nothing is, without a word about it: the administrator is expected to have his own.
+    #: Installed only where nothing is, without a message: the administrator is expected to write this file.
     sample: bool = False
-    #: What to do by hand when somebody else's file is in the way.
+    #: What to do by hand when a foreign file is in the way.
     instead: str = ""
 
 
@@ -62,7 +62,7 @@ _UNITS = "/etc/systemd/system"
 WANTS = f"{_UNITS}/multi-user.target.wants"
 _SUSE = "/etc/sysconfig/network"
 
-#: Everything that is laid, by what must be there. {interface}: one row for each configured interface.
+#: Everything that is installed, by what must be there. {interface}: one row for each configured interface.
 ROWS: Mapping[str, Manager] = {
     "always": Manager(
         ("/etc",),
@@ -86,7 +86,7 @@ ROWS: Mapping[str, Manager] = {
     ),
     "networkmanager": Manager(
         ("/etc/NetworkManager", "/usr/lib/NetworkManager", "/usr/sbin/NetworkManager"),
-        # Regular files of root that nobody else can write, or NetworkManager does not run them.
+        # NetworkManager runs only regular files of root that no other user can write.
         (
             Row(_DISPATCHER, "networkmanager"),
             Row("/etc/NetworkManager/dispatcher.d/pre-down.d/90-ec2ident", "networkmanager"),
@@ -115,7 +115,7 @@ ROWS: Mapping[str, Manager] = {
     ),
     "network-scripts": Manager(
         ("/etc/sysconfig/network-scripts/ifup-post",),
-        # One file each for the whole node, so an administrator may well have his own.
+        # One file each for the whole node, so the administrator may well have written it.
         (
             Row("/sbin/ifup-local", "ifup-local", instead=f"{_LOCAL}up"),
             Row("/sbin/ifdown-local", "ifup-local", instead=f"{_LOCAL}down"),
@@ -169,7 +169,7 @@ class InstallRequest(Value):
     config: str = CONFIG
     state: str = STATE
     interfaces: tuple[str, ...] = INTERFACES
-    #: Rows of `ROWS` to lay besides those that are detected.
+    #: Rows of `ROWS` to install besides those that are detected.
     extras: tuple[str, ...] = ()
 
 
@@ -182,14 +182,14 @@ class Thing(Value):
 
 
 def detect(tree: RootFs, owned: Container[str] = ()) -> tuple[str, ...]:
-    """Which network managers and readers of our files this node has: names of `ROWS`. What is ours is no mark."""
+    """Which network managers this node has: names of `ROWS`. Files that were installed by the agent do not count."""
     return tuple(
         name for name, manager in ROWS.items() if any(mark not in owned and tree.exists(mark) for mark in manager.marks)
     )
 
 
 def wanted(tree: RootFs, managers: Sequence[str], request: InstallRequest, owned: Container[str]) -> list[Thing]:
-    """Everything that should be there, each after the directories on its way that are missing or ours."""
+    """Everything that should be there, each after the directories on its path that are missing or installed."""
     return list(_things(tree, _rows(managers, request), request, owned))
 
 
@@ -203,7 +203,7 @@ def _rows(managers: Sequence[str], request: InstallRequest) -> Iterator[Row]:
 
 
 def _things(tree: RootFs, rows: Iterator[Row], request: InstallRequest, owned: Container[str]) -> Iterator[Thing]:
-    """Each row, after the directories on its way that are missing or ours."""
+    """Each row, after the directories on its path that are missing or installed."""
     made = []
     for row in rows:
         if row.source:
@@ -216,7 +216,7 @@ def _things(tree: RootFs, rows: Iterator[Row], request: InstallRequest, owned: C
 
 
 def with_parents(tree: RootFs, things: Sequence[Thing], owned: Container[str]) -> Iterator[Thing]:
-    """Each thing, after the directories on its way that are missing or ours."""
+    """Each thing, after the directories on its path that are missing or installed."""
     seen = set()
     for thing in things:
         parts = thing.path.split("/")
@@ -295,7 +295,7 @@ def _unit_word(word: str) -> str:
 
 
 def _argument(word: str) -> str:
-    """A word that is no program's name: systemd.service(5) on variables."""
+    """A word that is not a program's name: systemd.service(5) on variables."""
     return _unit_word(word).replace("$", "$$")
 
 
@@ -316,7 +316,7 @@ def check(request: InstallRequest) -> None:
 
 
 def advice(tree: RootFs, managers: Sequence[str], request: InstallRequest) -> Iterator[str]:
-    """What no file of ours can do."""
+    """What the administrator has to do by hand."""
     for name in managers:
         manager = ROWS[name]
         if manager.note and manager.unless not in managers:

@@ -1,4 +1,4 @@
-"""The manifest: what of ours lies on a node. In /etc beside it, because images carry /etc and often not /var."""
+"""The manifest: what was installed on a node. It is in /etc, because images carry /etc and often not /var."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ VERSION = 1
 
 
 class Entry(Value):
-    """One line of the manifest: what we laid. `kind` is file, link or directory; `mark` the digest or the target."""
+    """One line of the manifest. `kind` is file, link or directory; `mark` is the digest or the target."""
 
     path: str
     kind: str
     mark: str = ""
     mode: int = 0
-    #: What is or may be there of ours already: of a file the digest that an upgrade is about to replace, of a link that
-    #: enables a unit its target, once that was laid. Empty: nothing was there before us.
+    #: What an earlier install may have left there: for a file the digest that an upgrade is about to replace, for a
+    #: link that enables a unit its target, once that was installed. Empty: nothing was there before.
     before: str = ""
 
 
 def read_manifest(tree: RootFs) -> tuple[Entry, ...] | None:
-    """What is ours; None without a manifest. Raises RefusedError for one that is damaged or newer: never guesses."""
+    """What was installed; None without a manifest. Raises RefusedError for one that is damaged or newer."""
     here = tree.look(MANIFEST)
     if here is None:
         return None

@@ -1,7 +1,7 @@
-"""A system's directory tree, under `/` or under a directory that holds an image: never left, changed atomically.
+"""A system's root file system, at `/` or in a directory that holds an image: never left, changed atomically.
 
-Symbolic links inside mean what they mean to the system that lives there, as after chroot(2): `/sbin -> /usr/sbin` is
-the image's own /usr/sbin, and no number of `..` leads out. A link at the end of a path is looked at, never followed.
+Symbolic links inside mean what they mean to that system, as after chroot(2): `/sbin -> /usr/sbin` is the image's own
+/usr/sbin, and no number of `..` leads out. A link at the end of a path is looked at, never followed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Links on one path before it counts as a loop, as the kernel counts (path_resolution(7)).
 MAX_LINKS = 40
 
-#: Larger than anything that we lay.
+#: A larger file was not installed by the agent.
 MAX_SIZE = 1 << 20
 
 
@@ -45,7 +45,7 @@ class Directory(Value):
 
 
 class Other(Value):
-    """A device, a pipe, a socket, or a file too large to be ours."""
+    """A device, a pipe, a socket, or a file of more than MAX_SIZE bytes."""
 
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
 
 
 class RootFs:
-    """Paths are absolute as the system that lives there sees them. All methods raise OSError."""
+    """The paths are absolute, as that system sees them. All methods raise OSError."""
 
     def __init__(self, root: str = "/") -> None:
         self.root = os.path.realpath(root)
-        #: What somebody wanted to look at and may not.
+        #: Paths that were wanted and may not be read.
         self.denied: set[str] = set()
 
     def real(self, path: str) -> str:
@@ -121,7 +121,7 @@ class RootFs:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            # Last, so that nobody runs a script which is only half there.
+            # Last, so that a script cannot be run while only half of it is there.
             os.chmod(handle, mode)
             os.fsync(handle)
         os.rename(beside, where)

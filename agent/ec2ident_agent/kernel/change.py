@@ -1,7 +1,7 @@
 """Changing the kernel: pyroute2's message classes on our own socket, many requests a send, an answer for each.
 
-The only importer of pyroute2, whose import costs more than a hundred times the work of a hook that finds nothing to do.
-So it is imported under the lock, when there is a change to make: of several hooks at once the first then pays for it,
+The only importer of pyroute2. Importing it costs more than a hundred times the work of a hook that finds nothing to do,
+so it is imported under the lock, when there is a change to make: of several hooks at once the first then pays for it,
 and the others find nothing to do. Its errors are translated here.
 """
 

@@ -429,7 +429,7 @@ def test_a_sample_that_became_the_configuration_stays(debian: RootFs) -> None:
     notes = uninstall(debian).notes
 
     assert "[interface.eth1]\n" == read(debian, layout.CONFIG)
-    assert (f"{layout.CONFIG}: kept, changed since it was laid", f"{layout.HOME}: kept, not empty") == notes
+    assert (f"{layout.CONFIG}: kept, changed since it was installed", f"{layout.HOME}: kept, not empty") == notes
 
 
 def test_an_administrator_s_ifup_local_is_kept_and_he_is_told_the_line_to_add(tmp_path: Path) -> None:
@@ -442,7 +442,7 @@ def test_an_administrator_s_ifup_local_is_kept_and_he_is_told_the_line_to_add(tm
 
     assert not plan.refused
     assert (
-        "/sbin/ifup-local: not ours, left alone; add the line  [ ! -x /etc/ec2ident/hook ] ||"
+        "/sbin/ifup-local: not installed by ec2ident-agent, not changed; add the line  [ ! -x /etc/ec2ident/hook ] ||"
         ' /etc/ec2ident/hook network-scripts "$1" up'
     ) in plan.notes
     assert "usr/sbin/ifdown-local" in snapshot(tree)
@@ -467,7 +467,10 @@ def test_whatever_else_is_in_our_place_is_refused_and_survives(debian: RootFs, k
     plan = install(debian, REQUEST)
 
     assert plan.refused
-    assert "/etc/network/if-up.d/ec2ident: not ours, left alone; move it away and install again" in plan.notes
+    assert (
+        "/etc/network/if-up.d/ec2ident: not installed by ec2ident-agent, not changed; move it away and install again"
+        in plan.notes
+    )
     assert "root:x:0:0\n" == read(debian, "etc/passwd")
     uninstall(debian)
     assert os.path.lexists(path)
@@ -494,10 +497,10 @@ def test_files_that_the_administrator_changed_are_kept_and_named(debian: RootFs)
     os.chmod(inside(debian, disabled), 0o644)
 
     notes = install(debian, NEWER).notes
-    assert {f"{path}: kept, changed since it was laid" for path in (changed, disabled)} <= set(notes)
+    assert {f"{path}: kept, changed since it was installed" for path in (changed, disabled)} <= set(notes)
     assert 0o644 == stat.S_IMODE(os.lstat(inside(debian, disabled)).st_mode)
 
-    assert (f"{changed}: kept, changed since it was laid",) == uninstall(debian).notes
+    assert (f"{changed}: kept, changed since it was installed",) == uninstall(debian).notes
     assert "#!/bin/sh\n# mine\n" == read(debian, changed)
     assert not os.path.exists(inside(debian, disabled))
 
@@ -566,7 +569,8 @@ def test_a_unit_that_the_administrator_disabled_stays_disabled(debian: RootFs) -
         notes = install(debian, request).notes
         assert not os.path.lexists(inside(debian, link))
         assert (
-            f"{link}: disabled since it was laid, left so; systemctl enable ec2ident-agent-watch.service enables it"
+            f"{link}: disabled since it was installed, and stays so;"
+            " systemctl enable ec2ident-agent-watch.service enables it"
         ) in notes
     assert os.path.lexists(inside(debian, f"{layout.WANTS}/ec2ident-agent.service"))
 
@@ -885,7 +889,7 @@ def test_an_agent_of_that_name_is_not_overwritten(debian: RootFs) -> None:
     plan = install(debian, FOR_A_CLUSTER)
 
     assert plan.refused
-    assert f"/{AGENTS}/eni: not ours, left alone; move it away and install again" in plan.notes
+    assert f"/{AGENTS}/eni: not installed by ec2ident-agent, not changed; move it away and install again" in plan.notes
     uninstall(debian)
     assert "#!/bin/sh\n# mine\n" == read(debian, f"{AGENTS}/eni")
 
