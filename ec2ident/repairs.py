@@ -14,15 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WHITE_SPACE = b" \t\r\n"
+#: The order of the members in every document seen since 2020; before, it differed from one instance to the next.
+_ORDER = (
+    *("accountId", "architecture", "availabilityZone", "billingProducts", "devpayProductCodes"),
+    *("marketplaceProductCodes", "imageId", "instanceId", "instanceType", "kernelId", "pendingTime", "privateIp"),
+    *("ramdiskId", "region", "version"),
+)
 
 
-def candidates(document: bytes) -> Iterator[bytes]:
-    """What the document may have been before it was changed, at most three, the likeliest first."""
+def candidates(document: bytes, *, reorder: bool = False) -> Iterator[bytes]:
+    """What the document may have been before it was changed, the likeliest first: up to three, four with `reorder`."""
     if len(document) > LARGEST:
         return
     seen = {document}
     plain = unmarked(document)
-    for candidate in (plain, plain.replace(b"\r\n", b"\n").strip(_WHITE_SPACE), _as_aws_writes(plain)):
+    tried = [plain, plain.replace(b"\r\n", b"\n").strip(_WHITE_SPACE), _as_aws_writes(plain)]
+    if reorder:
+        tried.append(_as_aws_writes(plain, _ORDER))
+    for candidate in tried:
         if candidate is not None and candidate not in seen:
             seen.add(candidate)
             yield candidate
@@ -41,14 +50,21 @@ def change(document: bytes, original: bytes) -> str:
     if plain != original and plain.strip(_WHITE_SPACE) == original.strip(_WHITE_SPACE):
         done.append("a final newline was added" if plain == original + b"\n" else "white space around it changed")
     elif plain != original:
-        if _as_aws_writes(plain) is None or _as_aws_writes(plain) != _as_aws_writes(original):
+        ordered = _as_aws_writes(plain, _ORDER)
+        if ordered is None or ordered != _as_aws_writes(original, _ORDER):
             return ""
-        done.append("its JSON was laid out anew")
+        same_order = _as_aws_writes(plain) == _as_aws_writes(original)
+        done.append(
+            "its JSON was laid out anew" if same_order else "the members of its JSON were put into another order"
+        )
     return " and ".join(done)
 
 
-def _as_aws_writes(document: bytes) -> bytes | None:
-    """The same JSON in AWS's layout: a member a line, two spaces, ` : `, lists in one line, no final newline."""
+def _as_aws_writes(document: bytes, order: tuple[str, ...] = ()) -> bytes | None:
+    """The same JSON in AWS's layout: a member a line, two spaces, ` : `, lists in one line, no final newline.
+
+    With `order` its members are sorted so, and those that it does not name come last.
+    """
     import json
 
     try:
@@ -57,7 +73,9 @@ def _as_aws_writes(document: bytes) -> bytes | None:
         return None
     if not isinstance(fields, dict):
         return None
-    members = (f"  {json.dumps(name)} : {_value(value)}" for name, value in fields.items())
+    rest = sorted(set(fields) - set(order)) if order else fields
+    names = [name for name in order if name in fields] + [*rest]
+    members = (f"  {json.dumps(name)} : {_value(fields[name])}" for name in names)
     return ("{\n" + ",\n".join(members) + "\n}").encode("utf-8", "surrogatepass")
 
 

@@ -61,7 +61,8 @@ def verify(
     wrapping, PEM lines, the octets themselves, or JSON that holds it. `document` is what the service returned for
     `document`, byte for byte: needed for the kind `signature`, compared for the others, which carry it. `trust`
     defaults to AWS's published keys. Where the signature is wrong, `search` also tries the keys of all other regions,
-    to name the one that signed: some forty key operations, for a person who wants to know.
+    to name the one that signed, and the members of the document in AWS's order: some forty key operations, for a person
+    who wants to know.
 
     Raises MalformedError (damaged, or of a form that this version does not understand), VerificationError (with
     `.reason`: not signed by AWS, or not this), UnverifiableError (no key is known for the region that the document
@@ -249,7 +250,7 @@ def _wrong_signature(
                 f"signature: {len(blob)} bytes is a form that is not understood by this version "
                 f"(a signature of {_named(keys)} has {' or '.join(map(str, sorted(sizes)))})"
             )
-        changed = _changed(keys, blob, raw)
+        changed = _changed(keys, blob, raw, reorder=search is not None)
         if changed:
             return changed
     region = keys[0].region
@@ -265,11 +266,13 @@ def _wrong_signature(
     )
 
 
-def _changed(keys: tuple[TrustedKey, ...], signature: bytes, document: bytes) -> VerificationError | None:
+def _changed(
+    keys: tuple[TrustedKey, ...], signature: bytes, document: bytes, *, reorder: bool = False
+) -> VerificationError | None:
     """An error that names the change, where the signature is that of the document before a usual change."""
     from .repairs import candidates, change
 
-    for candidate in candidates(document):
+    for candidate in candidates(document, reorder=reorder):
         if _signer(keys, signature, candidate):
             how = change(document, candidate) or "its white space changed"
             return VerificationError(

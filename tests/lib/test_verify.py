@@ -471,6 +471,23 @@ def test_another_document_is_not_called_reformatted(alter: Callable[[bytes], byt
     assert Reason.WRONG_SIGNATURE is caught.value.reason
 
 
+def test_members_in_another_order_are_named_where_a_person_asks() -> None:
+    """`jq -S`: documents since 2020 have one order. It takes a key operation more, so it is part of the search."""
+    folder = "metaphor-a-ap-southeast-2-2026"
+    text = vectors.signature(folder, "signature")
+    for changed in (
+        json.dumps(json.loads(vectors.document(folder)), indent=2, sort_keys=True).encode(),
+        json.dumps(dict(reversed(list(json.loads(vectors.document(folder)).items())))).encode() + b"\n",
+    ):
+        with pytest.raises(VerificationError, match="its JSON were put into another order") as caught:
+            verify(text, kind="signature", document=changed, search=True)
+        assert Reason.DOCUMENT_DIFFERS is caught.value.reason
+        with pytest.raises(VerificationError, match="every byte of the document counts"):
+            verify(text, kind="signature", document=changed)
+        with pytest.raises(VerificationError, match=r"differs from byte .*were put into another order"):
+            verify(vectors.signature(folder, "rsa2048"), kind="rsa2048", document=changed)
+
+
 def test_an_error_keeps_what_the_document_claims() -> None:
     """For a log or an answer: it is a claim, and not proven."""
     raw = forge.document("me-west-1")
