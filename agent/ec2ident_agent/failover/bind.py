@@ -14,7 +14,7 @@ from .errors import FailoverError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
 
 class Forwarder(Value):
@@ -67,8 +67,8 @@ def configuration(wanted: Forwarder) -> str:
     everywhere = "none" if wanted.listen else "any"
     four = [each for each in wanted.listen if ":" not in each] or [everywhere]
     six = [each for each in wanted.listen if ":" in each] or [everywhere]
-    forwarders = _list(each.replace("#", " port ") for each in wanted.forwarders)  # type: ignore[arg-type]
-    names = _list(f'"{zone}"' for zone in wanted.zones)  # type: ignore[arg-type]
+    forwarders = _list(each.replace("#", " port ") for each in wanted.forwarders)
+    names = _list(f'"{zone}"' for zone in wanted.zones)
     zones = "".join(
         f'\nzone "{zone}" IN {{\n    type forward;\n    forward only;\n    forwarders {forwarders};\n}};\n'
         for zone in wanted.zones
@@ -108,5 +108,5 @@ logging {{
 {zones}"""
 
 
-def _list(items: Sequence[str]) -> str:
+def _list(items: Iterable[str]) -> str:
     return f"{{ {' '.join(f'{each};' for each in items)} }}"

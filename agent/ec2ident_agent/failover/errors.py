@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from enum import Enum
 
+from ec2ident import exit_codes
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError, UnknownError
 
 TYPE_CHECKING = False
@@ -66,7 +67,11 @@ class MoveRefusedError(FailoverError, RefusedError):
 
 
 #: Exit codes of API errors: a wrong id is wrong usage, throttling leaves the result unknown, all others are refusals.
-_EXIT = {ErrorKind.CONFIGURATION: 2, ErrorKind.RETRY: 3, ErrorKind.CREDENTIALS: 3}
+_EXIT = {
+    ErrorKind.CONFIGURATION: exit_codes.USAGE,
+    ErrorKind.RETRY: exit_codes.UNKNOWN,
+    ErrorKind.CREDENTIALS: exit_codes.UNKNOWN,
+}
 
 
 class ApiError(FailoverError):
@@ -84,7 +89,7 @@ class ApiError(FailoverError):
     @property
     def exit(self) -> int:  # type: ignore[override]
         """The exit code, by the kind of the error."""
-        return _EXIT.get(self.kind, 4)
+        return _EXIT.get(self.kind, exit_codes.FAILED)
 
     def _advice(self) -> str:
         if self.kind is ErrorKind.DENIED and self.code not in _NO_POLICY:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ec2ident.value import Value, replace
 
 from .aws import actions
-from .aws.deadline import both, each, together
+from .aws.deadline import both, each, each_ended, together
 from .aws.forms import NO_OWNER
 from .errors import ApiError, ApiUnknownError, FailoverError, MoveRefusedError, UsageError
 from .part import Finding, Planned
@@ -18,7 +18,7 @@ from .selectors import TableSelector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from .aws.actions import ApiCall
     from .aws.client import Api
@@ -262,8 +262,7 @@ def delete(api: Api, select: TableSelector, destinations: Sequence[str], *, expe
 def _written(api: Api, moves: Sequence[RouteMove]) -> list[RouteOutcome]:
     """Write everything that is to be written, at the same time."""
     doing = [move for move in moves if move.verb != "keep"]
-    works: list[Callable[[], str]] = [lambda move=move: _write(api, move) for move in doing]  # type: ignore[misc]
-    ended = dict(zip(doing, together(works)))
+    ended = dict(zip(doing, each_ended(lambda move: _write(api, move), doing)))
     return [_outcome(move, ended.get(move)) for move in moves]
 
 

@@ -14,6 +14,7 @@ commands go back instead.
 
 from __future__ import annotations
 
+from ec2ident import exit_codes
 from ec2ident.value import Value
 from ec2ident_agent.errors import UnknownError
 
@@ -69,7 +70,7 @@ class Takeover:
         Raises what ended the move. Unless all is well, the log says which commands go back.
         """
         done: list[Progress] = []
-        exit_ = 4
+        exit_ = exit_codes.FAILED
         try:
             for each in decided:
                 findings: list[Finding] = []

@@ -94,11 +94,16 @@ def both(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
 
 def each(work: Callable[[S], T], items: Iterable[S]) -> list[T]:
     """Call `work` with every item at the same time and return the results, in order. The first error is raised."""
+    return [_unwrap(ended) for ended in each_ended(work, items)]
+
+
+def each_ended(work: Callable[[S], T], items: Iterable[S]) -> list[Ended[T]]:
+    """Call `work` with every item at the same time and return each result or error, in order."""
 
     def bound(item: S) -> Callable[[], T]:
         return lambda: work(item)
 
-    return [_unwrap(ended) for ended in together([bound(item) for item in items])]
+    return together([bound(item) for item in items])
 
 
 def _ended(work: Callable[[], T]) -> Ended[T]:
