@@ -23,15 +23,13 @@ if TYPE_CHECKING:
     from .partitions import Partition
     from .trust import TrustStore
 
-#: Seconds that the question may take where nobody says otherwise.
+#: Default timeout, in seconds.
 TIMEOUT = 1.0
 
 #: The options of `show` without a value, and what each says to `_show`.
 _FLAGS = {"--no-network": ("network", False), "--explain": ("explain", True), "--json": ("json", True)}
 
 _CODES = {"yes": YES, "no": NO, "unknown": UNKNOWN, "suspect": SUSPECT}
-
-_DEFAULT = f"without a verb: show, whose options then stand alone (ec2ident show --help); {LEGEND}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -316,6 +314,15 @@ def _level(text: str) -> Level:
     return level
 
 
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        from argparse import ArgumentTypeError
+
+        raise ArgumentTypeError(f"{text!r} is none of {', '.join(Kind)}") from None
+
+
 def _flags(arguments: list[str]) -> dict[str, bool] | None:
     """What `show` is asked for by flags alone; None where argparse has to read the words, or refuse them."""
     words = set(arguments)
@@ -330,44 +337,55 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     return _parser().parse_args(arguments)
 
 
+#: Every verb: what it runs, its arguments as usage shows them, and its line of help.
+VERBS = {
+    "show": (show, "", "is this machine EC2? The default: its options may stand alone"),
+    "verify": (verify, "FILE...", "did AWS sign this document? Sends no packet"),
+    "evidence": (evidence, "--save DIR", "save what another machine can verify"),
+    "region": (region, "[NAME [SERVICE...]]", "regions, their partitions and endpoints"),
+}
+
+
 def _parser() -> argparse.ArgumentParser:
     from .arguments import Parser, Version
+    from .words import JSON
 
-    parser = Parser(prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=_DEFAULT)
+    parser = Parser(prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=LEGEND)
     parser.add_argument("--version", action=Version)
-    verbs = parser.add_subparsers(dest="verb")
+    verbs, parsers = parser.add_subparsers(dest="verb"), {}
+    for name, (function, arguments, text) in VERBS.items():
+        usage = " ".join(f"%(prog)s {arguments} [OPTION...]".split())
+        made = verbs.add_parser(
+            name, usage=usage, help=text, description=f"{text[:1].upper()}{text[1:]}.", epilog=LEGEND
+        )
+        made.set_defaults(run=function)
+        parsers[name] = made
 
-    one = verbs.add_parser("show", help="is this machine EC2? (the default)", epilog=LEGEND)
-    one.set_defaults(run=show)
+    one = parsers["show"]
     one.add_argument(
         "--level", type=_level, default=Level.CLAIM, help="how sure: hint, claim (default), document, proof, bound"
     )
     _add_time(one, TIMEOUT)
-    _add_trust(one, "what the certificate is for")
     form = one.add_mutually_exclusive_group()
-    form.add_argument("--explain", action="store_true", help="with every fact")
-    form.add_argument("--json", action="store_true", help="for a program")
+    form.add_argument("--explain", action="store_true", help="print every fact too")
+    form.add_argument("--json", action="store_true", help=JSON)
+    _add_trust(one, "what the certificate is for")
 
-    one = verbs.add_parser("verify", help="did AWS sign this document? (offline)", epilog=LEGEND)
-    one.set_defaults(run=verify)
+    one = parsers["verify"]
     one.add_argument("files", nargs="+", metavar="FILE", help="files, a directory of them, or - for standard input")
-    one.add_argument("--document", metavar="FILE", help="the document that belongs to a signature")
-    _add_trust(one, "what the files are, where neither name nor content tells; beside --certificate, what that is for")
-    one.add_argument("--json", action="store_true", help="for a program")
+    one.add_argument("--document", metavar="FILE", help="the document that a signature belongs to")
+    one.add_argument("--json", action="store_true", help=JSON)
+    _add_trust(one, "what the files are, if unclear; beside --certificate, what it is for")
 
-    one = verbs.add_parser("evidence", help="save what another machine can verify", epilog=LEGEND)
-    one.set_defaults(run=evidence)
+    one = parsers["evidence"]
     one.add_argument("--save", metavar="DIR", required=True, help="the directory to write to")
     _add_time(one, 3.0)
     _add_trust(one, "what the certificate is for")
 
-    one = verbs.add_parser("region", help="regions, their partitions and endpoints", epilog=LEGEND)
-    one.set_defaults(run=region)
-    one.add_argument(
-        "name", metavar="NAME", nargs="?", help="a region (cn-north-1) or a partition (aws-cn); without: all of them"
-    )
-    one.add_argument("service", nargs="*", metavar="SERVICE", help="such as ec2; several are fine")
-    one.add_argument("--json", action="store_true", help="for a program")
+    one = parsers["region"]
+    one.add_argument("name", metavar="NAME", nargs="?", help="a region or a partition (aws-cn); default: all")
+    one.add_argument("service", nargs="*", metavar="SERVICE", help="services whose endpoints are printed, such as ec2")
+    one.add_argument("--json", action="store_true", help=JSON)
     return parser
 
 
@@ -377,15 +395,21 @@ def _add_trust(parser: argparse.ArgumentParser, kind: str) -> None:
         "--certificate",
         action="append",
         metavar="FILE",
-        help="a certificate (PEM or DER) whose key counts in place of AWS's for one region and kind; given again for "
-        "the same region and kind, both count",
+        help="a certificate (PEM or DER) to trust in place of AWS's for one region and kind; more than one of them may "
+        "be given",
     )
     parser.add_argument("--region", action="append", metavar="REGION", help="the region that the certificate is for")
-    parser.add_argument("--kind", action="append", type=Kind, choices=list(Kind), help=kind)
+    parser.add_argument("--kind", action="append", type=_kind, metavar="KIND", help=f"{kind}: {', '.join(Kind)}")
 
 
 def _add_time(parser: argparse.ArgumentParser, default: float) -> None:
-    parser.add_argument("--timeout", type=_seconds, default=default, metavar="S", help=f"seconds (default {default:g})")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=default,
+        metavar="SECONDS",
+        help=f"for the whole command (default {default:g})",
+    )
     parser.add_argument("--no-network", dest="network", action="store_false", help="send no packet")
 
 

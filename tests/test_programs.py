@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import ec2ident
+from ec2ident import cli as library
 from ec2ident import words
 from ec2ident_agent import options
 from ec2ident_agent.failover import cli as failover
@@ -162,7 +163,7 @@ def test_closed_standard_files_change_no_exit_code(program: str, shell: str, dir
 
 #: Every verb of every program.
 VERBS = {
-    "ec2ident": ("show", "verify", "evidence", "region"),
+    "ec2ident": tuple(library.VERBS),
     "ec2ident-agent": tuple(options.VERBS),
     "ec2ident-failover": tuple(failover.VERBS),
 }
