@@ -186,13 +186,22 @@ class _Search:
 
             seconds = max(0.0, min(self.left, RETRY_SECONDS))
             imds = Imds(seconds, retries=RETRIES if strong else None, environ=self.host.environ)
+        self._ask(imds)
+        unproven = self.identity is None and not isinstance(self.error, VerificationError)
+        if unproven and imds.token_granted and imds.server != "EC2ws":
+            # A mock or an agent that gives tokens, and nothing that AWS signed: EC2 may be at the other address.
+            other = imds.elsewhere()
+            if other is not None:
+                self._ask(other)
+        self.assess()
+
+    def _ask(self, imds: Imds) -> None:
         try:
             imds.open_session(deadline=self.until)
             self._prove(imds)
         except ImdsError as error:
             self._failed(error, ", ".join(map(str, imds.endpoints)))
         self.add(*imds.facts)
-        self.assess()
 
     def forgo(self) -> None:
         """The network is off, so the metadata service's answer is unknown (not "no")."""

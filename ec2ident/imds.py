@@ -199,6 +199,22 @@ class Imds(Items):
         """The moment, on this client's clock, at which a question of several requests that begins now ends."""
         return self._clock() + self.timeout
 
+    def elsewhere(self) -> Imds | None:
+        """A client of the addresses other than the one that answers, with the same options; None if there is none."""
+        others = [one for one in self.endpoints if one != self.endpoint]
+        if not others:
+            return None
+        return Imds(
+            self.timeout,
+            endpoints=others,
+            retries=self.retries,
+            environ=self._environ,
+            in_container=self._in_container,
+            clock=self._clock,
+            sleep=self._sleep,
+            jitter=self._jitter,
+        )
+
     def identity_item(self, kind: Kind | str, *, deadline: float | None = None) -> bytes | None:
         """`document`, or a signed item (see Kind), from below `dynamic/instance-identity/`, in its exact bytes."""
         return self.get_bytes(f"dynamic/instance-identity/{kind}", deadline=deadline)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident import Level, detect, verify
+from ec2ident import Imds, Level, detect, verify
 from ec2ident.connect import METADATA_IPV4, METADATA_IPV6
 from ec2ident.evidence_files import load
 from ec2ident.host import Host
@@ -185,6 +185,41 @@ def test_a_proxy_on_ipv4_does_not_hide_ec2_on_ipv6(
             verdict = detect(Level.PROOF, 30.0, host=host, trust=service.trust)
 
     assert verdict, verdict.explain()
+
+
+def test_a_mock_on_ipv4_does_not_hide_ec2_on_ipv6(
+    here: Namespace, metadata_authority: Authority, tmp_path: Path
+) -> None:
+    """It gives tokens without EC2's name, and has no signed item (aws/amazon-ec2-metadata-mock)."""
+    host = Host(build(tmp_path, LOOK_ALIKES["no firmware"]), environ={}, platform="linux")
+    four = listener(here)
+    mock = threading.Thread(target=answer_as_a_mock, args=(four,), daemon=True)
+    mock.start()
+    with (
+        MetadataService(listeners=[listener(here, METADATA_IPV6.address)], authority=metadata_authority) as service,
+        here.entered(),
+    ):
+        alone = detect(Level.PROOF, 30.0, host=host, imds=Imds(endpoints=METADATA_IPV4), trust=service.trust)
+        both = detect(Level.PROOF, 30.0, host=host, trust=service.trust)
+    four.shutdown(socket.SHUT_RDWR)
+    four.close()
+
+    assert ("unknown", Level.NONE) == (alone.answer, alone.level), alone.explain()
+    assert both, both.explain()
+
+
+def answer_as_a_mock(listening: socket.socket) -> None:
+    """A token for PUT, 404 for the rest, and no Server header."""
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        with connection:
+            put = connection.recv(65536).startswith(b"PUT")
+            body = b"x" * 56 if put else b""
+            line = b"HTTP/1.1 200 OK" if put else b"HTTP/1.1 404 Not Found"
+            connection.sendall(line + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 
 def saved(folder: Path) -> dict[str, bytes]:
