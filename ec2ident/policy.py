@@ -164,7 +164,7 @@ class Policy(Value):
 def _names(
     what: str, given: Iterable[str] | None, trouble: Callable[[str, bool], str], unlisted: bool
 ) -> frozenset[str] | None:
-    """The names as a set. A text is no list of names, and an empty list would let nobody in: both are mistakes."""
+    """The names as a set. A text is no list of names, and no machine meets an empty list: both are mistakes."""
     from collections.abc import Iterable as AnyIterable
     from collections.abc import Mapping as AnyMapping
 
@@ -175,7 +175,7 @@ def _names(
         raise ValueError(f"{what}: {given!r} is one {kind} (a list of names is expected)")
     names: list[Any] = list(given)  # what a configuration file gave
     if not names:
-        raise ValueError(f"{what}: empty, which nobody can meet (None asks for nothing)")
+        raise ValueError(f"{what}: empty, which no machine can meet (None asks for nothing)")
     for name in names:
         if not isinstance(name, str):
             text = str(name).zfill(12) if what == "accounts" and _is_number(name) else str(name)

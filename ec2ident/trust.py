@@ -239,6 +239,8 @@ def _package_data(name: str) -> bytes:
 
 def _certificate_of(certificate: str | bytes) -> bytes:
     """The DER of the one certificate: as it is, or in a PEM text (RFC 7468), whatever stands around it there."""
+    if not isinstance(certificate, (str, bytes, bytearray)):
+        raise MalformedError(f"certificate: {type(certificate).__name__} (PEM text or DER bytes are expected)")
     if len(certificate) > _LARGEST_CERTIFICATE:
         raise MalformedError(f"certificate: {len(certificate)} bytes (at most {_LARGEST_CERTIFICATE})")
     text = certificate.encode("utf-8", "replace") if isinstance(certificate, str) else bytes(certificate)

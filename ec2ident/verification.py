@@ -18,7 +18,7 @@ The proof, step by step; the numbers stand at each block below.
 A step that cannot be made because something is damaged or unknown raises MalformedError or UnverifiableError: neither
 yes nor no. VerificationError means that a step was made and failed.
 
-What is left to the caller: that the document is fresh, and that it belongs to whoever sent it (`ec2ident.Policy`, and
+What is left to the caller: that the document is fresh, and that it belongs to its sender (`ec2ident.Policy`, and
 docs/attestation.md). A copied document verifies for ever.
 """
 

@@ -1,4 +1,4 @@
-"""CMS by its structure: every form that says the same is read; what nobody understands is neither yes nor no."""
+"""CMS by its structure: every form that says the same is read; what is not understood is neither yes nor no."""
 
 from __future__ import annotations
 

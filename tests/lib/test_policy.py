@@ -160,7 +160,7 @@ NAN, NAIVE = float("nan"), forge.SIGNED_AT.replace(tzinfo=None)
         ({"max_ahead": True}, "max_ahead: True"),
     ],
 )
-def test_a_rule_that_nobody_can_meet_is_a_mistake(rules: dict[str, object], match: str) -> None:
+def test_a_rule_that_no_machine_can_meet_is_a_mistake(rules: dict[str, object], match: str) -> None:
     """Found when the policy is made, not when the first machine is refused, or let in."""
     with pytest.raises(ValueError, match=match):
         Policy(**{"accounts": None, **rules})  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def test_accounts_have_no_default() -> None:
 
 
 def test_a_policy_is_a_value() -> None:
-    """Equal rules are equal, in any order, and cannot be changed by whoever keeps the list."""
+    """Equal rules are equal, in any order, and a change of the list that was given does not reach them."""
     accounts = [ACCOUNT, "999999999999"]
     policy = Policy(accounts=accounts)
     accounts.clear()

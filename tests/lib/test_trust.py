@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ec2ident import trust
 from ec2ident.errors import MalformedError, UnverifiableError
@@ -15,6 +16,7 @@ from ec2ident.trust import TrustStore
 from ec2ident.value import replace
 from ec2ident.verification import verify
 
+from . import cms_forms as forms
 from . import forge
 
 TOP = Path(__file__).parents[2]
@@ -252,3 +254,53 @@ def test_a_file_whose_key_is_not_the_pinned_one_is_refused() -> None:
 
     with pytest.raises(MalformedError, match=f"key {other.spki_sha256} \\(index.tsv pins {row.spki_sha256}"):
         store.key_for("us-east-1", "rsa2048")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown", "legacy"),
+    [("rsa", "RSA-2048", False), ("rsa3072", "RSA-3072", False), ("p256", "P-256", False), ("p384", "P-384", False)],
+)
+@pytest.mark.parametrize("kind", Kind)
+def test_keys_that_aws_may_change_to_are_taken_for_every_kind(name: str, shown: str, legacy: bool, kind: Kind) -> None:
+    """RSA and ECDSA of today's strength, as PEM or as DER."""
+    text = forms.pem(name)
+    der = forms.certificate(name).public_bytes(Encoding.DER)
+    found = [
+        TrustStore().with_certificate(one, region="eu-west-1", kind=kind).key_for("eu-west-1", kind)
+        for one in (text, der)
+    ]
+
+    assert found[0] == found[1]
+    assert (shown, legacy) == (str(found[0].key), found[0].key.legacy)
+
+
+def test_a_curve_that_is_not_understood_is_refused() -> None:
+    """P-521 is not in AWS's use, and no signature of it was ever seen here."""
+    with pytest.raises(MalformedError, match=r"521 .RSA of 1024 bits or more, P-256, P-384 or DSA"):
+        TrustStore().with_certificate(forms.pem("p521"), region="eu-west-1", kind="rsa2048")
+
+
+@pytest.mark.parametrize("given", [None, 5, ["-----BEGIN CERTIFICATE-----"]])
+def test_what_is_no_text_is_no_certificate(given: object) -> None:
+    """An error of ours, and no AttributeError."""
+    with pytest.raises(MalformedError, match=f"certificate: {type(given).__name__}"):
+        TrustStore().with_certificate(given, region="eu-west-1", kind="rsa2048")  # type: ignore[arg-type]
+
+
+def test_during_a_rotation_both_keys_count() -> None:
+    """`beside` adds a key: to AWS's own, to one that was added, and to none."""
+    bundled = TrustStore.bundled()
+    ours, strangers = (authority.certificate("rsa2048") for authority in (forge.OURS, forge.STRANGER))
+    beside = bundled.with_certificate(ours, region="eu-west-1", kind="rsa2048", beside=True)
+    three = beside.with_certificate(strangers, region="eu-west-1", kind="rsa2048", beside=True)
+    one = three.with_certificate(ours, region="eu-west-1", kind="rsa2048")
+    first = TrustStore().with_certificate(ours, region="eu-west-1", kind="rsa2048", beside=True)
+
+    assert [1, 2, 3, 1, 1] == [
+        len(store.keys_for("eu-west-1", "rsa2048")) for store in (bundled, beside, three, one, first)
+    ]
+    assert bundled.key_for("eu-west-1", "rsa2048") in three.keys_for("eu-west-1", "rsa2048")
+    for authority in (forge.OURS, forge.STRANGER):
+        text = authority.sign(forge.document("eu-west-1"), "rsa2048", forge.SIGNED_AT)
+        assert verify(text, kind="rsa2048", trust=three)
+    assert three.regions("rsa2048") == bundled.regions("rsa2048")
