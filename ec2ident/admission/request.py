@@ -131,9 +131,9 @@ def prepare(
 ) -> Proof:
     """Answer a server's challenge with a signed item of the metadata service and a private key of this machine.
 
-    `audience` is the server that the client means to talk to: ValueError where the challenge names another one, which
-    is how one server would pass on another server's challenge. `key` is a private key of `cryptography`: Ed25519, or EC
-    on P-256 or P-384. `document` belongs to the kind `signature`.
+    `audience` is the server that the client means to talk to. Raises ValueError where the challenge names another one:
+    a dishonest server could pass on the challenge of another server. `key` is a private key of `cryptography`: Ed25519,
+    or EC on P-256 or P-384. `document` belongs to the kind `signature`.
     """
     from . import keys
 

@@ -10,7 +10,7 @@
 (8) The instance runs, by the EC2 API's word (where `alive` is given).
 (9) The key is the one that this instance came with first.
 
-What costs a request to AWS or a row in the store comes after all that a stranger can fail at.
+The steps that cost a row in the store or a request to AWS come after all checks that a stranger fails.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Admission:
         self.trust, self.seconds, self._now = trust, int(seconds), now
 
     def challenge(self) -> Challenge:
-        """A new challenge. It is not stored, so it costs a stranger nothing, and us neither."""
+        """A new challenge. It is not stored, so requests for challenges cannot fill the store."""
         expires = int(self._now()) + self.seconds
         return challenge.issue(self.store.secret(), self.audience, expires, os.urandom(16))
 

@@ -257,7 +257,7 @@ def _shared_authority(instance: Instance | None) -> Authority | None:
 
 @contextlib.contextmanager
 def _closed_port() -> Iterator[str]:
-    """The URL of a loopback port that refuses: it is taken, so no other process listens there, and nobody listens."""
+    """The URL of a loopback port that refuses: it is bound, so that no other process can listen, and not listening."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
