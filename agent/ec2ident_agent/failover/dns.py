@@ -8,7 +8,6 @@ from .aws import actions, forms
 from .aws.deadline import both, each
 from .aws.model import RecordSet
 from .aws.response import name as normal
-from .aws.response import network
 from .errors import ApiUnknownError, FailoverError, OutOfTimeError, UsageError
 from .part import Finding, Planned
 
@@ -54,7 +53,7 @@ def wanted(name: str, values: Sequence[str], ttl: int) -> tuple[RecordSet, ...]:
 
     question(normal(name), "A", 0)
     try:
-        addresses = tuple(dict.fromkeys(map(_single, values)))
+        addresses = tuple(dict.fromkeys(map(forms.single, values)))
     except FailoverError as error:
         raise UsageError(f"record {name}: {error}") from None
     if not addresses:
@@ -63,14 +62,6 @@ def wanted(name: str, values: Sequence[str], ttl: int) -> tuple[RecordSet, ...]:
         raise UsageError(f"record {name}: ttl {ttl} is not from 0 to 2147483647")
     split = {kind: tuple(each for each in addresses if (":" in each) == (kind == "AAAA")) for kind in ("A", "AAAA")}
     return tuple(RecordSet(normal(name), kind, ttl, found) for kind, found in split.items() if found)
-
-
-def _single(text: str) -> str:
-    """An address, or the address of a CIDR block of exactly one address."""
-    host, _, length = network(text).partition("/")
-    if length != ("128" if ":" in host else "32"):
-        raise UsageError(f"{text} is a whole network; name its addresses")
-    return host
 
 
 def check_zone(zone: HostedZone, name: str, *, vpc: str = "") -> None:

@@ -264,7 +264,7 @@ def _service(name: str, table: _Reader | None) -> Service:
     found = Service(
         name,
         table.texts("overlay", forms.overlay),
-        table.text("device"),
+        table.text("device", forms.device),
         table.text("label"),
         _route(route) if route else None,
         _eni(eni) if eni else None,
@@ -306,7 +306,7 @@ def _dns(table: _Reader) -> DnsSettings:
     found = DnsSettings(
         table.text("zone", forms.zone),
         table.text("name"),
-        table.texts("values"),
+        table.texts("values", forms.single),
         table.whole("ttl", 10, 0, 2**31 - 1),
         table.boolean("wait", True),
         table.text("resolver", forms.server),

@@ -299,7 +299,8 @@ BAD = (
     ("eni", {"id": "eni-1;reboot"}, "id: "),
     ("eni", {"index": "one"}, "index: "),
     ("dns", {"zone": "../../x"}, "zone: "),
-    ("dns", {"values": "300.1.1.1"}, "record"),
+    ("dns", {"values": "300.1.1.1"}, "values: "),
+    ("overlay", {"interface": "a b"}, "interface: "),
     ("dns", {"name": ""}, "name: "),
     ("dns", {"wait": "perhaps"}, "wait: "),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from ec2ident_agent.failover.errors import FailoverError, UsageError
+from ec2ident_agent.inet import is_device_name
 
 from .response import address as normal_address
 from .response import is_a
@@ -103,6 +104,21 @@ def overlay(text: str) -> str:
         return normal_network(text)
     except FailoverError as error:
         raise UsageError(str(error)) from None
+
+
+def single(text: str) -> str:
+    """An address, also written as a CIDR block of exactly one address."""
+    host, _, length = overlay(text).partition("/")
+    if length != ("128" if ":" in host else "32"):
+        raise UsageError(f"{text} is a whole network; name its addresses")
+    return host
+
+
+def device(text: str) -> str:
+    """The name of a network interface of this node."""
+    if not is_device_name(text):
+        raise UsageError(f"{text!r} is not the name of a network interface")
+    return text
 
 
 def server(text: str) -> str:
