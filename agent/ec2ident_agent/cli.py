@@ -199,16 +199,12 @@ class Command:
         from .doctor.diagnosis import command as doctor
         from .install.rootfs import RootFs
 
-        unknown: list[str] = []
-
         def view_of(tree: RootFs) -> NodeView:
             with self.node() as node:
-                found, told = examine(node, tree)
-            unknown.extend(told)
-            return found
+                return examine(node, tree)
 
         options = self.options
-        code = doctor(
+        return doctor(
             RootFs(options.get("--root", "/")),
             view_of,
             say=say,
@@ -219,9 +215,6 @@ class Command:
             dry_run=bool(options.get("--dry-run")),
             as_json=bool(options.get("--json")),
         )
-        for why in unknown:
-            note(why)
-        return exit_codes.UNKNOWN if unknown and code == 0 else code
 
     def install(self) -> int:
         from .install.installer import command as install
@@ -372,8 +365,8 @@ def owner_of(word: str) -> Owner:
     return interface(word)
 
 
-def examine(node: Node, tree: RootFs) -> tuple[NodeView, list[str]]:
-    """What the doctor looks at: the node's files, what the node should have, and what is there; and what is unknown."""
+def examine(node: Node, tree: RootFs) -> NodeView:
+    """What the doctor looks at: the node's files, what the node should have, what is there, and what is unknown."""
     from .desired import held
     from .doctor.node_files import NodeFiles
     from .doctor.threats.node_view import NodeView
@@ -382,11 +375,16 @@ def examine(node: Node, tree: RootFs) -> tuple[NodeView, list[str]]:
     survey = node.survey()
     desired = (*survey.state.desired, *held(survey.look.state))
     items = dict.fromkeys(item for each in desired for item in each.items)
-    laid = frozenset(entry.path for entry in read_manifest(tree) or ())
-    view = NodeView(
-        NodeFiles(tree), tuple(items), survey.look.observed, laid, survey.config.overlays, survey.state.profiles
+    installed = frozenset(entry.path for entry in read_manifest(tree) or ())
+    return NodeView(
+        NodeFiles(tree),
+        tuple(items),
+        survey.look.observed,
+        installed=installed,
+        overlays=survey.config.overlays,
+        profiles=survey.state.profiles,
+        unknown=survey.state.unknown,
     )
-    return view, list(map(str, survey.state.unknown))
 
 
 if __name__ == "__main__":

@@ -37,11 +37,9 @@ from .errors import ConfigError, JournalError, LockedError
 from .items import Observed
 from .kernel.table_names import DIRECTORY, NamedKernel
 from .profile import complete, find_device
-from .state import suppressed
 from .state.journal import STATE_DIRECTORY, Journal
 from .state.owned import INTERFACE
 from .state.owned import overlay as overlay_owner
-from .state.suppressed import SuppressedFile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +51,7 @@ if TYPE_CHECKING:
     from .profile import Config, Facts, Overlay
     from .state.journal import Lock
     from .state.owned import Owner
+    from .state.suppressed import SuppressedFile
 
     Log = Callable[[str], object]
     #: A facts provider: what is known of a device, given one look at the node.
@@ -94,7 +93,7 @@ class Node:
         note: Log = quiet,
     ) -> None:
         self.config, self.names_dir, self.patience, self.log, self.note = config, names_dir, patience, log, note
-        self.journal, self.suppressed = Journal(state_dir), SuppressedFile(state_dir)
+        self.journal = Journal(state_dir)
         self._facts = facts
         self._kernel = NamedKernel(kernel, names_dir) if kernel else None
 
@@ -117,6 +116,14 @@ class Node:
 
             self._kernel = NamedKernel(NetlinkKernel(), self.names_dir)
         return self._kernel
+
+    @property
+    def suppressed(self) -> SuppressedFile:
+        """The list of owners that were reverted by hand."""
+        # Imported when it is needed: a look does without.
+        from .state.suppressed import SuppressedFile
+
+        return SuppressedFile(self.journal.directory)
 
     # -- looking --
 
@@ -183,6 +190,8 @@ class Node:
             look = self.look()
             state = self._desired(config, look, owners, source)
             return self._report(engine.compare(state.desired, look, everything=everything), state)
+        from .state import suppressed
+
         self._ask_before_locking(config, owners, source)
         with self._lock():
             look = self.look()
@@ -244,6 +253,8 @@ class Node:
             look = self.look()
             state = wanted(look)
             return self._report(engine.compare(state.desired, look, everything=False), state)
+        from .state import suppressed
+
         with self._lock():
             look = self.look()
             state = wanted(look)
@@ -285,6 +296,8 @@ class Node:
         return self._revert(owners)
 
     def _revert(self, owners: Collection[Owner] | None) -> tuple[Step, ...]:
+        from .state import suppressed
+
         look = self.look()
         before = self.suppressed.read()
         try:

@@ -23,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ec2ident_agent.desired import Unknown
     from ec2ident_agent.install.installer import Plan
     from ec2ident_agent.install.rootfs import RootFs
 
@@ -174,8 +175,10 @@ class Diagnosis(Value):
 
     threats: tuple[Threat, ...]
     faults: tuple[Fault, ...]
-    #: What may not be read by who asks.
+    #: Files that this process may not read.
     denied: tuple[str, ...] = ()
+    #: Owners of which a fact is unknown.
+    unknown: tuple[Unknown, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -189,7 +192,7 @@ def to_do(threat: Threat) -> bool:
 
 def diagnose(view: NodeView) -> Diagnosis:
     found = sorted(threats(view), key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
-    return Diagnosis(tuple(found), tuple(faults(view)), tuple(view.files.denied))
+    return Diagnosis(tuple(found), tuple(faults(view)), tuple(view.files.denied), view.unknown)
 
 
 def lines(diagnosis: Diagnosis) -> Iterator[str]:
@@ -264,6 +267,7 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, object]:
         ],
         "faults": [{"what": each.what, "because": each.why, "do": each.do} for each in diagnosis.faults],
         "unreadable": list(diagnosis.denied),
+        "unknown": list(map(str, diagnosis.unknown)),
     }
 
 
@@ -295,6 +299,15 @@ def command(
     if found.denied:
         more = f" and {len(found.denied) - 1} more" if found.denied[1:] else ""
         log(f"ec2ident-agent: {found.denied[0]}{more}: Permission denied (needs root): what is said there is not known")
+    code = _answer(found, tree, say, log, names, fix, dry_run, as_json)
+    for each in found.unknown:
+        log(f"ec2ident-agent: {each}")
+    return UnknownError.exit if found.unknown and code == 0 else code
+
+
+def _answer(
+    found: Diagnosis, tree: RootFs, say: Say, log: Say, names: Sequence[str], fix: bool, dry_run: bool, as_json: bool
+) -> int:
     if fix:
         from .fix import fix as write
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 
-from ec2ident.dependency import Loading
 from ec2ident_agent.errors import KernelError
 from ec2ident_agent.items import OURS, Address, Route, Rule
 
@@ -103,6 +102,8 @@ class NetlinkKernel:
 
 def _load() -> tuple[Any, Any, Any]:
     """pyroute2's classes for a rule, a route and an address. Raises KernelError where it cannot be loaded."""
+    from ec2ident.dependency import Loading
+
     with Loading("pyroute2", lambda says: KernelError(f"{says}; it is needed to change anything")):
         from pyroute2.netlink.rtnl.fibmsg import fibmsg  # type: ignore[import-untyped]
         from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg  # type: ignore[import-untyped]

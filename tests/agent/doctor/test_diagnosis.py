@@ -466,7 +466,7 @@ def test_a_hook_brings_back_what_its_own_manager_takes(tmp_path: Path) -> None:
     hook = "/etc/NetworkManager/dispatcher.d/90-ec2ident"
     node = fill(tmp_path, NM, {hook[1:]: ""})
     for laid, state in ((frozenset({hook}), RETURNS), (frozenset[str](), OPEN)):
-        states = {(t.who, t.state) for t in threats(view(node, laid=laid))}
+        states = {(t.who, t.state) for t in threats(view(node, installed=laid))}
         assert {("NetworkManager", state), ("the kernel", OPEN)} == states
 
 
@@ -694,7 +694,7 @@ def test_an_administrators_file_is_neither_overwritten_nor_removed(doctor: Path,
     theirs.parent.mkdir()
     theirs.write_text("# mine\n", encoding="ascii")
     assert 4 == agent("doctor", "--fix", *here)
-    assert "not ours" in agent.err
+    assert "not installed by ec2ident-agent" in agent.err
     assert "# mine\n" == theirs.read_text(encoding="ascii")
     theirs.unlink()
 

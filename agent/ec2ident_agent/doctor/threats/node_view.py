@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
+    from ec2ident_agent.desired import Unknown
     from ec2ident_agent.items import Item, Link, Observed
     from ec2ident_agent.profile import Overlay, Profile
 
@@ -55,9 +56,11 @@ class NodeView(Value):
     items: tuple[Item, ...]
     observed: Observed
     #: Paths that `install` has written.
-    laid: frozenset[str] = frozenset()
+    installed: frozenset[str] = frozenset()
     overlays: tuple[Overlay, ...] = ()
     profiles: tuple[Profile, ...] = ()
+    #: Owners with an unknown fact: their items are not among `items`, but for those that are on the node.
+    unknown: tuple[Unknown, ...] = ()
 
     def of(self, kind: type[T], device: str = "") -> tuple[T, ...]:
         return tuple(
@@ -80,7 +83,7 @@ class NodeView(Value):
         if self.files.enabled(WATCH):
             return "watch adds them again within a second"
         rows = ROWS[manager].rows if manager else ()
-        return "its hook adds them again" if any(row.path in self.laid for row in rows) else ""
+        return "its hook adds them again" if any(row.path in self.installed for row in rows) else ""
 
 
 def by_hook(who: str, event: str, items: tuple[Item, ...], view: NodeView, manager: str) -> Threat:
