@@ -43,17 +43,18 @@ def parse(raw: bytes) -> IdentityDocument:
             raise MalformedError(f"document: {len(text) - end} characters after the JSON object")
         if not isinstance(fields, dict):
             raise MalformedError(f"document: a JSON {type(fields).__name__} (an object is expected)")
-        # One look at the whole text spares one at each string in it: no escapes, and all of it can be printed.
-        plain = "\\" not in text and text.isascii() and text.replace("\n", "").isprintable()
+        # One look at the whole text spares one at each string in it. All are printable ASCII: in a string without an
+        # escape, JSON allows no control character but DEL.
+        texts = _TEXTS if text.isascii() and "\\" not in text and "\x7f" not in text else {}
         for name, value in fields.items():
+            if value is None and name in _NULLABLE:
+                continue
+            if name in texts and value.__class__ is str and 0 < len(value) <= _LONGEST_TEXT:
+                known[texts[name]] = value
+                continue
             try:
-                if value is None and name in _NULLABLE:
-                    continue
                 field, read = _FIELDS[name]
-                if plain and read in _TEXTS and value.__class__ is str and 0 < len(value) <= _LONGEST_TEXT:
-                    known[field] = value
-                else:
-                    known[field] = read(name, value)
+                known[field] = read(name, value)
             except (KeyError, _OtherFormError):
                 extra.append((name, _frozen(value)))
     except MalformedError:
@@ -198,7 +199,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
 }
 
 #: These take a string as it is, if it can be printed and is neither empty nor too long.
-_TEXTS = frozenset({_optional, _required})
+_TEXTS = {name: field for name, (field, read) in _FIELDS.items() if read in (_optional, _required)}
 
 #: The fields that decide something: the field of ours, its name in the document, and what it is needed for.
 _REQUIRED = (

@@ -250,6 +250,18 @@ def test_a_wrong_value_that_decides_is_refused_and_shown(name: str, value: objec
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("text", ["a\x7fb", "a\u0085b", "a\nb", "\u202e", "ä"])
+def test_text_that_cannot_be_printed_is_no_field(text: str) -> None:
+    """However it stands in the JSON, escaped or not: it is kept, but never a field that a log or a terminal shows."""
+    for ensure_ascii in (True, False):
+        raw = json.dumps({**FIELDS, "imageId": text}, ensure_ascii=ensure_ascii).encode()
+        document = documents.parse(raw)
+
+        assert (None, (("imageId", text),)) == (document.image_id, document.extra)
+        with pytest.raises(MalformedError, match="region is "):
+            documents.parse(json.dumps({**FIELDS, "region": text}, ensure_ascii=ensure_ascii).encode())
+
+
 def test_leading_zeros_of_an_account_count() -> None:
     """Accounts are text of twelve digits."""
     assert "000000000001" == documents.parse(changed(accountId="000000000001")).account_id
