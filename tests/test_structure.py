@@ -357,3 +357,15 @@ def test_an_error_of_ours_is_expected_with_its_words() -> None:
     ]
 
     assert [] == guilty
+
+
+def test_every_test_says_what_it_holds() -> None:
+    """The name is a statement, and the docstring the fact behind it."""
+    silent = [
+        f"{name_of(path)}::{node.name}"
+        for path in sorted((TOP / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+
+    assert [] == silent
