@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ec2ident_agent.inet import contains, is_device_name, single
+from ec2ident_agent.inet import contains, is_device_name, prefix, single
 
 from .conftest import ip
 
@@ -90,3 +90,13 @@ def test_the_kernel_takes_the_same_names(node: str) -> None:
                 continue
             fcntl.ioctl(channel, SIOCSIFNAME, request)
             fcntl.ioctl(channel, SIOCSIFNAME, struct.pack("16s16s8x", octets, b"r1"))
+
+
+def test_a_network_has_its_length() -> None:
+    """An address alone is refused, and so are host bits; a length is kept."""
+    assert "10.0.1.0/24" == prefix("10.0.1.0/24")
+    assert "fd00::/64" == prefix("fd00:0:0::/64")
+    with pytest.raises(ValueError, match=r"10\.0\.1\.0: the prefix length is missing"):
+        prefix("10.0.1.0")
+    with pytest.raises(ValueError, match=r"10\.0\.1\.5/24 has host bits set"):
+        prefix("10.0.1.5/24")

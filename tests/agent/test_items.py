@@ -40,6 +40,14 @@ def observed(*seen: Seen, tagged: bool = True) -> Observed:
     return Observed(links, (*(TAGGED if tagged else ()), *seen))
 
 
+def test_a_link_is_found_by_its_name() -> None:
+    """And one that is not there is None."""
+    there = observed()
+
+    assert Link(3, "eth1") == there.link("eth1")
+    assert there.link("eth2") is None
+
+
 def steps(desired: list[Item], there: Observed, *owned: Item) -> list[str]:
     ours = owner_test(there, owned)
     return [str(step) for step in diff(desired, there, ours).steps]

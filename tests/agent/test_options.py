@@ -22,6 +22,14 @@ def test_words_and_options_in_any_order() -> None:
     assert {"--wait": "3", "--subnet": ["10.0.1.0/24", "10.0.2.0/24"], "--table": 100} == found.values
 
 
+def test_one_dash_alone_is_a_word() -> None:
+    """Many programs take it for standard input; here it is an argument like any other."""
+    assert ("status", ("-",)) == (
+        parse_command_line(["status", "-"]).verb,
+        parse_command_line(["status", "-"]).arguments,
+    )
+
+
 def test_behind_two_dashes_each_word_is_an_argument() -> None:
     """An interface may be named so."""
     assert ("-eth1", "--all") == parse_command_line(["status", "--", "-eth1", "--all"]).arguments

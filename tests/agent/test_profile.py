@@ -192,6 +192,24 @@ def test_a_label_is_kept_or_the_next_free_one() -> None:
     assert "" == free_label(Overlay("fd00::1/128", "eth0"), observed())
 
 
+def test_an_overlay_without_a_label_gets_one() -> None:
+    """The address that is added carries the next free label, so that it can be told from the lease's."""
+    items = overlay_items(Overlay("192.168.10.10/32", "eth0"), [], observed())
+
+    assert (Address("eth0", "192.168.10.10/32", "eth0:1"),) == items
+
+
+def test_routes_of_each_family_have_the_kernel_s_own_metric() -> None:
+    """IPv6 routes without a metric get 1024 (IP6_RT_PRIO_USER in the kernel's headers), IPv4 routes 0."""
+    routed = Section("eth1", subnets=("fd00::/64", "10.0.1.0/24"), routers=("fe80::1", "10.0.1.1"), table=100)
+    profile = resolve(routed, Facts("eth1"))
+    routes = [item for item in profile_items(profile) if isinstance(item, Route)]
+
+    assert {"fd00::/64": 1024, "10.0.1.0/24": 0, "::/0": 1024, "0.0.0.0/0": 0} == {
+        route.destination: route.metric for route in routes
+    }
+
+
 @pytest.mark.parametrize(("device", "label"), [("enp135s0f0np0", "enp135s0f0np0:1"), ("enx0601020304a", "")])
 def test_a_name_as_long_as_a_label_leaves_no_room_for_one(device: str, label: str) -> None:
     """The kernel refuses a label of more than 15 characters; the address needs none."""

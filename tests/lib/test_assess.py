@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident.assess import AMAZON_FIELDS, DEMOTING_REASONS, NEGATIVE_REASONS, assess
+from ec2ident.assess import AMAZON_FIELDS, BINDING, DEMOTING_REASONS, NEGATIVE_REASONS, assess
 from ec2ident.model import Fact, Level, Reason
 
 from .machines import LOOK_ALIKES, NITRO, UUID, XEN
@@ -71,6 +71,15 @@ def test_the_reason_of_a_failure_is_told_where_more_was_wanted() -> None:
     assert (Level.CLAIM, Reason.FIRMWARE) == (enough.level, enough.reason)
     assert (Level.CLAIM, Reason.TIMEOUT, True) == (short.level, short.reason, short.undecided)
     assert short.because.endswith("no answer within 0.25 s")
+
+
+def test_only_the_service_and_the_signature_are_an_obstacle() -> None:
+    """That another fact is unknown is no reason why there is no proof."""
+    unread = Fact("product_uuid", None, unknown="permission denied", reason=Reason.NOT_UNDERSTOOD)
+    found = assess([*facts(NITRO), unread], Level.PROOF)
+
+    assert Reason.NOT_UNDERSTOOD != found.reason
+    assert "permission denied" not in found.because
 
 
 def served(reason: Reason) -> Fact:
@@ -179,3 +188,22 @@ def test_one_mark_alone_is_a_hint(name: str) -> None:
     text = {**NITRO, "bios_version": "4.2.amazon", "product_version": "4.2.amazon", "acpi_oem": "AMAZON"}[name]
 
     assert (Level.HINT, Level.NONE) == (assess([Fact(name, text)]).level, assess([Fact(name, f"{text}x")]).level)
+
+
+def test_a_comparison_that_could_not_be_made_is_named() -> None:
+    """Proof is not bound, and the text says what was unknown, or the comparison's name."""
+    proof = Fact("signature", "verified", "rsa2048")
+    for check, words in (
+        (Fact(f"{BINDING}address", None, unknown="interfaces could not be listed"), "interfaces could not be listed"),
+        (Fact(f"{BINDING}mac"), f"{BINDING}mac"),
+    ):
+        found = assess([*facts(NITRO), proof, check], Level.BOUND)
+
+        assert Reason.NOT_BOUND == found.reason, found
+        assert found.because.endswith(f"not tied to this machine: {words}")
+
+
+def test_what_was_refuted_is_decided() -> None:
+    """A signature that is not AWS's is an answer, with Amazon's firmware (suspect) and without (a no)."""
+    assert not assess((*facts(NITRO), *FORGED), Level.PROOF).undecided
+    assert not assess(FORGED, Level.PROOF).undecided

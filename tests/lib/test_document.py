@@ -271,3 +271,12 @@ def test_a_giant_document_is_refused_unread() -> None:
     """Real ones have some 500 bytes."""
     with pytest.raises(MalformedError, match="at most 16384"):
         documents.parse(changed(extra="x" * 17000))
+
+
+@pytest.mark.parametrize(("length", "shown"), [(58, "'" + "x" * 58 + "'"), (59, "'" + "x" * 56 + "...")])
+def test_a_long_value_is_cut_in_the_message(length: int, shown: str) -> None:
+    """60 characters with its quotes are shown whole, of 61 the first 57."""
+    with pytest.raises(MalformedError) as caught:
+        documents.parse(changed(instanceId="x" * length))
+
+    assert shown in str(caught.value)

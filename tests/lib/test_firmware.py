@@ -201,6 +201,13 @@ def test_the_byte_order_of_the_uuid_is_the_versions(version: tuple[int, int], ra
     assert PLAIN.lower() == values(parse_smbios(table, version, "table"))["product_uuid"]
 
 
+def test_what_follows_the_end_of_the_table_is_not_read() -> None:
+    """Structure 127 ends it (DSP0134 7.44); a kernel may hand out a page with something else behind."""
+    behind = structure(2, bytes([1, 0, 0, 0, 2]), b"Other", b"tag") + b"\x01"
+
+    assert values(parse_smbios(TABLE, (2, 7), "table")) == values(parse_smbios(TABLE + behind, (2, 7), "table"))
+
+
 @pytest.mark.parametrize("size", range(0, len(TABLE), 7))
 def test_a_table_cut_off_is_an_error_or_less(size: int) -> None:
     """Never another exception, and never a value that the whole does not have."""
