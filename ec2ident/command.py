@@ -4,11 +4,11 @@
 
 - A closed standard file is replaced by /dev/null; no file that the program opens can take its number.
 - A terminal or locale that cannot show a character gets a replacement, never a UnicodeEncodeError.
-- Control characters in names are shown, so that no name can give a terminal orders.
+- Control characters in names are written as escapes, so that a name cannot control the terminal.
 - A result that cannot be written ends in one line and an exit code of `exit_codes`. Python itself would write the rest
   once more at exit and end with 120 (`flush_std_files` in CPython's pylifecycle.c).
 - A log that cannot be written changes nothing: what was begun is finished.
-- An exception that nobody translated is a bug: a traceback and exit code 70, never 1, which means "no" or "drift".
+- An exception that no code expects is a bug: a traceback and exit code 70, never 1, which means "no" or "drift".
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def prepare() -> None:
 
 
 def safe(text: str) -> str:
-    """The text with what is no text (surrogates) and what a terminal would obey written out."""
+    """The text in which surrogates and control characters are written as escapes, so that no terminal obeys them."""
     return text.encode("utf-8", "backslashreplace").decode().translate(CONTROL)
 
 

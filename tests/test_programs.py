@@ -30,7 +30,7 @@ BARE = {
     # No test asks the machine's own metadata service.
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-#: What is no program of the path, but has a help or a description that its caller reads.
+#: Not programs on the path, but their callers read a help or a description.
 OTHERS = {
     "ec2ident.testing": ["-m", "ec2ident.testing", "--help"],
     "ec2ident-ocf": [str(TOP / "agent/bin/ec2ident-ocf"), "overlay", "meta-data"],
@@ -81,7 +81,7 @@ MISTAKES = {
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """The configurations of two programs, in a directory whose name has a space."""
+    """The configurations of two programs, in a directory with a space in its name."""
     found = tmp_path / "a b"
     found.mkdir()
     for name, text in (("agent.toml", AGENT_TOML), ("failover.toml", FAILOVER_TOML)):
@@ -236,7 +236,7 @@ def test_what_is_saved_does_not_mix_with_what_is_printed(tmp_path: Path) -> None
 
 
 def test_what_install_writes_is_readable_under_any_umask(tmp_path: Path) -> None:
-    """Network managers and systemd refuse or skip a hook whose directory they cannot enter."""
+    """Network managers and systemd refuse or skip a hook in a directory that they cannot enter."""
     (tmp_path / "etc/network/if-up.d").mkdir(parents=True)
     for path in (tmp_path, *tmp_path.rglob("*")):
         path.chmod(0o755)

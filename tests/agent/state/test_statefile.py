@@ -26,7 +26,7 @@ def mode(path: Path) -> int:
 
 @pytest.mark.usefixtures("umask")
 def test_any_user_may_read_whatever_the_umask_is(tmp_path: Path) -> None:
-    """`ip` of an ordinary user reads table names, and status of one reads the journal; nobody else writes them."""
+    """An ordinary user's `ip` reads the table names, and `status` reads the journal; only the owner writes them."""
     make_directory(str(tmp_path / "a/b"))
     write(str(tmp_path / "a/b/file"), b"x")
 
