@@ -226,6 +226,7 @@ class Command:
             say=say,
             log=log,
             remove=options.verb == "uninstall",
+            called_as=sys.argv[0],
             root=options.get("--root", "/"),
             program=options.get("--program", ""),
             config=options.get("--config", ""),

@@ -113,8 +113,12 @@ def command(
     managers: Sequence[str] = (),
     ocf: bool = False,
     dry_run: bool = False,
+    called_as: str = "",
 ) -> int:
-    """The verbs install and (`remove`) uninstall; returns the exit code. An empty path is found. Raises AgentError."""
+    """The verbs install and (`remove`) uninstall; returns the exit code. Raises AgentError.
+
+    An empty path is found: `program` by the name that this program was `called_as`.
+    """
     tree = RootFs(root)
     run = run_on_node if tree.root == "/" and os.path.isdir("/run/systemd/system") else None
     said = installed_with(tree)
@@ -122,7 +126,7 @@ def command(
     if remove:
         plan = uninstall(tree, dry_run=dry_run, run=run)
     else:
-        program = program or find_program(sys.argv[0], sys.executable, root)
+        program = program or find_program(called_as, sys.executable, root)
         config = config or said.get("config", CONFIG)
         names = _interfaces(tree, config, log)
         request = InstallRequest(program, config, state, names, (*managers, *(["ocf"] if ocf else [])))
