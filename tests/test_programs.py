@@ -98,7 +98,8 @@ def call(
     if shell:
         argv = ["sh", "-c", f'exec "$@" {shell}', "sh", *argv]
     return subprocess.run(
-        argv,
+        # As a terminal sends them, whatever the locale of the tests is.
+        [word.encode() for word in argv],
         env={**BARE, **(environ or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
