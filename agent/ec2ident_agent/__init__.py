@@ -9,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .desired import Desired, InsideVpc, Unknown
-    from .engine import Refusal, Report
+    from .desired import Desired, InsideVpc, Refusal, Unknown
+    from .engine import Report
     from .errors import (
         AgentError,
         ConfigError,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Node": "node",
     "Report": "engine",
-    "Refusal": "engine",
+    "Refusal": "desired",
     "Desired": "desired",
     "InsideVpc": "desired",
     "Unknown": "desired",

@@ -343,8 +343,8 @@ def verdict(report: Report) -> int:
 
 def outcome(report: Report) -> int:
     """The exit code of an apply, or of an apply that would be: 0 done, 1 an item waits, 3 could not tell, 4 refused."""
-    if report.refused or report.unknown:
-        return exit_codes.FAILED if report.refused else exit_codes.UNKNOWN
+    if report.refusals or report.unknown:
+        return exit_codes.FAILED if report.refusals else exit_codes.UNKNOWN
     return exit_codes.DRIFT if report.waiting else exit_codes.DONE
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from .errors import UnknownFactError
+from .capture import CapturedError, check_overlay, own_sources
+from .errors import RefusedError, UnknownFactError
+from .items import Route
 from .profile import (
     Facts,
     complete,
@@ -52,6 +54,16 @@ class Unknown(Value):
         return f"{self.owner}: {self.why}"
 
 
+class Refusal(Value):
+    """Nothing of this owner's is changed, because that would harm something else; `why` says what."""
+
+    owner: Owner | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {self.why}" if self.owner else self.why
+
+
 class InsideVpc(Value):
     """An overlay address that lies in one of the VPC's own ranges, so the VPC does not deliver it to this node."""
 
@@ -69,6 +81,8 @@ class DesiredState(Value):
 
     desired: tuple[Desired, ...]
     unknown: tuple[Unknown, ...] = ()
+    #: Owners that would take another interface's packets or table: what they have stays as it is.
+    refusals: tuple[Refusal, ...] = ()
     #: The profiles of the configured interfaces that are on the node and of which everything is known.
     profiles: tuple[Profile, ...] = ()
     warnings: tuple[InsideVpc, ...] = ()
@@ -84,8 +98,10 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
     """What the configuration asks for. Raises ConfigError where the configuration and the facts contradict."""
     found: list[Desired] = []
     unknown: list[Unknown] = []
+    refusals: list[Refusal] = []
     profiles: list[Profile] = []
     unresolved: set[str] = set()
+    tables = _claimed(config, state)
     for section in config.sections:
         owner, link = interface(section.name), find_device(section, observed)
         if link is None:
@@ -94,8 +110,13 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         there = state.of(owner)
         try:
             profile = profile_of(section, link.name, facts, observed, there)
-        except UnknownFactError as wrong:
-            unknown.append(Unknown(wrong.owner, wrong.why))
+            profile = own_sources(profile, section, observed, facts)
+            _check_table(profile, tables)
+        except (UnknownFactError, CapturedError, TableClaimedError) as wrong:
+            if isinstance(wrong, RefusedError):
+                refusals.append(Refusal(wrong.owner, wrong.why))
+            else:
+                unknown.append(Unknown(wrong.owner, wrong.why))
             unresolved |= {link.name, section.name}
             found.append(Desired(owner, there))
             continue
@@ -107,27 +128,69 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         items = overlay_items(overlay, profiles, observed) if observed.link(overlay.device) else ()
         if items and (overlay.via or overlay.device) in unresolved:
             items = tuple(dict.fromkeys((*items, *state.of(overlay.owner))))  # The rules that it has stay.
+        try:
+            check_overlay(overlay, profiles, observed, facts)
+        except CapturedError as wrong:
+            refusals.append(Refusal(wrong.owner, wrong.why))
+            items = state.of(overlay.owner)
         found.append(Desired(overlay.owner, items))
-    return DesiredState(tuple(found), tuple(unknown), tuple(profiles), _misplaced(overlays, profiles))
+    warnings = _misplaced(overlays, profiles)
+    return DesiredState(tuple(found), tuple(unknown), tuple(refusals), tuple(profiles), warnings)
+
+
+class TableClaimedError(RefusedError):
+    """Two owners in one table would overwrite each other's default route. The one that has it keeps it."""
+
+    def __init__(self, owner: Owner, table: int, other: Owner) -> None:
+        self.owner = owner
+        self.why = f"table {table} is {other}'s already; write another table = … in [interface.{owner.name}]"
+        super().__init__(f"{owner}: {self.why}")
+
+
+def _claimed(config: Config, state: State) -> dict[int, Owner]:
+    """The tables that owners have already: what commands hold, then what the configured interfaces have."""
+    configured = {interface(section.name) for section in config.sections}
+    having = [*state.held(configured).items(), *((owner, state.of(owner)) for owner in configured)]
+    found: dict[int, Owner] = {}
+    for owner, items in having:
+        for item in items:
+            if isinstance(item, Route):
+                found.setdefault(item.table, owner)
+    return found
+
+
+def _check_table(profile: Profile, tables: dict[int, Owner]) -> None:
+    """Raises TableClaimedError if another owner has the profile's table, or else adds it to `tables`."""
+    owner = interface(profile.name)
+    other = tables.setdefault(profile.table, owner)
+    if other != owner:
+        raise TableClaimedError(owner, profile.table, other)
 
 
 def held_state(given: Config, facts: FactsByDevice, observed: Observed) -> DesiredState:
-    """What a command asks for in place of the configuration. The devices are there. Raises UnknownFactError."""
+    """What a command asks for in place of the configuration. The devices are there. Raises UnknownFactError, and
+    CapturedError for what would take another interface's packets.
+    """
     links = [(section, find_device(section, observed)) for section in given.sections]
     profiles = [profile_of(section, link.name if link else section.name, facts, observed) for section, link in links]
+    profiles = [own_sources(*each, observed, facts) for each in zip(profiles, given.sections)]
+    for overlay in given.overlays:
+        check_overlay(overlay, profiles, observed, facts)
     found = [Desired(interface(profile.name), profile_items(profile), COMMAND) for profile in profiles]
     found += [Desired(each.owner, overlay_items(each, profiles, observed), COMMAND) for each in given.overlays]
-    return DesiredState(tuple(found), (), tuple(profiles), _misplaced(given.overlays, profiles))
+    return DesiredState(tuple(found), profiles=tuple(profiles), warnings=_misplaced(given.overlays, profiles))
 
 
 def held_overlay(overlay: Overlay, config: Config, facts: FactsByDevice, observed: Observed) -> DesiredState:
     """What a command that holds an overlay address asks for: the rules are those of the configured interface that the
-    address is routed to. Raises UnknownFactError.
+    address is routed to. Raises UnknownFactError, and CapturedError for another interface's address.
     """
     sections = sections_on(config, overlay.via or overlay.device, observed)
     profiles = [profile_of(section, device, facts, observed) for section, device in sections]
+    check_overlay(overlay, profiles, observed, facts)
     desired = Desired(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
-    return DesiredState((desired,), (), tuple(profiles), _misplaced([overlay], [*profiles, *config.sections]))
+    warnings = _misplaced([overlay], [*profiles, *config.sections])
+    return DesiredState((desired,), profiles=tuple(profiles), warnings=warnings)
 
 
 def sections_on(config: Config, name: str, observed: Observed) -> list[tuple[Section, str]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from .desired import held
+from .desired import Refusal, held
 from .errors import ConfigError, KernelError
 from .items import Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
 from .kernel.protocol import Failure
@@ -40,20 +40,10 @@ class Look(Value):
     state: State
 
 
-class Refusal(Value):
-    """Nothing of this owner's is changed, because a foreign object is in the way; `why` says which."""
-
-    owner: Owner | None
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.owner}: {self.why}" if self.owner else self.why
-
-
 class Report(Value):
     """What should be on the node, how the node differs from it, and what could not be told or done.
 
-    A report of `apply` says what there was to do, and it was done, but for `waiting`, `refused`, `unknown` and
+    A report of `apply` says what there was to do, and it was done, but for `waiting`, `refusals`, `unknown` and
     `unnamed`. A report of a look says what `apply` would do.
     """
 
@@ -63,6 +53,8 @@ class Report(Value):
     waiting: tuple[Item, ...] = ()
     #: Owners of which nothing is changed: a foreign object is in the place of one of their items.
     refused: frozenset[Owner] = frozenset()
+    #: Owners whose desired items would harm something else: what they have stays as it is.
+    harmful: tuple[Refusal, ...] = ()
     #: Owners with an unknown fact: what they have stays as it is.
     unknown: tuple[Unknown, ...] = ()
     #: Overlay addresses that cannot be reached where they are configured.
@@ -78,7 +70,7 @@ class Report(Value):
     @property
     def in_order(self) -> bool:
         """True if the node is as it should be, as far as that is known."""
-        return not self.difference and not self.waiting
+        return not (self.difference or self.waiting or self.harmful)
 
     def owner(self, item: Item) -> Owner | None:
         """The first owner that wants the item, or one in its place; None if there is no such owner."""
@@ -88,11 +80,11 @@ class Report(Value):
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
-        """One for each conflict, and one for each owner that shares a table with an owner in conflict."""
+        """One for each harmful owner, one for each conflict, and one for each owner that shares a table with an owner in conflict."""
         found = [Refusal(self.owner(conflict.item), str(conflict)) for conflict in self.difference.conflicts]
         beside = self.refused - {refusal.owner for refusal in found}
         why = "not changed either, since it shares a table with the one before"
-        return (*found, *(Refusal(owner, why) for owner in sorted(beside, key=str)))
+        return (*self.harmful, *found, *(Refusal(owner, why) for owner in sorted(beside, key=str)))
 
 
 def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, leave: Collection[Item] = ()) -> Report:

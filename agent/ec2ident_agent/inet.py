@@ -75,14 +75,38 @@ def _routable(address: IPv4Address | IPv6Address) -> bool:
 
 def contains(network: str, address: str) -> bool:
     """Is an address in a network, both in canonical form? Of another family it is not."""
-    if ":" in network or ":" in address:
-        from ipaddress import ip_address, ip_network
+    return covers(network, address)
 
-        return ip_address(address) in ip_network(network)
-    # By hand, because every status asks whether an overlay lies in the VPC.
+
+def covers(network: str, inside: str) -> bool:
+    """True if every address of `inside`, an address or a network, lies in `network`; False for another family.
+
+    Both are in canonical form. Done by hand, because a status does this for many addresses: ipaddress is not imported.
+    """
     prefix, _, length = network.partition("/")
-    one, other = (int.from_bytes(map(int, each.split(".")), "big") for each in (prefix, address))
-    return (one ^ other) >> (32 - int(length)) == 0
+    other, _, longer = inside.partition("/")
+    six = ":" in prefix
+    if six != (":" in other):
+        return False
+    bits = 128 if six else 32
+    if longer and int(longer) < int(length):
+        return False
+    return (_number(prefix) ^ _number(other)) >> (bits - int(length or bits)) == 0
+
+
+def _number(address: str) -> int:
+    if ":" not in address:
+        return int.from_bytes(map(int, address.split(".")), "big")
+    if "." in address:  # ::ffff:10.0.0.1
+        from ipaddress import ip_address
+
+        return int(ip_address(address))
+    head, _, tail = address.partition("::")
+    first, last = ([int(group, 16) for group in part.split(":") if group] for part in (head, tail))
+    value = 0
+    for group in (*first, *[0] * (8 - len(first) - len(last)), *last):
+        value = value << 16 | group
+    return value
 
 
 def link_local(address: str) -> bool:
@@ -99,7 +123,11 @@ def vpc_router(network: str) -> str:
 
 
 def network_of(address: str) -> str:
-    """The network that an address with its prefix length is in."""
-    from ipaddress import ip_interface
+    """The network that an address with its prefix length is in. IPv4 is done by hand, as in `covers`."""
+    host, _, length = address.partition("/")
+    if ":" in address:
+        from ipaddress import ip_interface
 
-    return str(ip_interface(address).network)
+        return str(ip_interface(address).network)
+    rest = 32 - int(length)
+    return f"{'.'.join(map(str, (_number(host) >> rest << rest).to_bytes(4, 'big')))}/{length}"

@@ -367,7 +367,11 @@ class Node:
 
     def _report(self, report: Report, state: DesiredState) -> Report:
         return replace(
-            report, unknown=state.unknown, warnings=state.warnings, unnamed=self._kernel.refused if self._kernel else ""
+            report,
+            unknown=state.unknown,
+            harmful=state.refusals,
+            warnings=state.warnings,
+            unnamed=self._kernel.refused if self._kernel else "",
         )
 
 

@@ -25,6 +25,7 @@ def rows(report: Report) -> list[Row]:
     states.update((item, "waiting") for item in report.waiting)
     states.update((item, "no name") for item in difference.unnamed)
     in_the_way = [("conflict", report.owner(each.item), str(each)) for each in difference.conflicts]
+    in_the_way += [("refused", each.owner, each.why) for each in report.harmful]
     unknown = [("unknown", each.owner, each.why) for each in report.unknown]
     found: list[Row] = []
     for desired in report.desired:

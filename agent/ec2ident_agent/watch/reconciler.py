@@ -181,7 +181,7 @@ class Reconciler:
         survey = self.node.survey(config)
         look = survey.look
         state = without(survey.state, in_force(self.node.suppressed.read(), look.observed))
-        sight = Sight(state.desired, look, (*complaints, *map(str, state.unknown)))
+        sight = Sight(state.desired, look, (*complaints, *map(str, (*state.unknown, *state.refusals))))
         self.links = {link.index: link.name for link in look.observed.links}
         self.items = frozenset(item for each in sight.all for item in each.items)
         self.down |= devices(self.items) - {link.name for link in look.observed.links if link.up}

@@ -1,0 +1,1 @@
+"""Situations from public reports: each test names the report in its docstring."""
