@@ -120,7 +120,7 @@ def own_sources(profile: Profile, section: Section, observed: Observed, facts: F
 
 
 def check_overlay(overlay: Overlay, profiles: Iterable[Profile], observed: Observed, facts: FactsByDevice) -> None:
-    """Raises CapturedError for an overlay address that another interface has: its rules would take that one's packets."""
+    """Raises CapturedError for an overlay address that another interface has: its rules would take its packets."""
     device = next((each.device for each in profiles if each.carries(overlay)), "")
     other = taken(overlay.address, device, (), observed, facts) if device else None
     if other:

@@ -385,6 +385,7 @@ def examine(node: Node, tree: RootFs) -> NodeView:
         overlays=survey.config.overlays,
         profiles=survey.state.profiles,
         unknown=survey.state.unknown,
+        refusals=survey.state.refusals,
     )
 
 

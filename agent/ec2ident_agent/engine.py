@@ -80,7 +80,7 @@ class Report(Value):
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
-        """One for each harmful owner, one for each conflict, and one for each owner that shares a table with an owner in conflict."""
+        """One for each harmful owner, each conflict, and each owner that shares a table with one in conflict."""
         found = [Refusal(self.owner(conflict.item), str(conflict)) for conflict in self.difference.conflicts]
         beside = self.refused - {refusal.owner for refusal in found}
         why = "not changed either, since it shares a table with the one before"

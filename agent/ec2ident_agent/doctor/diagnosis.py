@@ -67,8 +67,15 @@ TABLES = (
 
 def faults(view: NodeView) -> list[Fault]:
     """Each kind by a function of its own."""
-    looks = (_conflicts, _watch, _local_rule, _tables, _shadowing, _unrouted, _inside)
+    looks = (_refused, _conflicts, _watch, _local_rule, _tables, _shadowing, _unrouted, _inside)
     return [fault for look in looks for fault in look(view)]
+
+
+def _refused(view: NodeView) -> Iterator[Fault]:
+    """A configuration that would take the packets or the table of another interface."""
+    for each in view.refusals:
+        what, _, do = each.why.rpartition("; ")
+        yield Fault(f"{each.owner}: {what}", "apply changes nothing of it", do)
 
 
 def _conflicts(view: NodeView) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from ec2ident_agent.desired import Unknown
+    from ec2ident_agent.desired import Refusal, Unknown
     from ec2ident_agent.items import Item, Link, Observed
     from ec2ident_agent.profile import Overlay, Profile
 
@@ -61,6 +61,8 @@ class NodeView(Value):
     profiles: tuple[Profile, ...] = ()
     #: Owners with an unknown fact: their items are not among `items`, but for those that are on the node.
     unknown: tuple[Unknown, ...] = ()
+    #: Owners whose configuration would harm something else: the same holds for their items.
+    refusals: tuple[Refusal, ...] = ()
 
     def of(self, kind: type[T], device: str = "") -> tuple[T, ...]:
         return tuple(
