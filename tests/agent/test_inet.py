@@ -100,3 +100,13 @@ def test_a_network_has_its_length() -> None:
         prefix("10.0.1.0")
     with pytest.raises(ValueError, match=r"10\.0\.1\.5/24 has host bits set"):
         prefix("10.0.1.5/24")
+
+
+@pytest.mark.parametrize("length", range(1, 33))
+def test_the_neighbour_network_is_another(length: int) -> None:
+    """The network that differs in the last bit of the prefix alone has none of our addresses."""
+    first = int(ip_address("10.0.1.7"))
+    ours = ip_network((first, length), strict=False)
+
+    assert contains(str(ours), str(ip_address(first)))
+    assert not contains(str(ours), str(ip_address(first ^ (1 << (32 - length)))))

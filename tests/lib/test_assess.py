@@ -95,6 +95,7 @@ STRANGE_TABLE = Fact("firmware", None, unknown="not understood by this version",
 def test_an_absent_service_is_no_answer_where_the_firmware_could_not_be_read(reason: Reason) -> None:
     """Could-not-read is never "no"; firmware that is not there is an answer."""
     assert (False, False, True) == tuple(assess([served(reason), *more]).undecided for more in ((), (READ,), (BLIND,)))
+    assert reason == assess([served(reason), BLIND]).reason
     strange = assess([served(reason), STRANGE_TABLE])
     assert (Reason.NOT_UNDERSTOOD, True) == (strange.reason, strange.undecided)
 

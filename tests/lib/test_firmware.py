@@ -203,7 +203,7 @@ def test_the_byte_order_of_the_uuid_is_the_versions(version: tuple[int, int], ra
 
 def test_what_follows_the_end_of_the_table_is_not_read() -> None:
     """Structure 127 ends it (DSP0134 7.44); a kernel may hand out a page with something else behind."""
-    behind = structure(2, bytes([1, 0, 0, 0, 2]), b"Other", b"tag") + b"\x01"
+    behind = b"\x02\x01\0\0\0\0"
 
     assert values(parse_smbios(TABLE, (2, 7), "table")) == values(parse_smbios(TABLE + behind, (2, 7), "table"))
 
@@ -238,6 +238,19 @@ def test_any_bytes_are_a_table_or_an_error(blob: bytes) -> None:
     for read in (parse_rsmb, lambda data: parse_smbios(data, (2, 7), "table")):
         with contextlib.suppress(FirmwareError):
             assert read(blob)
+
+
+@pytest.mark.parametrize("digit", "0f")
+def test_only_a_uuid_of_one_digit_says_nothing(digit: str) -> None:
+    """A serial number of zeros is what its maker wrote."""
+    assert 8 * digit == fact("product_serial", 8 * digit, "x").value
+    assert fact("product_uuid", 32 * digit, "x").value is None
+
+
+@pytest.mark.parametrize(("text", "named"), [("m5.large", True), ("5m.large", False), ("-5m.large", False)])
+def test_an_instance_type_begins_with_a_letter(text: str, named: bool) -> None:
+    """Another vendor's product with a dot and a size is none."""
+    assert named == instance_type(text)
 
 
 WMIC_UUID = "UUID                                  \r\r\nEC20EBD7-8E03-06A8-645F-2D22E5A3BA4B  \r\r\n\r\r\n"

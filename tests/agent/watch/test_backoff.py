@@ -227,3 +227,15 @@ def test_an_edition_that_comes_back_was_never_away() -> None:
 def test_on_request_the_file_is_read_at_once() -> None:
     """SIGHUP: the administrator says that it is finished."""
     assert SettledFile(None, settled=0).ready("any", 3)
+
+
+def test_what_is_desired_keeps_its_history_and_nothing_else_does() -> None:
+    """An item that is no longer desired starts over if it comes back; the others are still given up."""
+    fights = FlapDamper()
+    for item in ("rule", "route"):
+        for second in range(FlapDamper.LIMIT):
+            fights.repaired(item, float(second))
+
+    fights.keep({"rule"})
+
+    assert frozenset({"rule"}) == fights.given_up(float(FlapDamper.LIMIT))

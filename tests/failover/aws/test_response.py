@@ -138,3 +138,11 @@ def test_names_are_compared_in_one_spelling() -> None:
 def test_the_three_forms_of_an_error(data: bytes, expected: tuple[str, str] | None) -> None:
     """EC2's, Route 53's and STS's, the list of a change batch; anything else is none."""
     assert expected == response.error(data)
+
+
+def test_a_write_that_answers_only_true_is_done_by_nothing_else() -> None:
+    """Some answers have no `return`; one that says false is no success."""
+    for text in (b"<r/>", b"<r><return>true</return></r>"):
+        response.done(parse(text))
+    with pytest.raises(MalformedResponseError, match=r"return is 'false' \(expected true\)"):
+        response.done(parse(b"<r><return>false</return></r>"))
