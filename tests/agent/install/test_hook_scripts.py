@@ -70,7 +70,7 @@ class Node:
     def lay(self, name: str, text: str) -> Path:
         where = self.path / name
         where.parent.mkdir(parents=True, exist_ok=True)
-        where.write_text(text)
+        where.write_text(text, encoding="utf-8", errors="surrogateescape")
         where.chmod(0o755)
         return where
 
