@@ -27,7 +27,7 @@ setup(
     ],
     package_dir={"ec2ident_agent": "agent/ec2ident_agent"},
     package_data={
-        "ec2ident": ["py.typed", "certificates/*"],
+        "ec2ident": ["py.typed", "proof/certificates/*"],
         "ec2ident_agent": ["py.typed", "install/data/*", "install/data/**/*"],
     },
     install_requires=[
@@ -42,7 +42,7 @@ setup(
         # For its credential chain alone; moving a service never loads a service model.
         "failover": ["botocore>=1.31"],
         "dev": [
-            # What ec2ident/endpoints.py is made from and tested against; `scripts/check-partitions --write` moves both.
+            # ec2ident/regions/endpoints.py is made from it; `scripts/check-partitions --write` renews both.
             "botocore==1.44.5; python_version >= '3.10'",
             "coverage>=7.10; python_version >= '3.10'",
             "flask",

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
         UnverifiableError,
         VerificationError,
     )
-    from .imds import Imds
+    from .metadata.client import Imds
     from .model import Fact, Identity, IdentityDocument, Kind, Level, Reason, Verdict
-    from .partitions import Partition
-    from .policy import Policy
-    from .trust import TrustStore
-    from .verification import verify
+    from .proof.policy import Policy
+    from .proof.trust import TrustStore
+    from .proof.verification import verify
+    from .regions.partitions import Partition
 
 __version__ = "0.1.0"
 
@@ -39,7 +39,7 @@ _HOME = {
     "UnknownNameError": "errors",
     "UnverifiableError": "errors",
     "VerificationError": "errors",
-    "Imds": "imds",
+    "Imds": "metadata.client",
     "Fact": "model",
     "Identity": "model",
     "IdentityDocument": "model",
@@ -47,10 +47,10 @@ _HOME = {
     "Level": "model",
     "Reason": "model",
     "Verdict": "model",
-    "Partition": "partitions",
-    "Policy": "policy",
-    "TrustStore": "trust",
-    "verify": "verification",
+    "Partition": "regions.partitions",
+    "Policy": "proof.policy",
+    "TrustStore": "proof.trust",
+    "verify": "proof.verification",
 }
 
 __all__ = [

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from .command import log, run, say
 from .errors import Ec2IdentError, MalformedError, UnknownNameError, UnverifiableError, VerificationError
-from .exit_codes import LEGEND, NO, SUSPECT, UNKNOWN, USAGE, YES
 from .model import Kind, Level
+from .program.exit_codes import LEGEND, NO, SUSPECT, UNKNOWN, USAGE, YES
+from .program.frame import log, run, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from .evidence_files import Saved
     from .model import Identity
-    from .partitions import Partition
-    from .trust import TrustStore
+    from .proof.evidence_files import Saved
+    from .proof.trust import TrustStore
+    from .regions.partitions import Partition
 
 #: Default timeout, in seconds.
 TIMEOUT = 1.0
@@ -83,7 +83,7 @@ def _show(
 
 def verify(options: argparse.Namespace) -> int:
     """Did AWS sign this document?"""
-    from .evidence_files import load
+    from .proof.evidence_files import load
 
     trust = _trust(options)
     if options.kind and len(options.kind) > 1 and not options.certificate:
@@ -117,7 +117,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def _proved(saved: Saved, kind: Kind, trust: TrustStore | None) -> Identity:
     """The identity in an item. One whose kind was guessed may be of the other kind that has its form."""
-    from .verification import verify as prove
+    from .proof.verification import verify as prove
 
     try:
         return prove(saved.items[kind], kind=kind, document=saved.document, trust=trust, search=True)
@@ -139,9 +139,9 @@ def _trust(options: argparse.Namespace) -> TrustStore | None:
         if regions:
             raise _UsageError("--region: says what --certificate is for, and there is none")
         return None
-    from .evidence_files import read
-    from .partitions import Partition
-    from .trust import TrustStore
+    from .proof.evidence_files import read
+    from .proof.trust import TrustStore
+    from .regions.partitions import Partition
 
     kinds = kinds or [_kind_of(path) for path in certificates]
     for name, given in (("region", regions), ("kind", kinds)):
@@ -189,8 +189,8 @@ def evidence(options: argparse.Namespace) -> int:
     import time
 
     from .detection import detect
-    from .evidence_files import fetch, save
-    from .imds import Imds
+    from .metadata.client import Imds
+    from .proof.evidence_files import fetch, save
 
     trust = _trust(options)
     until = time.monotonic() + options.timeout
@@ -209,7 +209,7 @@ def evidence(options: argparse.Namespace) -> int:
 
 def region(options: argparse.Namespace) -> int:
     """The partition of a region, and where its services listen; of a partition, or of all of them, every region."""
-    from .partitions import Partition
+    from .regions.partitions import Partition
 
     partitions = [one for one in Partition.all() if options.name in (None, one.name)]
     try:
@@ -347,8 +347,8 @@ VERBS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    from .arguments import Parser, Version
-    from .words import JSON
+    from .program.arguments import Parser, Version
+    from .program.words import JSON
 
     parser = Parser(prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=LEGEND)
     parser.add_argument("--version", action=Version)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .assess import Assessment
-    from .imds import Imds
+    from .metadata.client import Imds
     from .model import Identity, IdentityDocument
-    from .trust import TrustStore
+    from .proof.trust import TrustStore
 
 #: How often to ask again where firmware says that this is EC2, and for how long, in seconds: at boot the service may be
 #: late.
@@ -182,7 +182,7 @@ class _Search:
         """Ask the metadata service: a proof in two requests. What was fetched is verified."""
         strong = self.assessment.firmware >= Level.CLAIM
         if imds is None:
-            from .imds import Imds
+            from .metadata.client import Imds
 
             seconds = max(0.0, min(self.left, RETRY_SECONDS))
             imds = Imds(seconds, retries=RETRIES if strong else None, environ=self.host.environ)
@@ -251,7 +251,7 @@ class _Search:
 
     def _judge(self, item: bytes, kind: Kind, apart: bytes | None, source: str) -> _Judged:
         """What the verification of one signed item comes to; `identity` is known where it verifies."""
-        from .verification import verify
+        from .proof.verification import verify
 
         name = f"{SIGNATURE}-{kind}"
         try:

@@ -11,9 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .connect import Endpoint
     from .host import Host
-    from .trust import TrustStore
+    from .metadata.connect import Endpoint
+    from .proof.trust import TrustStore
 
 #: The endpoint to connect to in place of the given one; None stands for "no route to host".
 dial: Callable[[Endpoint], Endpoint | None] | None = None

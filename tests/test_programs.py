@@ -14,7 +14,7 @@ import pytest
 
 import ec2ident
 from ec2ident import cli as library
-from ec2ident import words
+from ec2ident.program import words
 from ec2ident_agent import options
 from ec2ident_agent.failover import cli as failover
 

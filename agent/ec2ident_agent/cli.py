@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from ec2ident import __version__, command, exit_codes
+from ec2ident import __version__
+from ec2ident.program import exit_codes, frame
 
 from .errors import AgentError, ConfigError, JournalError
 from .options import COMMON, OVERLAY, PROFILE, PROGRAM, VERBS, help_for, parse_command_line
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Result on stdout, log on stderr."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     # After Ctrl-C as after SIGKILL: the journal names what was begun, and the next apply or revert goes on from there.
-    return command.run(PROGRAM, lambda: _answered(arguments))
+    return frame.run(PROGRAM, lambda: _answered(arguments))
 
 
 def _answered(arguments: Sequence[str]) -> int:
@@ -75,15 +76,15 @@ def hook(arguments: Sequence[str], *, sysfs: str = "/sys/class/net") -> int:
         log(USAGE)
         return 2
     manager, device, event = words
-    command = Command(parse_command_line(["apply", *options])) if options else None
-    state_dir = command.options.get("--state-dir", STATE_DIRECTORY) if command else STATE_DIRECTORY
+    frame = Command(parse_command_line(["apply", *options])) if options else None
+    state_dir = frame.options.get("--state-dir", STATE_DIRECTORY) if frame else STATE_DIRECTORY
     wanted = action(manager, device, event, state_dir, sysfs=sysfs)
     if wanted.verb == NOTHING:
         return 0
-    command = command or Command(parse_command_line(["apply"]))
-    with TimeLimit(PATIENCE), command.node() as node:
+    frame = frame or Command(parse_command_line(["apply"]))
+    with TimeLimit(PATIENCE), frame.node() as node:
         if wanted.verb == APPLY:
-            code = command.done(node.interface_up(device))
+            code = frame.done(node.interface_up(device))
             # 1: an item waits for its link, which needs no report: that link's own event will come.
             return 0 if code == 1 else code
         node.revert(wanted.owners)

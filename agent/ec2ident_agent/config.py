@@ -17,7 +17,7 @@ via     = "eth1"            # the interface it is routed to; default: its device
 
 from __future__ import annotations
 
-from ec2ident.spelling import no_such
+from ec2ident.program.spelling import no_such
 
 from .errors import ConfigError
 from .profile import PRIORITY, Config, Overlay, Section, check_label

@@ -1,8 +1,8 @@
-"""What can go wrong, and the exit code that says so (ec2ident.exit_codes)."""
+"""What can go wrong, and the exit code that says so (ec2ident.program.exit_codes)."""
 
 from __future__ import annotations
 
-from ec2ident import exit_codes
+from ec2ident.program import exit_codes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

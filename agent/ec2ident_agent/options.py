@@ -6,9 +6,9 @@ is nothing to do.
 
 from __future__ import annotations
 
-from ec2ident.exit_codes import ACTING_LEGEND
+from ec2ident.program.exit_codes import ACTING_LEGEND
+from ec2ident.program.words import DRY_RUN, JSON, columns
 from ec2ident.value import Value
-from ec2ident.words import DRY_RUN, JSON, columns
 
 from .errors import ConfigError
 
@@ -233,7 +233,7 @@ def _keep(values: dict[str, Any], name: str, value: str, equals: bool) -> None:
 
 
 def _no_such(what: str, word: str, known: Iterable[str]) -> str:
-    from ec2ident.spelling import no_such
+    from ec2ident.program.spelling import no_such
 
     return no_such(what, word, known)
 

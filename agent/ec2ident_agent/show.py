@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ec2ident.command import log, safe, say
+from ec2ident.program.frame import log, safe, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import time
 from datetime import datetime, timedelta, timezone
 
 from ec2ident.errors import Ec2IdentError, MalformedError, UnverifiableError, VerificationError
+from ec2ident.proof.verification import verify
 from ec2ident.value import Value
-from ec2ident.verification import verify
 
 from . import challenge, keys, request
 from .errors import NotAdmittedError
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ec2ident.model import Identity
-    from ec2ident.policy import Policy
-    from ec2ident.trust import TrustStore
+    from ec2ident.proof.policy import Policy
+    from ec2ident.proof.trust import TrustStore
 
     from .caller import Caller
     from .challenge import Challenge

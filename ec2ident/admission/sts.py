@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ec2ident.dependency import Loading
-from ec2ident.partitions import Partition
+from ec2ident.regions.partitions import Partition
 from ec2ident.value import Value
 
 from . import caller

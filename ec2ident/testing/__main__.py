@@ -10,10 +10,10 @@ import sys
 import threading
 from pathlib import Path
 
-from ec2ident.arguments import Parser
-from ec2ident.command import log, run, say
-from ec2ident.exit_codes import ACTING_LEGEND, FAILED
 from ec2ident.model import Kind
+from ec2ident.program.arguments import Parser
+from ec2ident.program.exit_codes import ACTING_LEGEND, FAILED
+from ec2ident.program.frame import log, run, say
 
 from . import control
 from .behaviour import BEHAVIOURS, Behaviour

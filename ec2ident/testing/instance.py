@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from datetime import datetime
 
-from ec2ident.partitions import Partition
+from ec2ident.regions.partitions import Partition
 from ec2ident.value import Value, as_dict, replace
 
 TYPE_CHECKING = False

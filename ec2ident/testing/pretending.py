@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import Any
 
-    from ec2ident.connect import Endpoint
-    from ec2ident.trust import TrustStore
+    from ec2ident.metadata.connect import Endpoint
+    from ec2ident.proof.trust import TrustStore
 
     from .service import MetadataService
     from .signing import Authority
@@ -163,7 +163,7 @@ class _Trust:
         self._made: tuple[Sequence[Mapping[str, str]], TrustStore] | None = None
 
     def __call__(self) -> TrustStore:
-        from ec2ident.trust import TrustStore
+        from ec2ident.proof.trust import TrustStore
 
         certificates = self._certificates()
         if self._made is None or self._made[0] != certificates:
@@ -214,7 +214,7 @@ def _dialer(urls: Sequence[str]) -> Callable[[Endpoint], Endpoint | None]:
     """
     import ipaddress
 
-    from ec2ident.connect import METADATA_IPV4, METADATA_IPV6, Endpoint
+    from ec2ident.metadata.connect import METADATA_IPV4, METADATA_IPV6, Endpoint
 
     targets = [Endpoint.parse(url) for url in urls]
     true = {

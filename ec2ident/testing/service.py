@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ec2ident.trust import TrustStore
+    from ec2ident.proof.trust import TrustStore
 
     from .instance import Interface
     from .signing import Authority

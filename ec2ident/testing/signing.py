@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from os import urandom
 
 from ec2ident.model import Kind
-from ec2ident.trust import TrustStore
+from ec2ident.proof.trust import TrustStore
 from ec2ident.value import Value
 
 TYPE_CHECKING = False

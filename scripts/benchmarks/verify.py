@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 import ec2ident
-from ec2ident import cms
+from ec2ident.proof import cms
 
 REAL = Path(__file__).parents[2] / "tests" / "vectors" / "real"
 #: One genuine document for each kind, and the ratio that must hold.

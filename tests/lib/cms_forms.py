@@ -18,16 +18,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ec2ident.testing.signing import (
-    NULL,
-    OID_DATA,
-    OID_SIGNED_DATA,
-    VERSION_1,
-    attributes,
-    indefinite,
-    tlv,
-)
-from ec2ident.trust import TrustStore
+from ec2ident.proof.trust import TrustStore
+from ec2ident.testing.signing import NULL, OID_DATA, OID_SIGNED_DATA, VERSION_1, attributes, indefinite, tlv
 
 from . import forge
 

@@ -8,8 +8,8 @@ from base64 import b64encode
 from datetime import datetime, timezone
 
 from ec2ident.model import Kind
+from ec2ident.proof.trust import TrustStore
 from ec2ident.testing.signing import Authority, attributes, signed_data, signer_info, tlv
-from ec2ident.trust import TrustStore
 
 SIGNED_AT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
 

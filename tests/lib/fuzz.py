@@ -20,11 +20,11 @@ except ImportError:
     atheris = None
 
 with atheris.instrument_imports(include=["ec2ident"]) if atheris else contextlib.nullcontext():
-    from ec2ident import document as documents
     from ec2ident.errors import MalformedError
     from ec2ident.model import Kind
-    from ec2ident.policy import Policy
-    from ec2ident.trust import TrustStore
+    from ec2ident.proof import document as documents
+    from ec2ident.proof.policy import Policy
+    from ec2ident.proof.trust import TrustStore
 
     from . import mutants
 

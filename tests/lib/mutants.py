@@ -18,10 +18,10 @@ from random import Random
 
 from ec2ident.errors import Ec2IdentError
 from ec2ident.model import Identity, Kind
+from ec2ident.proof.trust import TrustStore
+from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import Form, indefinite, tlv
-from ec2ident.trust import TrustStore
 from ec2ident.value import Value
-from ec2ident.verification import verify
 
 from . import cms_forms, forge, vectors
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2ident import ber
-from ec2ident.ber import Reader
 from ec2ident.errors import MalformedError
+from ec2ident.proof import ber
+from ec2ident.proof.ber import Reader
 from ec2ident.testing.signing import tlv
 
 TAGS = st.integers(1, 255)

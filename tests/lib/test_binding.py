@@ -6,7 +6,7 @@ import pytest
 
 from ec2ident.assess import AGREES, BINDING, DIFFERS, INCONCLUSIVE
 from ec2ident.binding import Interfaces, bind
-from ec2ident.document import parse
+from ec2ident.proof.document import parse
 
 from . import forge
 

@@ -15,9 +15,9 @@ import pytest
 
 from ec2ident import Imds, Level, cli, detect, verify
 from ec2ident.cli import main
-from ec2ident.evidence_files import LARGEST, fetch, load, save
 from ec2ident.model import Kind
-from ec2ident.partitions import Partition
+from ec2ident.proof.evidence_files import LARGEST, fetch, load, save
+from ec2ident.regions.partitions import Partition
 from ec2ident.testing.signing import Authority
 
 from . import forge

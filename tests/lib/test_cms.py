@@ -8,10 +8,11 @@ from typing import Callable
 
 import pytest
 
-from ec2ident import cms
 from ec2ident.errors import Ec2IdentError, MalformedError, VerificationError
 from ec2ident.model import Kind
-from ec2ident.policy import Policy
+from ec2ident.proof import cms
+from ec2ident.proof.policy import Policy
+from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import (
     NULL,
     OID_CONTENT_TYPE,
@@ -23,7 +24,6 @@ from ec2ident.testing.signing import (
     indefinite,
     tlv,
 )
-from ec2ident.verification import verify
 
 from . import cms_forms as forms
 from . import forge, vectors

@@ -16,9 +16,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ec2ident.errors import Ec2IdentError, MalformedError, VerificationError
+from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import NULL, OID_DATA, OID_SIGNING_TIME, attribute, indefinite, tlv
 from ec2ident.value import Value
-from ec2ident.verification import verify
 
 from . import cms_forms as forms
 from .cms_forms import OID_HASH, Signed, algorithm

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from ec2ident import exit_codes
-from ec2ident.command import OutputError, log, run, safe, say
+from ec2ident.program import exit_codes
+from ec2ident.program.frame import OutputError, log, run, safe, say
 
 
 class Broken(io.StringIO):

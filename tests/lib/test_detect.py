@@ -21,8 +21,8 @@ from ec2ident.errors import (
     VerificationError,
 )
 from ec2ident.host import Host
+from ec2ident.proof.trust import TrustStore
 from ec2ident.testing import BEHAVIOURS, Instance, Interface, MetadataService
-from ec2ident.trust import TrustStore
 from ec2ident.value import replace
 
 from .error_modes import ERROR_MODES, misbehave

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from ec2ident import document as documents
 from ec2ident.errors import MalformedError
+from ec2ident.proof import document as documents
 from ec2ident.value import as_dict
 
 from . import vectors

@@ -11,9 +11,9 @@ import pytest
 import responses
 
 from ec2ident.errors import ImdsError
-from ec2ident.imds import CONNECT_WITHIN, Imds
+from ec2ident.metadata.client import CONNECT_WITHIN, Imds
+from ec2ident.metadata.responders import ADVICE, HOP_LIMIT_IN_A_CONTAINER
 from ec2ident.model import Fact, Kind, Reason
-from ec2ident.responders import ADVICE, HOP_LIMIT_IN_A_CONTAINER
 from ec2ident.testing import Instance, MetadataService
 
 TYPE_CHECKING = False

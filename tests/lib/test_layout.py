@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from ec2ident import cms, layout
 from ec2ident.errors import MalformedError
 from ec2ident.model import Kind
+from ec2ident.proof import cms, layout
 from ec2ident.testing.signing import tlv
 
 from . import forge, mutants, vectors

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ec2ident.endpoints import SOURCE
 from ec2ident.errors import UnknownNameError
-from ec2ident.partitions import Partition, services
+from ec2ident.regions.endpoints import SOURCE
+from ec2ident.regions.partitions import Partition, services
 
 COMMERCIAL, CHINA = Partition.of("us-east-1"), Partition.of("cn-north-1")
 

@@ -9,9 +9,9 @@ import pytest
 
 from ec2ident.errors import VerificationError
 from ec2ident.model import Identity, Kind, Reason
-from ec2ident.partitions import Partition
-from ec2ident.policy import Policy
-from ec2ident.verification import verify
+from ec2ident.proof.policy import Policy
+from ec2ident.proof.verification import verify
+from ec2ident.regions.partitions import Partition
 
 from . import forge
 

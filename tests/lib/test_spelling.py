@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ec2ident.spelling import FEW, no_such
+from ec2ident.program.spelling import FEW, no_such
 
 VERBS = ("show", "verify", "evidence", "region")
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ec2ident.model import Kind
+from ec2ident.proof.trust import TrustStore
 from ec2ident.testing import Exchange, MetadataService, Remote
-from ec2ident.trust import TrustStore
 from tests.lib.rawhttp import TTL, ask, get, token
 
 pytest_plugins = ["pytester"]

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ec2ident import trust
 from ec2ident.errors import MalformedError, UnverifiableError
 from ec2ident.model import Kind
-from ec2ident.trust import TrustStore
+from ec2ident.proof import trust
+from ec2ident.proof.trust import TrustStore
+from ec2ident.proof.verification import verify
 from ec2ident.value import replace
-from ec2ident.verification import verify
 
 from . import cms_forms as forms
 from . import forge
@@ -38,7 +38,7 @@ def test_the_shipped_certificates_are_those_of_their_table() -> None:
 
 def test_the_script_sees_one_changed_digit(tmp_path: Path) -> None:
     """A row with another pin, a file with other bytes, a file that no row names."""
-    for file in (TOP / "ec2ident" / "certificates").iterdir():
+    for file in (TOP / "ec2ident" / "proof" / "certificates").iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     index = tmp_path / "index.tsv"
     index.write_text(index.read_text().replace("\t86accf61", "\t86accf62"))

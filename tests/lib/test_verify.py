@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ec2ident
-from ec2ident import verification
 from ec2ident.errors import MalformedError, UnverifiableError, VerificationError
 from ec2ident.model import Identity, Kind, Reason
+from ec2ident.proof import verification
+from ec2ident.proof.trust import TrustedKey, TrustStore
+from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import NULL, OID_DIGEST, OID_SHA256_WITH_RSA, Authority, tlv, wire
-from ec2ident.trust import TrustedKey, TrustStore
 from ec2ident.value import replace
-from ec2ident.verification import verify
 
 from . import forge, vectors
 
@@ -688,19 +688,20 @@ def run(code: str) -> str:
     [
         "from ec2ident import verify",
         "import ec2ident; verify = ec2ident.verify",
-        "import ec2ident.verification; from ec2ident import verify",
-        "from ec2ident import verify; import ec2ident.verification; import ec2ident; verify = ec2ident.verify",
-        "from ec2ident.verification import verify",
+        "import ec2ident.proof.verification; from ec2ident import verify",
+        "from ec2ident import verify; import ec2ident.proof.verification; import ec2ident; verify = ec2ident.verify",
+        "from ec2ident.proof.verification import verify",
     ],
 )
 def test_verify_is_the_function_whatever_was_imported_first(code: str) -> None:
     """A module of the same name would take the function's place in the package once it is imported."""
-    assert "function ec2ident.verification" == run(f"{code}\nprint(type(verify).__name__, verify.__module__)")
+    assert "function ec2ident.proof.verification" == run(f"{code}\nprint(type(verify).__name__, verify.__module__)")
 
 
 def test_importing_the_module_does_not_import_cryptography() -> None:
     """It comes with the first key that is used."""
-    code = "import ec2ident.verification, ec2ident.policy, sys; print([n for n in sys.modules if n == 'cryptography'])"
+    modules = "ec2ident.proof.verification, ec2ident.proof.policy, sys"
+    code = f"import {modules}; print([n for n in sys.modules if n == 'cryptography'])"
     assert "[]" == run(code)
 
 

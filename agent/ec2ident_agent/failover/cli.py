@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from ec2ident.command import log, run, say
+from ec2ident.program.frame import log, run, say
 from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
 

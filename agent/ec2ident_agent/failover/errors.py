@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ec2ident import exit_codes
+from ec2ident.program import exit_codes
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError, UnknownError
 
 TYPE_CHECKING = False

@@ -33,7 +33,7 @@ class _Arns:
 
 def document(settings: Settings, region: str, account: str) -> dict[str, Any]:
     """The policy for every node of the cluster. Raises UsageError if a needed setting is missing."""
-    from ec2ident.partitions import Partition
+    from ec2ident.regions.partitions import Partition
 
     arns = _Arns(Partition.of(region).name, region, account)
     statements: list[Statement] = []

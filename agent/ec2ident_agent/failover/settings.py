@@ -43,7 +43,7 @@ from __future__ import annotations
 
 import os
 
-from ec2ident.spelling import no_such
+from ec2ident.program.spelling import no_such
 from ec2ident.value import Value
 from ec2ident_agent import strict_toml
 

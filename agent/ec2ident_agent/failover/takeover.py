@@ -14,7 +14,7 @@ commands go back instead.
 
 from __future__ import annotations
 
-from ec2ident import exit_codes
+from ec2ident.program import exit_codes
 from ec2ident.value import Value
 from ec2ident_agent.errors import UnknownError
 

@@ -90,7 +90,7 @@ class Api:
         now: Callable[[], float] = time.time,
     ) -> None:
         from ec2ident.errors import Ec2IdentError
-        from ec2ident.partitions import Partition
+        from ec2ident.regions.partitions import Partition
 
         try:
             self.partition = Partition.of(access.region)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ec2ident.command import OutputError, discard_unwritten, log, prepare, say
+from ec2ident.program.frame import OutputError, discard_unwritten, log, prepare, say
 from ec2ident_agent.errors import AgentError
 
 from .local_state import ABSENT, HELD, LOCAL_STATES, PARTLY

@@ -9,9 +9,10 @@ is right; tests hold both ways of reading equal over mutants.
 
 from __future__ import annotations
 
+from ec2ident.errors import MalformedError
+from ec2ident.value import Value
+
 from . import ber
-from .errors import MalformedError
-from .value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ SDKs, as templates in `endpoints.py`. The rules say where a service would be, no
 
 from __future__ import annotations
 
+from ec2ident.errors import UnknownNameError
+from ec2ident.value import Value
+
 from .endpoints import OTHERS, PARTITIONS, PLAIN, PREFIXES
-from .errors import UnknownNameError
-from .value import Value
 
 _PLAIN = frozenset(PLAIN.split())
 
@@ -97,7 +98,9 @@ def _rules(service: str) -> tuple[str, dict[str, str]]:
     """The template of a service, and its exceptions by partition or region."""
     name = service if service in _PLAIN or service in OTHERS else PREFIXES.get(service)
     if name is None:
-        raise UnknownNameError(f"service: AWS's endpoint rules know no {service!r}; see ec2ident.partitions.services()")
+        raise UnknownNameError(
+            f"service: AWS's endpoint rules know no {service!r}; see ec2ident.regions.partitions.services()"
+        )
     rule, *others = OTHERS.get(name, name + ".{region}.{suffix}").split("; ")
     split = [other.split(" = ") for other in others]
     return rule, {where: template for names, template in split for where in names.split()}

@@ -27,19 +27,21 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode
 
+from ec2ident.errors import Ec2IdentError, MalformedError, VerificationError
+from ec2ident.model import Identity, Kind, Reason
+
 from . import algorithms, cms
 from . import document as documents
-from .errors import Ec2IdentError, MalformedError, VerificationError
-from .model import Identity, Kind, Reason
 from .trust import TrustStore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ec2ident.model import IdentityDocument
+
     from .algorithms import Scheme
     from .cms import SignedData
-    from .model import IdentityDocument
     from .trust import TrustedKey
 
 _HASHES = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from base64 import b64decode
 
-from .errors import MalformedError
-from .model import Kind
-from .value import Value
+from ec2ident.errors import MalformedError
+from ec2ident.model import Kind
+from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

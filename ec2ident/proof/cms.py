@@ -7,10 +7,11 @@ attributes. docs/attestation.md has the table of both.
 
 from __future__ import annotations
 
+from ec2ident.errors import MalformedError
+from ec2ident.value import Value, made
+
 from . import algorithms, ber, layout
 from .ber import Reader
-from .errors import MalformedError
-from .value import Value, made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

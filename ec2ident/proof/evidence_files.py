@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.errors import ImdsError, MalformedError
+from ec2ident.model import Kind
+from ec2ident.value import Value
+
 from . import forms
-from .errors import ImdsError, MalformedError
-from .model import Kind
-from .value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from .imds import Imds
-    from .model import Verdict
+    from ec2ident.metadata.client import Imds
+    from ec2ident.model import Verdict
 
 #: The largest file that is read, in bytes: cloud-init's instance data. An identity item has less than 1.6 KB.
 LARGEST = forms.LARGEST_JSON

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from .errors import MalformedError
+from ec2ident.errors import MalformedError
 
 # X.680 8.6, with the constructed bit (0x20) where it is set.
 INTEGER = 0x02

@@ -11,9 +11,9 @@ import errno
 import select
 import time
 
-from . import standin
-from .model import Reason
-from .value import Value
+from ec2ident import standin
+from ec2ident.model import Reason
+from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,11 @@ An algorithm that is not in these tables is not understood by this version: that
 
 from __future__ import annotations
 
+from ec2ident.errors import MalformedError, VerificationError
+from ec2ident.model import Reason
+from ec2ident.value import Value
+
 from . import ber
-from .errors import MalformedError, VerificationError
-from .model import Reason
-from .value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

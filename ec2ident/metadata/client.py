@@ -14,12 +14,13 @@ from __future__ import annotations
 import os
 import time
 
+from ec2ident.dependency import Loading
+from ec2ident.errors import ImdsError
+from ec2ident.model import Fact, Kind, Reason
+
 from . import connect, responders
 from .connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError
-from .dependency import Loading
-from .errors import ImdsError
-from .imds_items import Items
-from .model import Fact, Kind, Reason
+from .items import Items
 from .responders import ADVICE
 
 TYPE_CHECKING = False

@@ -6,14 +6,14 @@ beside them those that users of the package ec2-metadata know: `ami_id`, `privat
 
 from __future__ import annotations
 
-from .errors import ImdsError
-from .model import Reason
+from ec2ident.errors import ImdsError
+from ec2ident.model import Reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from .model import IdentityDocument
+    from ec2ident.model import IdentityDocument
 
     T = TypeVar("T", str, bytes)
 
@@ -113,7 +113,7 @@ class Items:
 
         Raises MalformedError for what is not such a document.
         """
-        from .document import parse
+        from ec2ident.proof.document import parse
 
         path = "dynamic/instance-identity/document"
         return parse(_present(path, self.get_bytes(path)))

@@ -12,9 +12,9 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from json import JSONDecoder
 
-from .errors import MalformedError
-from .model import IdentityDocument
-from .value import made
+from ec2ident.errors import MalformedError
+from ec2ident.model import IdentityDocument
+from ec2ident.value import made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from http.client import IncompleteRead
 import requests.adapters
 import urllib3
 
+from ec2ident.model import Reason
+from ec2ident.value import Value
+
 from .connect import NoAnswerError
-from .model import Reason
-from .value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

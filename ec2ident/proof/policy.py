@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from .errors import UnknownNameError, VerificationError
-from .firmware import instance_id, instance_type
-from .model import Kind, Reason
-from .value import Value
+from ec2ident.errors import UnknownNameError, VerificationError
+from ec2ident.firmware import instance_id, instance_type
+from ec2ident.model import Kind, Reason
+from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from typing import Any
 
-    from .model import Identity
+    from ec2ident.model import Identity
 
 #: The longest age that a configuration may name, in seconds: a hundred years.
 _LONGEST_AGE = 100 * 366 * 86400
@@ -191,7 +191,7 @@ def _account(name: str, _: bool) -> str:
 
 
 def _region(name: str, unlisted: bool) -> str:
-    from .partitions import Partition
+    from ec2ident.regions.partitions import Partition
 
     known = [region for partition in Partition.all() for region in partition.regions]
     if name in known:
@@ -206,7 +206,7 @@ def _region(name: str, unlisted: bool) -> str:
 
 
 def _partition(name: str, _: bool) -> str:
-    from .partitions import Partition
+    from ec2ident.regions.partitions import Partition
 
     known = [partition.name for partition in Partition.all()]
     return "" if name in known else f" is no partition{_nearest(name, known)}: {', '.join(known)}"

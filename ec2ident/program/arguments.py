@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import __version__
-from .command import log, say
+from ec2ident import __version__
+
 from .exit_codes import DONE, USAGE
+from .frame import log, say
 from .spelling import no_such
 from .words import VERSION
 

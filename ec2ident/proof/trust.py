@@ -12,12 +12,14 @@ from base64 import b64decode
 from hashlib import sha256
 from pkgutil import get_data
 
-from . import ber, standin
+from ec2ident import standin
+from ec2ident.dependency import Loading
+from ec2ident.errors import MalformedError, UnverifiableError
+from ec2ident.model import Kind, Reason
+from ec2ident.value import Value
+
+from . import ber
 from .algorithms import Scheme
-from .dependency import Loading
-from .errors import MalformedError, UnverifiableError
-from .model import Kind, Reason
-from .value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -233,7 +235,7 @@ def _partition_of(region: str) -> str:
 def _package_data(name: str) -> bytes:
     data = get_data(__package__, f"certificates/{name}")
     if data is None:
-        raise MalformedError(f"{name}: missing from ec2ident/certificates; reinstall ec2ident")
+        raise MalformedError(f"{name}: missing from ec2ident/proof/certificates; reinstall ec2ident")
     return data
 
 

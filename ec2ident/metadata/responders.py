@@ -6,8 +6,8 @@ take an answer for EC2's, and proves nothing. An answer that no row recognises c
 
 from __future__ import annotations
 
-from .model import Reason
-from .value import Value
+from ec2ident.model import Reason
+from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What the three programs share: the frame of `main`, exit codes, arguments, spelling."""

@@ -1,0 +1,1 @@
+"""Partitions and service endpoints of every region."""
