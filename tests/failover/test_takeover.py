@@ -190,9 +190,10 @@ def test_a_zone_that_is_not_of_this_vpc_is_warned_of(aws: Fake, taking: Take) ->
     ]
 
 
-def test_where_no_table_moves_the_address_is_let_go_again(aws: Fake, taking: Take) -> None:
-    """Two nodes must not answer for it."""
-    aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "ExpiredToken"])
+def test_where_no_table_moves_the_address_is_released_again(aws: Fake, taking: Take, code: str) -> None:
+    """Two nodes must not answer for it. A request with rejected credentials was not carried out."""
+    aws.fault(action="ReplaceRoute", code=code, status=403)
     here, said = Here(aws), list[str]()
     run = taking(here, said)
     with pytest.raises(MoveRefusedError, match="moved in no table; the address is not held here either"):
@@ -200,7 +201,8 @@ def test_where_no_table_moves_the_address_is_let_go_again(aws: Fake, taking: Tak
 
     assert set() == here.held
     assert [] == aws.calls("ChangeResourceRecordSets")
-    assert 2 == len([line for line in said if "allow ec2:ReplaceRoute on" in line])
+    assert 2 == len([line for line in said if code in line])
+    assert 2 * (code == "UnauthorizedOperation") == len([line for line in said if "allow ec2:ReplaceRoute on" in line])
 
 
 def test_an_address_that_was_here_before_stays(aws: Fake, taking: Take) -> None:

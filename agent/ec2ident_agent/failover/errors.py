@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from enum import Enum
 
-from ec2ident.program import exit_codes
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError, UnknownError
 
 TYPE_CHECKING = False
@@ -66,16 +65,17 @@ class MoveRefusedError(FailoverError, RefusedError):
     """The move was refused on purpose: another node owns the resource, or moved it first."""
 
 
-#: Exit codes of API errors: a wrong id is wrong usage, throttling leaves the result unknown, all others are refusals.
-_EXIT = {
-    ErrorKind.CONFIGURATION: exit_codes.USAGE,
-    ErrorKind.RETRY: exit_codes.UNKNOWN,
-    ErrorKind.CREDENTIALS: exit_codes.UNKNOWN,
-}
-
-
 class ApiError(FailoverError):
-    """The service answered with an error. `code` is the service's own code, `kind` is what the code means."""
+    """The service answered with an error. `code` is the service's own code, `kind` is what the code means.
+
+    The class is chosen by the kind: `ApiError(...)` makes an ApiUsageError for a wrong id, an ApiTemporaryError for
+    throttling or a failure in the service, an ApiCredentialsError for rejected credentials. All others are refusals of
+    the service: exit code 4.
+    """
+
+    def __new__(cls, action: str, code: str, message: str, status: int, resources: Sequence[str] = ()) -> ApiError:
+        """Choose the class."""
+        return super().__new__(_CLASSES.get(kind_of(code, status), ApiError))
 
     def __init__(self, action: str, code: str, message: str, status: int, resources: Sequence[str] = ()) -> None:
         self.action, self.code, self.message, self.status = action, code, message, status
@@ -85,11 +85,6 @@ class ApiError(FailoverError):
         super().__init__(
             f"{action}: {code}: {message.rstrip('.')}; {advice}" if advice else f"{action}: {code}: {message}"
         )
-
-    @property
-    def exit(self) -> int:  # type: ignore[override]
-        """The exit code, by the kind of the error."""
-        return _EXIT.get(self.kind, exit_codes.FAILED)
 
     def _advice(self) -> str:
         if self.kind is ErrorKind.DENIED and self.code not in _NO_POLICY:
@@ -106,6 +101,26 @@ class ApiError(FailoverError):
     def brief(self) -> str:
         """The advice alone, where there is any."""
         return self._advice() or str(self)
+
+
+class ApiUsageError(ApiError, UsageError):
+    """The service does not know an id, or a value is wrong. Nothing was changed."""
+
+
+class ApiTemporaryError(ApiError, ApiUnknownError):
+    """Throttled, or a failure in the service. After a failure the request may have been carried out."""
+
+
+class ApiCredentialsError(ApiError, CredentialsError):
+    """The service rejected the credentials. Nothing was changed, and the state is unknown."""
+
+
+#: The class of an error by its kind; ApiError for all others.
+_CLASSES: dict[ErrorKind, type[ApiError]] = {
+    ErrorKind.CONFIGURATION: ApiUsageError,
+    ErrorKind.RETRY: ApiTemporaryError,
+    ErrorKind.CREDENTIALS: ApiCredentialsError,
+}
 
 
 KINDS = {
@@ -145,3 +160,8 @@ def kind_of(code: str, status: int) -> ErrorKind:
     if status in _PASSING_STATUS:
         return ErrorKind.RETRY
     return ErrorKind.DENIED if status == 403 else ErrorKind.CREDENTIALS if status == 401 else ErrorKind.CONFIGURATION
+
+
+def may_be_done(error: Exception) -> bool:
+    """Whether a request that ended with this error may have been carried out; one with rejected credentials was not."""
+    return isinstance(error, UnknownError) and not isinstance(error, ApiCredentialsError)

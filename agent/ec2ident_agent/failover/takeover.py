@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from ec2ident.program import exit_codes
 from ec2ident.value import Value
-from ec2ident_agent.errors import UnknownError
 
 from .address import AddressPart
-from .errors import MoveRefusedError
+from .errors import MoveRefusedError, may_be_done
 from .part import Finding, HeldAddress, exit_of
 
 TYPE_CHECKING = False
@@ -117,4 +116,4 @@ class Takeover:
 def _moved(findings: Sequence[Finding]) -> bool:
     """Whether a result is here, or may be: a call without an answer may have been carried out."""
     results = [finding for finding in findings if finding.value]
-    return any(finding.error is None or isinstance(finding.error, UnknownError) for finding in results)
+    return any(finding.error is None or may_be_done(finding.error) for finding in results)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ec2ident_agent.errors import ConfigError, UnknownError
 from ec2ident_agent.failover import dns, eni
 from ec2ident_agent.failover.aws import actions, forms
 from ec2ident_agent.failover.aws import client as module
@@ -22,6 +23,7 @@ from ec2ident_agent.failover.errors import (
     OutOfTimeError,
     UsageError,
     kind_of,
+    may_be_done,
 )
 from ec2ident_agent.failover.route_tables import describe
 from ec2ident_agent.failover.selectors import EniSelector, TableSelector
@@ -213,6 +215,39 @@ def test_old_credentials_are_renewed_once(aws: Fake, make_api: Callable[..., Api
 def test_each_code_has_its_meaning(code: str, status: int, kind: ErrorKind) -> None:
     """By name where we know it, else by status; what is unknown is final."""
     assert kind is kind_of(code, status)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind", "exit_"),
+    [
+        ("Throttling", 400, UnknownError, 3),
+        ("InternalError", 500, UnknownError, 3),
+        ("NeverHeardOf", 503, UnknownError, 3),
+        ("ExpiredToken", 400, CredentialsError, 3),
+        ("InvalidRouteTableID.NotFound", 400, ConfigError, 2),
+        ("UnauthorizedOperation", 403, ApiError, 4),
+        ("RouteLimitExceeded", 400, ApiError, 4),
+        ("IncorrectState", 400, ApiError, 4),
+    ],
+)
+def test_the_class_of_an_error_says_the_same_as_its_exit_code(
+    code: str, status: int, kind: type[Exception], exit_: int
+) -> None:
+    """`except UnknownError` catches every error with exit code 3 and no other; `except ConfigError` those with 2."""
+    error = ApiError("ec2:X", code, "text", status)
+
+    assert exit_ == error.exit
+    assert isinstance(error, ApiError)
+    assert isinstance(error, kind)
+    assert (exit_ == 3, exit_ == 2) == (isinstance(error, UnknownError), isinstance(error, ConfigError))
+
+
+def test_a_request_with_rejected_credentials_was_certainly_not_carried_out() -> None:
+    """After a failure in the service, or without an answer, it may have been."""
+    assert not may_be_done(ApiError("ec2:X", "ExpiredToken", "", 400))
+    assert not may_be_done(ApiError("ec2:X", "UnauthorizedOperation", "", 403))
+    assert may_be_done(ApiError("ec2:X", "InternalError", "", 500))
+    assert may_be_done(OutOfTimeError("ec2:X: not within 1 s"))
 
 
 @pytest.mark.parametrize(
