@@ -69,6 +69,8 @@ PURE = {
     "agent/ec2ident_agent/watch/backoff.py",
     "agent/ec2ident_agent/profile.py",
     "agent/ec2ident_agent/capture.py",
+    "agent/ec2ident_agent/selectors.py",
+    "agent/ec2ident_agent/effect.py",
     "agent/ec2ident_agent/desired.py",
     "agent/ec2ident_agent/facts.py",
     "agent/ec2ident_agent/engine.py",

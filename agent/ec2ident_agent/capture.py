@@ -7,7 +7,7 @@ User Guide). So a default source is the subnet only as long as no other interfac
 
 from __future__ import annotations
 
-from ec2ident.value import Value, replace
+from ec2ident.value import replace
 
 from .errors import RefusedError, UnknownFactError
 from .inet import contains, covers, network_of
@@ -22,16 +22,14 @@ if TYPE_CHECKING:
     from .desired import FactsByDevice
     from .items import Observed
     from .profile import Overlay, Profile, Section
-    from .state.owned import Owner
+    from .state.owned import Owner, State
+
+    #: A device, and an address or a network of it.
+    Neighbour = tuple[str, str]
 
 LOOPBACK = "lo"
-
-
-class Neighbour(Value):
-    """Another interface, and one of its addresses (as the kernel has it) or subnets (as the metadata service says)."""
-
-    device: str
-    network: str
+#: Lengths of prefixes that are one address.
+ALONE = ("32", "128")
 
 
 class CapturedError(RefusedError):
@@ -39,52 +37,68 @@ class CapturedError(RefusedError):
 
     def __init__(self, owner: Owner, what: str, other: Neighbour, advice: str) -> None:
         self.owner = owner
-        self.why = f"{what} would take the packets of {other.device}, which has {other.network}; {advice}"
+        self.why = f"{what} would take the packets of {other[0]}, which has {other[1]}; {advice}"
         super().__init__(f"{owner}: {self.why}")
 
 
-def neighbours(source: str, device: str, observed: Observed, facts: FactsByDevice) -> list[Neighbour]:
-    """The other interfaces with an address or a subnet in `source`. The loopback device sends nothing."""
-    found = [
-        Neighbour(seen.item.device, seen.item.address)
-        for seen in observed.seen
-        if isinstance(seen.item, Address) and seen.item.device not in (device, LOOPBACK) and seen.protocol != OURS
-        if contains(source, seen.item.address.partition("/")[0])
-    ]
-    for name, known in facts.items() if facts else ():
-        said = (*(known.addresses or ()), *(known.subnets or ())) if name != device else ()
-        found += [Neighbour(name, each) for each in said if covers(source, each)]
-    return found
+class Neighbourhood:
+    """Which interface has which addresses, as the kernel and the metadata service say.
 
-
-def taken(source: str, device: str, mine: Sequence[str], observed: Observed, facts: FactsByDevice) -> Neighbour | None:
-    """The first other interface whose packets a rule for `source` would take; None if it would take none.
-
-    `mine` are the interface's own addresses and delegated prefixes: an address in them counts as its own on every
-    device, such as a bridge. Subnets of a VPC do not nest, so a network inside the interface's own subnet is a
-    container's and not an ENI's.
+    Built once for a look. The agent's own overlay addresses and those of the loopback device, which sends nothing, are
+    not in it: before Linux 5.18 an address shows no protocol, so the journal says which are the agent's.
     """
-    found = neighbours(source, device, observed, facts)
-    networks = _networks(device, observed) if found else []
-    for each in found:
-        host, _, length = each.network.partition("/")
-        nested = length not in ("32", "128") and any(
-            int(length) > int(network.partition("/")[2]) and covers(network, each.network) for network in networks
-        )
-        if not nested and not any(contains(own, host) for own in mine):
-            return each
-    return None
+
+    def __init__(self, observed: Observed, facts: FactsByDevice, state: State) -> None:
+        self.observed, self.facts = observed, facts
+        #: The address without its length -> the devices that have it, each with what it has there.
+        self._hosts: dict[str, list[Neighbour]] = {}
+        records = state.follow(observed).records
+        added = {record.item.identity for record in records if isinstance(record.item, Address)}
+        for seen in observed.seen:
+            item = seen.item
+            if isinstance(item, Address) and item.device != LOOPBACK and seen.protocol != OURS:
+                if seen.protocol is None and item.identity in added:
+                    continue
+                self._hosts.setdefault(item.address.partition("/")[0], []).append((item.device, item.address))
+        self._ranges: list[Neighbour] = []
+        for device, known in facts.items():
+            self._ranges += [(device, each) for each in (*(known.addresses or ()), *(known.subnets or ()))]
+
+    def others(self, source: str, device: str) -> list[Neighbour]:
+        """The other interfaces with an address in `source`, or with a range that lies in it."""
+        host, _, length = source.partition("/")
+        if length in ALONE:
+            there = self._hosts.get(host, [])
+        else:
+            there = [each for host, some in self._hosts.items() if contains(source, host) for each in some]
+        there = [*there, *(each for each in self._ranges if covers(source, each[1]))]
+        return [each for each in there if each[0] != device]
+
+    def taken(self, source: str, device: str, mine: Sequence[str] = ()) -> Neighbour | None:
+        """The first other interface whose packets a rule for `source` would take; None if it would take none.
+
+        `mine` are the interface's own addresses and delegated prefixes: an address in them counts as its own on every
+        device, such as a bridge. Subnets of a VPC do not nest, so a network inside the interface's own subnet is a
+        container's and not an ENI's.
+        """
+        found = self.others(source, device)
+        networks = self._networks(device) if found else []
+        for other in found:
+            host, _, length = other[1].partition("/")
+            nested = length not in ALONE and any(
+                int(length) > int(network.partition("/")[2]) and covers(network, host) for network in networks
+            )
+            if not nested and not any(contains(own, host) for own in mine):
+                return other
+        return None
+
+    def _networks(self, device: str) -> list[str]:
+        """The networks of a device's addresses, as far as the kernel knows them."""
+        found = (each for some in self._hosts.values() for name, each in some if name == device)
+        return [network_of(each) for each in found if family(each) == 4 and not each.endswith("/32")]
 
 
-def _networks(device: str, observed: Observed) -> list[str]:
-    """The networks of a device's addresses, as far as the kernel knows them."""
-    found = (
-        seen.item.address for seen in observed.seen if isinstance(seen.item, Address) and seen.item.device == device
-    )
-    return [network_of(each) for each in found if family(each) == 4 and not each.endswith("/32")]
-
-
-def own_sources(profile: Profile, section: Section, observed: Observed, facts: FactsByDevice) -> Profile:
+def own_sources(profile: Profile, section: Section, around: Neighbourhood) -> Profile:
     """The profile with sources that take no other interface's packets.
 
     In place of a subnet that another interface shares stand the interface's own addresses. Raises CapturedError for a
@@ -94,35 +108,35 @@ def own_sources(profile: Profile, section: Section, observed: Observed, facts: F
     device, owner = profile.device, interface(profile.name)
     found: list[str] = []
     for source in profile.sources:
-        if not neighbours(source, device, observed, facts):
+        if not around.others(source, device):
             found.append(source)
             continue
-        known = kernel_facts(device, observed)
+        known = kernel_facts(device, around.observed)
         mine = profile.addresses or known.addresses or ()
-        other = taken(source, device, mine, observed, facts)
+        other = around.taken(source, device, mine)
         if other is None:
             found.append(source)
             continue
         if source in section.sources:
             raise CapturedError(owner, f"source {source}", other, "write the interface's own addresses")
-        subnets = (facts[device].subnets if device in facts else None) or known.subnets or ()
+        subnets = (around.facts[device].subnets if device in around.facts else None) or known.subnets or ()
         narrower = [each for each in subnets if each != source and covers(source, each)]
         if narrower:
             advice = f"the interface's own subnet is {', '.join(narrower)}"
             raise CapturedError(owner, f"subnet {source}", other, advice)
         own = [each for each in mine if covers(source, each)]
         if not own:
-            shared = f"{source} is also {other.device}'s, and {device} has no address in it yet"
+            shared = f"{source} is also {other[0]}'s, and {device} has no address in it yet"
             raise UnknownFactError(owner, f"source unknown: {shared}; write source = … in [interface.{profile.name}]")
         found += own
     sources = tuple(dict.fromkeys(found))
     return profile if sources == profile.sources else replace(profile, sources=sources)
 
 
-def check_overlay(overlay: Overlay, profiles: Iterable[Profile], observed: Observed, facts: FactsByDevice) -> None:
+def check_overlay(overlay: Overlay, profiles: Iterable[Profile], around: Neighbourhood) -> None:
     """Raises CapturedError for an overlay address that another interface has: its rules would take its packets."""
     device = next((each.device for each in profiles if each.carries(overlay)), "")
-    other = taken(overlay.address, device, (), observed, facts) if device else None
+    other = around.taken(overlay.address, device) if device else None
     if other:
         what = f"its address on {overlay.device}, routed to {device},"
         raise CapturedError(overlay.owner, what, other, "choose an address that no interface has")

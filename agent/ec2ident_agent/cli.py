@@ -387,6 +387,7 @@ def examine(node: Node, tree: RootFs) -> NodeView:
         profiles=survey.state.profiles,
         unknown=survey.state.unknown,
         refusals=survey.state.refusals,
+        taken=node.taken(desired, survey.look.observed),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from .capture import CapturedError, check_overlay, own_sources
+from .capture import CapturedError, Neighbourhood, check_overlay, own_sources
 from .errors import RefusedError, UnknownFactError
 from .items import Route
 from .profile import (
@@ -101,7 +101,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
     refusals: list[Refusal] = []
     profiles: list[Profile] = []
     unresolved: set[str] = set()
-    tables = _claimed(config, state)
+    tables, around = _claimed(config, state), Neighbourhood(observed, facts, state)
     for section in config.sections:
         owner, link = interface(section.name), find_device(section, observed)
         if link is None:
@@ -110,7 +110,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         there = state.of(owner)
         try:
             profile = profile_of(section, link.name, facts, observed, there)
-            profile = own_sources(profile, section, observed, facts)
+            profile = own_sources(profile, section, around)
             _check_table(profile, tables)
         except (UnknownFactError, CapturedError, TableClaimedError) as wrong:
             if isinstance(wrong, RefusedError):
@@ -129,7 +129,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         if items and (overlay.via or overlay.device) in unresolved:
             items = tuple(dict.fromkeys((*items, *state.of(overlay.owner))))  # The rules that it has stay.
         try:
-            check_overlay(overlay, profiles, observed, facts)
+            check_overlay(overlay, profiles, around)
         except CapturedError as wrong:
             refusals.append(Refusal(wrong.owner, wrong.why))
             items = state.of(overlay.owner)
@@ -167,27 +167,30 @@ def _check_table(profile: Profile, tables: dict[int, Owner]) -> None:
         raise TableClaimedError(owner, profile.table, other)
 
 
-def held_state(given: Config, facts: FactsByDevice, observed: Observed) -> DesiredState:
+def held_state(given: Config, facts: FactsByDevice, observed: Observed, state: State) -> DesiredState:
     """What a command asks for in place of the configuration. The devices are there. Raises UnknownFactError, and
     CapturedError for what would take another interface's packets.
     """
     links = [(section, find_device(section, observed)) for section in given.sections]
     profiles = [profile_of(section, link.name if link else section.name, facts, observed) for section, link in links]
-    profiles = [own_sources(*each, observed, facts) for each in zip(profiles, given.sections)]
+    around = Neighbourhood(observed, facts, state)
+    profiles = [own_sources(*each, around) for each in zip(profiles, given.sections)]
     for overlay in given.overlays:
-        check_overlay(overlay, profiles, observed, facts)
+        check_overlay(overlay, profiles, around)
     found = [Desired(interface(profile.name), profile_items(profile), COMMAND) for profile in profiles]
     found += [Desired(each.owner, overlay_items(each, profiles, observed), COMMAND) for each in given.overlays]
     return DesiredState(tuple(found), profiles=tuple(profiles), warnings=_misplaced(given.overlays, profiles))
 
 
-def held_overlay(overlay: Overlay, config: Config, facts: FactsByDevice, observed: Observed) -> DesiredState:
+def held_overlay(
+    overlay: Overlay, config: Config, facts: FactsByDevice, observed: Observed, state: State
+) -> DesiredState:
     """What a command that holds an overlay address asks for: the rules are those of the configured interface that the
     address is routed to. Raises UnknownFactError, and CapturedError for another interface's address.
     """
     sections = sections_on(config, overlay.via or overlay.device, observed)
     profiles = [profile_of(section, device, facts, observed) for section, device in sections]
-    check_overlay(overlay, profiles, observed, facts)
+    check_overlay(overlay, profiles, Neighbourhood(observed, facts, state))
     desired = Desired(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
     warnings = _misplaced([overlay], [*profiles, *config.sections])
     return DesiredState((desired,), profiles=tuple(profiles), warnings=warnings)

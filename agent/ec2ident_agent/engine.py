@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from .desired import Desired, InsideVpc, Unknown
+    from .effect import Taken
     from .items import Conflict, Item, Link, Observed, Seen
     from .kernel.protocol import Kernel
     from .state.journal import Journal
@@ -55,6 +56,8 @@ class Report(Value):
     refused: frozenset[Owner] = frozenset()
     #: Owners whose desired items would harm something else: what they have stays as it is.
     harmful: tuple[Refusal, ...] = ()
+    #: Packets that the kernel sends another way although everything is in place.
+    taken: tuple[Taken, ...] = ()
     #: Owners with an unknown fact: what they have stays as it is.
     unknown: tuple[Unknown, ...] = ()
     #: Overlay addresses that cannot be reached where they are configured.
@@ -70,7 +73,7 @@ class Report(Value):
     @property
     def in_order(self) -> bool:
         """True if the node is as it should be, as far as that is known."""
-        return not (self.difference or self.waiting or self.harmful)
+        return not (self.difference or self.waiting or self.harmful or self.taken)
 
     def owner(self, item: Item) -> Owner | None:
         """The first owner that wants the item, or one in its place; None if there is no such owner."""

@@ -43,9 +43,11 @@ from .state.owned import overlay as overlay_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from types import TracebackType
 
+    from .desired import Desired
+    from .effect import Taken
     from .items import Step
     from .kernel.protocol import Kernel
     from .profile import Config, Facts, Overlay
@@ -162,9 +164,22 @@ class Node:
         """
         config, look = self.configuration(), self.look()
         state = self._desired(config, look, owners, self._source(acting=False))
-        return self._report(engine.compare(state.desired, look, everything=owners is None), state)
+        report = self._report(engine.compare(state.desired, look, everything=owners is None), state)
+        return replace(report, taken=self.taken(report.desired, look.observed))
 
     plan = status
+
+    def taken(self, desired: Iterable[Desired], observed: Observed) -> tuple[Taken, ...]:
+        """The packets of these owners' sources that the kernel sends another way than by their interface and router.
+
+        One request to the kernel for each source; nothing is sent to the network. Raises UnknownError.
+        """
+        from .effect import judge, questions, ways
+
+        desired = tuple(desired)
+        asked = questions(ways(desired, observed), observed)
+        answers = self.kernel.lookup([query for _, query in asked]) if asked else []
+        return judge(asked, answers, desired, observed)
 
     # -- changing --
 
@@ -218,7 +233,7 @@ class Node:
             named = [link.name if link else name for name, link in links]
             for name in (*named, *(name for each in given.overlays for name in (each.device, each.via) if name)):
                 check_device(name, look.observed)
-            return held_state(given, self._facts_of(given, look.observed, source), look.observed)
+            return held_state(given, self._facts_of(given, look.observed, source), look.observed, look.state)
 
         source = self._source(acting=True, wait=not dry_run)
         if not dry_run:
@@ -244,7 +259,7 @@ class Node:
                 check_device(overlay.via, look.observed)
             needed = replace(config, sections=tuple(section for section, _ in on))
             facts = self._facts_of(needed, look.observed, source)
-            return held_overlay(overlay, config, facts, look.observed)
+            return held_overlay(overlay, config, facts, look.observed, look.state)
 
         return self._hold(wanted, dry_run)
 

@@ -26,6 +26,7 @@ def rows(report: Report) -> list[Row]:
     states.update((item, "no name") for item in difference.unnamed)
     in_the_way = [("conflict", report.owner(each.item), str(each)) for each in difference.conflicts]
     in_the_way += [("refused", each.owner, each.why) for each in report.harmful]
+    in_the_way += [("taken", each.owner, str(each)) for each in report.taken]
     unknown = [("unknown", each.owner, each.why) for each in report.unknown]
     found: list[Row] = []
     for desired in report.desired:
@@ -63,5 +64,6 @@ def as_dict(report: Report) -> dict[str, object]:
         "items": [{"state": state, "owner": owner, "item": text} for state, owner, text in rows(report)],
         "steps": [str(step) for step in report.steps],
         "refused": list(map(str, report.refusals)),
+        "taken": list(map(str, report.taken)),
         "unknown": list(map(str, report.unknown)),
     }

@@ -22,7 +22,7 @@ from ec2ident_agent.cli import Command, parse_command_line
 from ec2ident_agent.engine import Look
 from ec2ident_agent.items import Link, Observed, Route, Step
 from ec2ident_agent.kernel.change import NetlinkKernel
-from ec2ident_agent.kernel.protocol import Failure
+from ec2ident_agent.kernel.protocol import Decision, Failure, Query
 from ec2ident_agent.state.journal import Journal
 from tests.lab.recipe import CONFIGURATION
 
@@ -61,6 +61,9 @@ class OneByOne:
 
     def observe_links(self) -> tuple[Link, ...]:
         return self.real.observe_links()
+
+    def lookup(self, queries: Sequence[Query]) -> list[Decision]:
+        return self.real.lookup(queries)
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         return [failure for step in steps for failure in self.real.do([step])]

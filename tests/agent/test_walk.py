@@ -21,7 +21,7 @@ from ec2ident_agent.engine import Look
 from ec2ident_agent.errors import ConfigError, KernelError
 from ec2ident_agent.items import OURS, Link, Observed, Step, TableName
 from ec2ident_agent.kernel.change import NetlinkKernel
-from ec2ident_agent.kernel.protocol import Failure
+from ec2ident_agent.kernel.protocol import Decision, Failure, Query
 from ec2ident_agent.kernel.table_names import NamedKernel
 from ec2ident_agent.profile import Facts, Overlay, Section, overlay_items, profile_items, resolve
 from ec2ident_agent.state.journal import Journal
@@ -55,6 +55,9 @@ class Flaky:
 
     def observe_links(self) -> tuple[Link, ...]:
         return self.real.observe_links()
+
+    def lookup(self, queries: Sequence[Query]) -> list[Decision]:
+        return self.real.lookup(queries)
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         failures = []

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 from ec2ident_agent.errors import ConfigError, RefusedError, UnknownError
-from ec2ident_agent.inet import contains
 from ec2ident_agent.install.layout import FIX
-from ec2ident_agent.items import OURS, Route, Rule, diff, family, owner_test
+from ec2ident_agent.items import Route, Rule, diff, family, owner_test
 from ec2ident_agent.profile import inside_vpc
 
 from .threats import threats
@@ -67,7 +66,7 @@ TABLES = (
 
 def faults(view: NodeView) -> list[Fault]:
     """Each kind by a function of its own."""
-    looks = (_refused, _conflicts, _watch, _local_rule, _tables, _shadowing, _unrouted, _inside)
+    looks = (_refused, _taken, _conflicts, _watch, _local_rule, _tables, _unrouted, _inside)
     return [fault for look in looks for fault in look(view)]
 
 
@@ -76,6 +75,13 @@ def _refused(view: NodeView) -> Iterator[Fault]:
     for each in view.refusals:
         what, _, do = each.why.rpartition("; ")
         yield Fault(f"{each.owner}: {what}", "apply changes nothing of it", do)
+
+
+def _taken(view: NodeView) -> Iterator[Fault]:
+    """The kernel's own routing decision differs from what the owner's table says."""
+    for each in view.taken:
+        why = "the VPC drops packets that leave by an interface which does not have their source"
+        yield Fault(f"{each.owner}: {each}", why, each.advice)
 
 
 def _conflicts(view: NodeView) -> Iterator[Fault]:
@@ -127,25 +133,6 @@ def _tables(view: NodeView) -> Iterator[Fault]:
                     "both would write their routes into it",
                     "choose another table; no software that we know uses those from 23600",
                 )
-
-
-def _shadowing(view: NodeView) -> Iterator[Fault]:
-    """A foreign rule for the same packets that comes first: the agent's rule is never evaluated."""
-    for seen in view.observed.seen:
-        other = seen.item
-        if not isinstance(other, Rule) or seen.protocol == OURS or seen.extra or other.suppress >= 0:
-            continue
-        if not other.source or other.destination or other.table == LOCAL:
-            continue
-        for rule in view.of(Rule):
-            behind = rule.priority >= other.priority and rule.table != other.table and rule.source
-            if behind and family(rule.source) == family(other.source) and _covers(other.source, rule.source):
-                yield Fault(f"{rule}: never asked", f"a foreign rule comes first: {seen}", "choose a lower priority")
-
-
-def _covers(network: str, inside: str) -> bool:
-    lengths = [int(each.partition("/")[2]) for each in (network, inside)]
-    return lengths[0] <= lengths[1] and contains(network, inside.partition("/")[0])
 
 
 def _unrouted(view: NodeView) -> Iterator[Fault]:

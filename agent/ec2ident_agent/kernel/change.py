@@ -12,7 +12,7 @@ import os
 from ec2ident_agent.errors import KernelError
 from ec2ident_agent.items import OURS, Address, Route, Rule
 
-from .dump import ERROR, Channel, failure, links, observe
+from .dump import ERROR, Channel, failure, links, lookup, observe
 from .protocol import Failure
 
 TYPE_CHECKING = False
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ec2ident_agent.items import Link, Observed, Step
+
+    from .protocol import Decision, Query
 
 #: rtnetlink.h: message types for (item, verb).
 TYPES = {
@@ -61,6 +63,10 @@ class NetlinkKernel:
     def observe_links(self) -> tuple[Link, ...]:
         """The links alone: one dump in place of seven. Raises UnknownError."""
         return links(self.channel)
+
+    def lookup(self, queries: Sequence[Query]) -> list[Decision]:
+        """The kernel's own routing decision for each packet. Raises UnknownError."""
+        return lookup(self.channel, queries)
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         """Attempt every step, in order, and return those that failed. Raises KernelError when the socket fails."""

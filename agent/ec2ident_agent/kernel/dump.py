@@ -10,16 +10,21 @@ read is filtered here.
 from __future__ import annotations
 
 import os
-from _socket import AF_INET, AF_INET6, error, inet_ntop, socket, timeout
+from _socket import AF_INET, AF_INET6, error, inet_ntop, inet_pton, socket, timeout
 from _struct import Struct
 from sys import byteorder
 
 from ec2ident_agent.errors import UnknownError
 from ec2ident_agent.items import DEFAULT, OURS, Address, Link, Observed, Route, Rule, Seen
 
+from .protocol import Decision
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Union
+
+    from .protocol import Query
 
     Attributes = dict[int, bytes]
     Decoded = Union[Seen, Link, None]
@@ -389,3 +394,71 @@ def addresses(channel: Channel, names: dict[int, str]) -> list[Seen]:
     alike: Alike = {}
     found = (address(payload, names, alike) for payload in channel.dump(GET_ADDRESS, bytes(8)))
     return [each for each in found if each]
+
+
+# -- the kernel's own routing decision --------------------------------------------------------------------------------
+
+#: RTM_F_LOOKUP_TABLE: the answer names the table in which the route was found.
+LOOKUP_TABLE = 0x1000
+#: Requests in one send: their answers fit the socket's buffer.
+QUESTIONS = 64
+PORT = Struct("!H")
+
+
+def lookup(channel: Channel, queries: Sequence[Query]) -> list[Decision]:
+    """The routing decision for each packet (RTM_GETROUTE). Raises UnknownError."""
+    names = {each.index: each.name for each in links(channel)} if queries else {}
+    found: list[Decision] = []
+    for start in range(0, len(queries), QUESTIONS):
+        found += _decisions(channel, queries[start : start + QUESTIONS], names)
+    return found
+
+
+def _decisions(channel: Channel, queries: Sequence[Query], names: dict[int, str]) -> list[Decision]:
+    numbers = [channel.number() for _ in queries]
+    answers: dict[int, Decision] = {}
+    try:
+        channel.send(b"".join(map(_question, queries, numbers)))
+        while len(answers) < len(numbers):
+            for kind, flags, sequence, payload in channel.messages():
+                if kind == ERROR:
+                    answers[sequence] = Decision(errno=failure(kind, flags, payload)[0])
+                elif kind == NEW_ROUTE:
+                    answers[sequence] = _decision(payload, names)
+    except OSError as failed:
+        raise UnknownError(f"netlink: no answer to a routing decision: {failed}") from failed
+    return [answers[number] for number in numbers]
+
+
+def _question(query: Query, number: int) -> bytes:
+    family = AF_INET6 if ":" in query.source else AF_INET
+    bits = 8 * SIZES[family]
+    # IPv6 names the table unasked, and its strict check refuses every flag that it does not know.
+    flags = LOOKUP_TABLE if family == AF_INET else 0
+    body = ROUTE_HEADER.pack(family, bits, bits, query.tos, 0, 0, 0, 0, flags)
+    body += ATTRIBUTE.pack(4 + SIZES[family], 1) + inet_pton(family, query.destination)
+    body += ATTRIBUTE.pack(4 + SIZES[family], 2) + inet_pton(family, query.source)
+    body += ATTRIBUTE.pack(8, 25) + UINT.pack(query.user) + ATTRIBUTE.pack(5, 27) + bytes((query.protocol, 0, 0, 0))
+    if query.mark:
+        body += ATTRIBUTE.pack(8, 16) + UINT.pack(query.mark)
+    for kind, port in ((28, query.source_port), (29, query.destination_port)):
+        if port:
+            body += ATTRIBUTE.pack(6, kind) + PORT.pack(port) + b"\0\0"
+    return HEADER.pack(16 + len(body), GET_ROUTE, REQUEST, number, 0) + body
+
+
+def _decision(payload: bytes, names: dict[int, str]) -> Decision:
+    family, _, _, _, header_table, _, _, kind, _ = ROUTE_HEADER.unpack_from(payload)
+    found = attributes(payload, 12)
+    if kind in DROPPED:
+        return Decision(errno=DROPPED[kind])
+    device = number(found.get(4, b""))
+    gateway = text(family, found[5]) if 5 in found else ""
+    if 18 in found and len(found[18]) == 18:  # RTA_VIA: an IPv4 route by an IPv6 router
+        gateway = text(AF_INET6, found[18][2:])
+    table = number(found[15]) if 15 in found else header_table
+    return Decision(names.get(device) or f"if{device}", gateway, table)
+
+
+#: Types of route that drop a packet, and the error that a sender gets.
+DROPPED = {6: 22, 7: 113, 8: 13}

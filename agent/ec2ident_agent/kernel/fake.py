@@ -13,16 +13,25 @@ from __future__ import annotations
 import os
 
 from ec2ident.value import replace
+from ec2ident_agent.inet import contains
 from ec2ident_agent.items import OURS, Address, Link, Observed, Route, Rule, Seen, family
+from ec2ident_agent.selectors import BLACKHOLE, PROHIBIT, UNREACHABLE, evaluated, in_order
 
-from .protocol import Failure
+from .protocol import Decision, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ec2ident_agent.items import Item, Step
+    from ec2ident_agent.selectors import Selectors
 
+    from .protocol import Query
+
+#: What a sender gets from a rule that drops its packets.
+DROPS = {BLACKHOLE: 22, UNREACHABLE: 101, PROHIBIT: 13}
+#: The same from a route.
+DROPPING = {"blackhole": 22, "unreachable": 113, "prohibit": 13}
 EPERM, ENOENT, ESRCH, EEXIST, ENODEV, ERANGE, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH = 1, 2, 3, 17, 19, 34, 99, 100, 101
 
 
@@ -45,6 +54,39 @@ class FakeKernel:
 
     def observe_links(self) -> tuple[Link, ...]:
         return tuple(self.links)
+
+    def lookup(self, queries: Sequence[Query]) -> list[Decision]:
+        """The routing decision, by the rules and routes that stand here; every address is on its own link alone."""
+        rules = in_order(self.seen)
+        return [self._decision(query, rules) for query in queries]
+
+    def _decision(self, query: Query, rules: Sequence[tuple[Seen, Selectors]]) -> Decision:
+        own = {each.item.address.partition("/")[0] for each in self.seen if isinstance(each.item, Address)}
+        if query.source not in own and family(query.source) == 4:
+            return Decision(errno=ENETUNREACH)
+        for seen, chosen, _ in evaluated(rules, query):
+            assert isinstance(seen.item, Rule)
+            if chosen.action in DROPS:
+                return Decision(errno=DROPS[chosen.action])
+            found = self._route(seen.item, query.destination)
+            if found is None or "throw" in found.extra:
+                continue
+            errno = next((DROPPING[word] for word in found.extra if word in DROPPING), 0)
+            assert isinstance(found.item, Route)
+            route = found.item
+            return Decision(errno=errno) if errno else Decision(route.device, route.gateway, route.table)
+        return Decision(errno=ENETUNREACH)
+
+    def _route(self, rule: Rule, destination: str) -> Seen | None:
+        """The route of the longest prefix, of equal ones that of the lowest metric, unless the rule suppresses it."""
+        found = [
+            (_length(seen.item), -seen.item.metric, seen)
+            for seen in self.seen
+            if isinstance(seen.item, Route) and seen.item.table == rule.table
+            if family(seen.item.destination) == family(destination) and contains(seen.item.destination, destination)
+        ]
+        length, _, best = max(found, key=lambda each: each[:2], default=(-1, 0, None))
+        return None if length <= rule.suppress else best
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         answers = [(step, self._one(step)) for step in steps]
@@ -165,6 +207,10 @@ class FakeKernel:
             if not (isinstance(seen.item, Route) and (seen.item.gateway or seen.item.table != item.table))
         )
         return gateway.is_link_local or any(gateway in ip_network(prefix, strict=False) for prefix in on_link)
+
+
+def _length(route: Route) -> int:
+    return int(route.destination.partition("/")[2])
 
 
 def _version(rule: Rule, seen: Seen | None = None) -> int:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
         def observe_links(self) -> tuple[Link, ...]:
             """The links alone. Raises UnknownError."""
 
+        def lookup(self, queries: Sequence[Query]) -> list[Decision]:
+            """The kernel's own routing decision for each packet; nothing is sent. Raises UnknownError."""
+
         def do(self, steps: Sequence[Step]) -> list[Failure]:
             """Attempt every step in order and return those that failed, in order. Raises KernelError when the kernel
             does not answer: then it is unknown which steps took effect.
@@ -27,6 +30,45 @@ if TYPE_CHECKING:
 
         def close(self) -> None:
             """Close what was opened; may be called twice."""
+
+
+class Query(Value):
+    """A packet that this node might send. `tos` is the whole byte; a port of 0 is no port."""
+
+    source: str
+    destination: str
+    mark: int = 0
+    user: int = 0
+    protocol: int = 6
+    source_port: int = 0
+    destination_port: int = 0
+    tos: int = 0
+
+    def __str__(self) -> str:
+        usual = Query(self.source, self.destination)
+        names = ("mark", "user", "protocol", "source_port", "destination_port", "tos")
+        more = [f"{name.replace('_', ' ')} {getattr(self, name)}" for name in names]
+        more = [text for name, text in zip(names, more) if getattr(self, name) != getattr(usual, name)]
+        return " ".join((self.source, "to", self.destination, *more))
+
+
+class Decision(Value):
+    """Where a packet would go: the device, the router (empty for none) and the table that says so.
+
+    Without a device it would be dropped, with this error number.
+    """
+
+    device: str = ""
+    gateway: str = ""
+    table: int = 0
+    errno: int = 0
+
+    def __str__(self) -> str:
+        if self.device:
+            return f"by {self.device}" + (f" via {self.gateway}" if self.gateway else "")
+        return {101: "unreachable", 113: "unreachable", 13: "prohibited", 22: "black hole"}.get(
+            self.errno, f"error {self.errno}"
+        )
 
 
 #: Error numbers by which the kernel answers that an object to be removed does not exist: ENOENT for a rule, ESRCH for a

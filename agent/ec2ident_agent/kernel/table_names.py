@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ec2ident_agent.items import Link, Step
 
-    from .protocol import Kernel
+    from .protocol import Decision, Kernel, Query
 
 DIRECTORY = "/etc/iproute2/rt_tables.d"
 #: Where distributions keep their names; iproute2 was built with the first two, over the years.
@@ -58,6 +58,10 @@ class NamedKernel:
     def observe_links(self) -> tuple[Link, ...]:
         """The links alone. Raises UnknownError."""
         return self.kernel.observe_links()
+
+    def lookup(self, queries: Sequence[Query]) -> list[Decision]:
+        """The kernel's own routing decision for each packet. Raises UnknownError."""
+        return self.kernel.lookup(queries)
 
     def close(self) -> None:
         self.kernel.close()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ec2ident_agent.engine import Look, Report
     from ec2ident_agent.items import Item, Link, Observed, Step
     from ec2ident_agent.kernel.events import Heard
-    from ec2ident_agent.kernel.protocol import Failure, Kernel
+    from ec2ident_agent.kernel.protocol import Decision, Failure, Kernel, Query
     from ec2ident_agent.node import Node
     from ec2ident_agent.profile import Config
     from ec2ident_agent.state.owned import Owner
@@ -95,6 +95,9 @@ class RecordingKernel:
 
     def observe_links(self) -> tuple[Link, ...]:
         return self.kernel.observe_links()
+
+    def lookup(self, queries: Sequence[Query]) -> list[Decision]:
+        return self.kernel.lookup(queries)
 
     def close(self) -> None:
         """The kernel stays open: this object did not open it."""

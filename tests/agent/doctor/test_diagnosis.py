@@ -500,24 +500,6 @@ def test_a_rule_that_does_not_come_after_local_is_wrong(tmp_path: Path, priority
     assert "" == wrong(tmp_path, Seen(local, 2, ("inet6",)))
 
 
-@pytest.mark.parametrize(
-    ("theirs", "told"),
-    [
-        (Rule("10.0.0.0/16", 77, 99), True),
-        (Rule("10.0.1.0/24", 77, 100), True),
-        (Rule("10.0.0.0/16", 77, 101), False),
-        (Rule("10.0.1.128/25", 77, 99), False),
-        (Rule("10.0.0.0/16", 77, 99, destination="10.9.0.0/16"), False),
-        (Rule("10.0.0.0/16", 100, 99), False),
-        (Rule("10.0.0.0/16", 254, 99, suppress=0), False),
-        (Rule("2001:db8::/32", 77, 99), False),
-    ],
-)
-def test_a_rule_of_somebody_else_that_comes_first_is_named(tmp_path: Path, theirs: Rule, told: bool) -> None:
-    """It must cover ours, come before it, and lead elsewhere."""
-    assert told == ("never asked" in wrong(tmp_path, Seen(theirs, 4)))
-
-
 def test_a_table_that_other_software_takes_is_named(tmp_path: Path) -> None:
     """When that software is here, and the number is in its range."""
     files = {"usr/bin/setup-policy-routes": "", "opt/cni/bin/cilium-cni": ""}

@@ -211,3 +211,15 @@ def test_a_held_table_is_not_taken(kernel: FakeKernel, tmp_path: Path) -> None:
     assert [interface("eth1")] == [each.owner for each in report.refusals]
     assert {"10.0.0.10/32": 23601} == sources(kernel)
     assert Address("eth1", "192.168.10.10/32", "eth1:1") in ours(kernel)
+
+
+def test_an_overlay_is_nobody_elses_where_the_kernel_shows_no_protocol(tmp_path: Path) -> None:
+    """Before Linux 5.18 the journal alone tells that the address on eth0 is the agent's own."""
+    kernel = FakeKernel("eth0", "eth1", tags=False)
+    kernel.add(Seen(Address("eth1", "10.0.0.11/24"), DHCP))
+    text = '[interface.eth1]\n[[overlay]]\naddress = "192.168.10.10"\ndevice = "eth0"\nvia = "eth1"\n'
+    node = node_of(tmp_path, kernel, text)
+    node.apply()
+
+    assert node.status().in_order
+    assert () == node.apply().steps

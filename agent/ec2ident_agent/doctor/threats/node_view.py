@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from ec2ident_agent.desired import Refusal, Unknown
+    from ec2ident_agent.effect import Taken
     from ec2ident_agent.items import Item, Link, Observed
     from ec2ident_agent.profile import Overlay, Profile
 
@@ -63,6 +64,8 @@ class NodeView(Value):
     unknown: tuple[Unknown, ...] = ()
     #: Owners whose configuration would harm something else: the same holds for their items.
     refusals: tuple[Refusal, ...] = ()
+    #: Packets that the kernel sends another way than the items say.
+    taken: tuple[Taken, ...] = ()
 
     def of(self, kind: type[T], device: str = "") -> tuple[T, ...]:
         return tuple(

@@ -1,0 +1,225 @@
+"""Do packets go where they should? What the kernel itself answers for each source, judged. Pure.
+
+Objects that are all in place prove little: a rule that comes first, or another owner's rule, may take the packets.
+So the kernel is asked for its own routing decision (RTM_GETROUTE) with each source, and again with what a foreign rule
+selects by. Each answer must name the interface and the router of the source's table.
+
+A rule for marked packets is not asked about, unless it is negated: the program that marks packets means them to go
+another way. The same holds for a destination that another device reaches without a router, such as a container.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value, replace
+
+from .inet import contains
+from .items import DEFAULT, OURS, Address, Route, Rule, family
+from .kernel.protocol import Query
+from .selectors import describe, in_order, matches, taker, version
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .desired import Desired
+    from .items import Observed, Seen
+    from .kernel.protocol import Decision
+    from .selectors import Selectors
+    from .state.owned import Owner
+
+MAIN, LOCAL = 254, 255
+#: Destinations outside of every VPC, reserved for documentation (RFC 5737, RFC 3849). No packet is sent. The IPv4 one
+#: is in the upper half of the address space: a VPN may replace a default route by two halves.
+OUTSIDE = {4: "198.51.100.1", 6: "2001:db8::1"}
+TCP = 6
+#: The protocols for which the kernel answers (rtm_getroute_parse_ip_proto).
+ASKABLE = (0, 1, 6, 17, 58)
+
+#: Programs by the tables and the priorities of their rules: first and last.
+PROGRAMS = (
+    ("tailscale", (52, 52), (5210, 5270)),
+    ("strongSwan", (220, 220), (220, 220)),
+    ("Mullvad", (1836018789, 1836018789), (5208, 5209)),
+    ("wg-quick", (51820, 51919), (-1, -1)),
+    ("amazon-ec2-net-utils", (10001, 10999), (10000, 10999)),
+    ("nm-cloud-setup", (30200, 30499), (30200, 30499)),
+)
+
+
+class Way(Value):
+    """Which way the packets of a source should go: by this interface, through this router."""
+
+    owner: Owner
+    rule: Rule
+    device: str
+    router: str
+
+
+class Taken(Value):
+    """The kernel sends packets of a source another way than the owner's table says."""
+
+    way: Way
+    query: Query
+    answer: Decision
+    #: The rule that comes first; None if that cannot be told.
+    rule: Seen | None = None
+    #: The owner of that rule, if the agent added it.
+    by: Owner | None = None
+    #: How many more sources of the same owner the same rule takes.
+    more: int = 0
+
+    @property
+    def owner(self) -> Owner:
+        """The owner whose packets are taken."""
+        return self.way.owner
+
+    @property
+    def program(self) -> str:
+        """The program that the rule belongs to, as far as its numbers tell; empty if they do not."""
+        if self.rule is None or not isinstance(self.rule.item, Rule):
+            return ""
+        item = self.rule.item
+        numbers = ((name, item.table, tables) for name, tables, _ in PROGRAMS)
+        priorities = ((name, item.priority, range_) for name, _, range_ in PROGRAMS)
+        return next((name for name, number, (low, high) in (*numbers, *priorities) if low <= number <= high), "")
+
+    @property
+    def culprit(self) -> str:
+        """The rule that comes first, and whose it is."""
+        if self.rule is None:
+            return f"table {self.answer.table}" if self.answer.table else "an unknown rule"
+        whose = str(self.by) if self.by else self.program
+        return f"rule {describe(self.rule)}" + (f" ({whose})" if whose else "")
+
+    def __str__(self) -> str:
+        more = f" and {self.more} more" if self.more else ""
+        where = f"leaves {self.answer}" if self.answer.device else f"is dropped ({self.answer})"
+        return f"from {self.query}{more} {where}, not by {self.way.device} via {self.way.router}: {self.culprit}"
+
+    @property
+    def advice(self) -> str:
+        """How to prevent it."""
+        if self.by:
+            return f"write source = … with its own addresses in [interface.{self.by.name}]"
+        if self.rule is None or not isinstance(self.rule.item, Rule):
+            return "ip rule shows all rules"
+        first = self.rule.item.priority - 3
+        if self.owner.kind == "interface" and first > 0:
+            return f"write priority = {first} or less in [interface.{self.owner.name}], or remove that rule"
+        return "remove that rule, or give it a higher priority number than the agent's"
+
+
+def ways(desired: Iterable[Desired], observed: Observed) -> list[Way]:
+    """The way of each rule that leads into a table of the agent's, as far as rule and default route are there."""
+    there = {seen.item for seen in observed.seen if isinstance(seen.item, Rule) and seen.protocol in (OURS, None)}
+    routes = {
+        (seen.item.table, seen.item.destination): seen.item
+        for seen in observed.seen
+        if isinstance(seen.item, Route) and seen.item.destination in DEFAULT.values() and seen.protocol == OURS
+    }
+    found = []
+    for each in desired:
+        for item in each.items:
+            if isinstance(item, Rule) and item.table != MAIN and not item.destination and item in there:
+                route = routes.get((item.table, DEFAULT[family(item.source)]))
+                if route:
+                    found.append(Way(each.owner, item, route.device, route.gateway))
+    return found
+
+
+def questions(ways: Iterable[Way], observed: Observed) -> list[tuple[Way, Query]]:
+    """What to ask the kernel: every source that is on the node, and what foreign rules before it select by."""
+    hosts: dict[str, str] = {}
+    for seen in observed.seen:
+        if isinstance(seen.item, Address):
+            hosts.setdefault(seen.item.address.partition("/")[0], seen.item.device)
+    rules = in_order(seen for seen in observed.seen if seen.protocol != OURS)
+    special = [(seen, chosen) for seen, chosen in rules if _special(seen, chosen)]
+    found = []
+    for way in ways:
+        sources = _sources(way, hosts)
+        found += [(way, Query(source, OUTSIDE[family(source)], protocol=TCP)) for source in sources]
+        for seen, chosen in special:
+            assert isinstance(seen.item, Rule)
+            if seen.item.priority > way.rule.priority or version(seen) != family(way.rule.source):
+                continue
+            covered = (each for each in sources if not seen.item.source or contains(seen.item.source, each))
+            for source in covered:
+                query = _query(seen, chosen, source, hosts)
+                if matches(seen, chosen, query):
+                    found.append((way, query))
+                # A rule for every source is asked about with one of them.
+                if not seen.item.source:
+                    break
+    return found
+
+
+def _sources(way: Way, hosts: dict[str, str]) -> list[str]:
+    """The addresses on the node that the rule is for: only from these does the node send anything."""
+    host, _, length = way.rule.source.partition("/")
+    if length in ("32", "128"):
+        return [host] if host in hosts else []
+    return [each for each, device in hosts.items() if device == way.device and contains(way.rule.source, each)]
+
+
+def _special(seen: Seen, chosen: Selectors) -> bool:
+    """True for a rule that takes only some of a source's packets."""
+    assert isinstance(seen.item, Rule)
+    some = chosen.users or chosen.protocol or chosen.source_ports or chosen.destination_ports or chosen.tos
+    some = some or chosen.dscp_mask
+    marked = chosen.mask or chosen.negated or chosen.iif or chosen.unknown
+    return bool(some or seen.item.destination) and not marked and chosen.protocol in ASKABLE
+
+
+def _query(seen: Seen, chosen: Selectors, source: str, hosts: dict[str, str]) -> Query:
+    """A packet that the rule matches."""
+    assert isinstance(seen.item, Rule)
+    destination = seen.item.destination
+    return Query(
+        source,
+        _inside(destination, hosts) if destination else OUTSIDE[family(source)],
+        protocol=chosen.protocol or TCP,
+        user=chosen.users[0] if chosen.users else 0,
+        source_port=chosen.source_ports[0] if chosen.source_ports else 0,
+        destination_port=chosen.destination_ports[0] if chosen.destination_ports else 0,
+        tos=chosen.tos or chosen.dscp << 2,
+    )
+
+
+def _inside(network: str, hosts: dict[str, str]) -> str:
+    """An address of the network that is none of the node's."""
+    from ipaddress import ip_network
+
+    found = ip_network(network)
+    for offset in range(1, min(found.num_addresses, 64)):
+        if str(found[offset]) not in hosts:
+            return str(found[offset])
+    return str(found[0])
+
+
+def judge(
+    asked: Sequence[tuple[Way, Query]], answers: Sequence[Decision], desired: Iterable[Desired], observed: Observed
+) -> tuple[Taken, ...]:
+    """What goes another way, one for each owner and rule that takes it."""
+    rules: list[tuple[Seen, Selectors]] = []
+    owners = {item: each.owner for each in desired for item in each.items if isinstance(item, Rule)}
+    found: dict[tuple[object, ...], Taken] = {}
+    for (way, query), answer in zip(asked, answers):
+        if _right(way, query, answer):
+            continue
+        rules = rules or in_order(observed.seen)
+        seen = taker(rules, query, answer, observed.seen)
+        by = owners.get(seen.item) if seen and isinstance(seen.item, Rule) and seen.protocol in (OURS, None) else None
+        key = (way.owner, family(query.source), seen)
+        if key in found:
+            more = found[key].more + (query.source != found[key].query.source)
+            found[key] = replace(found[key], more=more)
+        else:
+            found[key] = Taken(way, query, answer, seen, by)
+    return tuple(found.values())
+
+
+def _right(way: Way, query: Query, answer: Decision) -> bool:
+    """True if the packet goes the source's way, or for a destination of its own to a device without a router."""
+    ours = (answer.device, answer.gateway) == (way.device, way.router)
+    return ours or (query.destination != OUTSIDE[family(query.source)] and bool(answer.device) and not answer.gateway)

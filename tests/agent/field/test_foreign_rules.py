@@ -1,0 +1,162 @@
+"""A rule of another program comes first: `status` says which one takes the packets, and `doctor` how to prevent it."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent import Node, interface
+from ec2ident_agent.cli import examine, verdict
+from ec2ident_agent.config import parse
+from ec2ident_agent.doctor.diagnosis import faults
+from ec2ident_agent.install.rootfs import RootFs
+from ec2ident_agent.items import Address, Route, Rule, Seen
+from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.show import table
+
+CONFIG = """
+[interface.eth1]
+subnet = "10.0.1.0/24"
+table = 100
+scheme = "split"
+vpc = "10.0.0.0/16"
+"""
+TAILSCALE, STRONGSWAN, BOOT = 52, 220, 3
+
+
+def word(name: str, value: int) -> str:
+    """An attribute of a rule, as it is read from the kernel."""
+    return f"{name} {struct.pack('=I', value).hex()}"
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    """eth0 and eth1, with main's default route by eth0."""
+    made = FakeKernel("eth0", "eth1", "tun0")
+    for number in (0, 1):
+        made.add(Seen(Address(f"eth{number}", f"10.0.{number}.10/24"), 16))
+    made.add(Seen(Route("0.0.0.0/0", "eth0", 254, "10.0.0.1"), 16))
+    return made
+
+
+@pytest.fixture
+def node(kernel: FakeKernel, tmp_path: Path) -> Node:
+    config = parse("agent.toml", CONFIG.encode())
+    made = Node(config, state_dir=str(tmp_path / "s"), names_dir=str(tmp_path / "n"), kernel=kernel)
+    made.apply()
+    assert made.status().in_order
+    return made
+
+
+@pytest.mark.parametrize(
+    ("rule", "route", "says"),
+    [
+        (
+            Seen(Rule("", TAILSCALE, 5270), BOOT),
+            Route("0.0.0.0/0", "tun0", TAILSCALE),
+            "leaves by tun0, not by eth1 via 10.0.1.1: rule 5270: from all lookup 52 (tailscale)",
+        ),
+        (
+            Seen(Rule("", STRONGSWAN, 220), BOOT),
+            Route("0.0.0.0/0", "eth0", STRONGSWAN, "10.0.0.1"),
+            "leaves by eth0 via 10.0.0.1, not by eth1 via 10.0.1.1: rule 220: from all lookup 220 (strongSwan)",
+        ),
+        (
+            Seen(Rule("", 77, 5209), BOOT, ("not", word("fwmark", 0x1234), word("fwmask", 0xFFFFFFFF))),
+            Route("128.0.0.0/1", "tun0", 77),
+            "rule 5209: not from all fwmark 0x1234 lookup 77 (Mullvad)",
+        ),
+        (
+            Seen(Rule("", 0, 9000), BOOT, ("action 7",)),
+            None,
+            "is dropped (unreachable), not by eth1 via 10.0.1.1: rule 9000: from all unreachable",
+        ),
+        (
+            Seen(Rule("10.0.1.10/32", 0, 9000), BOOT, ("action 2", word("goto", 32766))),
+            None,
+            "rule 9000: from 10.0.1.10/32 goto 32766",
+        ),
+        (
+            Seen(Rule("", 77, 9000, destination="203.0.113.0/24"), BOOT),
+            Route("0.0.0.0/0", "eth0", 77, "10.0.0.1"),
+            "from 10.0.1.10 to 203.0.113.1 leaves by eth0 via 10.0.0.1, not by eth1",
+        ),
+        (
+            Seen(Rule("", 77, 9000), BOOT, ("uidrange " + struct.pack("=II", 1000, 2000).hex(),)),
+            Route("0.0.0.0/0", "tun0", 77),
+            "from 10.0.1.10 to 198.51.100.1 user 1000 leaves by tun0",
+        ),
+        (
+            Seen(Rule("", 254, 9000), BOOT),
+            None,
+            "leaves by eth0 via 10.0.0.1, not by eth1 via 10.0.1.1: rule 9000: from all lookup main",
+        ),
+    ],
+    ids=["tailscale", "strongswan", "not-fwmark", "unreachable", "goto", "to", "uidrange", "main"],
+)
+def test_a_rule_that_takes_the_packets_is_named(
+    node: Node, kernel: FakeKernel, tmp_path: Path, rule: Seen, route: Route | None, says: str
+) -> None:
+    """tailscale/tailscale#6231 and r3nor/mullvad-tailscale#13 show such rules. All items are there; exit 1."""
+    kernel.add(rule)
+    if route:
+        kernel.add(Seen(route, BOOT))
+
+    report = node.status()
+
+    assert [interface("eth1")] == [each.owner for each in report.taken]
+    assert says in str(report.taken[0])
+    assert (1, False, ()) == (verdict(report), report.in_order, report.steps)
+    assert "drift: 1 taken" == table(report)[-1]
+    fault = next(each for each in faults(examine(node, RootFs(str(tmp_path)))) if says in each.what)
+    assert f"write priority = {rule.item.priority - 3} or less in [interface.eth1]" in fault.do  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("rule", "route"),
+    [
+        (Seen(Rule("", TAILSCALE, 5270), BOOT), Route("100.100.100.100/32", "tun0", TAILSCALE)),
+        (Seen(Rule("", 254, 5210), BOOT, (word("fwmark", 0x80000), word("fwmask", 0xFF0000))), None),
+        (Seen(Rule("", 254, 512, destination="10.0.1.77/32"), BOOT), Route("10.0.1.77/32", "tun0", 254)),
+        (Seen(Rule("", 77, 9000), BOOT, ("iif " + b"eth0\0".hex(),)), Route("0.0.0.0/0", "tun0", 77)),
+        (Seen(Rule("10.0.0.0/24", 77, 9000), BOOT), Route("0.0.0.0/0", "tun0", 77)),
+        (Seen(Rule("", 77, 30000), BOOT), Route("0.0.0.0/0", "tun0", 77)),
+    ],
+    ids=["no-exit-node", "marked", "a-pod-by-amazon-vpc-cni", "forwarded", "another-source", "behind"],
+)
+def test_a_rule_that_takes_nothing_is_not(node: Node, kernel: FakeKernel, rule: Seen, route: Route | None) -> None:
+    """Near misses: what these programs do when they do not take over is right."""
+    kernel.add(rule)
+    if route:
+        kernel.add(Seen(route, BOOT))
+
+    assert node.status().in_order
+
+
+def test_two_owners_that_cover_each_other_are_named(kernel: FakeKernel, tmp_path: Path) -> None:
+    """An address of the loopback device is in eth1's subnet and a source of eth0: eth1's rule comes first."""
+    text = (
+        '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\n'
+        '[interface.eth0]\nsubnet = "10.0.0.0/24"\ntable = 101\nsource = "10.0.1.50/32"\npriority = 101\n'
+    )
+    kernel.add(Seen(Address("lo", "10.0.1.50/32"), 16))
+    config = parse("agent.toml", text.encode())
+    node = Node(config, state_dir=str(tmp_path / "s"), names_dir=str(tmp_path / "n"), kernel=kernel)
+    node.apply()
+
+    assert [("eth0", "eth1")] == [(str(each.owner), str(each.by)) for each in node.status().taken]
+
+
+def test_one_line_stands_for_many_sources(kernel: FakeKernel, tmp_path: Path) -> None:
+    """A rule that takes 50 sources is one line, with their number."""
+    for number in range(20, 69):
+        kernel.add(Seen(Address("eth1", f"10.0.1.{number}/32"), 16))
+    config = parse("agent.toml", CONFIG.encode())
+    node = Node(config, state_dir=str(tmp_path / "s"), names_dir=str(tmp_path / "n"), kernel=kernel)
+    node.apply()
+    kernel.add(Seen(Rule("", 254, 50), BOOT))
+
+    assert [49] == [each.more for each in node.status().taken]
+    assert "from 10.0.1.10 to 198.51.100.1 and 49 more leaves" in str(node.status().taken[0])
