@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         UnverifiableError,
         VerificationError,
     )
-    from .metadata.client import Imds
+    from .imds.client import Imds
     from .model import Fact, Identity, IdentityDocument, Kind, Level, Reason, Verdict
     from .proof.policy import Policy
     from .proof.trust import TrustStore
@@ -39,7 +39,7 @@ _HOME = {
     "UnknownNameError": "errors",
     "UnverifiableError": "errors",
     "VerificationError": "errors",
-    "Imds": "metadata.client",
+    "Imds": "imds.client",
     "Fact": "model",
     "Identity": "model",
     "IdentityDocument": "model",

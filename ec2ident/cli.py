@@ -189,7 +189,7 @@ def evidence(options: argparse.Namespace) -> int:
     import time
 
     from .detection import detect
-    from .metadata.client import Imds
+    from .imds.client import Imds
     from .proof.evidence_files import fetch, save
 
     trust = _trust(options)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .assess import Assessment
-    from .metadata.client import Imds
+    from .imds.client import Imds
     from .model import Identity, IdentityDocument
     from .proof.trust import TrustStore
 
@@ -182,7 +182,7 @@ class _Search:
         """Ask the metadata service: a proof in two requests. What was fetched is verified."""
         strong = self.assessment.firmware >= Level.CLAIM
         if imds is None:
-            from .metadata.client import Imds
+            from .imds.client import Imds
 
             seconds = max(0.0, min(self.left, RETRY_SECONDS))
             imds = Imds(seconds, retries=RETRIES if strong else None, environ=self.host.environ)

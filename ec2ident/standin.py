@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .host import Host
-    from .metadata.connect import Endpoint
+    from .imds.connect import Endpoint
     from .proof.trust import TrustStore
 
 #: The endpoint to connect to in place of the given one; None stands for "no route to host".

@@ -18,8 +18,8 @@ AGENT = TOP / "agent" / "ec2ident_agent"
 
 #: A foreign library is imported in one place, where its errors are translated: only these files may name it.
 ALONE = {
-    "requests": {"ec2ident/metadata/http.py"},
-    "urllib3": {"ec2ident/metadata/http.py"},
+    "requests": {"ec2ident/imds/http.py"},
+    "urllib3": {"ec2ident/imds/http.py"},
     "psutil": {"ec2ident/host/__init__.py"},
     "pyroute2": {"agent/ec2ident_agent/kernel/change.py"},
     "cryptography": {"ec2ident/proof/trust.py", "ec2ident/testing/signing.py", "ec2ident/admission/keys.py"},
@@ -50,7 +50,7 @@ PURE = {
     "ec2ident/proof/repairs.py",
     "ec2ident/firmware.py",
     "ec2ident/assess.py",
-    "ec2ident/metadata/responders.py",
+    "ec2ident/imds/responders.py",
     "ec2ident/dependency.py",
     "ec2ident/binding.py",
     "ec2ident/regions/partitions.py",

@@ -20,7 +20,7 @@ from __future__ import annotations
 from ec2ident.program.spelling import no_such
 
 from .errors import ConfigError
-from .profile import PRIORITY, Config, Overlay, Section, check_label
+from .profile import BY_SOURCE, PRIORITY, Config, Overlay, Section, check_label
 from .strict_toml import parse as parse_toml
 from .strict_toml import shown
 
@@ -220,9 +220,11 @@ def _table_name(where: str, value: Any) -> str:
 
 
 def _scheme(where: str, value: Any) -> str:
-    if value not in PRIORITY:
+    # The word that configurations written before the first release may hold.
+    scheme = BY_SOURCE if value == "seed" else value
+    if scheme not in PRIORITY:
         raise ConfigError(f"{where} = {shown(value)}: not a scheme (known: {', '.join(PRIORITY)})")
-    return str(value)
+    return str(scheme)
 
 
 def _label(where: str, value: Any) -> str:

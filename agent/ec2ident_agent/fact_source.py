@@ -117,7 +117,7 @@ class FactSource:
         An item that could not be read is as it was before.
         """
         from ec2ident import Imds, ImdsError
-        from ec2ident.metadata.client import PASSES
+        from ec2ident.imds.client import PASSES
 
         if self._failed and 0 <= self.now() - self._failed[1] < EAGER:
             # Otherwise a silent service would cost each interface the whole time-out.

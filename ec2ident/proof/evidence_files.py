@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from ec2ident.metadata.client import Imds
+    from ec2ident.imds.client import Imds
     from ec2ident.model import Verdict
 
 #: The largest file that is read, in bytes: cloud-init's instance data. An identity item has less than 1.6 KB.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from typing import Any
 
-    from ec2ident.metadata.connect import Endpoint
+    from ec2ident.imds.connect import Endpoint
     from ec2ident.proof.trust import TrustStore
 
     from .service import MetadataService
@@ -214,7 +214,7 @@ def _dialer(urls: Sequence[str]) -> Callable[[Endpoint], Endpoint | None]:
     """
     import ipaddress
 
-    from ec2ident.metadata.connect import METADATA_IPV4, METADATA_IPV6, Endpoint
+    from ec2ident.imds.connect import METADATA_IPV4, METADATA_IPV6, Endpoint
 
     targets = [Endpoint.parse(url) for url in urls]
     true = {

@@ -205,3 +205,10 @@ def test_a_cache_that_others_could_write_is_no_answer(file: Path, tmp_path: Path
     cache.chmod(0o666)
 
     assert "MYHA" == read(file, cache=cache).sections[0].table_name
+
+
+def test_the_old_word_for_by_source_is_still_understood() -> None:
+    """Configurations that were written before the first release may say `seed`."""
+    (section,) = parse("agent.toml", b'[interface.eth1]\nscheme = "seed"\n').sections
+
+    assert "by-source" == section.scheme

@@ -13,7 +13,7 @@ import pytest
 
 from ec2ident import Imds, Level, detect, verify
 from ec2ident.host import Host
-from ec2ident.metadata.connect import METADATA_IPV4, METADATA_IPV6
+from ec2ident.imds.connect import METADATA_IPV4, METADATA_IPV6
 from ec2ident.model import Kind
 from ec2ident.proof.evidence_files import load
 from ec2ident.testing import BEHAVIOURS, Authority, Instance, MetadataService

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ec2ident.errors import ImdsError
-from ec2ident.metadata.client import CONNECT_WITHIN, Imds
-from ec2ident.metadata.connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError, race, windows_words
-from ec2ident.metadata.responders import ADVICE
+from ec2ident.imds.client import CONNECT_WITHIN, Imds
+from ec2ident.imds.connect import METADATA_IPV4, METADATA_IPV6, Endpoint, NoAnswerError, race, windows_words
+from ec2ident.imds.responders import ADVICE
 from ec2ident.model import Reason
 from ec2ident.testing import MetadataService
 

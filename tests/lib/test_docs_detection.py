@@ -13,7 +13,7 @@ import pytest
 from ec2ident import Level, detect
 from ec2ident.assess import AMAZON_FIELDS, DETAILS, SHARED, WEAK
 from ec2ident.cli import main
-from ec2ident.metadata.connect import METADATA_IPV4
+from ec2ident.imds.connect import METADATA_IPV4
 from ec2ident.model import Kind
 from ec2ident.testing import Authority, Instance, Interface, MetadataService
 from tests.lab.namespace import Namespace, unique

@@ -28,7 +28,7 @@ from ec2ident.host.programs import (
     windows_environment,
 )
 from ec2ident.host.windows import Windows, read_firmware_table, read_registry
-from ec2ident.metadata.client import Imds
+from ec2ident.imds.client import Imds
 from ec2ident.model import Level, Reason
 
 from .machines import EC2, WINDOWS, build

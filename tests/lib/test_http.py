@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ec2ident.errors import ImdsError
-from ec2ident.metadata.client import Imds
-from ec2ident.metadata.connect import NoAnswerError
-from ec2ident.metadata.http import LARGEST_BODY, Wire, exchange
+from ec2ident.imds.client import Imds
+from ec2ident.imds.connect import NoAnswerError
+from ec2ident.imds.http import LARGEST_BODY, Wire, exchange
 from ec2ident.model import Reason
 
 TYPE_CHECKING = False
@@ -422,7 +422,7 @@ def test_a_no_does_not_import_requests() -> None:
 import sys
 before = set(sys.modules)
 from ec2ident.errors import ImdsError
-from ec2ident.metadata.client import Imds
+from ec2ident.imds.client import Imds
 try:
     Imds(endpoints="http://127.0.0.1:{free.getsockname()[1]}").get("meta-data/x")
 except ImdsError as error:

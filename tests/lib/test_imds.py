@@ -11,8 +11,8 @@ import pytest
 import responses
 
 from ec2ident.errors import ImdsError
-from ec2ident.metadata.client import CONNECT_WITHIN, Imds
-from ec2ident.metadata.responders import ADVICE, HOP_LIMIT_IN_A_CONTAINER
+from ec2ident.imds.client import CONNECT_WITHIN, Imds
+from ec2ident.imds.responders import ADVICE, HOP_LIMIT_IN_A_CONTAINER
 from ec2ident.model import Fact, Kind, Reason
 from ec2ident.testing import Instance, MetadataService
 
@@ -585,3 +585,15 @@ def test_a_path_that_is_none_is_a_mistake_of_the_program(path: Any) -> None:
     """Whatever its type."""
     with pytest.raises(ValueError, match=r"^path: "):
         Imds().get(path)
+
+
+def test_the_room_gives_its_client_without_loading_it_before() -> None:
+    """`from ec2ident.imds import Imds` is how people write it; the quick "no" needs the connect race alone."""
+    import subprocess
+    import sys
+
+    shown = "'ec2ident.imds.client' in sys.modules, room.Imds.__name__, len(room.ADVICE) > 0"
+    code = f"import sys, ec2ident.imds as room; print({shown})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "False Imds True\n" == done.stdout

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 import pytest
 
 from ec2ident.errors import ImdsError
-from ec2ident.metadata.client import Imds
-from ec2ident.metadata.items import Items
+from ec2ident.imds.client import Imds
+from ec2ident.imds.items import Items
 from ec2ident.model import Reason
 from ec2ident.testing import Instance, Interface, MetadataService
 

@@ -56,7 +56,7 @@ def metadata_service(environ: Mapping[str, str], deadline: Deadline) -> Metadata
 
     def get(path: str) -> str:
         from ec2ident.errors import ImdsError
-        from ec2ident.metadata.client import Imds
+        from ec2ident.imds.client import Imds
 
         try:
             found = Imds.from_environment(environ, timeout=min(3.0, max(0.01, deadline.left))).get(path)

@@ -1,1 +1,0 @@
-"""The metadata service: its client, the connect race, one HTTP exchange under a deadline, and who answered."""
