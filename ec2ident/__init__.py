@@ -83,7 +83,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Not importlib: to import that first would cost as much as two modules of ours.
+    # Not importlib: importing it costs as much as two modules of this package.
     value = getattr(__import__(f"{__name__}.{home}", fromlist=(name,)), name)
     globals()[name] = value
     return value

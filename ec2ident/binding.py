@@ -48,18 +48,18 @@ def bind(
 
     `seen` are local facts by name, `machine` is the kernel's architecture, `here` this machine's interfaces. `mac` and
     `ipv6s` are what the metadata service says of the primary interface; they are not signed, so they confirm and never
-    tie: an IPv6-only instance, whose document has no address, is tied by its board tag. `differs` is only for what no
+    tie: the document of an IPv6-only instance has no address, so its board tag ties it. `differs` is only for what no
     honest machine shows: another board tag or type. An address that is not here may be a container's host's, and an
     architecture may be that of an emulator (Rosetta, qemu-user): those are inconclusive.
     """
     found = []
-    for name, theirs, ours, form in (
+    for name, stated, local, form in (
         ("instance-id", document.instance_id, seen.get("board_asset_tag"), instance_id),
         ("instance-type", document.instance_type, seen.get("product_name"), instance_type),
     ):
-        if theirs and ours is not None and form(ours):
-            otherwise = DIFFERS if form(theirs) else INCONCLUSIVE  # another form is not another machine
-            found.append(_check(name, theirs == ours, f"document says {theirs}, firmware {ours}", otherwise))
+        if stated and local is not None and form(local):
+            otherwise = DIFFERS if form(stated) else INCONCLUSIVE  # another form is not another machine
+            found.append(_check(name, stated == local, f"document says {stated}, firmware {local}", otherwise))
     known = ARCHITECTURES.get(machine.lower())
     if known and document.architecture:
         says = f"document says {document.architecture}, kernel {machine}"

@@ -116,7 +116,7 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def _proved(saved: Saved, kind: Kind, trust: TrustStore | None) -> Identity:
-    """The identity in an item. One whose kind was guessed may be of the other kind that has its form."""
+    """The identity in an item. If the kind was guessed, the other kind of the same form is tried too."""
     from .proof.verification import verify as prove
 
     try:
@@ -384,7 +384,7 @@ def _parser() -> argparse.ArgumentParser:
 
     one = parsers["region"]
     one.add_argument("name", metavar="NAME", nargs="?", help="a region or a partition (aws-cn); default: all")
-    one.add_argument("service", nargs="*", metavar="SERVICE", help="services whose endpoints are printed, such as ec2")
+    one.add_argument("service", nargs="*", metavar="SERVICE", help="print the endpoints of these services, such as ec2")
     one.add_argument("--json", action="store_true", help=JSON)
     return parser
 

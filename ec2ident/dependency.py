@@ -1,4 +1,4 @@
-"""Loading a foreign library whose import may fail in any way: not installed, for another processor, a panic.
+"""Loads a foreign library; its import may fail in any way: not installed, for another processor, a panic.
 
 `cryptography` with the wrong OpenSSL raises AttributeError, ImportError or pyo3's PanicException, which is not even an
 Exception; a library for another processor raises ImportError or OSError. The importer names its own error instead.
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-#: What is no failure of a library: the user's Ctrl-C, the end of the process, the end of a generator.
+#: Exceptions that do not mean that a library failed: Ctrl-C, the end of the process or of a generator.
 PASSING = (KeyboardInterrupt, SystemExit, GeneratorExit)
 
 

@@ -76,8 +76,8 @@ def detect(
 def is_ec2(level: Level = Level.CLAIM, timeout: float = 1.0) -> bool:
     """Is this machine EC2, as sure as `level`? Any failure of the machine or the network is False; `detect` says why.
 
-    Ctrl-C and the end of the process pass; a panic of a library, which is no Exception, is False. Raises ValueError for
-    a level or a timeout that makes no sense: that is an error of the calling program.
+    Ctrl-C and the end of the process pass through. A panic of a library returns False, although its class is not an
+    Exception. Raises ValueError for a wrong level or timeout: that is an error of the calling program.
     """
     level = _checked(level, timeout)
     try:
@@ -217,7 +217,7 @@ class _Search:
         """Verify the signed items, one kind after the other, until one is a proof. Raises ImdsError.
 
         A kind that is missing, does not arrive, or is not understood must not hide the others: each has half of the
-        time that is left. A kind whose signature is wrong does not either: AWS renews the keys of one kind at a time.
+        time that is left. Nor must a kind with a wrong signature: AWS renews the keys of one kind at a time.
         """
         lost: ImdsError | None = None
         judged: list[_Judged] = []

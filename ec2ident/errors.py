@@ -1,4 +1,4 @@
-"""The error tree: whose fault it is, and the reason as a value that a program can compare."""
+"""The error tree: which side failed, and the reason as a value that a program can compare."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: The endpoint to connect to in place of the given one; None stands for "no route to host".
 dial: Callable[[Endpoint], Endpoint | None] | None = None
 
-#: The machine whose root directory this is; asked where the caller gives no `host`.
+#: Makes the machine at a root directory; used if the caller gives no `host`.
 host: Callable[[str], Host] | None = None
 
 #: The keys of `TrustStore.bundled()`.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_: object):
+        """Stands in for `typing.dataclass_transform`, which type checkers alone need."""
         return lambda cls: cls
 
 
@@ -115,7 +116,7 @@ def as_dict(value: Value) -> dict[str, object]:
 
 
 def _own(cls: type[Value]) -> dict[str, Any]:
-    """The fields that this class itself annotates, with their annotations; a ClassVar is no field."""
+    """The fields that this class itself annotates, with their annotations, without ClassVars."""
     annotations = cls.__dict__.get("__annotations__", {})
     return {name: one for name, one in annotations.items() if "ClassVar" not in str(one).partition("[")[0]}
 

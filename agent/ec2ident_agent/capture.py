@@ -1,7 +1,7 @@
 """Which addresses of other interfaces a rule's source would take, and the sources that take none. Pure.
 
 Interfaces may share a subnet: `from SUBNET` for one of them would send the answers of all others by its table, and the
-VPC drops a packet whose source is not an address of the ENI that it leaves by ("source/destination check", Amazon VPC
+VPC drops a packet if its source is not an address of the ENI that it leaves by ("source/destination check", Amazon VPC
 User Guide). So a default source is the subnet only as long as no other interface has an address in it.
 """
 
@@ -75,7 +75,7 @@ class Neighbourhood:
         return [each for each in there if each[0] != device]
 
     def taken(self, source: str, device: str, mine: Sequence[str] = ()) -> Neighbour | None:
-        """The first other interface whose packets a rule for `source` would take; None if it would take none.
+        """The first other interface that would lose packets to a rule for `source`, or None.
 
         `mine` are the interface's own addresses and delegated prefixes: an address in them counts as its own on every
         device, such as a bridge. Subnets of a VPC do not nest, so a network inside the interface's own subnet is a

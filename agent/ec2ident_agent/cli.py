@@ -130,6 +130,7 @@ class Command:
     # -- the verbs --
 
     def plan(self) -> int:
+        """`plan`: print the commands that `apply` would run. Exit code 1 if there are any."""
         given = self.given()
         with self.node() as node:
             report = node.hold(given, dry_run=True) if given else node.plan(self.owners())
@@ -137,6 +138,7 @@ class Command:
         return verdict(report)
 
     def status(self) -> int:
+        """`status`: compare the node with what is configured. Exit code 1 on drift."""
         with self.node() as node:
             report = node.status(self.owners())
         warn(report)
@@ -148,6 +150,7 @@ class Command:
         return verdict(report)
 
     def apply(self) -> int:
+        """`apply`: add what is missing, remove what is no longer configured; all or nothing for each owner."""
         given, dry_run = self.given(), bool(self.options.get("--dry-run"))
         with self.node() as node:
             report = node.hold(given, dry_run=dry_run) if given else node.apply(self.owners(), dry_run=dry_run)
@@ -157,6 +160,7 @@ class Command:
         return outcome(report) or changes(report.steps)
 
     def revert(self) -> int:
+        """`revert`: remove the objects of the named owners, or all. Raises ConfigError for both or none."""
         names, dry_run = self.options.arguments, bool(self.options.get("--dry-run"))
         if bool(names) == bool(self.options.get("--all")):
             raise ConfigError("revert: name the interfaces, or write --all")
@@ -190,6 +194,7 @@ class Command:
         return outcome(report) or changes(report.steps)
 
     def watch(self) -> int:
+        """`watch`: keep the configuration applied until a signal ends the process."""
         from .watch.loop import watch
 
         if self.options.arguments:
@@ -197,6 +202,7 @@ class Command:
         return watch(self.node, self.options.get("--state-dir", STATE_DIRECTORY), log)
 
     def doctor(self) -> int:
+        """`doctor`: print, and with --fix prevent, what other programs would delete."""
         from .doctor.diagnosis import command as doctor
         from .install.rootfs import RootFs
 
@@ -218,6 +224,7 @@ class Command:
         )
 
     def install(self) -> int:
+        """`install` and `uninstall`: add or remove hooks and units."""
         from .install.installer import command as install
 
         options = self.options

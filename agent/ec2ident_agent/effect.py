@@ -70,7 +70,7 @@ class Taken(Value):
 
     @property
     def owner(self) -> Owner:
-        """The owner whose packets are taken."""
+        """The owner that loses packets."""
         return self.way.owner
 
     @property
@@ -85,11 +85,11 @@ class Taken(Value):
 
     @property
     def culprit(self) -> str:
-        """The rule that comes first, and whose it is."""
+        """The rule that comes first, and its owner."""
         if self.rule is None:
             return f"table {self.answer.table}" if self.answer.table else "an unknown rule"
-        whose = str(self.by) if self.by else self.program
-        return f"rule {describe(self.rule)}" + (f" ({whose})" if whose else "")
+        owner = str(self.by) if self.by else self.program
+        return f"rule {describe(self.rule)}" + (f" ({owner})" if owner else "")
 
     def __str__(self) -> str:
         more = f" and {self.more} more" if self.more else ""

@@ -54,11 +54,11 @@ class Report(Value):
     waiting: tuple[Item, ...] = ()
     #: Owners of which nothing is changed: a foreign object is in the place of one of their items.
     refused: frozenset[Owner] = frozenset()
-    #: Owners whose desired items would harm something else: what they have stays as it is.
+    #: Owners with desired items that would harm another interface: their present items stay.
     harmful: tuple[Refusal, ...] = ()
     #: Packets that the kernel sends another way although everything is in place.
     taken: tuple[Taken, ...] = ()
-    #: Owners with an unknown fact: what they have stays as it is.
+    #: Owners with an unknown fact: their present items stay.
     unknown: tuple[Unknown, ...] = ()
     #: Overlay addresses that cannot be reached where they are configured.
     warnings: tuple[InsideVpc, ...] = ()

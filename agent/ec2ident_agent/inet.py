@@ -110,6 +110,7 @@ def _number(address: str) -> int:
 
 
 def link_local(address: str) -> bool:
+    """True for an address in 169.254.0.0/16 or fe80::/10. Raises ValueError for other text."""
     from ipaddress import ip_address
 
     return ip_address(address).is_link_local

@@ -61,9 +61,11 @@ class TableName(Value):
 
     @property
     def identity(self) -> Identity:
+        """Two items of one identity are the same object in the kernel, or the same line."""
         return ("name", self.number, self.name)
 
     def command(self, verb: str) -> str:
+        """The shell command that does the same; `verb` is `add` or `del`."""
         path = f"/etc/iproute2/rt_tables.d/{NAMES_FILE}"
         if verb == "add":
             return f"echo '{self.number} {self.name}' >>{path}"
@@ -84,9 +86,11 @@ class Address(Value):
 
     @property
     def identity(self) -> Identity:
+        """The kernel holds an address once on a device."""
         return ("address", self.device, self.address)
 
     def command(self, verb: str) -> str:
+        """The `ip` command that does the same; `verb` is `add` or `del`."""
         if family(self.address) == 6:
             # Without nodad a moved address cannot be used for seconds, while the kernel looks for duplicates.
             return f"ip -6 address {verb} {self}" + (" nodad" if verb == "add" else "")
@@ -108,14 +112,17 @@ class Route(Value):
 
     @property
     def rank(self) -> int:
+        """The place in the order of adding: routes after addresses, gateways after their link's route."""
         # A gateway may need the route to its own link, so that one comes first.
         return 3 if self.gateway else 2
 
     @property
     def identity(self) -> Identity:
+        """The kernel holds one route for a destination and a metric in a table."""
         return ("route", self.table, self.destination, self.metric)
 
     def command(self, verb: str) -> str:
+        """The `ip` command that does the same; `verb` is `add` or `del`."""
         return f"ip{' -6' if family(self.destination) == 6 else ''} route {verb} {self}"
 
     def __str__(self) -> str:
@@ -141,9 +148,11 @@ class Rule(Value):
 
     @property
     def identity(self) -> Identity:
+        """What tells one rule from another."""
         return ("rule", self.priority, self.source, self.destination, self.table, self.suppress)
 
     def command(self, verb: str) -> str:
+        """The `ip` command that does the same; `verb` is `add` or `del`."""
         return f"ip{' -6' if family(self.source or self.destination) == 6 else ''} rule {verb} {self}"
 
     def __str__(self) -> str:
@@ -162,6 +171,7 @@ class Step(Value):
         return self.item.command(self.verb)
 
     def undo(self) -> Step:
+        """The step that reverses this one."""
         return Step("del" if self.verb == "add" else "add", self.item)
 
 
@@ -202,6 +212,7 @@ class Observed(Value):
     names: bool = True
 
     def link(self, name: str) -> Link | None:
+        """The link of this name, or None."""
         return next((link for link in self.links if link.name == name), None)
 
     def keeps_tags(self, kind: type) -> bool:
@@ -209,6 +220,7 @@ class Observed(Value):
         return any(seen.protocol is not None for seen in self.seen if isinstance(seen.item, kind))
 
     def device_of(self, mac: str) -> Link | None:
+        """The link with this MAC (lower case, with colons), or None."""
         return next((link for link in self.links if link.mac == mac), None)
 
 

@@ -47,7 +47,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "--manager": ("NAME", "only the hooks of this network manager *"),
     "--ocf": ("", "also the resource agents for Pacemaker"),
 }
-#: Options that may be given more than once, and those whose value is a number.
+#: Options that may be given more than once, and those with a number as their value.
 LISTS = {"--subnet", "--router", "--source", "--vpc", "--manager"}
 NUMBERS = {"--table", "--priority"}
 COMMON = {"--config", "--state-dir", "--names-dir", "--wait"}
@@ -106,7 +106,7 @@ VERBS: Mapping[str, Verb] = {
         "[PROGRAM...]",
         "say which program deletes what the agent adds",
         "Exit code 1 when a program does, or would. With --fix, PROGRAM names the\n"
-        "programs whose settings are written; default: all that cost nothing else.",
+        "programs to configure; default: every fix without side effects.",
         ("--json", "--dry-run", "--fix", "--unfix", "--root"),
     ),
     "hook": Verb(

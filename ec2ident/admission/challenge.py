@@ -31,7 +31,7 @@ class Challenge(Value):
 
 
 class Nonce(Value):
-    """A nonce that is ours: `id` is what must be used once. The text is no name for it, because base64 can vary."""
+    """A nonce that this service made. `id` must be used once; do not compare texts, because base64 can vary."""
 
     id: bytes
     expires: int
@@ -44,7 +44,7 @@ def issue(secret: bytes, audience: str, expires: int, random: bytes) -> Challeng
 
 
 def check(secret: bytes, audience: str, nonce: str, now: float) -> Nonce:
-    """The nonce, where it is one of ours for this audience that has not ended.
+    """The nonce, if this service made it for this audience and it has not expired.
 
     Raises MalformedError, or NotAdmittedError with the code `foreign-challenge` or `stale-challenge`.
     """

@@ -25,7 +25,7 @@ _TEXTS = ("nonce", "key", "proof")
 
 
 class Request(Value):
-    """A request whose form is right; nothing in it is checked yet. `key` is DER, `proof` the octets of a signature."""
+    """A well-formed request; nothing in it is checked yet. `key` is DER, `proof` the octets of a signature."""
 
     kind: Kind
     item: str

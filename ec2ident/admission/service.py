@@ -1,7 +1,7 @@
 """The admission of a machine, step by step; the numbers stand at each block below.
 
 (1) The body is a request of the right form and size.
-(2) The nonce is one of ours, for this audience, and has not ended.
+(2) This service made the nonce for this audience, and it has not expired.
 (3) AWS signed the item, which says which instance it is about.
 (4) The policy lets this instance in.
 (5) The sender has the private key, and used it for exactly this request and challenge.
@@ -72,7 +72,7 @@ class Admission:
     """Lets machines in. Safe in several threads; several servers share a store.
 
     `audience` names this service to its clients, such as its URL. `policy` says who may come. `sts` and `alive` add
-    checks by AWS's word: an `Sts`, and a function that raises NotAdmittedError for an identity whose instance is gone.
+    checks that ask AWS: an `Sts`, and a function that raises NotAdmittedError if the identity's instance is gone.
     A challenge is good for `seconds`. `trust` are the keys to verify with (AWS's published ones), `now` gives seconds
     since the epoch.
     """
@@ -109,7 +109,7 @@ class Admission:
         # (1) A request of the right form and size.
         asked = request.read(body)
 
-        # (2) A nonce of ours, for this audience, that has not ended.
+        # (2) A nonce that this service made for this audience, not expired.
         nonce = challenge.check(self.store.secret(), self.audience, asked.nonce, now)
 
         # (3) AWS signed the item, and (4) the policy lets its instance in.
@@ -181,8 +181,8 @@ class Admission:
         except (VerificationError, UnverifiableError) as error:
             code = error.reason.value if isinstance(error, VerificationError) else "unverifiable"
             said = document or error.document
-            whose = "" if said is None else f" ({said.instance_id} of account {said.account_id}, by its document)"
-            raise NotAdmittedError(code, f"{error}{whose}") from error
+            instance = "" if said is None else f" ({said.instance_id} of account {said.account_id}, by its document)"
+            raise NotAdmittedError(code, f"{error}{instance}") from error
 
 
 _CLAIMS = {

@@ -106,7 +106,7 @@ class Host:
         return (Fact("environment", ", ".join(found), "environment"),) if found else ()
 
     def nothing(self, seconds: float = 0) -> Facts:
-        """macOS and other systems: no public field of theirs is known to differ on EC2."""
+        """macOS and other systems: none of their public fields is known to differ on EC2."""
         return (unknown(self.platform, f"no local evidence is known for {self.platform}"),)
 
     # What ties a document to this machine

@@ -27,7 +27,7 @@ NSM = ("dev/nsm", "sys/class/misc/nsm")
 
 
 class Linux:
-    """Readers of a Linux machine whose file system begins at `root`."""
+    """Readers of a Linux machine with its file system at `root`."""
 
     def __init__(self, root: str = "/", privileged: bool = False, run: Run | None = None) -> None:
         self.root = root

@@ -100,7 +100,7 @@ class _Call:
 
     @property
     def last(self) -> bool:
-        """Is no repeat left, so that this exchange may take all the time?"""
+        """True if no repeat is left, so that this exchange may use all the remaining time."""
         return self.retries is not None and self.repeats >= self.retries
 
 

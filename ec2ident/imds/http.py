@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 #: The largest body, in bytes. User data, the largest item of the metadata service, has at most 16 KiB.
 LARGEST_BODY = 32 * 1024
-#: The largest answer with its headers. Below the 64 KiB at which http.client gives up on a line, so that ours is first.
+#: The largest answer with its headers. http.client gives up on a line at 64 KiB, so this limit is hit first.
 LARGEST_ANSWER = LARGEST_BODY + 16 * 1024
 
 

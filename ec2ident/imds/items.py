@@ -184,8 +184,8 @@ class Items:
     def tags(self) -> dict[str, str] | None:
         """The instance's tags by key. None where the service shows none.
 
-        That is so for an instance without tags, and for every instance whose metadata options do not allow access to
-        tags, which is the default (`aws ec2 modify-instance-metadata-options --instance-metadata-tags enabled`).
+        That is so for an instance without tags, and for every instance with metadata options that do not allow access
+        to tags, which is the default (`aws ec2 modify-instance-metadata-options --instance-metadata-tags enabled`).
         """
         until = self.deadline()
         keys = self.get("meta-data/tags/instance", deadline=until)

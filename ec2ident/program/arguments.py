@@ -82,5 +82,6 @@ class Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=VERSION)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the version as the result, and end the program with exit code 0."""
         say(f"{parser.prog} {__version__}")
         raise SystemExit(DONE)

@@ -1,6 +1,6 @@
 """What an AlgorithmIdentifier of CMS means: which hash, which type of key, which padding (RFC 3370, 4056, 5754, 5758).
 
-An algorithm that is not in these tables is not understood by this version: that is no verdict about the signature.
+This version does not understand any other algorithm; that says nothing about the signature.
 """
 
 from __future__ import annotations

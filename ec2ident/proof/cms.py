@@ -64,7 +64,7 @@ def parse(blob: bytes) -> SignedData:
 
 
 def walk(blob: bytes) -> SignedData:
-    """The same, element by element: `parse` reads objects that are laid out as an earlier one by comparison."""
+    """Like `parse`, but element by element; `parse` compares an object with earlier ones of the same layout."""
     reader = Reader(blob)
     places: dict[str, Place] = {}
     reader.enter(ber.SEQUENCE)  # ContentInfo

@@ -179,7 +179,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-#: The field in the document, the field of ours, and how to read it.
+#: The field in the document, the attribute of `Document`, and how to read it.
 _FIELDS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "accountId": ("account_id", _account),
     "architecture": ("architecture", _optional),
@@ -201,7 +201,7 @@ _FIELDS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
 #: These take a string as it is, if it can be printed and is neither empty nor too long.
 _TEXTS = {name: field for name, (field, read) in _FIELDS.items() if read in (_optional, _required)}
 
-#: The fields that decide something: the field of ours, its name in the document, and what it is needed for.
+#: The fields that decide something: the attribute, its name in the document, and what it is needed for.
 _REQUIRED = (
     ("region", "region", "without it no key can be chosen"),
     ("instance_id", "instanceId", "without it the document is about no instance"),

@@ -105,7 +105,7 @@ class _Found:
         except MalformedError as error:
             raise MalformedError(f"{path}: neither a document nor a signature: {error}") from error
         if not forms.is_cms(blob):
-            kind, why = Kind.SIGNATURE, f"{len(blob)} bytes that are no CMS object"
+            kind, why = Kind.SIGNATURE, f"{len(blob)} bytes that are not a CMS object"
         elif _SHA1 in blob[:64]:
             kind, why = Kind.PKCS7, "a CMS object with SHA-1"
         else:
@@ -125,7 +125,7 @@ class _Found:
 
 
 def _json(path: str, content: bytes) -> object:
-    """The value of a file that may be JSON; None where it is no JSON after all."""
+    """The value of a file that may be JSON; None if it is not."""
     try:
         return forms.parsed(content)
     except MalformedError as error:

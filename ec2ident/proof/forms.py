@@ -146,7 +146,7 @@ def items_in(value: object) -> Stored:
 
 
 def _members(value: object) -> Iterator[tuple[str, str, object]]:
-    """(item, place, value) of each member whose name is that of an item, the outer ones first."""
+    """(item, place, value) of each member that has the name of an item, the outer ones first."""
     waiting: list[tuple[str, object]] = [("", value)]
     while waiting:
         place, one = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""CMS objects that are laid out alike: the first is walked through, the next ones are read by comparison.
+"""CMS objects of the same layout: the first is parsed element by element, the next ones by comparison.
 
 Objects of one signer differ in five holes: document, name of the signer, signing time, digest and signature.
 All lengths around the document are indefinite, so no octet outside the holes depends on one inside. Where all octets
@@ -38,14 +38,14 @@ class Layout(Value):
 #: The octets up to the length of the document -> layouts by the number of octets after the document.
 _layouts: dict[bytes, dict[int, Layout]] = {}
 _MOST = 64
-#: The document is an OCTET STRING whose length has two octets, in one of indefinite length or by itself.
+#: The document is an OCTET STRING with a length of two octets, in one of indefinite length or by itself.
 _OPENINGS = (bytes.fromhex("24800482"), bytes.fromhex("0482"))
 #: Tag and length of the SET of an attribute and of its one value, which have fewer than 128 octets.
 _VALUE_AT, _LONGEST_VALUES = 4, 129
 
 
 def read(blob: bytes) -> dict[str, Any] | None:
-    """The fields of the signed data, where the object is laid out as one that was remembered."""
+    """The fields of the signed data if the object has a remembered layout, else None."""
     for head, layouts in _layouts.items():
         if blob.startswith(head):
             start = len(head) + 2

@@ -1,6 +1,6 @@
-"""Which proven identities a server lets in: whose account, from where, of which kind, and how fresh.
+"""Which proven identities a server lets in: of which account, from where, of which kind, and how fresh.
 
-A signature proves that AWS wrote the document, for any of its customers. What to make of that is the server's to say.
+A signature proves that AWS wrote the document, for any of its customers. The server decides what follows from that.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class Policy(Value):
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object]) -> Policy:
-        """The policy in a table of a configuration file (TOML, JSON), whose members are named as the rules are.
+        """The policy in a table of a configuration file (TOML, JSON); its members have the names of the rules.
 
         Ages are numbers of seconds there. `accounts` must be present; `"any"`, or null, takes any AWS customer. Raises
-        ValueError for a member that is no rule, and for a value that is none.
+        ValueError for an unknown member and for a wrong value.
         """
         from collections.abc import Mapping as AnyMapping
         from datetime import timedelta
@@ -164,7 +164,7 @@ class Policy(Value):
 def _names(
     what: str, given: Iterable[str] | None, trouble: Callable[[str, bool], str], unlisted: bool
 ) -> frozenset[str] | None:
-    """The names as a set. A text is no list of names, and no machine meets an empty list: both are mistakes."""
+    """The names as a set. Raises ValueError for a single text, and for an empty list, which would refuse all."""
     from collections.abc import Iterable as AnyIterable
     from collections.abc import Mapping as AnyMapping
 
@@ -202,14 +202,14 @@ def _region(name: str, unlisted: bool) -> str:
         return f" is like no region{_nearest(name, known)}"
     if unlisted and name != f"{of}-global":
         return ""
-    return f" is no region that this version knows{_nearest(name, known)}; unlisted_regions=True takes new ones"
+    return f" is not a region that this version knows{_nearest(name, known)}; unlisted_regions=True takes new ones"
 
 
 def _partition(name: str, _: bool) -> str:
     from ec2ident.regions.partitions import Partition
 
     known = [partition.name for partition in Partition.all()]
-    return "" if name in known else f" is no partition{_nearest(name, known)}: {', '.join(known)}"
+    return "" if name in known else f" is not a partition{_nearest(name, known)}: {', '.join(known)}"
 
 
 def _zone(name: str, unlisted: bool) -> str:
@@ -245,7 +245,7 @@ def _code(name: str, _: bool) -> str:
 
 def _kind(name: str, _: bool) -> str:
     kinds = [kind.value for kind in Kind]
-    return "" if name in kinds else f" is no kind of signature{_nearest(name, kinds)}: {', '.join(kinds)}"
+    return "" if name in kinds else f" is not a kind of signature{_nearest(name, kinds)}: {', '.join(kinds)}"
 
 
 #: The rules that list what is allowed, and what is wrong with a name in one of them: empty where nothing is.

@@ -55,7 +55,7 @@ def change(document: bytes, original: bytes) -> str:
             return ""
         same_order = _as_aws_writes(plain) == _as_aws_writes(original)
         done.append(
-            "its JSON was laid out anew" if same_order else "the members of its JSON were put into another order"
+            "its JSON was formatted anew" if same_order else "the members of its JSON were put into another order"
         )
     return " and ".join(done)
 

@@ -1,4 +1,4 @@
-"""Whose signatures count: the public keys for each region and kind, with their provenance.
+"""The trusted public keys for each region and kind, with their provenance.
 
 AWS publishes a certificate for each cell ("AWS public certificates for instance identity document signatures", EC2 User
 Guide). They are self-signed, expire, and were renewed many times on the same key; nothing in them names a region. So
@@ -37,7 +37,7 @@ _DER_START = b"0"  # the tag of a SEQUENCE
 
 
 class PublicKey:
-    """A public key as AWS may sign with it. Raises MalformedError where the bytes are no RSA, ECDSA or DSA key."""
+    """A public key as AWS may sign with it. Raises MalformedError for bytes other than an RSA, ECDSA or DSA key."""
 
     __slots__ = ("bare_scheme", "bits", "legacy", "sha256", "spki", "type", "verifies")
 
@@ -85,7 +85,7 @@ class TrustedKey(Value):
     key: PublicKey
     #: SHA-256 of the certificate (DER) that carried the key, in hex.
     certificate_sha256: str
-    #: The certificate's validity, aware, UTC. AWS renews certificates on the same key: the end is no end of trust.
+    #: The certificate's validity (aware, UTC). Expiry is a warning: AWS renews certificates on the same key.
     not_before: datetime
     not_after: datetime
     #: All regions for which the same key signs this kind; with more than one, the region rests on the signed text.
@@ -126,9 +126,9 @@ class TrustStore:
         """A new store that also trusts the key of this certificate (PEM or DER), for this region and kind.
 
         It takes the place of any key before; with `beside` it is trusted in addition, as during a rotation. For regions
-        whose certificate is not public (the ISO partitions), or newer than this package; there `partition` is needed
-        too. The key is RSA, ECDSA (P-256 or P-384) or DSA. Raises MalformedError where this is not one certificate, or
-        its key is none that AWS may sign this kind with.
+        that are newer than this package or keep their certificate private (the ISO partitions); these need `partition`
+        too. The key is RSA, ECDSA (P-256 or P-384) or DSA. Raises MalformedError if this is not one certificate, or
+        if AWS does not sign this kind with such a key.
         """
         kind = Kind(kind)
         der = _certificate_of(pem)

@@ -229,7 +229,7 @@ def _check_digest(signed: SignedData, raw: bytes, scheme: Scheme) -> None:
 def _signer(
     keys: tuple[TrustedKey, ...], signature: bytes, message: bytes, scheme: Scheme | None = None
 ) -> TrustedKey | None:
-    """The key that made the signature; of the kind `signature`, whose text does not say how, each in its own way."""
+    """The key that made the signature. A `signature` does not name its scheme: each key's own scheme is tried."""
     for trusted in keys:
         how = scheme or trusted.key.bare_scheme
         if trusted.key.allows(how) and trusted.key.verifies(signature, message, how):

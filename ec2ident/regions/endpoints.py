@@ -399,7 +399,7 @@ OTHERS = {
     "workspaces-thin-client": "thinclient.{region}.{suffix}",
 }
 
-#: Endpoint prefixes that are not also the name of a service, and whose they are.
+#: Endpoint prefixes that are not also the name of a service, and the service of each.
 PREFIXES = {
     "a2i-runtime.sagemaker": "sagemaker-a2i-runtime",
     "access-analyzer": "accessanalyzer",

@@ -61,7 +61,7 @@ class Partition(Value):
         return f"https://{self._fill(self._rule(service, region)[0], region)}"
 
     def signing_region(self, service: str, region: str) -> str:
-        """The region whose name goes into a request's signature (Signature Version 4). Raises as `endpoint` does."""
+        """The region to name in a request's signature (Signature Version 4). Raises as `endpoint` does."""
         return self._fill(self._rule(service, region)[1], region)
 
     def endpoints(self, service: str) -> dict[str, str]:

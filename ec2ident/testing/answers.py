@@ -24,7 +24,7 @@ TOKEN_PATH = "/latest/api/token"  # noqa: S105  a path, not a token
 class ServiceState(Value):
     """What an answer depends on. `now` and `started` are seconds since the epoch.
 
-    `signed` gives the identity items by name, and `foreign` the same items signed by an authority that nobody trusts.
+    `signed` gives the identity items by name, and `foreign` the same items signed by an untrusted authority.
     """
 
     instance: Instance

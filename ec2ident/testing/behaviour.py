@@ -100,6 +100,7 @@ class Behaviour(Value):
         )
 
     def act(self, call: Call, answer: Answer, state: ServiceState) -> Reply:
+        """The reply to a call: `answer` as this behaviour changes it."""
         return BEHAVIOURS[self.do].act(self, call, answer, state)
 
 
@@ -182,7 +183,7 @@ def _foreign_signatures(_: Behaviour, call: Call, answer: Answer, state: Service
 
 
 def _changed(reply: Reply, change: Callable[[wire.Response], wire.Response]) -> Reply:
-    """A reply whose response is changed where it is a 200; what is refused stays refused."""
+    """The reply with its response changed if that is a 200; another response stays as it is."""
     if reply.response is None or reply.response.status != 200:
         return reply
     return replace(reply, response=change(reply.response))

@@ -137,7 +137,7 @@ def _unix_socket() -> socket.socket:
 
 def _listener(path: str | Path) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):  # of a service that was killed; what is no socket is not ours
+        if stat.S_ISSOCK(os.stat(path).st_mode):  # left by a service that was killed; other files are kept
             os.unlink(path)
     listener = _unix_socket()
     before = os.umask(0o177)

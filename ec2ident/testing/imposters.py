@@ -64,6 +64,7 @@ class Banner(Response):
     """What is not HTTP at all: the bytes as they are."""
 
     def encode(self, *, body: bool = True) -> bytes:
+        """The bytes to send: the body alone, without a status line or headers."""
         return self.body
 
 

@@ -110,6 +110,7 @@ class Instance(Value):
 
     @property
     def primary(self) -> Interface:
+        """The interface with device number 0, the first one."""
         return self.interfaces[0]
 
     @property
@@ -119,6 +120,7 @@ class Instance(Value):
 
     @property
     def partition(self) -> Partition:
+        """The AWS partition of the instance's region."""
         return Partition.of(self.region)
 
     @property

@@ -67,7 +67,7 @@ def pretend(
     service: MetadataService | None = None,
     authority: Authority | None = None,
 ) -> Iterator[MetadataService]:
-    """While the context lasts, this machine is `instance` to everything of ours, and to SDKs; None: it is not EC2.
+    """While the context lasts, this machine is `instance` to this package and to SDKs; None: it is not EC2.
 
         with pretend(Instance(region="us-west-2")) as imds:
             imds.behave("hop-limit")
@@ -76,11 +76,11 @@ def pretend(
     It yields the metadata service, which can be steered as any other; with `instance` None it is stopped, and nothing
     answers at EC2's addresses until the test starts it. `firmware` is `nitro` (an instance's default), `xen`, `qemu`
     (the default without an instance), `none`, or a mapping of the names under /sys/class/dmi/id to texts. `service` is
-    one that runs already, whose instance counts; `authority` can be shared between pretences, and is the process's own
-    if not given. Raises ValueError for firmware that does not exist, or is an instance's where there is none.
+    one that runs already, and its instance counts. `authority` can be shared between pretences; the default is the
+    process's own. Raises ValueError for firmware that does not exist, or is an instance's where there is none.
 
-    No connection of ours reaches EC2's true addresses meanwhile. Started processes are reached if they are Pythons that
-    get this process's environment and do not ignore it (`python -I`, `-E`).
+    No connection of this package reaches EC2's true addresses meanwhile. It reaches started processes too if they are
+    Pythons that get this process's environment and do not ignore it (`python -I`, `-E`).
     """
     if service is not None:
         instance = service.instance

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .behaviour import Reply
     from .wire import WireRequest
 
-    #: Gets a request, None for what is no HTTP, and the address that it came from.
+    #: Gets a request (None if it is not HTTP) and the address that it came from.
     Respond = Callable[["WireRequest | None", str], Reply]
 
 #: Connections that may be open at one time; what comes above is reset.

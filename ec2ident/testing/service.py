@@ -1,4 +1,4 @@
-"""A metadata service like EC2's, on a port of its own, whose state and behaviour a test can change at any time."""
+"""A metadata service like EC2's, on its own port; a test can change its state and behaviour at any time."""
 
 from __future__ import annotations
 

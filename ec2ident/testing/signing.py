@@ -51,7 +51,7 @@ TODAY = Form()
 
 
 class Authority:
-    """Signs documents as AWS does, with keys of its own that nobody trusts unless told to. Made keys stay in memory.
+    """Signs documents as AWS does, with its own keys, trusted only through `trust`. Made keys stay in memory.
 
     `china` makes the pkcs7 key RSA-2048, as in the partition aws-cn; elsewhere it is DSA-1024.
     """
@@ -79,7 +79,7 @@ class Authority:
         return self._certificate(Kind(kind)).public_bytes(Encoding.PEM).decode()
 
     def trust(self, region: str, partition: str | None = None) -> TrustStore:
-        """A store that trusts this authority, for all three kinds, in this region, and nobody else."""
+        """A store that trusts only this authority, for all three kinds in this region."""
         store = TrustStore()
         for kind in Kind:
             store = store.with_certificate(self.certificate(kind), region=region, kind=kind, partition=partition)

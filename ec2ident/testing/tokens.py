@@ -34,7 +34,7 @@ class Tokens:
         return base64.b64encode(_HEAD + body + self._mac(body)).decode()
 
     def remaining(self, token: str, now: float) -> int | None:
-        """The seconds that a token still lives, rounded up; None when it is not ours or has ended."""
+        """The seconds that a token still lives, rounded up; None if this service did not make it, or it has expired."""
         try:
             raw = base64.b64decode(token, validate=True)
         except ValueError:

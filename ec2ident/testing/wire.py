@@ -68,6 +68,7 @@ class WireRequest(Value):
 
     @property
     def path(self) -> str:
+        """The request's target without its query."""
         return self.target.partition("?")[0]
 
     def header(self, name: str) -> str | None:
@@ -91,7 +92,7 @@ class Response(Value):
 
 
 def parse(head: bytes, source: str) -> WireRequest | None:
-    """A request from its first line and headers; None when it is no HTTP."""
+    """A request from its first line and headers; None if it is not HTTP."""
     lines = head.decode("latin-1").split("\r\n")
     words = lines[0].split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[0].isalpha():

@@ -58,6 +58,7 @@ label = "eth0:1"
 
 
 def ip(*words: str, stdin: str = "") -> None:
+    """Run one `ip` command. Raises CalledProcessError."""
     subprocess.run(["ip", *words], input=stdin, text=True, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -73,6 +74,7 @@ def enter() -> None:
 
 
 def wishes(count: int) -> list[Desired]:
+    """The desired state: this many overlay addresses, 50 for each owner."""
     found = []
     for start in range(0, count, 50):
         table = 1000 + start // 50
@@ -100,15 +102,18 @@ def commands(count: int) -> tuple[list[str], list[str]]:
 
 
 def one_by_one(lines: Iterable[str]) -> None:
+    """Run each line as an `ip` process of its own."""
     for line in lines:
         ip(*line.split())
 
 
 def batch(lines: Iterable[str]) -> None:
+    """Run all lines in one `ip -batch` process."""
     ip("-batch", "-", stdin="\n".join(lines) + "\n")
 
 
 def look(items: list[Item], kernel: NetlinkKernel) -> None:
+    """Read the kernel and assert that every item is there."""
     observed = kernel.observe()
     assert not diff(items, observed, owner_test(observed, ()))
 
@@ -129,6 +134,7 @@ class Bench:
         self.missed: list[str] = []
 
     def must(self, held: bool, what: str) -> str:
+        """Record a missed target; returns the line that reports it."""
         if not held:
             self.missed.append(what)
         return f"   {what}: {'yes' if held else 'NO'}"
@@ -250,6 +256,7 @@ def whole(argv: list[str]) -> tuple[float, float]:
 
 
 def main() -> int:
+    """Measure, print, and return exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     quick = parser.parse_args().quick

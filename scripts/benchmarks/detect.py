@@ -55,6 +55,7 @@ OTHER = {"sys_vendor": "Hetzner", "product_name": "vServer", "bios_vendor": "Het
 def ours(
     root: str, level: str = "CLAIM", endpoint: str = "", timeout: float = 1.0, imported: bool = False
 ) -> Callable[[], str]:
+    """A call of `ec2ident.detect`."""
     import ec2ident
 
     if imported:
@@ -69,18 +70,21 @@ def ours(
 
 
 def ec2_metadata(**_: str) -> Callable[[], str]:
+    """A call of the package ec2-metadata."""
     from ec2_metadata import ec2_metadata
 
     return lambda: str(ec2_metadata.instance_id)
 
 
 def cloud_detect(**_: str) -> Callable[[], str]:
+    """A call of the package cloud-detect."""
     from cloud_detect import provider
 
     return lambda: str(provider())
 
 
 def botocore(**_: str) -> Callable[[], str]:
+    """A call of botocore's metadata client."""
     from botocore.utils import InstanceMetadataRegionFetcher
 
     return lambda: str(InstanceMetadataRegionFetcher().retrieve_region())
@@ -106,6 +110,7 @@ def child(client: str, options: dict[str, Any]) -> None:
 
 
 def best(ask: Callable[[], object]) -> float:
+    """The shortest of 200 calls, in seconds."""
     took = []
     for _ in range(200):
         began = time.perf_counter()
@@ -138,6 +143,7 @@ class Result(NamedTuple):
 
 
 def run(namespace: Any, client: str, environ: dict[str, str] | None = None, **options: Any) -> Result:
+    """Run one client in a process of its own inside the namespace."""
     argv = [sys.executable, __file__, "--client", client, "--options", json.dumps(options)]
     began = time.perf_counter()
     try:
@@ -165,6 +171,7 @@ def measure(ground: Callable[[Any], None], client: str, rounds: int = ROUNDS, **
 
 @contextmanager
 def fresh() -> Iterator[Any]:
+    """A new network namespace, removed at the end."""
     from tests.lab.namespace import Namespace, unique
 
     namespace = Namespace(unique("bench"))
@@ -176,6 +183,7 @@ def fresh() -> Iterator[Any]:
 
 
 def way_out(here: Any, *neighbour: str) -> None:
+    """Give the namespace a default route through a veth pair."""
     here.ip(
         *("link add out type veth peer name far", "link set out up", "link set far up"),
         *("addr add 192.0.2.2/24 dev out", *neighbour, "route add default via 192.0.2.1 dev out"),
@@ -205,6 +213,7 @@ def served(namespace: Any, address: str, port: int) -> Iterator[Any]:
 
 
 def fake_root(parent: Path, name: str, values: dict[str, str]) -> str:
+    """Make a root directory with these DMI fields; returns its path."""
     folder = parent / name / "sys" / "class" / "dmi" / "id"
     folder.mkdir(parents=True)
     for field, value in values.items():
@@ -228,11 +237,13 @@ class Bench:
         self.other = fake_root(folder, "other", OTHER)
 
     def must(self, held: bool, what: str) -> str:
+        """Record a missed target; returns the words that report it."""
         if not held:
             self.missed.append(what)
         return "" if held else f"   MISSED: {what}"
 
     def no(self) -> None:
+        """How long a "no" takes without local evidence, beside the peers."""
         print(f"\n'no', without local evidence: call ms (answer); ours must end within {NO_WITHIN * 1000:.0f} ms")
         clients = ["ec2ident", *self.peers]
         print(f"  {'':<16}" + "".join(f"{client:>32}" for client in clients))
@@ -252,6 +263,7 @@ class Bench:
             print(f"  {ground:<16}{shown}{self.must(held, f'no, {ground}')}")
 
     def yes(self) -> None:
+        """How long a "yes" takes, and how many requests it sends."""
         print("\n'yes': call ms, requests")
         local = measure(GROUNDS["no route"], "ec2ident", root=self.nitro, again=True)
         # Our modules are loaded by the first call, or before it by `from ec2ident import detect`.
@@ -277,6 +289,7 @@ class Bench:
                     print(f"  {name:<34} {result.call * 1000:.1f}, {requests} requests ({result.answer}){what}")
 
     def other_vendor(self) -> None:
+        """Another vendor's firmware: no packet, and how long the answer takes."""
         print("\nanother vendor's firmware, packets dropped: packets sent, call ms (ours imported before)")
         ground = GROUNDS["packets dropped"]
         mine = measure(ground, "ec2ident", root=self.other, imported=True, again=True)
@@ -290,6 +303,7 @@ class Bench:
                 print(f"  {peer:<16} {result.sent:>4} packets, {result.call * 1000:.0f} ({result.answer})")
 
     def proxy(self) -> None:
+        """The requests that reach a proxy of the environment."""
         print("\nhttp_proxy set to a hostile proxy, no other way: requests that it got")
         with fresh() as namespace, served(namespace, "127.0.0.1", 3128) as hostile:
             for client in ["ec2ident", *self.peers]:
@@ -302,6 +316,7 @@ class Bench:
                 print(f"  {client:<16} {got:>4} ({result.answer}){what}")
 
     def process(self) -> None:
+        """How long the whole process takes, beside an empty Python."""
         print("\nwhole process on a machine that is not EC2 and has no route: ms, and ratio to `python -c pass`")
         code = "import sys; from ec2ident.cli import main; sys.exit(main([]))"
         with fresh() as namespace:
@@ -328,6 +343,7 @@ class Bench:
         print(f"  {'ec2ident':<34} {command * 1000:.1f}, ratio {command / bare:.2f}{what}")
 
     def errors(self) -> None:
+        """How long each misbehaviour of the service takes, and what is said of it."""
         import ec2ident
         from ec2ident.testing import BEHAVIOURS, MetadataService
 
@@ -347,6 +363,7 @@ class Bench:
 
 
 def main() -> int:
+    """Measure, print, and return exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="without the peers")
     parser.add_argument("--client", help=argparse.SUPPRESS)

@@ -92,6 +92,7 @@ class Agent(NamedTuple):
     deep: tuple[str, str]
 
     def parameters(self, found: Lab, machine: Machine | None) -> dict[str, str]:
+        """The resource agent's parameters for this machine."""
         tables = ",".join(found.ids["tables"])
         if self.provider == "heartbeat":
             return {"ip": ADDRESS, "routing_table": tables, "interface": "eth0", "awscli": "/usr/local/bin/aws"}
@@ -99,6 +100,7 @@ class Agent(NamedTuple):
         return {**same, "instance": str(found.ids[machine.name])} if machine else same
 
     def command(self, action: str) -> list[str]:
+        """The command line of one action."""
         return ["timeout", str(PATIENCE), f"/usr/lib/ocf/resource.d/{self.provider}/{self.type}", action]
 
 
@@ -149,6 +151,7 @@ class Laboratory:
         self.found, self.services = found, services
 
     def environment(self, agent: Agent, machine: Machine | None, more: dict[str, str]) -> dict[str, str]:
+        """The environment in which Pacemaker would start the agent."""
         given = {f"OCF_RESKEY_{name}": value for name, value in agent.parameters(self.found, machine).items()}
         return {
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -195,6 +198,7 @@ class Laboratory:
 
     @contextmanager
     def fault(self, rule: dict[str, Any]) -> Iterator[None]:
+        """While the context lasts, the AWS API (or the metadata service) fails as `rule` says."""
         rule = dict(rule)
         behaviour = rule.pop("metadata", None)
         for service in self.services.values() if behaviour else ():
@@ -220,15 +224,18 @@ class Bench:
         self.missed: list[str] = []
 
     def head(self, title: str) -> None:
+        """Print a table's heading."""
         print(f"\n{title:<26} {'ocf:ec2ident':>24} {'aws-vpc-move-ip':>24} {'times':>6} {'target':>12}")
 
     def costs(self, name: str, own: list[Cost], peer: list[Cost], wall: float = 0, cpu: float = 0) -> None:
+        """Print a line of seconds and CPU seconds, and record a missed target."""
         mine, other = best(own), best(peer)
         held = not mine.code and (not wall or mine.wall <= wall) and (not cpu or mine.cpu <= cpu)
         target = f"{wall:g}" + (f" ({cpu:g})" if cpu else "") if wall else ""
         self._print(name, str(mine), str(other), other.wall / mine.wall, target, held)
 
     def seconds(self, name: str, own: list[float], peer: list[float], most: float) -> None:
+        """Print a line of seconds, and record a missed target."""
         mine, other = statistics.median(own), statistics.median(peer)
         worst = f"{mine:.2f}, worst {max(own):.2f}", f"{other:.2f}, worst {max(peer):.2f}"
         self._print(name, worst[0], worst[1], other / mine, f"{most:g}", mine <= most)
@@ -322,6 +329,7 @@ def cluster(agent: Agent, rounds: int) -> tuple[list[float], list[float]]:
 
 
 def configure(here: Laboratory, agent: Agent) -> None:
+    """Install the agent on the cluster's machines."""
     for machine in here.found.machines:
         # What a Nitro instance's firmware says of it.
         path = machine.inside.path(f"/usr/lib/ocf/resource.d/{OURS.provider}/{OURS.type}")
@@ -345,6 +353,7 @@ def arrival(here: Laboratory, number: int) -> None:
 
 
 def move(here: Laboratory, number: int) -> float:
+    """Move the resource to a node; returns the seconds until the cluster is idle again."""
     inside = here.found.machines[0].inside
     inside.read("crm_resource", "--wait")
     began = time.monotonic()
@@ -368,6 +377,7 @@ def cut(here: Laboratory) -> float:
 
 
 def main() -> int:
+    """Measure, print, and return exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of each")
     parser.add_argument("--cluster", action="store_true", help="a real pair under Pacemaker instead")

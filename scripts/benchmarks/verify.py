@@ -100,6 +100,7 @@ def memory(count: int) -> int:
 
 
 def main() -> int:
+    """Print the table of times, or with --memory the growth of memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memory", nargs="?", type=int, const=1_000_000, metavar="COUNT")
     count = parser.parse_args().memory

@@ -173,7 +173,7 @@ def test_the_files_of_aws_own_verification_steps_are_proved(tmp_path: Path, caps
     assert f"{tmp_path / 'blob.pem'}: taken for rsa2048: a CMS object without SHA-1" in said
     assert YES == main(["verify", str(files["signature"]), "--document", str(files["document"])])
     assert YES == main(["verify", str(shutil.copy(files["signature"], tmp_path / "odd")), str(files["document"])])
-    assert "taken for signature: 128 bytes that are no CMS object" in capsys.readouterr().err
+    assert "taken for signature: 128 bytes that are not a CMS object" in capsys.readouterr().err
 
 
 def stored() -> dict[str, str]:

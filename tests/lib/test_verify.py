@@ -416,9 +416,9 @@ REFORMATTED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "its line ends became CRLF and a final newline was added",
     ),
     "blanks": (lambda raw: b" " + raw + b"\n\n", "white space around it changed"),
-    "jq": (lambda raw: json.dumps(json.loads(raw), indent=2).encode(), "its JSON was laid out anew"),
-    "compact": (lambda raw: json.dumps(json.loads(raw), separators=(",", ":")).encode(), "its JSON was laid out anew"),
-    "one line": (lambda raw: b" ".join(raw.split()), "its JSON was laid out anew"),
+    "jq": (lambda raw: json.dumps(json.loads(raw), indent=2).encode(), "its JSON was formatted anew"),
+    "compact": (lambda raw: json.dumps(json.loads(raw), separators=(",", ":")).encode(), "its JSON was formatted anew"),
+    "one line": (lambda raw: b" ".join(raw.split()), "its JSON was formatted anew"),
     "a mark": (lambda raw: b"\xef\xbb\xbf" + raw, "a byte order mark was added"),
     "UTF-16": (lambda raw: raw.decode().encode("utf-16"), "it became UTF-16"),
     "PowerShell": (

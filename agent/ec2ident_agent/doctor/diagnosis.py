@@ -181,10 +181,12 @@ class Diagnosis(Value):
 
 
 def to_do(threat: Threat) -> bool:
+    """True if the administrator should act: nothing repairs the loss, or a fix without side effects exists."""
     return threat.state == OPEN or (threat.state != PREVENTED and any(not fix.costs for fix in threat.fixes))
 
 
 def diagnose(view: NodeView) -> Diagnosis:
+    """What may delete the agent's objects, and what is wrong already. Threats that need action come first."""
     found = sorted(threats(view), key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
     return Diagnosis(tuple(found), tuple(faults(view)), tuple(view.files.denied), view.unknown)
 
@@ -242,6 +244,7 @@ def _count(threat: Threat) -> str:
 
 
 def as_dict(diagnosis: Diagnosis) -> dict[str, object]:
+    """The diagnosis for `--json`."""
     return {
         "healthy": diagnosis.healthy,
         "threats": [

@@ -44,6 +44,7 @@ def unfix(tree: RootFs, *, dry_run: bool = False) -> Plan:
 
 
 def plan_fix(tree: RootFs, fixes: Iterable[DropIn]) -> Plan:
+    """The steps that write these drop-ins and record them in the manifest; no steps without drop-ins."""
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     wanted = {each.path: each for each in fixes}.values()
     if not wanted:
@@ -56,6 +57,7 @@ def plan_fix(tree: RootFs, fixes: Iterable[DropIn]) -> Plan:
 
 
 def plan_unfix(tree: RootFs) -> Plan:
+    """The steps that remove the drop-ins that `plan_fix` wrote; without an install the manifest goes too."""
     owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     clean = leftovers(tree, owned)
     mine = [path for path in owned if path.endswith(f"/{FIX}")]

@@ -61,6 +61,7 @@ class NodeFiles(Value):
         return ""
 
     def names(self, directory: str) -> tuple[str, ...]:
+        """The names in a directory, none if it cannot be read; `tree.denied` notes a missing permission."""
         try:
             here = self.tree.look(f"{directory}/.")
         except PermissionError:
@@ -71,6 +72,7 @@ class NodeFiles(Value):
         return here.names if isinstance(here, Directory) else ()
 
     def exists(self, *paths: str) -> bool:
+        """True if any of the paths exists; an unreadable path counts as absent."""
         try:
             return any(map(self.tree.exists, paths))
         except OSError:
@@ -132,6 +134,7 @@ class NodeFiles(Value):
         return False
 
     def unit_settings(self, unit: str) -> Settings:
+        """The settings of a systemd unit, drop-ins included (systemd.unit(5))."""
         main = [f"{base}/system/{unit}" for base in SYSTEMD if self.exists(f"{base}/system/{unit}")]
         return self.settings([*main[:1], *self.layered([f"{base}/system/{unit}.d" for base in SYSTEMD], ".conf")])
 
@@ -173,6 +176,7 @@ class NodeFiles(Value):
         return frozenset(self.text(f"/proc/{pid}/comm").strip() for pid in self.names("/proc") if pid.isdigit())
 
     def runs(self, name: str) -> bool:
+        """True if a process of this name runs. The kernel keeps 15 bytes of a name (proc(5))."""
         return name[:15] in self.running()
 
     def commands(self) -> list[list[str]]:

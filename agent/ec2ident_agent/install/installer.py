@@ -70,6 +70,7 @@ class FileStep(Value):
         }[self.verb]
 
     def do(self, tree: RootFs) -> None:
+        """Make the change. Raises OSError."""
         if self.verb == "mkdir":
             tree.make_directory(self.path, self.mode)
         elif self.verb == "write":
@@ -400,6 +401,7 @@ def _enabled(entry: Entry) -> bool:
 
 
 def manifest_step(path: str, entries: Mapping[str, Entry]) -> FileStep:
+    """The step that writes the manifest with these entries."""
     return FileStep("write", path, 0o644, manifest(entries.values()))
 
 

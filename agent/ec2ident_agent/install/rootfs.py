@@ -106,6 +106,7 @@ class RootFs:
         return os.path.lexists(self.real(f"{path}/."))
 
     def make_directory(self, path: str, mode: int) -> None:
+        """Make a directory with exactly this mode, whatever the umask. Raises OSError."""
         where = self.real(path)
         # The mode exactly and at once: a directory is never there with another one.
         mask = os.umask(0)
@@ -127,17 +128,21 @@ class RootFs:
         os.rename(beside, where)
 
     def link(self, path: str, target: str) -> None:
+        """Make a symbolic link, or replace one, atomically. Raises OSError."""
         where, beside = self.real(path), self.real(beside_name(path))
         os.symlink(target, beside)
         os.rename(beside, where)
 
     def rename(self, path: str, to: str) -> None:
+        """Rename inside the tree, atomically. Raises OSError."""
         os.rename(self.real(path), self.real(to))
 
     def remove(self, path: str) -> None:
+        """Remove a file or a link. Raises OSError."""
         os.unlink(self.real(path))
 
     def remove_directory(self, path: str) -> None:
+        """Remove an empty directory. Raises OSError."""
         os.rmdir(self.real(path))
 
 

@@ -47,11 +47,13 @@ class NetlinkKernel:
 
     @property
     def channel(self) -> Channel:
+        """The netlink socket, opened at first use. Raises UnknownError."""
         if self._channel is None:
             self._channel = Channel()
         return self._channel
 
     def close(self) -> None:
+        """Close the socket, if it was opened."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None

@@ -88,6 +88,7 @@ class Channel:
             self._set(SOL_SOCKET, option, 1 << 22)
 
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def number(self) -> int:
@@ -96,6 +97,7 @@ class Channel:
         return self._sequence
 
     def send(self, message: bytes) -> None:
+        """Send one request to the kernel. Raises OSError."""
         self._socket.sendto(message, (0, 0))
 
     def messages(self) -> list[tuple[int, int, int, bytes]]:
@@ -186,6 +188,7 @@ def ends_in(kind: int, found: Attributes, attributes: bytes) -> bool:
 
 
 def number(value: bytes) -> int:
+    """An unsigned integer in the byte order of this machine, as netlink has it."""
     return int.from_bytes(value, byteorder)
 
 
@@ -285,6 +288,7 @@ def matters(payload: bytes) -> bool:
 
 
 def route(payload: bytes, names: dict[int, str]) -> Seen | None:
+    """The route of one RTM_NEWROUTE message (rtnetlink(7)); None for what the agent does not manage."""
     family, length, _, tos, header_table, protocol, scope, kind, flags = ROUTE_HEADER.unpack_from(payload)
     if family not in SIZES or flags & CLONED:
         return None
@@ -361,6 +365,7 @@ def _address(payload: bytes, found: Attributes, names: dict[int, str]) -> Seen:
 
 
 def link(payload: bytes) -> Link:
+    """The link of one RTM_NEWLINK message (rtnetlink(7))."""
     _, _, _, index, flags, _ = LINK_HEADER.unpack_from(payload)
     found = attributes(payload, 16)
     name = found.get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
@@ -371,6 +376,7 @@ def link(payload: bytes) -> Link:
 
 
 def links(channel: Channel) -> tuple[Link, ...]:
+    """All links of this network namespace. Raises UnknownError if the kernel's answer is incomplete."""
     return tuple(
         link(payload) for payload in channel.dump(GET_LINK, LINK_HEADER.pack(0, 0, 0, 0, 0, 0) + SKIP_STATISTICS)
     )

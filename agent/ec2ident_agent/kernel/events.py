@@ -114,9 +114,11 @@ class Events:
         self._socket.setblocking(False)
 
     def fileno(self) -> int:
+        """The socket's number, for `select`."""
         return self._socket.fileno()
 
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def drain(self, names: dict[int, str]) -> Heard:

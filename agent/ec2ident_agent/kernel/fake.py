@@ -50,9 +50,11 @@ class FakeKernel:
         self.add(Seen(Address("lo", "::1/128"), 1))
 
     def observe(self) -> Observed:
+        """What this kernel holds."""
         return Observed(tuple(self.links), tuple(self.seen))
 
     def observe_links(self) -> tuple[Link, ...]:
+        """The links that this kernel holds."""
         return tuple(self.links)
 
     def lookup(self, queries: Sequence[Query]) -> list[Decision]:
@@ -89,6 +91,7 @@ class FakeKernel:
         return None if length <= rule.suppress else best
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
+        """Carry out the steps, and return those that this kernel refuses."""
         answers = [(step, self._one(step)) for step in steps]
         return [Failure(step, *answer) for step, answer in answers if answer]
 

@@ -64,6 +64,7 @@ class NamedKernel:
         return self.kernel.lookup(queries)
 
     def close(self) -> None:
+        """Close the kernel's socket."""
         self.kernel.close()
 
     def names(self) -> list[Seen]:

@@ -204,6 +204,7 @@ class Signals:
             os.close(each)
 
     def fileno(self) -> int:
+        """The number of the pipe that signals write to, for `select`."""
         return self._out
 
     def taken(self) -> tuple[int, ...]:

@@ -91,12 +91,15 @@ class RecordingKernel:
         self.added: list[Item] = []
 
     def observe(self) -> Observed:
+        """What the kernel holds. Raises UnknownError."""
         return self.kernel.observe()
 
     def observe_links(self) -> tuple[Link, ...]:
+        """The links that the kernel has. Raises UnknownError."""
         return self.kernel.observe_links()
 
     def lookup(self, queries: Sequence[Query]) -> list[Decision]:
+        """The kernel's routing decision for each query. Raises UnknownError."""
         return self.kernel.lookup(queries)
 
     def close(self) -> None:

@@ -25,12 +25,15 @@ class Supervisor:
         self._status = ""
 
     def ready(self) -> None:
+        """Tell systemd that the service has started (sd_notify(3))."""
         self._send("READY=1")
 
     def alive(self) -> None:
+        """Feed systemd's watchdog (WatchdogSec= in systemd.service(5))."""
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
+        """Tell systemd that the service is ending."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:

@@ -23,6 +23,7 @@ _UNIT_FIX = f"/etc/systemd/system/{_CLOUD_SETUP}.d/{FIX}"
 
 
 def is_here(node: NodeFiles) -> bool:
+    """True if NetworkManager is enabled or runs."""
     return node.enabled("NetworkManager.service") or node.runs(_NM)
 
 

@@ -47,6 +47,7 @@ class Threat(Value):
 
     @property
     def state(self) -> str:
+        """PREVENTED by a setting, RETURNS because the watch or a hook repairs it, or OPEN."""
         return PREVENTED if self.spared else RETURNS if self.back else OPEN
 
 
@@ -62,12 +63,13 @@ class NodeView(Value):
     profiles: tuple[Profile, ...] = ()
     #: Owners with an unknown fact: their items are not among `items`, but for those that are on the node.
     unknown: tuple[Unknown, ...] = ()
-    #: Owners whose configuration would harm something else: the same holds for their items.
+    #: Owners with a configuration that would harm another interface: the same holds for their items.
     refusals: tuple[Refusal, ...] = ()
     #: Packets that the kernel sends another way than the items say.
     taken: tuple[Taken, ...] = ()
 
     def of(self, kind: type[T], device: str = "") -> tuple[T, ...]:
+        """The agent's items of this kind; with `device`, those on that device."""
         return tuple(
             item
             for item in self.items

@@ -52,6 +52,7 @@ def dhclient(view: NodeView) -> Iterator[Threat]:
 
 
 def wicked(view: NodeView) -> Iterator[Threat]:
+    """SUSE's wicked flushes an interface on `ifdown` and `ifreload`."""
     node = view.files
     if not (node.enabled("wicked.service") or node.runs("wickedd")):
         return
