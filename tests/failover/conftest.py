@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ec2ident_agent.failover import consistency
 from ec2ident_agent.failover.aws.client import Access, Api
 from ec2ident_agent.failover.aws.deadline import Deadline
 
@@ -60,10 +61,28 @@ def _server() -> Iterator[Fake]:
     Path(file.name).unlink()
 
 
+#: How old a read may be in a test of a move, and how long a move then waits to exclude that; in seconds.
+STALE, SETTLED = 0.5, 1.0
+
+
 @pytest.fixture
-def aws(_server: Fake) -> Iterator[Fake]:
+def consistent() -> bool:
+    """Whether every read shows the present. A test module of a move overrides this with `either_consistency`."""
+    return True
+
+
+@pytest.fixture(params=[True, False], ids=["current", "stale"])
+def either_consistency(request: pytest.FixtureRequest) -> bool:
+    """A test of a move runs twice: with reads of the present, and with reads of any moment of the last STALE."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def aws(_server: Fake, consistent: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """The fake, reset. A test in which the fake itself broke proves nothing, so it fails."""
+    monkeypatch.setattr(consistency, "SETTLED", SETTLED)
     _server.reset()
+    _server.settings(stale=0.0 if consistent else STALE)
     yield _server
     assert [] == _server.crashes
 

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 NAME = "db.awslab.mycompany.corp"
 
 
+@pytest.fixture
+def consistent(either_consistency: bool) -> bool:
+    """Every test here runs with reads of the present and with old ones."""
+    return either_consistency
+
+
 def part(aws: Fake, *more: str) -> str:
     return "\n".join(["[service.db.dns]", f'zone = "{aws.lab.zone}"', f'name = "{NAME}"', *more])
 
@@ -83,7 +89,7 @@ def test_a_zone_that_is_not_ours_is_refused(zone: HostedZone, said: str) -> None
 
 
 def test_a_name_is_written_waited_for_and_then_right(aws: Fake, run: Callable[..., Any]) -> None:
-    """One batch for both families; the change's id is shown; the second time nothing is written."""
+    """One batch for both families; the change's id is shown. The second time it is written without a wait."""
     aws.settings(insync=0.5)
     arguments = ("dns", "ensure", "--zone", aws.lab.zone, "--name", NAME, "--value", "10.0.0.11", "--value", "fd00::5")
     code, lines, log = run(*arguments)
@@ -91,9 +97,25 @@ def test_a_name_is_written_waited_for_and_then_right(aws: Fake, run: Callable[..
     assert (0, 2, 1) == (code, len(lines), len(aws.calls("ChangeResourceRecordSets")))
     assert [f"upserted: {NAME} 10 IN A 10.0.0.11", f"upserted: {NAME} 10 IN AAAA fd00::5"] == lines
     assert "change C0000000000001FAKE: PENDING\nchange C0000000000001FAKE: INSYNC\n" in log
+    aws.settle()
+    aws.settings(insync=600)
     code, lines, _ = run(*arguments)
-    assert (0, 1) == (code, len(aws.calls("ChangeResourceRecordSets")))
+    assert (0, 2) == (code, len(aws.calls("ChangeResourceRecordSets")))
     assert all(line.startswith("right: ") for line in lines)
+
+
+def test_a_record_that_only_an_old_answer_shows_is_written(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+    """Another node wrote its own a moment ago."""
+    arguments = ("dns", "ensure", "--zone", aws.lab.zone, "--name", NAME)
+    assert 0 == run(*arguments, "--value", "10.0.0.11")[0]
+    aws.settle()
+    aws.settings(stale=30.0, oldest=True)
+    other = RecordSet(NAME, "A", 10, ("10.0.0.12",))
+    api.call(actions.change_records(aws.lab.zone, "UPSERT", [other]))
+    assert 0 == run(*arguments, "--value", "10.0.0.11")[0]
+
+    aws.settings(stale=0.0)
+    assert ("10.0.0.11",) == api.call(actions.list_records(aws.lab.zone, NAME, "A"))[0].values
 
 
 def test_the_record_after_ours_is_not_taken_for_it(aws: Fake, api: Api) -> None:
@@ -134,6 +156,7 @@ def test_a_record_that_is_more_than_values_is_not_replaced(aws: Fake, api: Api, 
 def test_an_address_that_was_written_differently_is_the_same(aws: Fake, api: Api) -> None:
     """The service keeps each as it was written."""
     api.call(actions.change_records(aws.lab.zone, "UPSERT", [RecordSet(NAME, "AAAA", 10, ("FD00:0::5",))]))
+    aws.settle()
     (found,) = dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["fd00::5"], 10))
 
     assert not found

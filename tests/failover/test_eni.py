@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from ec2ident.value import replace
 from ec2ident_agent.failover import eni
 from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.aws.model import Ec2Instance
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from ec2ident_agent.failover.aws.model import NetworkInterface
 
     from .fake import Fake
+
+
+@pytest.fixture
+def consistent(either_consistency: bool) -> bool:
+    """Every test here runs with reads of the present and with old ones."""
+    return either_consistency
 
 
 def move(api: Api, aws: Fake, node: str, **options: Any) -> NetworkInterface:
@@ -70,10 +77,66 @@ def test_already_here_is_nothing_to_do(aws: Fake, api: Api) -> None:
     assert before == len(writes(aws))
 
 
+def attach_there(aws: Fake, node: str) -> None:
+    """Attach the ENI long ago."""
+    aws.ask("AttachNetworkInterface", NetworkInterfaceId=aws.lab.service_eni, InstanceId=node, DeviceIndex="1")
+
+
+@pytest.mark.parametrize("kernel", [True, False], ids=["kernel", "no kernel"])
+def test_an_interface_that_only_an_old_answer_shows_here_is_moved(aws: Fake, api: Api, kernel: bool) -> None:
+    """Another node took it a moment ago. The kernel knows; without it, answers that cannot be old are waited for."""
+    attach_there(aws, aws.lab.node1)
+    old = eni.look(api, EniSelector(id=aws.lab.service_eni), aws.lab.node1)
+    move(api, aws, aws.lab.node2)
+
+    def present(mac: str) -> bool:
+        return holder(aws) == aws.lab.node1
+
+    found = eni.move(api, old, present=present if kernel else None)
+
+    assert (aws.lab.node1, aws.lab.node1) == (holder(aws), found.holder)
+
+
+def test_an_old_answer_does_not_end_the_move(aws: Fake, api: Api) -> None:
+    """It was attached here before the other node took it: that attachment is not the one that this move makes."""
+    attach_there(aws, aws.lab.node1)
+    move(api, aws, aws.lab.node2)
+    aws.settle()
+    seen = eni.look(api, EniSelector(id=aws.lab.service_eni), aws.lab.node1)
+    aws.settings(stale=0.6, attach=0.3, detach=0.3)
+    found = eni.move(api, seen)
+
+    assert found.attachment
+    assert aws.backend.enis[aws.lab.service_eni].attachment_id == found.attachment.id
+
+
+def test_a_third_owner_of_before_our_attach_is_not_one_of_after(aws: Fake, api: Api) -> None:
+    """After the attach was answered, an answer of before it with another holder is waited out."""
+    attach_there(aws, aws.lab.node2)
+    aws.settings(stale=0.8, oldest=True)
+    eni_ = aws.backend.enis[aws.lab.service_eni]
+    api.call(actions.detach(eni_.attachment_id, eni_.id, "", ""))
+    free = eni.look(api, EniSelector(id=aws.lab.service_eni), aws.lab.node1)
+    free = replace(free, interface=replace(free.interface, attachment=None))
+
+    assert aws.lab.node1 == eni.move(api, free).holder == holder(aws)
+
+
+def test_an_attach_of_a_fixed_index_whose_answer_is_lost_is_ours_all_the_same(aws: Fake, api: Api) -> None:
+    """Sent again, the index is taken: by this interface."""
+    taken = {"code": "InvalidParameterValue", "message": "already has an interface attached at device index '1'."}
+    aws.fault(action="AttachNetworkInterface", code="InternalError", status=500, after=True, times=1)
+    aws.fault(action="AttachNetworkInterface", **taken)
+    found = move(api, aws, aws.lab.node1, index=1)
+
+    assert (aws.lab.node1, aws.lab.node1) == (holder(aws), found.holder)
+
+
 def test_an_attach_that_is_under_way_here_is_waited_for(aws: Fake, api: Api) -> None:
     """Another process, perhaps an earlier run, attached it already."""
     aws.settings(attach=0.3)
     api.call(actions.attach(aws.lab.service_eni, aws.lab.node1, 1, ""))
+    aws.settle()
     found = move(api, aws, aws.lab.node1)
 
     assert found.attachment
@@ -236,6 +299,7 @@ def test_an_address_of_two_interfaces_is_refused_with_both(aws: Fake, api: Api) 
     )
     assert subnet
     other = aws.backend.create_network_interface(aws.backend.get_subnet(subnet[0]), "10.0.1.5")
+    aws.settle()
     with pytest.raises(UsageError, match=r"address 10\.0\.1\.5 is 2 interfaces") as caught:
         eni.find(api, EniSelector(address="10.0.1.5"))
 
@@ -245,7 +309,9 @@ def test_an_address_of_two_interfaces_is_refused_with_both(aws: Fake, api: Api) 
 def test_create_may_be_repeated(aws: Fake, run: Callable[..., Any]) -> None:
     """The second time the interface that has the address is found."""
     arguments = ("eni", "create", "--subnet", aws.lab.subnet_a2, "--address", "10.0.1.77", "--group", aws.lab.group)
-    first, second = run(*arguments), run(*arguments)
+    first = run(*arguments)
+    aws.settle()
+    second = run(*arguments)
 
     assert (0, 0) == (first[0], second[0])
     assert first[1][0].split()[0] == second[1][0].split()[0]
@@ -265,6 +331,7 @@ def test_show_and_move_by_the_command_line(aws: Fake, run: Callable[..., Any]) -
         )
     ]
     assert 0 == run("eni", "move", "db", config=config)[0]
+    aws.settle()
     assert 0 == run("eni", "show", "db", config=config)[0]
 
 

@@ -126,9 +126,13 @@ def look(api: Api, zone: str, records: Sequence[RecordSet], *, vpc: str = "", ow
 
 
 def plan(zone: str, differences: Sequence[DnsDifference]) -> tuple[ApiCall, ...]:
-    """One batch for all that differs. Pure."""
-    changes = [difference.wanted for difference in differences if difference]
-    return (actions.change_records(zone, "UPSERT", changes),) if changes else ()
+    """One batch with all records, if any of them differs. Pure."""
+    return (batch(zone, differences),) if any(differences) else ()
+
+
+def batch(zone: str, differences: Sequence[DnsDifference]) -> ApiCall:
+    """The call that writes all records, also those that do not differ: the list may be old. Pure."""
+    return actions.change_records(zone, "UPSERT", [difference.wanted for difference in differences])
 
 
 def undo(zone: str, differences: Sequence[DnsDifference]) -> tuple[ApiCall, ...]:
@@ -140,12 +144,10 @@ def undo(zone: str, differences: Sequence[DnsDifference]) -> tuple[ApiCall, ...]
     return (*found, *([actions.change_records(zone, "DELETE", new)] if new else []))
 
 
-def upsert(api: Api, zone: str, differences: Sequence[DnsDifference]) -> Change | None:
-    """Write what differs. Returns the change, usually not INSYNC yet; None if nothing differs."""
-    found: Change | None = None
-    for call in plan(zone, differences):
-        found = api.call(call)
-    return found
+def upsert(api: Api, zone: str, differences: Sequence[DnsDifference]) -> Change:
+    """Write the batch. The change is usually not INSYNC yet."""
+    change: Change = api.call(batch(zone, differences))
+    return change
 
 
 def wait(api: Api, change: Change, *, every: float = LOOK_EVERY) -> Change:
@@ -266,22 +268,24 @@ class DnsPart(Value):
     def plan(self, decision: DnsSight) -> tuple[Planned, ...]:
         """The batch, and the waiting."""
         found = [Planned(str(call)) for call in plan(self.settings.zone, decision.differences)]
-        if found and self.settings.wait:
+        if not found:
+            again = batch(self.settings.zone, decision.differences)
+            return (Planned(str(again), "written again, as the look may be old:"),)
+        if self.settings.wait:
             found.append(Planned(str(actions.get_change("CHANGE")), "until it is INSYNC:"))
         return tuple(found)
 
     def run(self, session: Session, decision: DnsSight) -> Iterator[Finding]:
-        """Write what differs, wait for it, and let the resolver confirm."""
+        """Write the records, wait for what differed, and let the resolver confirm."""
         api = session.api()
         change = upsert(api, self.settings.zone, decision.differences)
         for difference in decision.differences:
             verb = "upserted" if difference else "right"
             done = RecordOutcome(verb, difference.wanted, difference.found)
             yield Finding(str(done), done)
-        if change:
-            yield Finding(f"change {change.id}: {change.status}")
-            if self.settings.wait and change.status != "INSYNC":
-                yield Finding(f"change {change.id}: {wait(api, change).status}")
+        yield Finding(f"change {change.id}: {change.status}")
+        if any(decision.differences) and self.settings.wait and change.status != "INSYNC":
+            yield Finding(f"change {change.id}: {wait(api, change).status}")
         yield from self._resolved(api, [difference.wanted for difference in decision.differences])
 
     def _resolved(self, api: Api, wanted: Sequence[RecordSet], *, once: bool = False) -> Iterator[Finding]:

@@ -1,14 +1,19 @@
 """An ENI that moves to an instance: found exactly, detached with patience, attached to a free index.
 
-Each turn of the loop in `move` reads the state first and then does one thing, so earlier steps may have been done by
+Each turn of the loop in `Mover` reads the state first and then does one thing, so earlier steps may have been done by
 another process. Of two concurrent movers one wins, and the other gets MoveRefusedError.
+
+What is read may be old (see `consistency`), and an attach cannot be repeated to find out. So "attached here" is
+believed if the attachment is the one that our own attach returned, if the kernel of this node shows the ENI, or if no
+other answer came for so long that an old one is excluded.
 """
 
 from __future__ import annotations
 
-from ec2ident.value import Value
+from ec2ident.value import Value, replace
 from ec2ident_agent.errors import ConfigError
 
+from . import consistency
 from .aws import actions, forms
 from .aws.deadline import both
 from .aws.model import NetworkInterface
@@ -18,7 +23,7 @@ from .selectors import EniSelector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .agent_bridge import AgentBridge
     from .aws.actions import ApiCall
@@ -44,6 +49,8 @@ class EniSight(Value):
     interface: NetworkInterface
     instance: Ec2Instance
     warnings: tuple[str, ...] = ()
+    #: The only owner that it may be taken from; "" for any.
+    expect: str = ""
 
 
 def find(api: Api, wanted: EniSelector) -> NetworkInterface:
@@ -125,23 +132,39 @@ def permission(eni: NetworkInterface, instance: Ec2Instance, *, index: int | Non
 
 
 class Mover:
-    """One move, from a first look to the interface attached."""
+    """One move, from a first look to the interface attached.
+
+    `present` says whether the kernel of the target shows the ENI; None if the target is another node.
+    """
 
     def __init__(
-        self, api: Api, eni: NetworkInterface, instance: Ec2Instance, *, index: int | None, grace: float, force: bool
+        self,
+        api: Api,
+        sight: EniSight,
+        *,
+        index: int | None,
+        grace: float,
+        force: bool,
+        present: Callable[[str], bool] | None = None,
     ) -> None:
         self.api, self.deadline = api, api.deadline
-        self.instance, self.index, self.grace, self.force = instance, index, grace, force
-        self.first = eni
+        self.instance, self.index, self.grace, self.force = sight.instance, index, grace, force
+        self.first, self.expect, self.present = sight.interface, sight.expect, present
         self.detaching_since: float | None = None
         self.asked: set[tuple[str, bool]] = set()
         #: Whether this move detached the ENI.
         self.detached = False
+        #: The id of the attachment that this move made, if the response arrived.
+        self.made = ""
+        #: When the last look began, since when every look has shown the ENI here, and when the last write ended.
+        self._looked = self._wrote = self.deadline.used
+        self._here_since: float | None = None
 
     def run(self) -> NetworkInterface:
         """Return the attached ENI. Raises MoveRefusedError if another mover was faster, OutOfTimeError, ApiError."""
         eni = self.first
-        while not here(eni, self.instance.id):
+        self._start(eni)
+        while not self._certain(eni):
             try:
                 self._turn(eni)
             except ApiError as error:
@@ -149,24 +172,53 @@ class Mover:
                     raise
                 self.api.log(f"{error.action}: {error.code}: looking again")
             self.deadline.pause(LOOK_EVERY, self._state(eni))
+            self._looked = self.deadline.used
             try:
                 eni = find(self.api, EniSelector(id=eni.id))
             except OutOfTimeError as error:
                 # The last known state of the ENI helps more than the name of the last call.
                 raise OutOfTimeError(f"{self._state(eni)}: {error}") from None
+            if self.first.holder == self.instance.id != eni.holder and not (self.asked or self.made):
+                # The first look was old: another instance has the ENI, and the move starts here.
+                self._start(eni)
         return eni
+
+    def _start(self, eni: NetworkInterface) -> None:
+        """Check that the ENI can move from where it is, and ask whether the attach is allowed before the detach."""
+        self.first = eni
+        check(eni, self.instance, expect=self.expect, index=self.index)
+        if eni.attachment and eni.holder != self.instance.id:
+            _permitted(self.api, permission(eni, self.instance, index=self.index))
+
+    def _certain(self, eni: NetworkInterface) -> bool:
+        """Whether the ENI is attached here, and the look that says so is certainly not old."""
+        if not here(eni, self.instance.id):
+            self._here_since = None
+            return False
+        assert eni.attachment
+        if eni.attachment.id == self.made or (self.present and self.present(eni.mac)):
+            return True
+        if self._here_since is None:
+            self._here_since = self._looked
+        return self._looked - self._here_since >= consistency.SETTLED
 
     def _state(self, eni: NetworkInterface) -> str:
         phase = eni.attachment.status if eni.attachment else eni.status
         return f"{eni.id}: {phase}{f' ({eni.holder})' if eni.holder else ''} (wanted attached to {self.instance.id})"
 
     def _turn(self, eni: NetworkInterface) -> None:
-        held = eni.attachment
+        held, before = eni.attachment, self.first.attachment
+        settled = self._looked - self._wrote >= consistency.SETTLED
+        if self.made and (held is None or held.id in (self.made, before.id if before else "")):
+            # The attach is done, and not seen yet.
+            return None
         if held is None or held.status == "detached":
             return self._attach(eni)
         if held.instance == self.instance.id and held.status != "detaching":
             return None
-        if held.instance not in (self.first.holder, self.instance.id):
+        if self.made or held.instance not in (self.first.holder, self.instance.id):
+            if not settled:
+                return None
             raise MoveRefusedError(
                 f"{eni.id}: another mover was quicker: it is {held.status} to {held.instance} "
                 f"(wanted {self.instance.id}, was {self.first.holder or 'free'})"
@@ -188,17 +240,21 @@ class Mover:
             # A detach that is refused, as while the ENI is still attaching there, is asked for again.
             self.api.call(actions.detach(eni.attachment.id, eni.id, eni.holder, eni.owner, force=force))
             self.asked.add(ask)
-            self.detached = True
+            self.detached, self._wrote = True, self.deadline.used
 
     def _attach(self, eni: NetworkInterface) -> None:
         index = free_index(self.instance, self.index)
-        self.api.call(actions.attach(eni.id, self.instance.id, index, eni.owner))
+        self.made = self.api.call(actions.attach(eni.id, self.instance.id, index, eni.owner))
+        self._wrote = self.deadline.used
 
     def _index_taken(self, error: ApiError) -> bool:
-        """Another ENI was attached meanwhile: read which index is free now."""
-        if error.code != "InvalidParameterValue" or "device index" not in error.message or self.index is not None:
+        """Another ENI was attached meanwhile, or this one by a call without an answer: read which index is free now."""
+        if error.code != "InvalidParameterValue" or "device index" not in error.message:
             return False
-        self.instance = instance_of(self.api, self.instance.id)
+        instance = instance_of(self.api, self.instance.id)
+        if self.index is not None:
+            return instance.interfaces.get(self.index) in (None, self.first.id)
+        self.instance = instance
         return True
 
 
@@ -210,20 +266,18 @@ def move(
     expect: str = "",
     grace: float = 30.0,
     force: bool = False,
+    present: Callable[[str], bool] | None = None,
 ) -> NetworkInterface:
     """Attach the ENI to the instance, from wherever it is. If it is there already, nothing is done.
 
     `grace` is the number of seconds that a detach may hang before it is forced; `force` forces it at once. After a
     forced detach the device index may be unusable until the old instance is stopped and started (EC2 API Reference,
-    "DetachNetworkInterface").
+    "DetachNetworkInterface"). `present` says whether the kernel of the instance shows an interface with a MAC address.
     Raises MoveRefusedError, UsageError, ApiError, OutOfTimeError.
     """
-    eni, instance = sight.interface, sight.instance
-    check(eni, instance, expect=expect, index=index)
+    sight = replace(sight, expect=expect or sight.expect)
     try:
-        if eni.attachment and eni.holder != instance.id:
-            _permitted(api, permission(eni, instance, index=index))
-        return _run(Mover(api, eni, instance, index=index, grace=grace, force=force))
+        return _run(Mover(api, sight, index=index, grace=grace, force=force, present=present))
     except OutOfTimeError as error:
         raise OutOfTimeError(f"{error}; run it again to go on from there") from None
 
@@ -293,7 +347,7 @@ class EniPart(Value):
     def decide(self, sight: EniSight, expect: str = "") -> EniSight:
         """Check that the ENI can move. See `check`."""
         check(sight.interface, sight.instance, expect=expect, index=self.settings.index)
-        return sight
+        return replace(sight, expect=expect)
 
     def plan(self, decision: EniSight) -> tuple[Planned, ...]:
         """The dry run, detach and attach, and the waiting."""
@@ -311,14 +365,18 @@ class EniPart(Value):
 
     def run(self, session: Session, decision: EniSight) -> Iterator[Finding]:
         """Move the ENI and apply its profile. A profile that cannot be applied is a warning."""
-        moving, there = decision.interface, decision.instance
-        if here(moving, there.id):
-            yield Finding(f"{moving.id}: is here already", moving)
-        else:
-            moving = move(
-                session.api(), decision, index=self.settings.index, grace=self.settings.grace, force=self.force
-            )
-            yield Finding(f"{moving.id}: attached to {there.id}", moving)
+        was, there = decision.interface, decision.instance
+        moving = move(
+            session.api(),
+            decision,
+            index=self.settings.index,
+            grace=self.settings.grace,
+            force=self.force,
+            present=self.here.shows if self.here else None,
+        )
+        same = was.attachment and moving.attachment and was.attachment.id == moving.attachment.id
+        said = "is here already" if same and here(was, there.id) else f"attached to {there.id}"
+        yield Finding(f"{moving.id}: {said}", moving)
         if self.here:
             device = self.here.device(moving.mac, session.deadline)
             try:

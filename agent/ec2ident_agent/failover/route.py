@@ -1,24 +1,25 @@
 """An overlay route in all of its route tables, to one ENI: look once, decide, write in parallel, read back.
 
-`decide` is pure. EC2 has no compare-and-swap: `expect` is checked against the first Describe, and the second Describe
-shows who owns the route in the end.
+`decide` is pure. EC2 has no compare-and-swap: `expect` is checked against the first Describe, and reading back shows
+who owns the route in the end. A Describe may be old (see `consistency`), so a route that is right is written again too.
 """
 
 from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
+from . import consistency
 from .aws import actions
 from .aws.deadline import both, each, each_ended, together
 from .aws.forms import NO_OWNER
-from .errors import ApiError, ApiUnknownError, FailoverError, MoveRefusedError, UsageError
+from .errors import ApiError, ApiUnknownError, FailoverError, MoveRefusedError, UsageError, may_be_done
 from .part import Finding, Planned
 from .route_tables import describe, holders
 from .selectors import TableSelector
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .aws.actions import ApiCall
     from .aws.client import Api
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
     from .settings import RouteSettings
 
 #: The verbs of an outcome after which a table is read back.
-WRITTEN = ("created", "replaced", "deleted")
+WRITTEN = ("created", "replaced", "right", "deleted")
 
 
 class RouteMove(Value):
-    """What to do in one table: create, replace, keep or delete; `before` is the route as it was."""
+    """What to do in one table: create, replace, keep or delete; `before` is the route as the first look showed it.
+
+    A route to keep is written again, because the look may be old.
+    """
 
     table: RouteTable
     destination: str
@@ -44,13 +48,20 @@ class RouteMove(Value):
     expect: str = ""
 
     def call(self) -> ApiCall | None:
-        """The API call, None for keep."""
+        """The API call; None for a route that is absent, and may be deleted only from the owner `expect`."""
         table, owner = self.table.id, self.table.owner
         if self.verb == "create":
             return actions.create_route(table, owner, self.destination, self.eni)
-        if self.verb == "replace":
+        if self.eni:
             return actions.replace_route(table, owner, self.destination, self.eni)
-        return actions.delete_route(table, owner, self.destination) if self.verb == "delete" else None
+        if self.verb == "keep" and self.expect:
+            return None
+        return actions.delete_route(table, owner, self.destination)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the first look showed anything to change."""
+        return self.verb != "keep"
 
 
 class RouteOutcome(Value):
@@ -65,6 +76,8 @@ class RouteOutcome(Value):
     before: str = ""
     now: str = ""
     error: FailoverError | None = None
+    #: Whether the last look showed the route to the wanted ENI, whatever became of the call.
+    here: bool = False
 
     @property
     def exit(self) -> int:
@@ -196,7 +209,6 @@ def removals(tables: Sequence[RouteTable], destinations: Sequence[str], *, expec
 
 def _move(table: RouteTable, destination: str, eni: str, expect: str) -> RouteMove:
     before = table.route(destination)
-    # A black hole to the same ENI is kept: writing the same route again would not change its state.
     verb = "create" if before is None else "keep" if before.eni == eni else "replace"
     return RouteMove(table, destination, verb, eni, before, expect)
 
@@ -223,8 +235,8 @@ def _is(route: VpcRoute, owner: str) -> bool:
 
 
 def plan(sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -> tuple[ApiCall, ...]:
-    """The calls that `ensure` will make, in order. Pure."""
-    found = [call for call in (move.call() for move in moves) if call]
+    """The calls of `ensure` that change anything, in order. Pure."""
+    found = [call for call in (move.call() for move in moves if move.changes) if call]
     if check and sight.interface.check:
         found.insert(0, actions.source_dest_check(sight.interface.id, sight.interface.owner, False))
     return tuple(found)
@@ -259,52 +271,83 @@ def delete(api: Api, select: TableSelector, destinations: Sequence[str], *, expe
     return Result((*outcomes, *(_missing(one, api.access.region) for one in missing)))
 
 
+def again(moves: Sequence[RouteMove]) -> tuple[ApiCall, ...]:
+    """The calls that write once more what the first look showed as right. Pure."""
+    return tuple(call for call in (move.call() for move in moves if not move.changes) if call)
+
+
 def _written(api: Api, moves: Sequence[RouteMove]) -> list[RouteOutcome]:
-    """Write everything that is to be written, at the same time."""
-    doing = [move for move in moves if move.verb != "keep"]
+    """Write everything at the same time."""
+    doing = [move for move in moves if move.call()]
     ended = dict(zip(doing, each_ended(lambda move: _write(api, move), doing)))
     return [_outcome(move, ended.get(move)) for move in moves]
 
 
 def _write(api: Api, move: RouteMove) -> str:
-    """Write one table. If another node was faster, create becomes replace and replace becomes create, once each."""
+    """Write one table; returns the verb of the outcome."""
+    if move.eni:
+        return _point(api, move)
     call = move.call()
     assert call
     try:
         api.call(call)
     except ApiError as error:
-        if move.verb == "create" and error.code == "RouteAlreadyExists":
-            return _there_already(api, move)
-        if move.verb == "replace" and error.code == "InvalidParameterValue" and "no route defined" in error.message:
-            api.call(actions.create_route(move.table.id, move.table.owner, move.destination, move.eni))
-            return "created"
-        if move.verb == "delete" and error.code == "InvalidRoute.NotFound":
+        if error.code == "InvalidRoute.NotFound":
             return "gone already"
         raise
-    return {"create": "created", "replace": "replaced", "delete": "deleted"}[move.verb]
+    return "deleted"
 
 
-def _there_already(api: Api, move: RouteMove) -> str:
-    """Another node created the route first, or our own call did and its answer was lost."""
-    if move.expect:
-        select = TableSelector((move.table.id,))
+def _point(api: Api, move: RouteMove) -> str:
+    """Point the route to the ENI. While other movers create and delete it, create becomes replace and back."""
+    table, owner, creating = move.table.id, move.table.owner, move.verb == "create"
+    turns = 4
+    while True:
+        write = actions.create_route if creating else actions.replace_route
+        turns -= 1
+        try:
+            api.call(write(table, owner, move.destination, move.eni))
+        except ApiError as error:
+            there = creating and error.code == "RouteAlreadyExists"
+            absent = not creating and error.code == "InvalidParameterValue" and "no route defined" in error.message
+            if not turns or not (there or absent):
+                raise
+            if there and move.expect and _owned_by_us(api, move):
+                return "created"
+            creating = absent
+        else:
+            return "created" if creating else "right" if move.verb == "keep" else "replaced"
+
+
+def _owned_by_us(api: Api, move: RouteMove) -> bool:
+    """Whether the route that exists points to our ENI: another mover created it, or our own call without an answer did.
+
+    If not, the expected owner has it. Raises MoveRefusedError for another owner, once a look that is not older than
+    the call shows it.
+    """
+    select, began = TableSelector((move.table.id,)), api.deadline.used
+    while True:
+        looked = api.deadline.used
         now = next((table.route(move.destination) for table in describe(api, select)), None)
         if now and now.eni == move.eni:
-            return "created"
-        if not now or not _is(now, move.expect):
-            holder = now.holder if now else "an unknown owner"
-            raise MoveRefusedError(f"another mover was quicker: it is {holder}'s (expected {move.expect})")
-    api.call(actions.replace_route(move.table.id, move.table.owner, move.destination, move.eni))
-    return "replaced"
+            return True
+        if now and _is(now, move.expect):
+            return False
+        holder = now.holder if now else "an unknown owner"
+        said = f"another mover was quicker: it is {holder}'s (expected {move.expect})"
+        if looked - began >= consistency.SETTLED:
+            raise MoveRefusedError(said)
+        api.deadline.pause(consistency.LONGEST_LOOK / 2, said)
 
 
 def _outcome(move: RouteMove, ended: Ended[str] | None) -> RouteOutcome:
     table, destination, before = move.table.id, move.destination, move.before.holder if move.before else ""
     if ended is None:
-        return RouteOutcome(table, destination, "right" if move.eni else "gone already", before, move.eni)
+        return RouteOutcome(table, destination, "gone already", before)
     if isinstance(ended, BaseException):
-        return RouteOutcome(table, destination, "failed", before, before, _translate(ended))
-    return RouteOutcome(table, destination, ended, before, "" if move.verb == "delete" else move.eni)
+        ours = bool(move.eni and move.before and move.before.eni == move.eni)
+        return RouteOutcome(table, destination, "failed", before, before, _translate(ended), ours)
+    return RouteOutcome(table, destination, ended, before, move.eni, here=bool(move.eni))
 
 
 def _translate(error: BaseException) -> FailoverError:
@@ -324,41 +367,60 @@ def tables_of(moves: Sequence[RouteMove]) -> TableSelector:
 
 
 def _confirmed(api: Api, moves: Sequence[RouteMove], outcomes: list[RouteOutcome]) -> list[RouteOutcome]:
-    """Read back what was written. EC2 is eventually consistent, so a difference is looked at again, for a moment."""
-    if not any(outcome.verb in WRITTEN for outcome in outcomes):
+    """Read back what was written, until it is seen or another mover has certainly been later.
+
+    At the deadline, or if it cannot be read, what was not seen is unknown.
+    """
+    if all(outcome.verb == "gone already" for outcome in outcomes):
         return outcomes
-    select = tables_of(moves)
-    checked = [replace(outcome, error=ApiUnknownError("not read back yet")) for outcome in outcomes]
-    for wait in (0.2, 0.4, 0.8, 1.6, 0.0):
-        try:
-            seen = {table.id: table for table in describe(api, select)}
-            checked = [_checked(outcome, move, seen) for outcome, move in zip(outcomes, moves)]
-            if not wait or not any(after.error and not before.error for after, before in zip(checked, outcomes)):
-                return checked
-            api.deadline.pause(wait, "reading back")
-        except FailoverError as error:
-            # An outcome that an earlier look confirmed stays confirmed.
-            return [_unverified(was, error) if last.error else was for was, last in zip(outcomes, checked)]
-    return outcomes
+    found, began, pause = list(outcomes), api.deadline.used, consistency.FIRST_LOOK
+    waiting = {number: "" for number, outcome in enumerate(outcomes) if outcome.verb in WRITTEN}
+    try:
+        while True:
+            age = api.deadline.used - began
+            seen = {table.id: table for table in describe(api, tables_of(moves))}
+            for number, move in enumerate(moves):
+                table = seen.get(move.table.id)
+                now = table.route(move.destination) if table else None
+                if number not in waiting:
+                    # A refused call changes nothing, but the route may point here all the same.
+                    found[number] = replace(found[number], here=found[number].here or _as_wanted(move, now))
+                    continue
+                waiting[number] = now.holder if now else "no route"
+                if _as_wanted(move, now):
+                    del waiting[number]
+                elif table and age >= consistency.SETTLED and not _unchanged(move, now):
+                    del waiting[number]
+                    found[number] = _overtaken(found[number], move, now)
+            if not waiting:
+                return found
+            api.deadline.pause(pause, "reading back")
+            pause = min(2 * pause, consistency.LONGEST_LOOK)
+    except FailoverError as error:
+        for number, holder in waiting.items():
+            said = f"written, not confirmed: {error}" + (f"; the last look showed {holder}" if holder else "")
+            found[number] = replace(found[number], error=ApiUnknownError(said))
+        return found
 
 
-def _unverified(outcome: RouteOutcome, error: FailoverError) -> RouteOutcome:
-    if outcome.verb not in WRITTEN:
-        return outcome
-    return replace(outcome, error=ApiUnknownError(f"written, but could not be read back: {error}"))
+def _as_wanted(move: RouteMove, now: VpcRoute | None) -> bool:
+    return (now is not None and now.eni == move.eni) if move.eni else now is None
 
 
-def _checked(outcome: RouteOutcome, move: RouteMove, seen: Mapping[str, RouteTable]) -> RouteOutcome:
-    if outcome.error:
-        return outcome
-    table = seen.get(move.table.id)
-    now = table.route(move.destination) if table else None
-    if (now is not None and now.eni == move.eni) if move.eni else now is None:
-        return outcome
+def _unchanged(move: RouteMove, now: VpcRoute | None) -> bool:
+    """Whether this is what the first look showed: then the write is not seen yet."""
+    return _target(now) == _target(move.before)
+
+
+def _target(route: VpcRoute | None) -> tuple[str, str]:
+    return (route.eni, route.other) if route else ("", "")
+
+
+def _overtaken(outcome: RouteOutcome, move: RouteMove, now: VpcRoute | None) -> RouteOutcome:
     holder = now.holder if now else "nothing"
     said = f"{outcome.verb}, but reading back shows {holder} (expected {move.eni or 'nothing'})"
     said += ": another mover was later"
-    return replace(outcome, verb="failed", now=holder, error=MoveRefusedError(said))
+    return replace(outcome, verb="failed", now=holder, error=MoveRefusedError(said), here=False)
 
 
 def undo(moves: Sequence[RouteMove], outcomes: Sequence[RouteOutcome]) -> tuple[ApiCall, ...]:
@@ -422,6 +484,8 @@ class RoutePart(Value):
     def plan(self, decision: RouteDecision) -> tuple[Planned, ...]:
         """The writes, and the reading back if a table is written."""
         found = [Planned(str(call)) for call in plan(decision.sight, decision.moves, check=self.settings.check)]
+        said = "written again, as the look may be old:"
+        found += [Planned(str(call), said) for call in again(decision.moves)]
         if any(move.call() for move in decision.moves):
             found.append(Planned(str(actions.describe_tables(tables_of(decision.moves).filters())), "read back:"))
         return tuple(found)
@@ -434,12 +498,13 @@ class RoutePart(Value):
             yield Finding(f"{result.switched_off}: source/destination check switched off")
 
     def undo(self, decision: RouteDecision, findings: Sequence[Finding]) -> tuple[str, ...]:
-        """The calls that restore the check and the previous routes."""
+        """The calls that restore the previous routes, and then the check unless a route may stay here."""
         outcomes = [each.value for each in findings if isinstance(each.value, RouteOutcome)]
         eni = decision.sight.interface
         switched = self.settings.check and eni.check and outcomes and all(each.table != eni.id for each in outcomes)
-        checks = [actions.source_dest_check(eni.id, eni.owner, True)] if switched else []
-        return tuple(map(str, (*checks, *undo(decision.moves, outcomes))))
+        stays = any(_may_stay(each) for each in outcomes)
+        checks = [actions.source_dest_check(eni.id, eni.owner, True)] if switched and not stays else []
+        return tuple(map(str, (*undo(decision.moves, outcomes), *checks)))
 
     def verify(self, session: Session) -> Iterator[Finding]:
         """Look, and compare the route in each table."""
@@ -453,6 +518,12 @@ class RoutePart(Value):
         else:
             yield Finding(f"{eni.id}: source/destination check is off, as it should be")
         yield from findings(show(sight, self.destinations).outcomes)
+
+
+def _may_stay(outcome: RouteOutcome) -> bool:
+    """Whether the route may point here after `undo`: without the check switched off no traffic would pass."""
+    written = outcome.verb in ("created", "replaced")
+    return not written and (outcome.here or (outcome.error is not None and may_be_done(outcome.error)))
 
 
 def findings(outcomes: Iterable[RouteOutcome]) -> Iterator[Finding]:

@@ -7,7 +7,8 @@ All parts look and decide before anything is changed, so a refusal costs nothing
 3. the route moves, in all tables at once;
 4. the name moves, which takes longest.
 
-If no table could be moved, the address is released again, so that two nodes never answer for it. What cannot be undone
+If no table could be moved, the address that this run added is released again, so that two nodes never answer for it;
+an address of an earlier run too, if another mover was certainly later in every table. What cannot be undone
 without a second outage (an ENI, some of the tables) stays, and the next run continues from there. The log says which
 commands go back instead.
 """
@@ -25,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
+
+    from ec2ident_agent.errors import AgentError
 
     from .part import AnyPart, PartSight
     from .session import Session
@@ -59,9 +62,10 @@ class Takeover:
         return tuple(found)
 
     def plan(self, decided: Sequence[Progress]) -> tuple[str, ...]:
-        """Every API call and `ip` command, in order; those that only look, ask or wait begin with a #."""
-        lines = [str(step) for each in decided for step in each.part.plan(each.decision)]
-        return (*(f"# look: {look}" for look in self.session.looks), *lines) if lines else ()
+        """Every API call and `ip` command, in order; those that change nothing begin with a #. () without a change."""
+        steps = [step for each in decided for step in each.part.plan(each.decision)]
+        changes = any(not step.note for step in steps)
+        return (*(f"# look: {look}" for look in self.session.looks), *map(str, steps)) if changes else ()
 
     def run(self, decided: Sequence[Progress]) -> tuple[Finding, ...]:
         """Run the parts in order. Returns all findings; after a part with an error the later parts do not run.
@@ -81,7 +85,7 @@ class Takeover:
                     done.append(Progress(each.part, each.decision, tuple(findings)))
                 errors = [finding.error for finding in findings if finding.error]
                 if errors and not _moved(findings):
-                    done = [*self._released(done)]
+                    done = [*self._released(done, whole=_overtaken(errors))]
                     said = f"{each.part.name}: moved in no table; the address is not held here either"
                     raise MoveRefusedError(said) from errors[0]
                 if errors:
@@ -99,12 +103,12 @@ class Takeover:
                 self.session.log(f"to undo: {line}")
         return found
 
-    def _released(self, done: Sequence[Progress]) -> Iterator[Progress]:
-        """Release the addresses that this run added, and forget them."""
+    def _released(self, done: Sequence[Progress], *, whole: bool) -> Iterator[Progress]:
+        """Release the addresses that this run added, and forget them; with `whole`, those of an earlier run too."""
         for each in done:
             added = [finding.value.address for finding in each.findings if isinstance(finding.value, HeldAddress)]
             if isinstance(each.part, AddressPart):
-                for finding in each.part.release(added):
+                for finding in each.part.release(each.part.addresses if whole else added):
                     self.session.log(finding.text)
             yield Progress(each.part, each.decision, () if added else each.findings)
 
@@ -116,4 +120,12 @@ class Takeover:
 def _moved(findings: Sequence[Finding]) -> bool:
     """Whether a result is here, or may be: a call without an answer may have been carried out."""
     results = [finding for finding in findings if finding.value]
-    return any(finding.error is None or may_be_done(finding.error) for finding in results)
+    return any(
+        finding.error is None or may_be_done(finding.error) or getattr(finding.value, "here", False)
+        for finding in results
+    )
+
+
+def _overtaken(errors: Sequence[AgentError]) -> bool:
+    """Whether another mover certainly has everything. A denied call says nothing of the owner."""
+    return all(isinstance(error, MoveRefusedError) for error in errors)

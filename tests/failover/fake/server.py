@@ -21,7 +21,7 @@ from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from . import arns, cloud, faults, gate, iam, lab, names
+from . import arns, cloud, faults, gate, iam, lab, names, past
 from .request import RefusalError, Request, error_body, read
 
 EC2_DONE = '<{0}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>fake</requestId><return>true</return></{0}Response>'
@@ -80,6 +80,7 @@ class Fake:
         self.policies: dict[str, list[dict[str, Any]]] = {}
         self.changes = names.Changes()
         self.attach_seconds = self.detach_seconds = 0.0
+        self.past = past.Past()
         self.journal: list[dict[str, Any]] = []
         #: Errors of the fake itself: a test with one of them proves nothing.
         self.crashes: list[str] = []
@@ -99,15 +100,36 @@ class Fake:
         self.policies[who] = list(documents)
 
     def settings(
-        self, *, attach: float | None = None, detach: float | None = None, insync: float | None = None
+        self,
+        *,
+        attach: float | None = None,
+        detach: float | None = None,
+        insync: float | None = None,
+        stale: float | None = None,
+        oldest: bool = False,
+        seed: int = 0,
     ) -> None:
-        """Seconds that an attach, a detach and a record's propagation take."""
+        """Seconds that an attach, a detach and a record's propagation take, and how old a read may be.
+
+        A read shows a random moment of the last `stale` seconds, or with `oldest` always the earliest of them.
+        """
+        if stale is not None:
+            self.past = past.Past(stale, oldest=oldest, seed=seed)
+            self._remember()
         self.attach_seconds = self.attach_seconds if attach is None else attach
         self.detach_seconds = self.detach_seconds if detach is None else detach
         self.changes.seconds = self.changes.seconds if insync is None else insync
 
     def power(self, instance: str, state: str) -> None:
         cloud.power(gate.instance_of(self.backend, instance), state)
+        self.settle()
+
+    def _remember(self) -> None:
+        from moto.route53.models import route53_backends
+
+        if self.past.seconds:
+            zones = route53_backends[self.account][arns.partition(self.region)].zones
+            self.past.remember(past.moment(self.backend, zones))
 
     def calls(self, *actions: str) -> list[dict[str, Any]]:
         return [call for call in self.journal if not actions or call["action"] in actions]
@@ -117,8 +139,17 @@ class Fake:
         return ec2_backends[self.account][self.region]
 
     def ask(self, action: str, **form: str) -> bytes:
-        """A call of the test's own, past journal, faults and IAM."""
-        return self._direct("ec2", "POST", "/", {"Action": action, "Version": "2016-11-15", **form})[1]
+        """A call of the test's own, past journal, faults and IAM. For the reads that follow it was long ago."""
+        with self.lock:
+            answer = self._direct("ec2", "POST", "/", {"Action": action, "Version": "2016-11-15", **form})[1]
+            self.settle()
+        return answer
+
+    def settle(self) -> None:
+        """From here on every read shows the present, until something is written."""
+        with self.lock:
+            self.past.moments.clear()
+            self._remember()
 
     # WSGI
 
@@ -161,7 +192,17 @@ class Fake:
             return 500, b"the fake itself is broken"
 
     def _do(self, request: Request, environ: dict[str, Any]) -> tuple[int, bytes]:
+        """Do it now; a read may be done in the past."""
         cloud.settle_all()
+        self._remember()
+        if self.past.seconds and request.action in past.READS:
+            with self.past.visit():
+                return self._now(request, environ)
+        found = self._now(request, environ)
+        self._remember()
+        return found
+
+    def _now(self, request: Request, environ: dict[str, Any]) -> tuple[int, bytes]:
         self._authorize(request)
         if request.service == "ec2":
             gate.dry_run(request)

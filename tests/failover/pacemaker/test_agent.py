@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 OVERLAY = "192.168.10.5/32"
 
 
+@pytest.fixture
+def consistent(either_consistency: bool) -> bool:
+    """Every test here runs with reads of the present and with old ones."""
+    return either_consistency
+
+
 class Node:
     """This node: what it holds, as the agent and the kernel would say."""
 
@@ -263,6 +269,7 @@ def test_only_a_deep_monitor_sees_that_somebody_else_has_it(aws: Fake, act: Call
         "eni": {"instance": aws.lab.node2},
         "dns": {"values": "192.0.2.9"},
     }
+    aws.settle()
     assert ocf.SUCCESS == act(kind, "monitor", **others[kind])[0]
     code, said = act(kind, "monitor", deep=True, **others[kind])
     assert ocf.GENERIC == code
