@@ -15,7 +15,7 @@ from .program.frame import log, run, say
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from .model import Identity
@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer(arguments: list[str]) -> int:
     # The plain question does not pay for argparse: as long as all the rest takes.
-    flags = _flags(arguments)
-    options = _options(arguments) if flags is None else None
+    plain = _plain(arguments)
+    options = _options(arguments) if plain is None else None
     try:
-        return int(options.run(options)) if options else _show(Level.CLAIM, TIMEOUT, None, **(flags or {}))
+        return int(options.run(options)) if options else _show(**(plain or {}))
     except _UsageError as error:
         return _trouble(str(error), USAGE)
     except OSError as error:
@@ -62,9 +62,9 @@ def show(options: argparse.Namespace) -> int:
 
 
 def _show(
-    level: Level,
-    timeout: float,
-    trust: TrustStore | None,
+    level: Level = Level.CLAIM,
+    timeout: float = TIMEOUT,
+    trust: TrustStore | None = None,
     network: bool = True,
     json: bool = False,
     explain: bool = False,
@@ -296,21 +296,14 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= 3600:
-        from argparse import ArgumentTypeError
-
-        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0, up to 3600")
+        raise ValueError(f"{text!r} is not a number of seconds above 0, up to 3600")
     return seconds
 
 
 def _level(text: str) -> Level:
-    try:
-        level = Level[text.upper()]
-    except KeyError:
-        level = Level.NONE
+    level = Level.__members__.get(text.upper(), Level.NONE)
     if not level:
-        from argparse import ArgumentTypeError
-
-        raise ArgumentTypeError(f"{text!r} is none of {', '.join(one.name.lower() for one in Level if one)}")
+        raise ValueError(f"{text!r} is none of {', '.join(one.name.lower() for one in Level if one)}")
     return level
 
 
@@ -318,17 +311,48 @@ def _kind(text: str) -> Kind:
     try:
         return Kind(text)
     except ValueError:
-        from argparse import ArgumentTypeError
-
-        raise ArgumentTypeError(f"{text!r} is none of {', '.join(Kind)}") from None
+        raise ValueError(f"{text!r} is none of {', '.join(Kind)}") from None
 
 
-def _flags(arguments: list[str]) -> dict[str, bool] | None:
-    """What `show` is asked for by flags alone; None where argparse has to read the words, or refuse them."""
-    words = set(arguments)
-    if not words <= _FLAGS.keys() or words >= {"--explain", "--json"}:
-        return None
-    return dict(_FLAGS[word] for word in words)
+def _typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The reader of a value as argparse wants it: it shows the words of its own error only."""
+    from argparse import ArgumentTypeError
+
+    def typed(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as wrong:
+            raise ArgumentTypeError(str(wrong)) from None
+
+    return typed
+
+
+#: The options of `show` with a value that are read without argparse, and what reads each value.
+_VALUES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "--timeout": ("timeout", _seconds),
+    "--level": ("level", _level),
+}
+
+
+def _plain(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """What `show` is asked for by options that need no argparse; None where argparse has to read the words, or refuse
+    them.
+    """
+    found: dict[str, Any] = {}
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word in _FLAGS:
+            key, found[key] = _FLAGS[word]
+        elif name in _VALUES:
+            key, read = _VALUES[name]
+            try:
+                found[key] = read(value if equals else next(words, ""))
+            except ValueError:
+                return None
+        else:
+            return None
+    return None if found.keys() >= {"explain", "json"} else found
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -363,7 +387,10 @@ def _parser() -> argparse.ArgumentParser:
 
     one = parsers["show"]
     one.add_argument(
-        "--level", type=_level, default=Level.CLAIM, help="how sure: hint, claim (default), document, proof, bound"
+        "--level",
+        type=_typed(_level),
+        default=Level.CLAIM,
+        help="how sure: hint, claim (default), document, proof, bound",
     )
     _add_time(one, TIMEOUT)
     form = one.add_mutually_exclusive_group()
@@ -399,13 +426,15 @@ def _add_trust(parser: argparse.ArgumentParser, kind: str) -> None:
         "be given",
     )
     parser.add_argument("--region", action="append", metavar="REGION", help="the region that the certificate is for")
-    parser.add_argument("--kind", action="append", type=_kind, metavar="KIND", help=f"{kind}: {', '.join(Kind)}")
+    parser.add_argument(
+        "--kind", action="append", type=_typed(_kind), metavar="KIND", help=f"{kind}: {', '.join(Kind)}"
+    )
 
 
 def _add_time(parser: argparse.ArgumentParser, default: float) -> None:
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=_typed(_seconds),
         default=default,
         metavar="SECONDS",
         help=f"for the whole command (default {default:g})",

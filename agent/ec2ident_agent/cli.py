@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from ec2ident import __version__
 from ec2ident.program import exit_codes, frame
+from ec2ident.program.frame import log, say
 
 from .errors import AgentError, ConfigError, JournalError
-from .options import COMMON, OVERLAY, PROFILE, PROGRAM, VERBS, help_for, parse_command_line
-from .show import as_dict, log, say, table
-from .state.journal import STATE_DIRECTORY
-from .state.owned import interface, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from typing import ClassVar
 
     from .doctor.threats.node_view import NodeView
@@ -28,7 +24,7 @@ if TYPE_CHECKING:
     from .profile import Config, Overlay
     from .state.owned import Owner
 
-__all__ = ["VERBS", "Command", "main", "parse_command_line"]
+PROGRAM = "ec2ident-agent"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,21 +40,28 @@ def _answered(arguments: Sequence[str]) -> int:
     except AgentError as wrong:
         log(f"{PROGRAM}: {wrong}")
         # A journal that cannot be read: a verb that only looks could not tell, a verb that changes was refused.
+        from .options import VERBS
+
         verb = next((each for each in arguments if each in VERBS), "")
         looking = isinstance(wrong, JournalError) and verb in ("plan", "status")
         return exit_codes.UNKNOWN if looking else wrong.exit
 
 
 def _main(arguments: Sequence[str]) -> int:
+    # Most calls are a hook's with nothing to do: it comes before everything that the other verbs import.
+    if arguments[:1] == ["hook"] and not {"-h", "--help"} & {*arguments}:
+        return hook(arguments[1:])
+    from .options import help_for, parse_command_line
+
     text = help_for(arguments)
     if text:
         say(text)
         return exit_codes.DONE
     if arguments[:1] == ["--version"]:
+        from ec2ident import __version__
+
         say(f"{PROGRAM} {__version__}")
         return exit_codes.DONE
-    if arguments[:1] == ["hook"]:
-        return hook(arguments[1:])
     return Command(parse_command_line(arguments)).run()
 
 
@@ -66,29 +69,40 @@ def hook(arguments: Sequence[str], *, sysfs: str = "/sys/class/net") -> int:
     """`hook [OPTION…] MANAGER INTERFACE EVENT`: what the network managers' hooks call. Returns the exit code."""
     from .hook import APPLY, EVENTS, NOTHING, PATIENCE, USAGE, TimeLimit, action, is_name
 
-    words = list(arguments)
-    taken = 0
     # Options come first: an interface may have nearly any name.
-    while len(words) - taken > 3 and words[taken] in COMMON:
-        taken += 2
-    options, words = words[:taken], words[taken:]
-    if len(words) != 3 or words[0] not in EVENTS or not is_name(words[1]):
+    options, words = list(arguments[:-3]), arguments[-3:]
+    if len(words) != 3 or words[0] not in EVENTS or not is_name(words[1]) or not _common(options):
         log(USAGE)
         return 2
     manager, device, event = words
-    frame = Command(parse_command_line(["apply", *options])) if options else None
-    state_dir = frame.options.get("--state-dir", STATE_DIRECTORY) if frame else STATE_DIRECTORY
+    command = _applying(options) if options else None
+    state_dir = command.options.get("--state-dir") if command else None
     wanted = action(manager, device, event, state_dir, sysfs=sysfs)
     if wanted.verb == NOTHING:
         return 0
-    frame = frame or Command(parse_command_line(["apply"]))
-    with TimeLimit(PATIENCE), frame.node() as node:
+    command = command or _applying(options)
+    with TimeLimit(PATIENCE), command.node() as node:
         if wanted.verb == APPLY:
-            code = frame.done(node.interface_up(device))
+            code = command.done(node.interface_up(device))
             # 1: an item waits for its link, which needs no report: that link's own event will come.
             return 0 if code == 1 else code
         node.revert(wanted.owners)
     return 0
+
+
+def _common(options: Sequence[str]) -> bool:
+    """True for options that every verb has, each with the word after it."""
+    if not options:
+        return True
+    from .options import COMMON
+
+    return len(options) % 2 == 0 and COMMON.issuperset(options[::2])
+
+
+def _applying(options: Sequence[str]) -> Command:
+    from .options import parse_command_line
+
+    return Command(parse_command_line(["apply", *options]))
 
 
 class Command:
@@ -105,6 +119,7 @@ class Command:
         """The node that the options describe, with these facts unless the command was given others."""
         from .kernel.table_names import DIRECTORY
         from .node import Node
+        from .state.journal import STATE_DIRECTORY
 
         return Node(
             self.options.get("--config"),
@@ -143,8 +158,10 @@ class Command:
             report = node.status(self.owners())
         warn(report)
         if self.options.get("--json"):
-            say_json(as_dict(report))
+            say_report(report)
         else:
+            from .show import table
+
             for line in table(report):
                 say(line)
         return verdict(report)
@@ -164,7 +181,11 @@ class Command:
         names, dry_run = self.options.arguments, bool(self.options.get("--dry-run"))
         if bool(names) == bool(self.options.get("--all")):
             raise ConfigError("revert: name the interfaces, or write --all")
-        owners = {owner for name in names for owner in (interface(name), owner_of(name))} if names else None
+        owners: Collection[Owner] | None = None
+        if names:
+            from .state.owned import interface
+
+            owners = {owner for name in names for owner in (interface(name), owner_of(name))}
         with self.node() as node:
             steps = node.revert(owners, dry_run=dry_run)
         self.steps(steps, quiet=not dry_run)
@@ -176,6 +197,8 @@ class Command:
 
     def overlay(self) -> int:
         """`overlay add` and `del`: a cluster's verbs, which hold whatever the configuration says."""
+        from .options import OVERLAY
+
         if len(self.options.arguments) != 2 or self.options.arguments[0] not in ("add", "del"):
             raise ConfigError("overlay: write  overlay add ADDRESS  or  overlay del ADDRESS")
         verb, address = self.options.arguments
@@ -195,6 +218,7 @@ class Command:
 
     def watch(self) -> int:
         """`watch`: keep the configuration applied until a signal ends the process."""
+        from .state.journal import STATE_DIRECTORY
         from .watch.loop import watch
 
         if self.options.arguments:
@@ -265,6 +289,8 @@ class Command:
 
     def given(self) -> Config | None:
         """What the flags describe in place of the configuration; None without such flags. Raises ConfigError."""
+        from .options import PROFILE
+
         options = self.options
         flags = {name[2:].replace("-", "_"): value for name, value in options.values.items() if name in PROFILE}
         address = options.get("--overlay")
@@ -283,6 +309,7 @@ class Command:
 
     def _overlay(self, address: str) -> Overlay:
         from .config import overlay
+        from .options import OVERLAY
 
         given = {name[2:]: self.options.values[name] for name in OVERLAY if name in self.options.values}
         if "device" not in given:
@@ -297,7 +324,7 @@ class Command:
         """Print what would be done."""
         warn(report)
         if self.options.get("--json"):
-            say_json(as_dict(report))
+            say_report(report)
         else:
             self.steps(report.steps)
         for why in (*report.refusals, *report.unknown):
@@ -307,7 +334,7 @@ class Command:
         """Say what an apply could not do; returns its exit code."""
         warn(report)
         if self.options.get("--json"):
-            say_json(as_dict(report))
+            say_report(report)
         for name in report.difference.unnamed:
             note(f"warning: {name}: cannot be written here; ip shows the number")
         if report.unnamed:
@@ -338,6 +365,12 @@ def warn(report: Report) -> None:
         note(f"warning: {warning}")
 
 
+def say_report(report: Report) -> None:
+    from .show import as_dict
+
+    say_json(as_dict(report))
+
+
 def say_json(found: dict[str, object]) -> None:
     import json
 
@@ -363,6 +396,8 @@ def changes(steps: Sequence[Step]) -> int:
 
 def owner_of(word: str) -> Owner:
     """The owner that a word names: an overlay by its address, alone or as `status` prints it; else an interface."""
+    from .state.owned import interface, overlay
+
     text = word.removeprefix("overlay ")
     if text != word or text[:1].isdigit() or ":" in text:
         from .inet import single

@@ -14,7 +14,6 @@ from ec2ident.value import Value, replace
 from .desired import Refusal, held
 from .errors import ConfigError, KernelError
 from .items import Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
-from .kernel.protocol import Failure
 from .state.owned import LEAVING, Record, State
 
 TYPE_CHECKING = False
@@ -168,6 +167,8 @@ def revert(
 
     A failure does not end it. At the end one KernelError names all failures; the journal keeps what is still there.
     """
+    from .kernel.protocol import Failure
+
     state, observed = look.state, look.observed
     steps = removals(owners, look)
     shadowed = shadows((step.item for step in steps), observed)

@@ -21,8 +21,6 @@ import os
 from ec2ident.value import Value
 
 from .inet import is_device_name
-from .state.journal import Journal
-from .state.owned import CONFIG, INTERFACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +113,8 @@ def owners(state: State, interface: str, index: int, *, gone: bool) -> tuple[Own
 
     What a command asked for (`overlay add`, flags) is held until a command reverts it, whatever happens to the link.
     """
+    from .state.owned import CONFIG, INTERFACE
+
     mine = [
         record.owner
         for record in state.records
@@ -125,16 +125,21 @@ def owners(state: State, interface: str, index: int, *, gone: bool) -> tuple[Own
     return tuple(dict.fromkeys(mine))
 
 
-def action(manager: str, interface: str, event: str, state_dir: str, *, sysfs: str = "/sys/class/net") -> Action:
-    """What an event asks for, by the link as it is now and, when the link goes, by the journal in `state_dir`.
+def action(
+    manager: str, interface: str, event: str, state_dir: str | None = None, *, sysfs: str = "/sys/class/net"
+) -> Action:
+    """What an event asks for, by the link as it is now and, when the link goes, by the journal (in `state_dir`).
 
     Raises JournalError, and KeyError for an unknown manager.
     """
     done = decide(manager, event, link_state(interface, sysfs))
     if done in (NOTHING, APPLY):
         return Action(done)
+    from .state.journal import STATE_DIRECTORY, Journal
+
     # Without the lock: mostly there is nothing to revert, and then this hook need not wait for another one.
-    going = owners(Journal(state_dir).read(), interface, _index(interface, sysfs), gone=done == GONE)
+    journal = Journal(state_dir or STATE_DIRECTORY)
+    going = owners(journal.read(), interface, _index(interface, sysfs), gone=done == GONE)
     return Action(REVERT, going) if going else Action(NOTHING)
 
 

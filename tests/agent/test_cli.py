@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from ec2ident_agent import cli
+from ec2ident_agent import cli, options
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
 from ec2ident_agent.kernel.fake import FakeKernel
@@ -38,7 +38,7 @@ def kernel() -> FakeKernel:
 def run(agent: Agent, kernel: FakeKernel, *words: str) -> int:
     """The command with a kernel in memory."""
     try:
-        return cli.Command(cli.parse_command_line(agent.argv(*words)), kernel=kernel).run()
+        return cli.Command(options.parse_command_line(agent.argv(*words)), kernel=kernel).run()
     except AgentError as wrong:
         agent.err = str(wrong)
         return wrong.exit
@@ -147,7 +147,7 @@ def test_whoever_is_named_does_not_wait_for_others(agent: Agent, kernel: FakeKer
         return Facts(device)
 
     def again(*words: str) -> int:
-        return cli.Command(cli.parse_command_line(agent.argv(*words)), facts_of, kernel).run()
+        return cli.Command(options.parse_command_line(agent.argv(*words)), facts_of, kernel).run()
 
     assert (1, 0, 0) == (again("status", "eth1"), again("apply", "eth1"), again("status", "eth1"))
     assert (0, 0) == (again("apply", "overlay 192.168.1.1/32"), again("plan", "overlay 192.168.1.1/32"))
@@ -219,7 +219,7 @@ def test_what_has_become_unknown_is_not_removed(agent: Agent, kernel: FakeKernel
         return Facts(device, ("10.0.1.0/24",), ("10.0.1.1",), table=23601) if known else Facts(device)
 
     def again(*words: str) -> int:
-        return cli.Command(cli.parse_command_line(agent.argv(*words)), facts_of, kernel).run()
+        return cli.Command(options.parse_command_line(agent.argv(*words)), facts_of, kernel).run()
 
     assert 0 == again("apply")
     before = list(kernel.seen)
@@ -367,10 +367,10 @@ def test_help_is_a_result(agent: Agent) -> None:
     """On stdout, exit code 0; every verb is in it."""
     assert 0 == agent("--help")
     assert "" == agent.err
-    assert [] == [verb for verb in cli.VERBS if verb not in agent.out]
+    assert [] == [verb for verb in options.VERBS if verb not in agent.out]
 
 
-@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+@pytest.mark.parametrize("verb", sorted(options.VERBS))
 def test_each_verb_has_a_help(agent: Agent, verb: str) -> None:
     """`help VERB` and `VERB --help` are the same, whatever else is on the line."""
     assert 0 == agent("help", verb)
@@ -388,7 +388,7 @@ def test_a_help_that_there_is_not_is_an_error(agent: Agent) -> None:
 
 def test_each_verb_has_a_method() -> None:
     """And the other way; hook has a function of its own."""
-    assert {*cli.VERBS} == {*cli.Command.METHODS, "hook"}
+    assert {*options.VERBS} == {*cli.Command.METHODS, "hook"}
 
 
 def test_without_a_word_the_usage_is_an_error(agent: Agent) -> None:

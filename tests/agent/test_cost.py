@@ -20,6 +20,9 @@ HEAVY = {
     "threading", "tomli", "tomllib", "typing", "urllib",
 }  # fmt: skip
 
+#: Modules of ours that each path may load. A module costs 0.1 ms and more, at each hook, monitor and status.
+BUDGET = {"hook hostname": 9, "hook down": 18, "hook up": 32, "status": 29, "plan": 29, "apply": 34}
+
 
 def loaded(code: str) -> set[str]:
     """What a fresh interpreter without site has loaded after this."""
@@ -40,11 +43,21 @@ def warm(agent: Agent) -> None:
     config_file.load(str(agent.config), required=True, uids={os.geteuid()}, cache=cache, now=4e9)
 
 
+def ours(found: set[str]) -> set[str]:
+    """The modules of ours."""
+    return {name for name in found if name.split(".")[0] in ("ec2ident", "ec2ident_agent")}
+
+
 def heavy_in(verb: str, agent: Agent, code: int = 0) -> set[str]:
+    """What a verb loads of HEAVY."""
+    return HEAVY & loaded_by(verb, agent, code)
+
+
+def loaded_by(verb: str, agent: Agent, code: int = 0) -> set[str]:
     """What a verb loads, by the very script that is installed."""
     script = Path(__file__).parents[2] / "agent/bin/ec2ident-agent"
     run = f"try:\n    exec(open({str(script)!r}).read())\nexcept SystemExit as end:\n    assert end.code == {code}"
-    return HEAVY & loaded(f"sys.argv = {['ec2ident-agent', *agent.argv(*verb.split())]!r}\n{run}")
+    return loaded(f"sys.argv = {['ec2ident-agent', *agent.argv(*verb.split())]!r}\n{run}")
 
 
 @pytest.mark.root
@@ -57,7 +70,9 @@ def test_with_nothing_to_do_nothing_heavy_is_loaded(agent: Agent, verb: str) -> 
     warm(agent)
 
     allowed = {"ipaddress", "functools", "collections"} if verb.startswith("overlay") else set()
-    assert set() == heavy_in(verb, agent) - allowed
+    found = loaded_by(verb, agent)
+    assert set() == HEAVY & found - allowed
+    assert len(ours(found)) <= BUDGET.get(verb, BUDGET["apply"])
 
 
 @pytest.mark.root
@@ -70,12 +85,14 @@ def test_a_hook_with_nothing_to_do_loads_nothing_heavy(agent: Agent, tmp_path: P
     device = "eth1" if event == "up" else "eth7"
     (tmp_path / "sys" / device).mkdir(parents=True)
     (tmp_path / "sys" / device / "flags").write_text("0x1003\n")
-    words = [*agent.argv()[:6], "networkmanager", device, event]
+    options = [] if event == "hostname" else agent.argv()[:6]
+    words = [*options, "networkmanager", device, event]
 
     run = f"from ec2ident_agent.cli import hook\nassert 0 == hook({words!r}, sysfs={str(tmp_path / 'sys')!r})"
     found = loaded(run)
 
     assert set() == HEAVY & found
+    assert len(ours(found)) <= BUDGET[f"hook {event}"]
     assert ("ec2ident_agent.node" in found) == (event == "up")
 
 

@@ -18,11 +18,12 @@ import pytest
 
 from ec2ident.value import replace
 from ec2ident_agent import engine
-from ec2ident_agent.cli import Command, parse_command_line
+from ec2ident_agent.cli import Command
 from ec2ident_agent.engine import Look
 from ec2ident_agent.items import Link, Observed, Route, Step
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.protocol import Decision, Failure, Query
+from ec2ident_agent.options import parse_command_line
 from ec2ident_agent.state.journal import Journal
 from tests.lab.recipe import CONFIGURATION
 

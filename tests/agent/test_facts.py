@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ec2ident import Imds
 from ec2ident.testing import Instance, Interface, MetadataService
 from ec2ident.value import replace
-from ec2ident_agent import cli
+from ec2ident_agent import cli, options
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.fact_source import FactSource
 from ec2ident_agent.facts import ADDRESSES, CARD, ITEMS, NUMBER, SUBNETS, VPC, read_item, table
@@ -517,7 +517,9 @@ class Node:
         self.agent, self.kernel, self.ask = agent, kernel, ask
 
     def __call__(self, *words: str, fresh: float = 0.0) -> int:
-        run = cli.Command(cli.parse_command_line(self.agent.argv(*words)), self.ask.source(fresh=fresh), self.kernel)
+        run = cli.Command(
+            options.parse_command_line(self.agent.argv(*words)), self.ask.source(fresh=fresh), self.kernel
+        )
         try:
             return run.run()
         except AgentError as wrong:

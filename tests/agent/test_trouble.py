@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import cli
+from ec2ident_agent import cli, options
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.profile import Facts
 
@@ -87,7 +87,7 @@ class Trouble:
         agent._capsys.readouterr()
         where = ("--root", str(self.root)) if words[0] == "doctor" else ()
         try:
-            code = cli.Command(cli.parse_command_line(agent.argv(*words, *where)), self.facts).run()
+            code = cli.Command(options.parse_command_line(agent.argv(*words, *where)), self.facts).run()
         except AgentError as wrong:
             code = wrong.exit
         agent.out, agent.err = agent._capsys.readouterr()

@@ -13,15 +13,13 @@ import os
 from ec2ident_agent.items import NAMES_FILE, OURS, Observed, Seen, TableName
 from ec2ident_agent.state import statefile
 
-from .protocol import Failure
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ec2ident_agent.items import Link, Step
 
-    from .protocol import Decision, Kernel, Query
+    from .protocol import Decision, Failure, Kernel, Query
 
 DIRECTORY = "/etc/iproute2/rt_tables.d"
 #: Where distributions keep their names; iproute2 was built with the first two, over the years.
@@ -104,6 +102,8 @@ class NamedKernel:
         except OSError as failed:
             why = failed.strerror or str(failed)
             if step.verb == "del":
+                from .protocol import Failure
+
                 return [Failure(step, failed.errno or 5, why)]
             self.refused = f"{self.path}: {why}"
         return []

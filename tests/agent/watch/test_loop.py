@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2ident.value import replace
-from ec2ident_agent.cli import Command, parse_command_line
+from ec2ident_agent.cli import Command
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
 from ec2ident_agent.kernel.events import Deletion, Heard
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.node import Node as Agent
+from ec2ident_agent.options import parse_command_line
 from ec2ident_agent.profile import kernel_facts
 from ec2ident_agent.watch.backoff import FlapDamper
 from ec2ident_agent.watch.loop import ConfigFollower, program_name
