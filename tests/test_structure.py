@@ -21,7 +21,7 @@ ALONE = {
     "requests": {"ec2ident/imds/http.py"},
     "urllib3": {"ec2ident/imds/http.py"},
     "psutil": {"ec2ident/host/__init__.py"},
-    "pyroute2": {"agent/ec2ident_agent/kernel/change.py"},
+    "pyroute2": {"agent/ec2ident_agent/kernel/messages.py"},
     "cryptography": {"ec2ident/proof/trust.py", "ec2ident/testing/signing.py", "ec2ident/admission/keys.py"},
     "tomllib": {"agent/ec2ident_agent/strict_toml.py"},
     "tomli": {"agent/ec2ident_agent/strict_toml.py"},

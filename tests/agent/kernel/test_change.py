@@ -12,7 +12,8 @@ from ec2ident_agent.desired import Desired
 from ec2ident_agent.engine import Look
 from ec2ident_agent.errors import KernelError
 from ec2ident_agent.items import Route, Rule, Step
-from ec2ident_agent.kernel.change import TYPES, NetlinkKernel
+from ec2ident_agent.kernel.change import NetlinkKernel
+from ec2ident_agent.kernel.messages import TYPES
 from ec2ident_agent.state.journal import Journal
 from ec2ident_agent.state.owned import interface
 from tests.agent.conftest import ip, snapshot
