@@ -366,12 +366,14 @@ def warn(report: Report) -> None:
 
 
 def say_report(report: Report) -> None:
+    """Print a report as JSON."""
     from .show import as_dict
 
     say_json(as_dict(report))
 
 
 def say_json(found: dict[str, object]) -> None:
+    """Print a value as JSON."""
     import json
 
     say(json.dumps(found, indent=2))

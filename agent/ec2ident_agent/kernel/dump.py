@@ -17,14 +17,12 @@ from sys import byteorder
 from ec2ident_agent.errors import UnknownError
 from ec2ident_agent.items import DEFAULT, OURS, Address, Link, Observed, Route, Rule, Seen
 
-from .protocol import Decision
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Union
 
-    from .protocol import Query
+    from .protocol import Decision, Query
 
     Attributes = dict[int, bytes]
     Decoded = Union[Seen, Link, None]
@@ -421,6 +419,8 @@ def lookup(channel: Channel, queries: Sequence[Query]) -> list[Decision]:
 
 
 def _decisions(channel: Channel, queries: Sequence[Query], names: dict[int, str]) -> list[Decision]:
+    from .protocol import Decision  # a look does without
+
     numbers = [channel.number() for _ in queries]
     answers: dict[int, Decision] = {}
     try:
@@ -454,6 +454,8 @@ def _question(query: Query, number: int) -> bytes:
 
 
 def _decision(payload: bytes, names: dict[int, str]) -> Decision:
+    from .protocol import Decision
+
     family, _, _, _, header_table, _, _, kind, _ = ROUTE_HEADER.unpack_from(payload)
     found = attributes(payload, 12)
     if kind in DROPPED:
