@@ -201,10 +201,10 @@ def _mac(where: str, value: Any) -> str:
 
 
 def _device(where: str, value: Any) -> str:
-    from .inet import is_device_name
+    from .inet import is_link_name
 
     name = _text(where, value)
-    if not is_device_name(name):
+    if not is_link_name(name):
         raise ConfigError(f"{where}: {name!r} is not the name of a network interface")
     return name
 

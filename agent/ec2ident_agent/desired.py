@@ -10,7 +10,7 @@ from ec2ident.value import Value, replace
 
 from .capture import CapturedError, Neighbourhood, check_overlay, own_sources
 from .errors import RefusedError, UnknownFactError
-from .items import Route
+from .items import Address, Route, Rule, family
 from .profile import (
     Facts,
     complete,
@@ -121,9 +121,12 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             found.append(Desired(owner, there))
             continue
         profiles.append(profile)
+        left = _ipv6_without_a_router(profile, facts)
+        if left:
+            unknown.append(Unknown(owner, left))
         found.append(Desired(owner, profile_items(profile)))
     held = state.held()
-    overlays = [each for each in config.overlays if each.owner not in held]
+    overlays = [named(each, observed) for each in config.overlays if each.owner not in held]
     for overlay in overlays:
         items = overlay_items(overlay, profiles, observed) if observed.link(overlay.device) else ()
         if items and (overlay.via or overlay.device) in unresolved:
@@ -135,7 +138,47 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             items = state.of(overlay.owner)
         found.append(Desired(overlay.owner, items))
     warnings = _misplaced(overlays, profiles)
+    possible = [_possible(each, observed) for each in found]
+    refusals += [refusal for _, refusal in possible if refusal]
+    found = [each for each, _ in possible]
     return DesiredState(tuple(found), tuple(unknown), tuple(refusals), tuple(profiles), warnings)
+
+
+def named(overlay: Overlay, observed: Observed) -> Overlay:
+    """The overlay with the present names of its interfaces, which the configuration may call by alternative names."""
+    links = {name: observed.link(name) for name in (overlay.device, overlay.via)}
+    device, via = (link.name if link else name for name, link in links.items()) if len(links) > 1 else ("", "")
+    return replace(overlay, device=device, via=via) if device else overlay
+
+
+def _ipv6_without_a_router(profile: Profile, facts: FactsByDevice) -> str:
+    """Why the profile has no IPv6 although the interface's subnet has it; empty if it has, or if there is none."""
+    known = facts.get(profile.device)
+    said = [each for each in (known.subnets if known else None) or () if family(each) == 6]
+    if not said or any(family(each) == 6 for each in profile.subnets):
+        return ""
+    where = f"write router = … in [interface.{profile.name}], or --router …"
+    return f"IPv6 is not applied: router unknown: no router advertises itself for {said[0]}; {where}"
+
+
+def _possible(desired: Desired, observed: Observed) -> tuple[Desired, Refusal | None]:
+    """The items without those of IPv6 where their device has no IPv6: the kernel would refuse them all."""
+    devices = {item.device for item in desired.items if isinstance(item, (Address, Route)) and _six(item)}
+    disabled = sorted(name for name in devices for link in [observed.link(name)] if link and not link.ipv6)
+    if not disabled:
+        return desired, None
+    why = f"IPv6 is disabled on {', '.join(disabled)}, so only IPv4 is applied"
+    do = f"sysctl net.ipv6.conf.{disabled[0]}.disable_ipv6=0 enables it, or leave IPv6 out of the configuration"
+    items = tuple(item for item in desired.items if not _six(item))
+    return replace(desired, items=items), Refusal(desired.owner, f"{why}; {do}")
+
+
+def _six(item: Item) -> bool:
+    if isinstance(item, Address):
+        return family(item.address) == 6
+    if isinstance(item, Route):
+        return family(item.destination) == 6
+    return isinstance(item, Rule) and family(item.source or item.destination) == 6
 
 
 class TableClaimedError(RefusedError):
@@ -175,11 +218,12 @@ def held_state(given: Config, facts: FactsByDevice, observed: Observed, state: S
     profiles = [profile_of(section, link.name if link else section.name, facts, observed) for section, link in links]
     around = Neighbourhood(observed, facts, state)
     profiles = [own_sources(*each, around) for each in zip(profiles, given.sections)]
-    for overlay in given.overlays:
+    overlays = [named(each, observed) for each in given.overlays]
+    for overlay in overlays:
         check_overlay(overlay, profiles, around)
     found = [Desired(interface(profile.name), profile_items(profile), COMMAND) for profile in profiles]
-    found += [Desired(each.owner, overlay_items(each, profiles, observed), COMMAND) for each in given.overlays]
-    return DesiredState(tuple(found), profiles=tuple(profiles), warnings=_misplaced(given.overlays, profiles))
+    found += [Desired(each.owner, overlay_items(each, profiles, observed), COMMAND) for each in overlays]
+    return DesiredState(tuple(found), profiles=tuple(profiles), warnings=_misplaced(overlays, profiles))
 
 
 def held_overlay(
@@ -188,6 +232,7 @@ def held_overlay(
     """What a command that holds an overlay address asks for: the rules are those of the configured interface that the
     address is routed to. Raises UnknownFactError, and CapturedError for another interface's address.
     """
+    overlay = named(overlay, observed)
     sections = sections_on(config, overlay.via or overlay.device, observed)
     profiles = [profile_of(section, device, facts, observed) for section, device in sections]
     check_overlay(overlay, profiles, Neighbourhood(observed, facts, state))

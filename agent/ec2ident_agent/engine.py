@@ -72,7 +72,13 @@ class Report(Value):
     @property
     def in_order(self) -> bool:
         """True if the node is as it should be, as far as that is known."""
-        return not (self.difference or self.waiting or self.harmful or self.taken)
+        return not (self.difference or self.waiting or self.harmful or self.taken or self.absent)
+
+    @property
+    def absent(self) -> tuple[Owner, ...]:
+        """The owners whose interface is not on this node."""
+        known = {each.owner for each in self.harmful} | {each.owner for each in self.unknown}
+        return tuple(each.owner for each in self.desired if not each.items and each.owner not in known)
 
     def owner(self, item: Item) -> Owner | None:
         """The first owner that wants the item, or one in its place; None if there is no such owner."""

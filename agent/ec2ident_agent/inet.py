@@ -20,6 +20,12 @@ def is_device_name(name: str) -> bool:
     return 0 < len(octets) <= 15 and name not in (".", "..") and _NOT_IN_A_NAME.isdisjoint(octets)
 
 
+def is_link_name(name: str) -> bool:
+    """True for a device's name or an alternative name, which may have up to 127 bytes (ALTIFNAMSIZ)."""
+    octets = name.encode("utf-8", "surrogateescape")
+    return 0 < len(octets) <= 127 and name not in (".", "..") and _NOT_IN_A_NAME.isdisjoint(octets)
+
+
 def prefix(text: str) -> str:
     """A network ("10.0.1.0/24") in canonical form. Raises ValueError with the reason, host bits included."""
     from ipaddress import ip_network

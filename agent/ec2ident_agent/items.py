@@ -202,6 +202,10 @@ class Link(Value):
     name: str
     mac: str = ""
     up: bool = True
+    #: Alternative names (`ip link property add dev eth1 altname enp0s6`), which every tool takes for the name.
+    alternatives: tuple[str, ...] = ()
+    #: False where IPv6 is disabled on the device, or on the whole node.
+    ipv6: bool = True
 
 
 class Observed(Value):
@@ -212,8 +216,9 @@ class Observed(Value):
     names: bool = True
 
     def link(self, name: str) -> Link | None:
-        """The link of this name, or None."""
-        return next((link for link in self.links if link.name == name), None)
+        """The link with this name, or else with this alternative name."""
+        named = next((link for link in self.links if link.name == name), None)
+        return named or next((link for link in self.links if name in link.alternatives), None)
 
     def keeps_tags(self, kind: type) -> bool:
         """True if this kernel keeps a protocol on this kind of object: then some object of the kind shows one."""

@@ -129,7 +129,10 @@ def kernel_facts(device: str, observed: Observed) -> Facts:
     mine = [seen for seen in observed.seen if getattr(seen.item, "device", None) == device]
     addresses = [seen.item.address for seen in mine if isinstance(seen.item, Address) and seen.protocol != OURS]
     networks = [network_of(each) for each in addresses if family(each) == 4 and not each.endswith("/32")]
-    routers = [seen.item.gateway for seen in mine if isinstance(seen.item, Route) and seen.item.table == MAIN]
+    # Those of main first: where a manager keeps the interface's default route elsewhere, another table names it.
+    routes = [seen.item for seen in mine if isinstance(seen.item, Route) and seen.protocol != OURS]
+    ways = [each for each in routes if each.destination in DEFAULT.values()]
+    routers = [each.gateway for each in sorted(ways, key=lambda each: each.table != MAIN)]
     return Facts(
         device,
         subnets=tuple(dict.fromkeys(networks)) or None,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_dict", "log", "rows", "safe", "say", "table"]
 
-#: States that are as they should be: an interface that is absent may be attached at any time.
-FINE = ("ok", "absent")
+#: The state that is as it should be.
+FINE = ("ok",)
 
 
 def rows(report: Report) -> list[Row]:

@@ -362,12 +362,42 @@ def _address(payload: bytes, found: Attributes, names: dict[int, str]) -> Seen:
     return Seen(item, protocol[0] if protocol else None, extra)
 
 
+#: IFLA_PROP_LIST with IFLA_ALT_IFNAME in it; IFLA_AF_SPEC, in it AF_INET6, and in that IFLA_INET6_CONF with the
+#: place of DEVCONF_DISABLE_IPV6 (linux/if_link.h, linux/ipv6.h).
+PROPERTIES, ALTERNATIVE, FAMILIES, SETTINGS, DISABLED = 52, 53, 26, 2, 26
+
+
 def link(payload: bytes) -> Link:
     """The link of one RTM_NEWLINK message (rtnetlink(7))."""
     _, _, _, index, flags, _ = LINK_HEADER.unpack_from(payload)
     found = attributes(payload, 16)
     name = found.get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
-    return Link(index, name, found.get(1, b"").hex(":"), bool(flags & 1))
+    alternatives = _alternatives(found[PROPERTIES]) if PROPERTIES in found else ()
+    return Link(index, name, found.get(1, b"").hex(":"), bool(flags & 1), alternatives, _has_ipv6(found))
+
+
+def _alternatives(properties: bytes) -> tuple[str, ...]:
+    found, offset = [], 0
+    while offset + 4 <= len(properties):
+        length, kind = ATTRIBUTE.unpack_from(properties, offset)
+        if length < 4:
+            break
+        if kind & 0x3FFF == ALTERNATIVE:
+            name = properties[offset + 4 : offset + length].rstrip(b"\0")
+            found.append(name.decode("utf-8", "surrogateescape"))
+        offset += (length + 3) & ~3
+    return tuple(found)
+
+
+def _has_ipv6(found: Attributes) -> bool:
+    """False if the kernel has no IPv6 on the device, or has it disabled. Without the attribute: unknown, so True."""
+    if FAMILIES not in found:
+        return True
+    six = attributes(found[FAMILIES], 0).get(AF_INET6)
+    settings = attributes(six, 0).get(SETTINGS, b"") if six else b""
+    if six is None:
+        return False
+    return len(settings) < 4 * (DISABLED + 1) or INT.unpack_from(settings, 4 * DISABLED)[0] == 0
 
 
 # -- all of it --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,125 @@
+"""What is not on the node, or cannot be applied, is said; and one family or one owner does not stop the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ec2ident.value import replace
+from ec2ident_agent import Node, interface
+from ec2ident_agent.config import parse
+from ec2ident_agent.items import OURS, Address, Observed, Route, Seen, family
+from ec2ident_agent.kernel.change import NetlinkKernel
+from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.profile import Facts
+from tests.agent.conftest import ip
+
+BOTH = (
+    '[interface.eth1]\nsubnet = ["10.0.1.0/24", "2600:1f14::/64"]\nrouter = ["10.0.1.1", "fe80:ec2::1"]\ntable = 100\n'
+)
+FACTS = Facts(
+    "eth1",
+    subnets=("10.0.1.0/24", "2600:1f14::/64"),
+    addresses=("10.0.1.10/32", "2600:1f14::10/128"),
+    vpc=("10.0.0.0/16",),
+    table=23601,
+)
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    return FakeKernel("eth0", "eth1")
+
+
+def node_of(directory: Path, kernel: FakeKernel | None, text: str) -> Node:
+    def facts(_: str, observed: Observed) -> Facts:
+        from ec2ident_agent.profile import kernel_facts
+
+        return replace(FACTS, routers=kernel_facts("eth1", observed).routers)
+
+    config = parse("agent.toml", text.encode())
+    return Node(config, state_dir=str(directory / "s"), names_dir=str(directory / "n"), kernel=kernel, facts=facts)
+
+
+def versions(kernel: FakeKernel) -> set[int]:
+    """The families of our default routes."""
+    mine = (seen.item for seen in kernel.seen if seen.protocol == OURS)
+    return {family(item.destination) for item in mine if isinstance(item, Route) and item.gateway}
+
+
+def test_ipv6_that_is_disabled_does_not_take_ipv4_with_it(kernel: FakeKernel, tmp_path: Path) -> None:
+    """Hardening guides set disable_ipv6: IPv4 is applied, and the report says what is not, and why."""
+    kernel.links = [replace(link, ipv6=link.name != "eth1") for link in kernel.links]
+    node = node_of(tmp_path, kernel, BOTH)
+    report = node.apply()
+
+    assert {4} == versions(kernel)
+    assert [interface("eth1")] == [each.owner for each in report.refusals]
+    assert "IPv6 is disabled on eth1, so only IPv4 is applied" in report.refusals[0].why
+    assert (False, ()) == (node.status().in_order, node.status().steps)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+def test_the_kernel_says_whether_a_device_has_ipv6_and_which_names(tmp_path: Path) -> None:
+    """IFLA_INET6_CONF and IFLA_ALT_IFNAME, as `sysctl` and `ip link property` set them."""
+    ip("link property add dev eth1 altname enp0s6 altname eni-092fd70511e6bb446")
+    kernel = NetlinkKernel()
+    links = {link.name: link for link in kernel.observe_links()}
+    assert ("enp0s6", "eni-092fd70511e6bb446") == links["eth1"].alternatives
+    assert ((), True, True) == (links["eth0"].alternatives, links["eth0"].ipv6, links["eth1"].ipv6)
+
+    Path("/proc/sys/net/ipv6/conf/eth1/disable_ipv6").write_text("1", encoding="ascii")
+
+    assert {"eth0": True, "eth1": False} == {
+        link.name: link.ipv6 for link in kernel.observe_links() if link.name.startswith("eth")
+    }
+    kernel.close()
+    with node_of(tmp_path, None, BOTH) as agent:
+        agent.apply()
+    assert "default via 10.0.1.1 dev eth1" in ip("route show table 100")
+
+
+def test_an_interface_by_its_alternative_name(kernel: FakeKernel, tmp_path: Path) -> None:
+    """Amazon Linux 2023 and RHEL: `ip link show enp0s6` works, so the configuration may say it; overlays too."""
+    kernel.links = [replace(link, alternatives=("enp0s6",)) if link.name == "eth1" else link for link in kernel.links]
+    text = BOTH.replace("eth1", "enp0s6") + '[[overlay]]\naddress = "192.168.10.10"\ndevice = "enp0s6"\n'
+    node = node_of(tmp_path, kernel, text)
+    node.apply()
+
+    assert {4, 6} == versions(kernel)
+    assert Address("eth1", "192.168.10.10/32", "eth1:1") in {seen.item for seen in kernel.seen}
+    assert node.status().in_order
+    node.hold_overlay("192.168.10.11", device="enp0s6")
+    assert Address("eth1", "192.168.10.11/32", "eth1:2") in {seen.item for seen in kernel.seen}
+
+
+def test_a_name_that_is_not_on_the_node_is_not_in_order(kernel: FakeKernel, tmp_path: Path) -> None:
+    """A misspelt name gave "in order" for ever; an overlay on a device that does not exist too."""
+    text = '[interface.eht1]\ntable = 100\n[[overlay]]\naddress = "192.168.10.10"\ndevice = "eth9"\n'
+    report = node_of(tmp_path, kernel, text).status()
+
+    assert (["eht1", "overlay 192.168.10.10/32"], False) == ([*map(str, report.absent)], report.in_order)
+
+
+def test_ipv6_without_a_router_is_said(kernel: FakeKernel, tmp_path: Path) -> None:
+    """No default route of IPv6 in any table: IPv4 is applied, and IPv6 is unknown (exit 3)."""
+    report = node_of(tmp_path, kernel, "[interface.eth1]\n").apply()
+
+    assert {4} == versions(kernel)
+    assert ["eth1"] == [str(each.owner) for each in report.unknown]
+    assert (
+        "IPv6 is not applied: router unknown: no router advertises itself for 2600:1f14::/64" in report.unknown[0].why
+    )
+
+
+@pytest.mark.parametrize("table", [254, 1001])
+def test_the_router_of_ipv6_is_sought_in_every_table(kernel: FakeKernel, tmp_path: Path, table: int) -> None:
+    """NetworkManager's never-default and networkd's RouteTable keep the default route out of main."""
+    kernel.add(Seen(Route("::/0", "eth1", table, "fe80:ec2::1", 1024), 9))
+    node = node_of(tmp_path, kernel, "[interface.eth1]\n")
+    node.apply()
+
+    assert {4, 6} == versions(kernel)
+    assert node.status().in_order
