@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import os
 from _socket import error, socket
+from _struct import Struct
+from array import array
 from struct import error as struct_error
 
 from ec2ident.value import Value
@@ -26,12 +28,15 @@ from .dump import (
     ENOBUFS,
     HEADER,
     LINK_HEADER,
+    LOCAL,
+    MAIN,
     ROUTE_HEADER,
     SO_RCVBUF,
     SO_RCVBUFFORCE,
     SOCK_CLOEXEC,
     SOCK_RAW,
     SOL_SOCKET,
+    UINT,
     address,
     matters,
     route,
@@ -51,6 +56,43 @@ ROOM = 1 << 20
 #: Messages taken at once: a storm must not keep us from looking.
 MANY = 4096
 LARGEST = 1 << 16
+
+
+SO_ATTACH_FILTER = 26
+#: A pointer to the instructions, and an instruction: linux/filter.h.
+PROGRAM, INSTRUCTION = Struct("HP"), Struct("=HBBI")
+#: Classic BPF (Documentation/networking/filter.rst): load 4, 2 or 1 octets of the message; jump; return.
+LOAD_4, LOAD_2, LOAD_1, IF_EQUAL, IF_SET, RETURN = 0x20, 0x28, 0x30, 0x15, 0x45, 0x06
+SHORT = Struct("=H")
+
+
+def _as_loaded(form: Struct, value: int) -> int:
+    """BPF reads in network order, and netlink is written in the machine's."""
+    return int.from_bytes(form.pack(value), "big")
+
+
+#: `relevant`, for the kernel to ask before it wakes us: routes of main may change thousands of times a second. Offsets
+#: are those of nlmsghdr and of rtmsg behind it. An announcement of a route is a message alone (rtmsg_fib,
+#: inet6_rt_notify). After each test stand the number of instructions to skip if it holds, and if it does not.
+FILTER = b"".join(
+    INSTRUCTION.pack(*each)
+    for each in (
+        (LOAD_2, 0, 0, 4),  # nlmsg_type
+        (IF_EQUAL, 1, 0, _as_loaded(SHORT, ROUTES[0])),
+        (IF_EQUAL, 0, 9, _as_loaded(SHORT, ROUTES[1])),  # something else: take it
+        (LOAD_4, 0, 0, 24),  # rtm_flags
+        (IF_SET, 8, 0, _as_loaded(UINT, CLONED)),
+        (LOAD_1, 0, 0, 21),  # rtm_protocol
+        (IF_EQUAL, 5, 0, OURS),
+        (LOAD_1, 0, 0, 20),  # rtm_table
+        (IF_EQUAL, 4, 0, LOCAL),
+        (IF_EQUAL, 0, 2, MAIN),
+        (LOAD_1, 0, 0, 17),  # rtm_dst_len: a default route of main names a router
+        (IF_EQUAL, 0, 1, 0),
+        (RETURN, 0, 0, 0xFFFFFFFF),  # take it
+        (RETURN, 0, 0, 0),  # drop it
+    )
+)
 
 
 class Deletion(Value):
@@ -108,6 +150,7 @@ class Events:
             self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
             for option in (SO_RCVBUF, SO_RCVBUFFORCE):
                 _try(self._socket, option, room)
+            _filter(self._socket)
             self._socket.bind((0, GROUPS))
         except OSError as refused:
             raise UnknownError(f"netlink socket: {os.strerror(refused.errno or 0)}") from refused
@@ -143,6 +186,17 @@ class Events:
                     found += [gone] if gone else []
                     down.add(fallen(kind, payload, names))
         return Heard(changed, tuple(found), frozenset(down - {""}))
+
+
+def _filter(channel: socket) -> None:
+    """Let the kernel drop what is not relevant. Where it refuses, `relevant` alone decides."""
+    code = array("B", FILTER)
+    try:
+        channel.setsockopt(
+            SOL_SOCKET, SO_ATTACH_FILTER, PROGRAM.pack(len(FILTER) // INSTRUCTION.size, code.buffer_info()[0])
+        )
+    except OSError:
+        return
 
 
 def _try(channel: socket, option: int, value: int) -> None:

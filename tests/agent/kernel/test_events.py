@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from socket import AF_UNIX, SOCK_DGRAM, socketpair
 from struct import pack
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen
-from ec2ident_agent.kernel.events import Deletion, Events, Heard, deletion, fallen, relevant
+from ec2ident_agent.kernel.events import Deletion, Events, Heard, _filter, deletion, fallen, relevant
 from tests.agent.conftest import ip
 
 NAMES = {2: "eth0", 3: "eth1"}
@@ -174,3 +175,53 @@ class TestOnAKernel:
             assert Heard() == events.drain(NAMES)
         finally:
             events.close()
+
+
+def verdict_of_the_filter(kind: int, payload: bytes) -> bool:
+    """What the kernel makes of a message: the same filter on a pair of sockets that carry datagrams."""
+    sender, receiver = socketpair(AF_UNIX, SOCK_DGRAM)
+    with sender, receiver:
+        _filter(receiver)
+        receiver.setblocking(False)
+        sender.send(pack("=IHHII", 16 + len(payload), kind, 0, 0, 0) + payload)
+        try:
+            return bool(receiver.recv(1 << 16))
+        except BlockingIOError:
+            return False
+
+
+@pytest.mark.parametrize("kind", [16, 17, 20, 21, 24, 25, 32, 33])
+@pytest.mark.parametrize("table", [100, 252, 253, 254, 255])
+def test_the_kernels_filter_takes_what_is_relevant(kind: int, table: int) -> None:
+    """Every way through it, against the reader's own words; what is no route is always taken."""
+    for protocol in (OURS, 2, 4, 16):
+        for length in (0, 1, 24, 32):
+            for flags in (0, 0x200, 0x4, 0x20000):
+                payload = a_route(table, protocol, length, flags)
+                assert relevant(kind, payload) == verdict_of_the_filter(kind, payload), (protocol, length, flags)
+
+
+@given(st.sampled_from([24, 25]), st.binary(min_size=12, max_size=60))
+@settings(deadline=None)
+def test_the_filter_and_the_reader_agree_on_any_route(kind: int, payload: bytes) -> None:
+    """Whatever stands in the header."""
+    assert relevant(kind, payload) == verdict_of_the_filter(kind, payload)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+def test_foreign_routes_of_main_wake_nobody() -> None:
+    """The kernel drops them; a default route of main, and a route of another table, arrive."""
+    events = Events()
+    events.drain({})
+
+    ip("route add 203.0.113.0/24 dev eth1")
+    ip("-6 route add 2001:db8::/64 dev eth1")
+    with pytest.raises(BlockingIOError):
+        events._socket.recv(1)
+
+    ip("route add 203.0.113.0/24 dev eth1 table 100")
+    assert events.drain({}).changed
+    ip("route add default dev eth1 metric 999")
+    assert events.drain({}).changed
+    events.close()
