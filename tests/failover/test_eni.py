@@ -367,6 +367,29 @@ def test_a_denied_attach_is_found_before_the_detach(aws: Fake, make_api: Callabl
     assert (before, aws.lab.node1) == (writes(aws), holder(aws))
 
 
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("AuthFailure", 403),
+        ("UnsupportedOperation", 400),
+        ("OperationNotPermitted", 400),
+        ("InvalidParameterCombination", 400),
+    ],
+)
+def test_every_refusal_of_the_dry_run_comes_before_the_detach(
+    aws: Fake, make_api: Callable[..., Api], code: str, status: int
+) -> None:
+    """Only DryRunOperation means that the attach is allowed."""
+    move(make_api(), aws, aws.lab.node1)
+    aws.settle()
+    before = writes(aws)
+    aws.fault(action="AttachNetworkInterface", match={"DryRun": "true"}, code=code, status=status)
+    with pytest.raises(ApiError, match=code):
+        move(make_api(), aws, aws.lab.node2)
+
+    assert (before, aws.lab.node1) == (writes(aws), holder(aws))
+
+
 def test_a_full_instance_is_found_before_the_detach_where_the_service_says_so(
     aws: Fake, make_api: Callable[..., Api]
 ) -> None:

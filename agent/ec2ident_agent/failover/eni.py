@@ -299,7 +299,8 @@ def _permitted(api: Api, dry: ApiCall) -> None:
     try:
         api.call(dry)
     except ApiError as error:
-        if error.kind in (ErrorKind.DENIED, ErrorKind.QUOTA):
+        # DryRunOperation means yes; that the ENI is still in use passes by itself. Everything else will be so later.
+        if error.kind not in (ErrorKind.LOOK, ErrorKind.WAIT):
             raise
 
 

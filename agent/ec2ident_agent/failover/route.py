@@ -139,7 +139,15 @@ def look(
         return both(lambda: describe(api, select), lambda: carrier(api, eni, instance))
 
     elsewhere = destinations if others and not select.vpc else ()
-    (tables, interface), holding = both(needed, lambda: each(lambda one: holders(api, one), elsewhere))
+
+    def holding_too() -> tuple[list[tuple[RouteTable, ...]], tuple[str, ...]]:
+        # A look that serves warnings only must not prevent the move.
+        try:
+            return each(lambda one: holders(api, one), elsewhere), ()
+        except FailoverError as error:
+            return [], (f"other tables with the route: cannot tell: {error}",)
+
+    (tables, interface), (holding, unsure) = both(needed, holding_too)
     ids, vpcs = {table.id for table in tables}, {table.vpc for table in tables}
     extra = {
         f"{table.id}: also holds {destination} -> {route.holder}"
@@ -149,7 +157,9 @@ def look(
         if route and table.vpc in vpcs and table.id not in ids
     }
     missing = tuple(table for table in select.tables if table not in ids)
-    return RouteSight(tables, interface, missing, (*sorted(extra), *_warnings(tables, interface, destinations)))
+    return RouteSight(
+        tables, interface, missing, (*sorted(extra), *unsure, *_warnings(tables, interface, destinations))
+    )
 
 
 def carrier(api: Api, eni: str, instance: str) -> NetworkInterface:

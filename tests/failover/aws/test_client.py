@@ -393,6 +393,27 @@ def test_the_instance_role_signs(
     assert aws.calls()[-1]["key"].startswith("ASIA")
 
 
+def test_the_instance_role_is_never_asked_through_a_proxy(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The keys would pass it in clear text, and the request would be signed with whatever it answers."""
+    pytest.importorskip("botocore")
+    from ec2ident.testing import Instance, MetadataService
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    # Nothing listens at the port of the proxy: a request to it would fail.
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with MetadataService(Instance(role="node")) as imds:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", str(imds.endpoint))
+        make_api(environ={}).call(LOOK)
+
+    assert aws.calls()[-1]["key"].startswith("ASIA")
+
+
 def test_a_metadata_service_that_hangs_does_not_outlast_the_deadline(
     aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +427,61 @@ def test_a_metadata_service_that_hangs_does_not_outlast_the_deadline(
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
         with pytest.raises(CredentialsError, match="is the metadata service reachable"):
             make_api(0.5, environ={}).call(LOOK)
+
+
+def self_signed(path: Path) -> Path:
+    """A certificate of 127.0.0.1 that no system trusts, with its key, in one PEM file."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
+    signed = made.add_extension(address, critical=True).sign(key, hashes.SHA256())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def test_an_untrusted_certificate_is_final_and_names_the_key(
+    make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection, and no retry: only a change of the configuration helps."""
+    import contextlib
+    import socket
+    import ssl
+    import threading
+
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path / "server.pem"))
+    accepted: list[int] = []
+
+    def serve(listening: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                accepted.append(1)
+                with connection, contextlib.suppress(OSError):
+                    context.wrap_socket(connection, server_side=True).close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
+        thread.start()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"{url}: its certificate is not trusted: .*as ca_bundle"):
+            make_api(endpoint=url).call(LOOK)
+        assert [1] == accepted
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
 
 
 def test_a_role_of_another_account_is_assumed_once(aws: Fake, make_api: Callable[..., Api]) -> None:

@@ -41,9 +41,6 @@ def test_a_table_with_its_routes() -> None:
         ("rtb-0a1b2c3d", "rtb-xyz", "routeTableId: 'rtb-xyz' is not a table id"),
         ("<routeTableId>rtb-0a1b2c3d</routeTableId>", "", "no routeTableId in the answer"),
         ("vpc-0a1b2c3d", "vpc-0a1b2c3d; rm -rf", "is not a vpc id"),
-        ("192.168.10.5/32", "192.168.10.5/24", "not a CIDR block"),
-        ("192.168.10.5/32", "everywhere", "not a CIDR block"),
-        ("eni-0a1b2c3d", "eni-0a1b2c3dg", "is not an interface id"),
         ("<state>blackhole</state>", "", "no state in the answer"),
         ("<requestId>x</requestId>", "<routeTableSet/>", "2 times routeTableSet"),
         ("123456789012</ownerId>", "12345678901２</ownerId>", "is not an account id"),
@@ -54,6 +51,39 @@ def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:
     assert old in TABLES
     with pytest.raises(MalformedResponseError, match=said):
         response.tables(parse(TABLES.replace(old, new, 1).encode()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "holder"),
+    [
+        ("192.168.10.5/32", "everywhere", None),
+        ("192.168.10.5/32", "192.168.10.5/24", None),
+        ("i-0a1b2c3d", "mi-0a1b2c3d", "eni-0a1b2c3d"),
+        ("123456789012</instanceOwnerId>", "amazon-aws</instanceOwnerId>", "i-0a1b2c3d"),
+        ("eni-0a1b2c3d", "vpcx-1", "vpcx-1"),
+    ],
+)
+def test_a_row_of_an_unknown_form_does_not_block_the_table(old: str, new: str, holder: str | None) -> None:
+    """It is passed over, or belongs to an owner that is not ours; the other rows are read."""
+    assert old in TABLES
+    other = ROW.replace("192.168.10.5/32", "192.168.10.6/32")
+    answer = TABLES.replace(old, new, 1).replace("</routeSet>", f"{other}</routeSet>")
+    ((table,), _) = response.tables(parse(answer.encode()))
+    route = table.route("192.168.10.5/32")
+
+    assert holder == (route.holder if route else None)
+    assert table.route("192.168.10.6/32")
+
+
+def test_the_static_row_of_two_is_ours() -> None:
+    """A gateway propagates the same destination; only the static route can be replaced."""
+    assert "<origin>CreateRoute</origin>" in ROW
+    propagated = ROW.replace("CreateRoute<", "EnableVgwRoutePropagation<").replace("eni-0a1b2c3d", "eni-0000000b")
+    ((table,), _) = response.tables(parse(TABLES.replace(ROW, propagated + ROW).encode()))
+    route = table.route("192.168.10.5/32")
+
+    assert route
+    assert ("eni-0a1b2c3d", False) == (route.eni, route.propagated)
 
 
 @pytest.mark.parametrize(

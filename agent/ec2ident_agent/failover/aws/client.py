@@ -212,6 +212,12 @@ class Api:
             connection.close()
             if isinstance(error, MalformedResponseError):
                 raise
+            if type(error).__name__ == "SSLCertVerificationError":
+                # Another attempt would not help. The request was not sent.
+                said = _line(str(getattr(error, "verify_message", "") or error))[:200]
+                raise UsageError(
+                    f"{url}: its certificate is not trusted: {said}; name the PEM file of its authority as ca_bundle"
+                ) from None
             if fresh:
                 raise _PassingError(f"{url}: {_reason(error)}") from None
             # A server may close an idle connection at any time: retry on a new one.
@@ -316,7 +322,9 @@ class Api:
             return Credentials(key, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
         try:
             return bounded(
-                lambda: botocore_chain(self.access.profile, self.deadline.left), self.deadline.left, "credentials"
+                lambda: botocore_chain(self.access.profile, self.deadline.left),
+                self.deadline.left,
+                "credentials",
             )
         except OutOfTimeError as error:
             raise CredentialsError(f"{error}; is the metadata service reachable?") from None
@@ -354,6 +362,44 @@ def _without_botocore(says: str) -> CredentialsError:
     )
 
 
+class InstanceRole:
+    """The credentials of the instance's role, for botocore's provider in place of its own fetcher.
+
+    botocore's fetcher asks through HTTP_PROXY, and signs with what the proxy invents. `Imds` uses no proxy and sends no
+    request without a token.
+    """
+
+    def __init__(self, environ: Mapping[str, str], seconds: float) -> None:
+        self.environ, self.seconds = environ, seconds
+
+    def retrieve_iam_role_credentials(self) -> dict[str, str]:
+        """What botocore's fetcher returns: {} if the instance has no role. Raises CredentialsError."""
+        import json
+
+        from ec2ident.errors import ImdsError
+        from ec2ident.imds.client import Imds
+        from ec2ident.model import Reason
+
+        where = "meta-data/iam/security-credentials/"
+        try:
+            imds = Imds.from_environment(self.environ, timeout=min(3.0, max(0.01, self.seconds)))
+            until = imds.deadline()
+            role = (imds.get(where, deadline=until) or "").split("\n")[0].strip()
+            found = json.loads(imds.get(where + role, deadline=until) or "{}") if role else {}
+            if not found:
+                return {}
+            keys = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration")
+            key, secret, token, expiry = (str(found[name]) for name in keys)
+        except ImdsError as error:
+            if error.reason is Reason.NETWORK_DISABLED:
+                return {}
+            raise CredentialsError(f"credentials: {error}; is the metadata service reachable?") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            # Neither the answer nor the error of the parser is shown: they may hold a key.
+            raise CredentialsError(f"credentials: {where}: the answer is not what EC2 documents") from None
+        return {"role_name": role, "access_key": key, "secret_key": secret, "token": token, "expiry_time": expiry}
+
+
 def botocore_chain(profile: str, seconds: float) -> Credentials:
     """The credential chain of the AWS SDKs. Raises CredentialsError with what to do."""
     with Loading("botocore", _without_botocore):
@@ -361,9 +407,6 @@ def botocore_chain(profile: str, seconds: float) -> Credentials:
         import botocore.exceptions  # type: ignore[import-untyped]
         import botocore.session  # type: ignore[import-untyped]
     session = botocore.session.Session(profile=profile or None)
-    # botocore accepts whole seconds here; the caller itself waits by the clock.
-    session.set_config_variable("metadata_service_timeout", 1)
-    session.set_config_variable("metadata_service_num_attempts", 2)
     # A profile may name a role; botocore then calls STS itself.
     session.set_default_client_config(
         botocore.config.Config(
@@ -371,6 +414,10 @@ def botocore_chain(profile: str, seconds: float) -> Credentials:
         )
     )
     try:
+        # The same provider also serves profiles with credential_source = Ec2InstanceMetadata. As the rest of the chain
+        # does, it asks the process's environment.
+        provider = session.get_component("credential_provider").get_provider("iam-role")
+        provider._role_fetcher = InstanceRole(os.environ, seconds)
         found = session.get_credentials()
         frozen = found.get_frozen_credentials() if found else None
     except botocore.exceptions.BotoCoreError as error:

@@ -19,6 +19,8 @@ class VpcRoute(Value):
     other: str = ""
     #: active, blackhole, filtered
     state: str = "active"
+    #: Whether a virtual private gateway propagates it; a static route to the same destination has priority.
+    propagated: bool = False
 
     @property
     def holder(self) -> str:
@@ -39,8 +41,9 @@ class RouteTable(Value):
     gateway: str = ""
 
     def route(self, destination: str) -> VpcRoute | None:
-        """The route to exactly this destination."""
-        return next((route for route in self.routes if route.destination == destination), None)
+        """The route to exactly this destination; of several the static one, which alone can be replaced."""
+        same = [route for route in self.routes if route.destination == destination]
+        return next((route for route in same if not route.propagated), same[0] if same else None)
 
     @property
     def local(self) -> tuple[str, ...]:

@@ -145,20 +145,31 @@ def _table(item: Element) -> RouteTable:
 
 
 def _route(row: Element) -> tuple[VpcRoute, ...]:
-    """A row, or nothing if its destination is a prefix list and not a CIDR block."""
-    destination = row.maybe("destinationCidrBlock") or row.maybe("destinationIpv6CidrBlock")
-    if not destination:
+    """A row, or nothing if its destination is not a CIDR block. What has an unknown form belongs to another owner."""
+    text = row.maybe("destinationCidrBlock") or row.maybe("destinationIpv6CidrBlock")
+    try:
+        destination = network(text or "")
+    except MalformedResponseError:
         return ()
-    other = next((text for text in (row.maybe(name) for name in _TARGETS) if text), "")
+    eni = _known_id(row, "networkInterfaceId", "interface")
+    names = _TARGETS if eni else (*_TARGETS, "networkInterfaceId", "instanceId")
+    other = next((text for text in (row.maybe(name) for name in names) if text), "")
     route = VpcRoute(
-        network(destination),
-        _maybe_id(row, "networkInterfaceId", "interface"),
-        _maybe_id(row, "instanceId", "instance"),
-        _maybe_id(row, "instanceOwnerId", "account"),
-        other,
+        destination,
+        eni,
+        _known_id(row, "instanceId", "instance") if eni else "",
+        _known_id(row, "instanceOwnerId", "account"),
+        "".join(c for c in other[:64] if c.isprintable()),
         _id(row, "state", "word"),
+        row.maybe("origin") == "EnableVgwRoutePropagation",
     )
     return (route,)
+
+
+def _known_id(node: Element, path: str, shape: str) -> str:
+    """An id, or "" if it is absent or of a form that this version does not know."""
+    text = node.maybe(path) or ""
+    return text if is_a(shape, text) else ""
 
 
 def interfaces(answer: Element) -> tuple[tuple[NetworkInterface, ...], str]:
