@@ -187,7 +187,7 @@ class NodeFiles(Value):
         """True if a file was written after a running program started, so it has not been read yet; proc(5)."""
         boot = [line.split()[1] for line in self.text("/proc/stat").splitlines() if line.startswith("btime ")]
         try:
-            written = os.lstat(self.tree.real(path)).st_mtime
+            written = self.tree.status(path).st_mtime
         except OSError:
             return False
         for pid in filter(str.isdigit, self.names("/proc")):

@@ -456,7 +456,7 @@ class Held:
         from fcntl import LOCK_EX, LOCK_NB, flock
 
         try:
-            self._handle = os.open(self._tree.real("/etc/."), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._handle = self._tree.open_directory("/etc")
         except OSError as failed:
             raise ConfigError(f"{self._tree.root}: not the root of a system: /etc: {failed.strerror}") from failed
         try:
