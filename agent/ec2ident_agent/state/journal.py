@@ -37,8 +37,12 @@ class Journal:
         self.path = os.path.join(directory, "journal")
 
     def read(self) -> State:
-        """All that is owned; nothing when there is no file. Raises JournalError for a file that makes no sense."""
+        """All that is owned; nothing when there is no file.
+
+        Raises JournalError for a file that makes no sense, or in a directory that other users may write.
+        """
         owners: dict[tuple[str, str], Owner] = {}
+        _check(self.directory)
         try:
             data = statefile.read(self.path)
             lines = [] if data is None else statefile.unpack(KIND, VERSION, data)
@@ -71,6 +75,16 @@ _ADVICE = (
 )
 
 
+def _check(directory: str) -> None:
+    """Raises JournalError for a state directory whose files another user could replace."""
+    try:
+        statefile.check_directory(directory)
+    except statefile.DamagedError as wrong:
+        raise JournalError(f"{directory}: {wrong}") from wrong
+    except OSError as failed:
+        raise JournalError(f"{directory}: {failed.strerror}") from failed
+
+
 class Lock:
     """An exclusive flock on the lock file, which names the holder's process. It ends with that process."""
 
@@ -81,12 +95,16 @@ class Lock:
     def __enter__(self) -> Lock:
         try:
             statefile.make_directory(self._directory)
+            _check(self._directory)
             # Mode 0600: any user who can open a file can lock it, and would then block every hook.
-            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            # O_NONBLOCK: the name may be a device's.
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            self._handle = os.open(self._path, flags, 0o600)
         except OSError as failed:
             hint = " (needs root)" if isinstance(failed, PermissionError) else ""
             raise JournalError(f"{failed.filename or self._path}: {failed.strerror}{hint}") from failed
         try:
+            self._check_file()
             self._wait()
         except BaseException:
             os.close(self._handle)
@@ -97,6 +115,16 @@ class Lock:
         except OSError:
             pass  # A full disk: the lock is held all the same; the number in it is only for messages.
         return self
+
+    def _check_file(self) -> None:
+        """The process number is written into it: never into another file that has this name too. Raises JournalError."""
+        found = os.fstat(self._handle)
+        try:
+            statefile.check_regular(found)
+        except statefile.DamagedError as wrong:
+            raise JournalError(f"{self._path}: {wrong}; remove it") from wrong
+        if found.st_nlink > 1:
+            raise JournalError(f"{self._path}: a hard link, the file has {found.st_nlink} names; remove it")
 
     def _wait(self) -> None:
         from fcntl import LOCK_EX, LOCK_NB, flock

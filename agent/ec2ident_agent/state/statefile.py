@@ -11,6 +11,7 @@ changed or written by a newer version is an error, never an empty file.
 from __future__ import annotations
 
 import os
+import stat
 from zlib import crc32
 
 TYPE_CHECKING = False
@@ -53,13 +54,17 @@ def unpack(kind: str, version: int, data: bytes) -> list[Fields]:
 
 
 def read(path: str) -> bytes | None:
-    """The bytes, or None when there is no such file. Raises OSError, and DamagedError for more than LIMIT bytes."""
+    """The bytes, or None when there is no such file.
+
+    Raises OSError, and DamagedError for more than LIMIT bytes and for what is not a regular file.
+    """
     try:
         # O_NONBLOCK: opening a pipe would wait for its writer.
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     try:
+        check_regular(os.fstat(handle))
         data = os.read(handle, LIMIT + 1)
     finally:
         os.close(handle)
@@ -68,13 +73,49 @@ def read(path: str) -> bytes | None:
     return data
 
 
+def check_regular(found: os.stat_result) -> None:
+    """Raises DamagedError for a pipe, a device, a directory: reading one could wait, or set something off."""
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedError(f"{_KINDS.get(stat.S_IFMT(found.st_mode), 'a socket')}, not a regular file")
+
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a directory",
+}
+
+
+def check_directory(path: str) -> None:
+    """Raises DamagedError for a directory that another user than root and the caller owns or may write.
+
+    A link is followed, as /var/run is one. A directory that is missing is right: it will be made. Raises OSError.
+    """
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return
+    if found.st_uid not in (0, os.geteuid()):
+        raise DamagedError(f"owned by uid {found.st_uid}, not by root: chown root {path}")
+    if found.st_mode & 0o022:
+        raise DamagedError(f"other users may write it (mode {found.st_mode & 0o7777:04o}): chmod go-w {path}")
+
+
 def write(path: str, data: bytes, mode: int = 0o644) -> None:
     """Replace a file in one step, so that a crash leaves the old one or the new one. Raises OSError.
+
+    What a crash left under the temporary name is removed, never written to: it may be a link or a pipe.
 
     It has this mode whatever the caller's umask is: ordinary users read table names, and ask for the status.
     """
     temporary = f"{path}.new"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        handle = os.open(temporary, flags, mode)
+    except FileExistsError:
+        os.unlink(temporary)
+        handle = os.open(temporary, flags, mode)
     try:
         view = memoryview(data)
         while view:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -188,3 +189,64 @@ def test_a_state_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(JournalError, match="Not a directory"):
         Journal(str(tmp_path / "file" / "state")).lock().__enter__()
+
+
+@pytest.mark.parametrize("name", ["journal", "lock", "watch"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_pipe_or_device_in_the_state_directory_is_said_and_hangs_nothing(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    """Situation: a pipe has the name of one of our files. Opening a pipe waits for its other end, for ever."""
+    if kind == "pipe":
+        os.mkfifo(tmp_path / name)
+    else:
+        try:
+            os.mknod(tmp_path / name, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes devices")
+    journal = Journal(str(tmp_path))
+
+    use = journal.read if name == "journal" else journal.lock(0, name).__enter__
+
+    with pytest.raises(JournalError, match=f"{name}: .*not a regular file"):
+        use()
+
+
+def test_the_lock_does_not_write_into_another_file(tmp_path: Path) -> None:
+    """Situation: the lock's name is a hard link to a file of root's: the process number would replace its content."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "shadow").write_text("secret")
+    os.link(tmp_path / "shadow", tmp_path / "state/lock")
+
+    with (
+        pytest.raises(JournalError, match="a hard link, the file has 2 names"),
+        Journal(str(tmp_path / "state")).lock(0),
+    ):
+        pass
+
+    assert "secret" == (tmp_path / "shadow").read_text()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
+def test_a_state_directory_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    """Who may write the directory may replace the journal, and so has root remove what the journal names."""
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(mode)
+    journal = Journal(str(state))
+    for use in (journal.read, journal.lock(0).__enter__):
+        with pytest.raises(JournalError, match=f"other users may write it .mode {mode:04o}.: chmod go-w"):
+            use()
+
+    assert [] == os.listdir(state)
+
+
+@pytest.mark.root
+def test_a_state_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    """As a configuration of another user: the owner may write it at any time."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    os.chown(state, 65534, 65534)
+
+    with pytest.raises(JournalError, match="owned by uid 65534, not by root"):
+        Journal(str(state)).read()

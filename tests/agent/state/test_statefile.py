@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.state.statefile import make_directory, pack, read, write
+from ec2ident_agent.state.statefile import DamagedError, make_directory, pack, read, write
 
 
 @pytest.fixture(params=[0o077, 0o022, 0o000], ids="{:03o}".format)
@@ -53,10 +53,31 @@ def test_a_leftover_of_a_crash_does_not_give_its_mode(tmp_path: Path) -> None:
 
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    """In rt_tables.d stands what others put there."""
+    """Other programs put their files into rt_tables.d."""
     os.mkfifo(tmp_path / "x.conf")
 
-    assert b"" == read(str(tmp_path / "x.conf"))
+    with pytest.raises(DamagedError, match="a pipe, not a regular file"):
+        read(str(tmp_path / "x.conf"))
+
+
+@pytest.mark.parametrize("kind", ["hard link", "link", "pipe"])
+def test_what_has_the_temporary_name_is_not_written_to(tmp_path: Path, kind: str) -> None:
+    """Situation: a state directory that was another user's, with a second name of a file of root's in it.
+
+    The other file keeps its content, and a pipe, which has no reader, is not waited for.
+    """
+    other, temporary = tmp_path / "shadow", tmp_path / "file.new"
+    other.write_text("secret")
+    if kind == "pipe":
+        os.mkfifo(temporary)
+    elif kind == "link":
+        temporary.symlink_to(other)
+    else:
+        os.link(other, temporary)
+
+    write(str(tmp_path / "file"), b"new")
+
+    assert (b"new", "secret") == (read(str(tmp_path / "file")), other.read_text())
 
 
 def test_a_field_with_a_newline_is_refused() -> None:
