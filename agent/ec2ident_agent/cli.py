@@ -67,11 +67,12 @@ def _main(arguments: Sequence[str]) -> int:
 
 def hook(arguments: Sequence[str], *, sysfs: str = "/sys/class/net") -> int:
     """`hook [OPTION…] MANAGER INTERFACE EVENT`: what the network managers' hooks call. Returns the exit code."""
-    from .hook import APPLY, EVENTS, NOTHING, PATIENCE, USAGE, TimeLimit, action, is_name
+    from .hook import APPLY, EVENTS, NOTHING, PATIENCE, USAGE, TimeLimit, action
+    from .inet import is_device_name
 
     # Options come first: an interface may have nearly any name.
     options, words = list(arguments[:-3]), arguments[-3:]
-    if len(words) != 3 or words[0] not in EVENTS or not is_name(words[1]) or not _common(options):
+    if len(words) != 3 or words[0] not in EVENTS or not is_device_name(words[1]) or not _common(options):
         log(USAGE)
         return 2
     manager, device, event = words

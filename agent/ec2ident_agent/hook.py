@@ -170,8 +170,3 @@ def _index(interface: str, sysfs: str) -> int:
             return int(file.read(20))
     except (OSError, ValueError):
         return 0
-
-
-def is_name(interface: str) -> bool:
-    """True for a name that the kernel accepts and that is not like an option."""
-    return is_device_name(interface) and not interface.startswith("-")

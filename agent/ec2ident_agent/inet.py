@@ -15,8 +15,13 @@ _NOT_IN_A_NAME = frozenset(b"/:\0\t\n\v\f\r \xa0")
 
 
 def is_device_name(name: str) -> bool:
-    """Does the kernel take this for a device's name: 1 to 15 bytes of these (dev_valid_name in net/core/dev.c)?"""
+    """Is this a device's name: for the kernel 1 to 15 bytes of these (dev_valid_name in net/core/dev.c)?
+
+    The kernel also takes "--all" and "-x", which programs would read as options: such a name is refused here.
+    """
     octets = name.encode("utf-8", "surrogateescape")
+    if name.startswith("-"):
+        return False
     return 0 < len(octets) <= 15 and name not in (".", "..") and _NOT_IN_A_NAME.isdisjoint(octets)
 
 

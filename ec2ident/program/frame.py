@@ -4,7 +4,8 @@
 
 - A closed standard file is replaced by /dev/null; no file that the program opens can take its number.
 - A terminal or locale that cannot show a character gets a replacement, never a UnicodeEncodeError.
-- Control characters in names are written as escapes, so that a name cannot control the terminal.
+- Control and format characters in names are written as escapes, so that a name can neither control the terminal nor
+  look like another one.
 - A result that cannot be written ends in one line and an exit code of `exit_codes`. Python itself would write the rest
   once more at exit and end with 120 (`flush_std_files` in CPython's pylifecycle.c).
 - A log that cannot be written changes nothing: what was begun is finished.
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 
 #: What a name may hold and a terminal may obey: C0 and C1 controls, except the end of a line.
 CONTROL = {number: f"\\x{number:02x}" for number in (*range(10), *range(11, 32), *range(0x7F, 0xA0))}
+
+#: What shows text in another order than it stands, or not at all: Unicode's categories Cf, Zl and Zp. With U+202E
+#: (right-to-left override) a name could look like another name.
+_INVISIBLE = (
+    *(0xAD, 0x61C, 0x6DD, 0x70F, 0x8E2, 0x180E, 0xFEFF, 0x110BD, 0x110CD, 0xE0001),
+    *(*range(0x600, 0x606), *range(0x890, 0x892), *range(0x200B, 0x2010), *range(0x2028, 0x202F)),
+    *(*range(0x2060, 0x2065), *range(0x2066, 0x2070), *range(0xFFF9, 0xFFFC), *range(0x13430, 0x13440)),
+    *(*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0020, 0xE0080)),
+)
+INVISIBLE = {number: f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}" for number in _INVISIBLE}
+
+#: Every character that `safe` writes as an escape.
+ESCAPES = {**CONTROL, **INVISIBLE}
 
 #: What our own texts use beyond ASCII, for terminals and locales that cannot show it.
 ASCII = {"…": "...", "·": "|", "–": "-", "→": "->", "’": "'"}
@@ -103,8 +117,8 @@ def prepare() -> None:
 
 
 def safe(text: str) -> str:
-    """The text in which surrogates and control characters are written as escapes, so that no terminal obeys them."""
-    return text.encode("utf-8", "backslashreplace").decode().translate(CONTROL)
+    """The text in which surrogates, control and format characters are written as escapes: no terminal obeys them."""
+    return text.encode("utf-8", "backslashreplace").decode().translate(ESCAPES)
 
 
 def say(text: str) -> None:

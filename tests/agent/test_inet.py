@@ -62,8 +62,10 @@ def test_whatever_can_be_routed_may_be_one(address: str) -> None:
 
 
 NAMES = {
-    **dict.fromkeys(("a", "eth0.100", "-", "...", "@", "\u2003", "fifteen-bytes15", "\u00fc" * 7 + "x"), True),
+    **dict.fromkeys(("a", "eth0.100", "a-", "...", "@", "\u2003", "fifteen-bytes15", "\u00fc" * 7 + "x"), True),
     **dict.fromkeys(("sixteen-bytes-16", "\u00fc" * 8, "", ".", "..", "a/b", "a:1", "\u00e0", "a\u00a0"), False),
+    # The kernel takes these; every program would read them as options.
+    **dict.fromkeys(("-", "-x", "--all"), False),
     **{f"a{space}b": False for space in " \t\n\v\f\r"},
 }
 

@@ -33,6 +33,7 @@ from .layout import (
 )
 from .manifest import MANIFEST, Entry, manifest, read_manifest
 from .rootfs import Directory, File, RootFs, Symlink, beside_name
+from .trust import check_trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ def install(tree: RootFs, request: InstallRequest, *, dry_run: bool = False, run
     """
     check(request)
     with Held(tree):
+        check_trust(tree, request.program)
         return perform(tree, plan_install(tree, request), dry_run, run)
 
 

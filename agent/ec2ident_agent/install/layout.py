@@ -10,9 +10,10 @@ import shlex
 
 from ec2ident.value import Value
 from ec2ident_agent.errors import ConfigError
-from ec2ident_agent.hook import is_name
+from ec2ident_agent.inet import is_device_name
 
 from .rootfs import Directory, File, Symlink
+from .trust import interpreter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -238,8 +239,12 @@ def render(source: str, request: InstallRequest, tree: RootFs) -> bytes:
     options = [] if request.config == CONFIG else ["--config", request.config]
     options += [] if request.state == STATE else ["--state-dir", request.state]
     escapes = [path for path in ROWS["udev"].marks if tree.exists(path)] or [ROWS["udev"].marks[0]]
+    # -I: no variable of the caller's and no directory of a user's decides what Python loads.
+    python = interpreter(tree, request.program)
     values = {
         "HOOK": HOOK,
+        "PYTHON": shlex.quote(python) if python else "",
+        "ISOLATED_UNIT": f"{_unit_word(python)} -I " if python else "",
         "DISPATCHER": _DISPATCHER,
         "ESCAPE": escapes[0],
         "PROGRAM": shlex.quote(request.program),
@@ -249,7 +254,8 @@ def render(source: str, request: InstallRequest, tree: RootFs) -> bytes:
         "STATE": shlex.quote(request.state),
         "OPTIONS": _words(options),
         "FAILOVER_OPTIONS": _words("--agent-config" if word == "--config" else word for word in options),
-        "PROGRAM_UNIT": _unit_word(request.program),
+        # systemd takes the first word as it is; a later one is searched for variables.
+        "PROGRAM_UNIT": _argument(request.program) if python else _unit_word(request.program),
         "OPTIONS_UNIT": "".join(f" {_argument(word)}" for word in options),
         "CONFIG_UNIT": request.config.replace("%", "%%"),
         "STATE_UNIT": "RuntimeDirectory=ec2ident\nRuntimeDirectoryPreserve=yes"
@@ -308,7 +314,7 @@ def check(request: InstallRequest) -> None:
         # systemd refuses them in the name of a program, however quoted (config_parse_exec).
         raise ConfigError(f"--program: {request.program}: a unit cannot run a path with quotes or backslashes")
     for interface in request.interfaces:
-        if not is_name(interface):
+        if not is_device_name(interface):
             raise ConfigError(f"interface {interface!r}: not a name that an interface can have")
     for extra in request.extras:
         if extra not in ROWS:

@@ -93,6 +93,32 @@ class RootFs:
             return False
         return True
 
+    def follow(self, path: str) -> str:
+        """The path with every link followed, as that system sees it."""
+        return "/" + self.real(path)[len(self.root) :].lstrip("/")
+
+    def untrusted(self, path: str) -> str:
+        """What on the way to a path, links followed, is another user's or may be written by one; "" when nothing is.
+
+        Owners are root and the caller. A directory with the sticky bit, such as /tmp, lets others write but not rename
+        what is not theirs. What is missing is no one's. Raises OSError.
+        """
+        found: list[str] = []
+
+        def see(name: str, status: os.stat_result) -> None:
+            kind, mode = stat.S_IFMT(status.st_mode), stat.S_IMODE(status.st_mode)
+            if status.st_uid not in (0, os.geteuid()):
+                found.append(f"{name} is owned by uid {status.st_uid}, not by root")
+            elif kind != stat.S_IFLNK and mode & 0o022 and not (kind == stat.S_IFDIR and mode & stat.S_ISVTX):
+                found.append(f"{name} may be written by other users (mode {mode:04o})")
+
+        try:
+            with _Place(self.root, path, follow=True, see=see):
+                pass
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        return found[0] if found else ""
+
     def status(self, path: str) -> os.stat_result:
         """What stat(2) says of a path; a link at its end is not followed."""
         with self._at(path) as place:
@@ -156,8 +182,11 @@ class _Place:
     An error of the file system inside the block gets the whole path as its file name.
     """
 
-    def __init__(self, root: str, path: str, *, follow: bool) -> None:
-        self._root, self._path, self._follow = root, path, follow
+    def __init__(
+        self, root: str, path: str, *, follow: bool, see: Callable[[str, os.stat_result], None] | None = None
+    ) -> None:
+        #: `see` is called with the name and status of everything on the way.
+        self._root, self._path, self._follow, self._see = root, path, follow, see
         self._open: list[int] = []
         self.name = "."
 
@@ -169,6 +198,8 @@ class _Place:
     def __enter__(self) -> _Place:
         try:
             self._open.append(os.open(self._root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            if self._see:
+                self._see("/", os.fstat(self.directory))
             self._walk()
         except BaseException as failed:
             self.__exit__(type(failed), failed, None)
@@ -216,7 +247,10 @@ class _Place:
                 raise
             self.name = name
             return None
-        mode = os.fstat(handle).st_mode
+        status = os.fstat(handle)
+        mode = status.st_mode
+        if self._see:
+            self._see(name, status)
         if stat.S_ISDIR(mode):
             self._open.append(handle)
             return None

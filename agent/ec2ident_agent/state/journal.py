@@ -117,7 +117,7 @@ class Lock:
         return self
 
     def _check_file(self) -> None:
-        """The process number is written into it: never into another file that has this name too. Raises JournalError."""
+        """The process number is written into it: never into a file that has another name too. Raises JournalError."""
         found = os.fstat(self._handle)
         try:
             statefile.check_regular(found)

@@ -359,3 +359,23 @@ def test_a_program_s_odd_path_stays_one_word(tmp_path: Path, odd: str) -> None:
     assert 0 == subprocess.run([str(tmp_path / "hook"), "udev", "eth1", "add"], cwd=tmp_path, timeout=30).returncode
     assert ["udev eth1 add"] == node.calls
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("name", ["journal", "suppressed", "anything"])
+def test_a_pipe_in_the_state_directory_hangs_no_hook(node: Node, name: str) -> None:
+    """Situation: a pipe in the state directory. grep opened every file there, and an ifup waited for ever."""
+    (node.state / name).unlink(missing_ok=True)
+    os.mkfifo(node.state / name)
+
+    assert 0 == node.run("hook", "networkmanager", "eth9", "up").returncode
+    assert 0 == node.run("hook", "networkmanager", "eth1", "up").returncode
+    assert ["networkmanager eth1 up"] == node.calls
+
+
+def test_a_configuration_that_is_a_pipe_hangs_no_hook(node: Node) -> None:
+    """Only the journal names an interface then."""
+    node.config.unlink()
+    os.mkfifo(node.config)
+
+    assert 0 == node.run("hook", "networkmanager", "eth7", "up").returncode
+    assert ["networkmanager eth7 up"] == node.calls

@@ -84,11 +84,11 @@ def test_a_directory_that_becomes_a_link_at_any_step_leads_nowhere(tmp_path: Pat
         if verb == "uninstall":
             install(tree, REQUEST)
         before = outside(tmp)
-        act = install if verb == "install" else uninstall
 
-        more = raced(
-            tmp / "root", victim, number, lambda tree=tree, act=act: act(tree, *([REQUEST] if act is install else []))
-        )
+        def act(tree: RootFs = tree) -> object:
+            return install(tree, REQUEST) if verb == "install" else uninstall(tree)
+
+        more = raced(tmp / "root", victim, number, act)
 
         assert before == outside(tmp)
         if not more:
@@ -106,12 +106,13 @@ def test_a_leftover_under_the_temporary_name_is_not_written_through(tmp_path: Pa
     shadow = tmp_path / "shadow"
     shadow.write_text("secret")
     beside = tmp_path / "root/.hook.ec2ident-new"
-    for make in (
-        lambda: beside.hardlink_to(shadow) if sys.version_info >= (3, 10) else os.link(shadow, beside),
-        lambda: beside.symlink_to(shadow),
-        lambda: os.mkfifo(beside),
-    ):
-        make()
+    for kind in ("hard link", "link", "pipe"):
+        if kind == "hard link":
+            os.link(shadow, beside)
+        elif kind == "link":
+            beside.symlink_to(shadow)
+        else:
+            os.mkfifo(beside)
         tree.write("/hook", b"new", 0o755)
 
         assert ("secret", File(b"new", 0o755, os.geteuid())) == (shadow.read_text(), tree.look("/hook"))
