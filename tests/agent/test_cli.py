@@ -263,13 +263,18 @@ def test_an_overlay_inside_the_vpc_is_warned_of(agent: Agent, kernel: FakeKernel
 def test_what_a_terminal_would_obey_is_shown(agent: Agent, kernel: FakeKernel) -> None:
     """The kernel lets an escape sequence into a device's name, and a file may say anything."""
     kernel.plug("e\x1b[2J\x9b\udcff")
+    kernel.plug("\u202e1hte")
 
     assert 0 == run(agent, kernel, "overlay", "add", "192.168.10.30", "--device=e\x1b[2J\x9b\udcff")
+    assert 0 == run(agent, kernel, "overlay", "add", "192.168.10.31", "--device=\u202e1hte")
     assert 1 == run(agent, kernel, "status")
 
     out, err = agent._capsys.readouterr()
     assert "e\\x1b[2J\\x9b\\udcff" in out
     assert "e\\x1b[2J\\x9b\\udcff" in err
+    # Right-to-left override: a terminal shows "\u202e1hte" as eth1.
+    assert "dev \\u202e1hte" in out
+    assert "\u202e" not in out + err
     assert set() == {c for c in out + err if not c.isprintable()} - {"\n"}
 
 

@@ -78,12 +78,12 @@ def test_a_device_s_name_has_1_to_15_bytes(name: str) -> None:
 
 @pytest.mark.root
 def test_the_kernel_takes_the_same_names(node: str) -> None:
-    """The kernel itself renames a device to each of them (SIOCSIFNAME, netdevice(7))."""
+    """The kernel itself renames a device to each of them (SIOCSIFNAME, netdevice(7)), but for those like an option."""
     ip("link set r1 down")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
         for name in NAMES:
             octets = name.encode()
-            if not 0 < len(octets) <= 15:
+            if name.startswith("-") or not 0 < len(octets) <= 15:
                 continue  # the request has room for 15 bytes; an empty name asks for nothing
             request = struct.pack("16s16s8x", b"r1", octets)
             if not NAMES[name]:

@@ -131,6 +131,7 @@ class RootFs:
             return os.open(place.name, flags, dir_fd=place.directory)
 
     def make_directory(self, path: str, mode: int) -> None:
+        """Make a directory with exactly this mode, whatever the umask. Raises OSError."""
         with self._at(path) as place:
             # The mode exactly and at once: a directory is never there with another one.
             mask = os.umask(0)
@@ -155,20 +156,24 @@ class RootFs:
             place.rename(beside)
 
     def link(self, path: str, target: str) -> None:
+        """Make a symbolic link, or replace one, atomically. Raises OSError."""
         with self._at(path) as place:
             beside = _beside(place.name)
             place.anew(beside, lambda: os.symlink(target, beside, dir_fd=place.directory))
             place.rename(beside)
 
     def rename(self, path: str, to: str) -> None:
+        """Rename inside the tree, atomically. Raises OSError."""
         with self._at(path) as old, self._at(to) as new:
             os.rename(old.name, new.name, src_dir_fd=old.directory, dst_dir_fd=new.directory)
 
     def remove(self, path: str) -> None:
+        """Remove a file or a link. Raises OSError."""
         with self._at(path) as place:
             os.unlink(place.name, dir_fd=place.directory)
 
     def remove_directory(self, path: str) -> None:
+        """Remove an empty directory. Raises OSError."""
         with self._at(path) as place:
             os.rmdir(place.name, dir_fd=place.directory)
 

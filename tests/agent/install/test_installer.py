@@ -824,7 +824,10 @@ def test_a_cluster_s_agents_are_laid_on_request(tree: RootFs) -> None:
         assert ("file", 0o755) == seen[path][:2]
         assert subprocess.run(["sh", "-n", inside(tree, path)], check=False).returncode == 0
     for name in ("overlay", "eni", "dns"):
-        assert f'${{python:+"$python" -I}} /opt/ec2ident/bin/ec2ident-ocf {name} "$@"' in read(tree, f"{AGENTS}/{name}").splitlines()
+        assert (
+            f'${{python:+"$python" -I}} /opt/ec2ident/bin/ec2ident-ocf {name} "$@"'
+            in read(tree, f"{AGENTS}/{name}").splitlines()
+        )
     for directory in ("usr/lib/ocf", "usr/lib/ocf/resource.d", AGENTS):
         assert ("directory", 0o755) == seen[directory]
 
