@@ -273,7 +273,7 @@ def test_what_a_terminal_would_obey_is_shown(agent: Agent, kernel: FakeKernel) -
     assert "e\\x1b[2J\\x9b\\udcff" in out
     assert "e\\x1b[2J\\x9b\\udcff" in err
     # Right-to-left override: a terminal shows "\u202e1hte" as eth1.
-    assert "dev \\u202e1hte" in out
+    assert "dev '\\u202e1hte'" in out
     assert "\u202e" not in out + err
     assert set() == {c for c in out + err if not c.isprintable()} - {"\n"}
 
