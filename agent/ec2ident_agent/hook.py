@@ -20,8 +20,6 @@ import os
 
 from ec2ident.value import Value
 
-from .inet import is_device_name
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
