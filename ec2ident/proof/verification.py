@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64decode
 
-from ec2ident.errors import Ec2IdentError, MalformedError, VerificationError
+from ec2ident.errors import Ec2IdentError, MalformedError, UnverifiableError, VerificationError
 from ec2ident.model import Identity, Kind, Reason
 
 from . import algorithms, cms
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from .cms import SignedData
     from .trust import TrustedKey
 
-_HASHES = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 #: Characters of a signature in base64 or PEM; real ones have 172 to 1511. Of JSON around it, which is read elsewhere.
 _LARGEST, _LARGEST_JSON = 64 * 1024, 1024 * 1024
 
@@ -218,12 +217,21 @@ def _scheme(signed: SignedData, keys: tuple[TrustedKey, ...]) -> Scheme:
 
 
 def _check_digest(signed: SignedData, raw: bytes, scheme: Scheme) -> None:
-    digest = _HASHES[scheme.hash](raw).digest()
+    digest = _hash(scheme.hash, raw)
     if signed.message_digest != digest:
         raise VerificationError(
             f"digest: signed is {signed.message_digest[:64].hex()} (the document has {digest.hex()})",
             Reason.WRONG_DIGEST,
         )
+
+
+def _hash(name: str, raw: bytes) -> bytes:
+    """Raises UnverifiableError: under a FIPS policy OpenSSL may refuse SHA-1, or Python may be built without it."""
+    try:
+        digest: bytes = getattr(hashlib, name)(raw).digest()
+    except (ValueError, AttributeError) as error:
+        raise UnverifiableError(f"digest: this OpenSSL refuses SHA-{name[3:]} ({error})") from error
+    return digest
 
 
 def _signer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import statistics
 import subprocess
@@ -520,6 +521,25 @@ def test_a_bare_signature_is_no_signed_object(kind: str) -> None:
         verify(vectors.signature(folder, "signature"), kind=kind)
     with pytest.raises(MalformedError, match=r"not understood .*\(a signature of RSA-1024 has 128\)"):
         verify(vectors.signature(folder, kind), kind="signature", document=vectors.document(folder))
+
+
+@pytest.mark.parametrize("how", ["refused", "missing"])
+def test_without_sha_1_a_signature_is_neither_right_nor_forged(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """Under a FIPS policy `hashlib.sha1()` raises ValueError, and Python may be built without it; exit code 3."""
+
+    def refuse(*_: object) -> None:
+        raise ValueError("[digital envelope routines] unsupported")
+
+    if how == "refused":
+        monkeypatch.setattr(hashlib, "sha1", refuse)
+    else:
+        monkeypatch.delattr(hashlib, "sha1")
+    folder = next(folder for folder, kind in vectors.GENUINE if kind == "pkcs7")
+    with pytest.raises(UnverifiableError, match=r"digest: this OpenSSL refuses SHA-1 \(") as caught:
+        check(folder, "pkcs7")
+
+    assert Reason.UNVERIFIABLE is caught.value.reason
+    assert caught.value.document is not None
 
 
 def test_the_key_decides_the_algorithms() -> None:
