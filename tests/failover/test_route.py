@@ -420,7 +420,7 @@ def test_every_action_ends_within_its_deadline(aws: Fake, run: Callable[..., Any
 def test_a_hang_between_look_and_write_says_which_is_not_known(aws: Fake, run: Callable[..., Any]) -> None:
     """The other table moved; this one may have."""
     aws.fault(action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[1]}, hang=True)
-    code, lines, _ = run("route", "ensure", "db", "--deadline", "1.5")
+    code, lines, _ = run("route", "ensure", "db", "--deadline", "6")
 
     assert 3 == code
     assert "failed: ec2:ReplaceRoute" in next(line for line in lines if line.startswith(aws.lab.tables[1]))
