@@ -65,7 +65,7 @@ overlay = ["192.168.10.5"]
 [service."größe…".route]
 tables = ["rtb-0a1b2c3d"]
 """
-#: A command of each program whose result is printed, with the exit code; {} is the directory of the test.
+#: A command of each program that prints a result, with the exit code; {} is the directory of the test.
 RESULTS = {
     "ec2ident": (["show", "--no-network", "--explain", "--level", "proof"], {1, 3, 4}),
     "ec2ident-agent": (["status", "--config", "{}/agent.toml", "--state-dir", "{}/state", "--wait", "0"], {0, 1}),
@@ -270,7 +270,7 @@ def test_a_full_standard_output_is_one_line(program: str, environment: str, dire
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_resource_agent_whose_output_is_lost_has_failed() -> None:
+def test_a_resource_agent_that_loses_its_output_has_failed() -> None:
     """1 is OCF_ERR_GENERIC, with the reason that the engine shows; 120 would be no code of OCF."""
     argv = ["sh", "-c", 'exec "$@" > /dev/full', "sh", sys.executable, *OTHERS["ec2ident-ocf"]]
     done = subprocess.run(argv, env=BARE, capture_output=True, text=True, timeout=60, check=False)

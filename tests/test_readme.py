@@ -28,7 +28,7 @@ def commands() -> list[list[str]]:
 
 
 def test_every_document_that_readme_names_is_there() -> None:
-    """A link to nowhere is a promise that nobody keeps."""
+    """A link to nowhere is a promise that is not kept."""
     links = re.findall(r"\]\(([^)#]+)", README)
 
     assert links
@@ -110,7 +110,7 @@ def test_the_demo_prints_what_readme_shows(tmp_path: Path) -> None:
 @pytest.mark.root
 @pytest.mark.timeout(600)
 def test_an_ordinary_user_can_run_the_demo(open_path: Path) -> None:
-    """In a user namespace of his own, and nobody's home directory is touched."""
+    """In a user namespace of its own, and no home directory is touched."""
     become = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     if not shutil.which("setpriv"):
         pytest.skip("needs setpriv (util-linux) to become an ordinary user")

@@ -53,7 +53,7 @@ def test_no_default_argument_holds_an_environment(name: str) -> None:
     for where, thing in callables(name):
         try:
             parameters = inspect.signature(thing).parameters.values()  # type: ignore[arg-type]
-        except (TypeError, ValueError):  # an exception or an enumeration without a constructor of ours
+        except (TypeError, ValueError):  # an exception or an enumeration without a constructor of the project's
             continue
         held = [one.name for one in parameters if isinstance(one.default, (type(os.environ), dict))]
 

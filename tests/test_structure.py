@@ -1,4 +1,4 @@
-"""Who may import whom, and what an import may cost: the walls of the house."""
+"""Which module may import which, and what an import may cost: the walls of the house."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ALONE = {
     "tomli": {"agent/ec2ident_agent/strict_toml.py"},
     "botocore": {"agent/ec2ident_agent/failover/aws/client.py"},
     "boto3": set[str](),
-    # Only when dataclasses itself looks at a value of ours, so it is loaded already.
+    # Only when dataclasses itself looks at a value of the library, so it is loaded already.
     "dataclasses": {"ec2ident/value.py"},
     "pytest": {"ec2ident/testing/pytest_plugin.py"},
 }
@@ -148,14 +148,14 @@ def roots(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("library", sorted(ALONE))
 def test_each_foreign_library_has_one_importer(library: str) -> None:
-    """Its errors are translated in that one file; nobody else has heard of them."""
+    """Its errors are translated in that one file; no other module knows of them."""
     importers = {name_of(path) for path in modules() if library in roots(path)}
 
     assert importers <= ALONE[library]
 
 
 def arrows(room: bool) -> dict[str, set[str]]:
-    """Module -> the modules of ours that it imports when it runs, also inside functions; or the same of rooms.
+    """Module -> the project's modules that it imports when it runs, also inside functions; or the same of rooms.
 
     A room is a folder, or a module that stands beside the folders.
     """
@@ -242,7 +242,7 @@ def test_only_the_command_line_reads_arguments() -> None:
 
 @pytest.mark.parametrize("name", sorted(PURE))
 def test_a_pure_module_has_no_effects(name: str) -> None:
-    """It imports nothing that reads a file, a socket, a clock or a process, and only pure modules of ours."""
+    """It imports nothing that reads a file, a socket, a clock or a process, and only pure modules of the project."""
     path = TOP / name
     assert path.exists()
 
@@ -351,7 +351,7 @@ def test_no_test_asserts_an_absolute_time() -> None:
     assert [] == guilty
 
 
-def test_an_error_of_ours_is_expected_with_its_words() -> None:
+def test_an_error_of_the_project_is_expected_with_its_words() -> None:
     """Without `match`, or a look at the error, another failure of the same class would pass for the right one."""
     guilty = [
         f"{name_of(path)}:{item.context_expr.lineno}"

@@ -3,7 +3,7 @@
     agent.py            all tables; needs root and iproute2; about half a minute
     agent.py --quick    fewer rounds
 
-Work in process: N addresses, N rules and a table of two routes for every fifty of them, laid, looked at and taken off.
+Work in process: N addresses, N rules and a table of two routes for every fifty of them, added, looked at and removed.
 Whole processes: what a hook, a monitor or the first apply of the published recipe costs, with the interpreter's start.
 Rounds of all alternate, and each figure is the best of its rounds: other work on the machine only ever slows.
 """
@@ -94,7 +94,7 @@ def wishes(count: int) -> list[Desired]:
 
 
 def commands(count: int) -> tuple[list[str], list[str]]:
-    """What `ip` is told to lay the same and to take it off, without the first word."""
+    """What `ip` is told to add the same and to remove it, without the first word."""
     steps = [Step("add", item) for wish in wishes(count) for item in wish.items]
     steps.sort(key=lambda step: step.item.rank)
     lay = [str(step).partition(" ")[2] for step in steps]
@@ -142,7 +142,7 @@ class Bench:
     def work(self) -> None:
         """In process: everything is imported, and the files are where they always are."""
         print("apply / revert, milliseconds; and look: dump and diff with everything in place")
-        print(f"{'N':>5} {'ours':>15} {'ip -batch':>15} {'ip':>17} {'ours : batch':>13} {'look':>6} {'4 × ip':>7}")
+        print(f"{'N':>5} {'agent':>15} {'ip -batch':>15} {'ip':>17} {'agent : batch':>13} {'look':>6} {'4 × ip':>7}")
         journal, kernel = Journal(str(self.directory / "work")), NetlinkKernel()
         (self.directory / "work").mkdir()
         for count in SIZES:

@@ -244,11 +244,11 @@ class Bench:
 
     def no(self) -> None:
         """How long a "no" takes without local evidence, beside the peers."""
-        print(f"\n'no', without local evidence: call ms (answer); ours must end within {NO_WITHIN * 1000:.0f} ms")
+        print(f"\n'no', without local evidence: call ms (answer); ec2ident must end within {NO_WITHIN * 1000:.0f} ms")
         clients = ["ec2ident", *self.peers]
         print(f"  {'':<16}" + "".join(f"{client:>32}" for client in clients))
         with ThreadPoolExecutor(len(GROUNDS) * len(clients)) as pool:
-            # The peers mostly wait, so they wait together; ours are measured afterwards, alone.
+            # The peers mostly wait, so they wait together; ec2ident is measured afterwards, alone.
             waiting = {
                 (ground, peer): pool.submit(measure, lay, peer, rounds=1)
                 for ground, lay in GROUNDS.items()
@@ -290,7 +290,7 @@ class Bench:
 
     def other_vendor(self) -> None:
         """Another vendor's firmware: no packet, and how long the answer takes."""
-        print("\nanother vendor's firmware, packets dropped: packets sent, call ms (ours imported before)")
+        print("\nanother vendor's firmware, packets dropped: packets sent, call ms (ec2ident imported before)")
         ground = GROUNDS["packets dropped"]
         mine = measure(ground, "ec2ident", root=self.other, imported=True, again=True)
         held = mine.sent == 0 and mine.call * 1000 <= LOCAL_WITHIN_MS

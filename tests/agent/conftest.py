@@ -152,7 +152,7 @@ class Agent:
 
 @pytest.fixture(autouse=True)
 def no_metadata_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wants one makes it: nothing here asks the service of the machine that the tests run on."""
+    """A test that wants one makes it: nothing here asks the service of the machine that the tests run on."""
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 

@@ -134,8 +134,8 @@ def test_what_the_facts_do_not_say_is_unknown(agent: Agent, kernel: FakeKernel) 
             "ip rule add from 10.0.1.0/24 table 100 priority 100"] == list(map(str, kernel.done))  # fmt: skip
 
 
-def test_whoever_is_named_does_not_wait_for_others(agent: Agent, kernel: FakeKernel) -> None:
-    """Another interface of which nothing is known is none of his business; the one that he is routed to is."""
+def test_a_named_interface_does_not_wait_for_others(agent: Agent, kernel: FakeKernel) -> None:
+    """Another interface of which nothing is known does not matter to the overlay; the one that it is routed to does."""
     agent.write(
         '[interface.eth0]\n[interface.eth1]\ntable = 100\nsubnet = "10.0.1.0/24"\n'
         '[[overlay]]\naddress = "192.168.1.1"\ndevice = "eth1"\n[[overlay]]\naddress = "192.168.0.1"\ndevice = "eth0"\n'
@@ -195,7 +195,7 @@ def test_an_overlay_is_routed_to_a_section_by_either_name(agent: Agent, kernel: 
 
 
 def test_a_revert_of_nothing_says_so(agent: Agent, kernel: FakeKernel) -> None:
-    """A name that is misspelt, or a section's other name, is no error but said."""
+    """A name that is misspelt, or a section's other name, is reported and not an error."""
     assert 0 == run(agent, kernel, "revert", "ethl")
     assert agent._capsys.readouterr().err == "ec2ident-agent: ethl: the agent has added nothing for it\n"
 
@@ -249,7 +249,7 @@ def test_what_is_not_on_this_node_is_shown_and_not_in_order(agent: Agent, kernel
     "words", ["overlay add {} --device eth0", "apply eth1 --vpc 10.0.0.0/16 --table 100 --overlay {} --device eth0"]
 )
 def test_an_overlay_inside_the_vpc_is_warned_of(agent: Agent, kernel: FakeKernel, words: str) -> None:
-    """Whoever asks for it: nobody reaches it, since a VPC delivers its own addresses to the ENI that has them."""
+    """For every owner: no client reaches it, since a VPC delivers its own addresses to the ENI that has them."""
     agent.write('[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\nvpc = "10.0.0.0/16"\n')
     for address, warned in (("10.0.5.5", 1), ("10.1.5.5", 0)):
         agent._capsys.readouterr()
@@ -281,7 +281,7 @@ def test_what_a_terminal_would_obey_is_shown(agent: Agent, kernel: FakeKernel) -
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize(("verb", "stream"), [("status", 1), ("--help", 1), ("fly", 2)])
 def test_a_full_disk_is_one_line_and_no_traceback(agent: Agent, verb: str, stream: int) -> None:
-    """A result that was not written was not given: exit code 4. Where the log cannot go there is nobody to tell."""
+    """A result that was not written was not given: exit code 4. A log that cannot be written is not reported."""
     agent.write("")
     with open("/dev/full", "w") as full:
         pipes = {name: full if number == stream else subprocess.PIPE for name, number in (("stdout", 1), ("stderr", 2))}
@@ -296,7 +296,7 @@ def test_a_full_disk_is_one_line_and_no_traceback(agent: Agent, verb: str, strea
 def test_where_nothing_can_be_written_apply_refuses_and_revert_does_what_it_can(
     agent: Agent, kernel: FakeKernel
 ) -> None:
-    """A full disk: nothing is laid that the journal does not name, and what is laid is taken off all the same."""
+    """A full disk: nothing is added that the journal does not name, and what is added is removed all the same."""
     with nothing_to_be_written():
         assert 4 == run(agent, kernel, "apply")
         assert re.search("journal: cannot be written: File too large$", agent.err), agent.err
@@ -327,7 +327,7 @@ def nothing_to_be_written() -> Iterator[None]:
 
 
 def test_a_suppression_that_cannot_be_lifted_is_one_line(agent: Agent, kernel: FakeKernel) -> None:
-    """And nothing is laid, since watch would take it off."""
+    """And nothing is added, since watch would remove it."""
     assert (0, 0) == (run(agent, kernel, "apply"), run(agent, kernel, "revert", "--all"))
     (agent.state / "suppressed.new").mkdir()
     kernel.done.clear()
@@ -337,7 +337,7 @@ def test_a_suppression_that_cannot_be_lifted_is_one_line(agent: Agent, kernel: F
     assert [] == kernel.done
 
 
-def test_a_name_that_cannot_be_written_keeps_nobody_from_his_routes(agent: Agent, kernel: FakeKernel) -> None:
+def test_a_name_that_cannot_be_written_keeps_no_owner_from_its_routes(agent: Agent, kernel: FakeKernel) -> None:
     """A full disk: routing needs no names. It is said, seen as missing, and written when that is possible."""
     (agent.names / "ec2ident.conf.new").mkdir()
 
@@ -402,5 +402,5 @@ def test_without_a_word_the_usage_is_an_error(agent: Agent) -> None:
 
 
 def test_everything_reverted_without_a_journal_is_done(agent: Agent, kernel: FakeKernel) -> None:
-    """Nothing to take off is no error."""
+    """Having nothing to remove is not an error."""
     assert 0 == run(agent, kernel, "revert", "--all")

@@ -1,4 +1,4 @@
-"""The command on a real kernel: laid, looked at, repaired, taken off; and what was there before us."""
+"""The command on a real kernel: added, looked at, repaired, removed; and what was there before."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_flags_do_what_the_configuration_does(agent: Agent) -> None:
 
 
 def test_drift_is_seen_named_and_repaired(agent: Agent) -> None:
-    """Somebody flushes the table: status says which items are missing, and apply brings them back."""
+    """Another program flushes the table: status says which items are missing, and apply brings them back."""
     agent("apply")
     applied = snapshot()
     ip("route flush table 100")
@@ -149,7 +149,7 @@ def test_every_loss_is_drift(agent: Agent, event: str) -> None:
     assert (0, 0) == (agent("apply"), agent("status"))
 
 
-#: What was there before us: one field away from ours, each.
+#: What was there before: one field away from the agent's, each.
 NEAR_MISSES = (
     "rule add from 10.0.1.0/24 table 100 priority 100",
     "rule add from 10.0.1.0/24 table 100 priority 100 protocol 201",
@@ -172,7 +172,7 @@ NEAR_MISSES = (
 
 
 @pytest.mark.parametrize("before_us", [True, False])
-def test_what_is_not_ours_survives(agent: Agent, before_us: bool) -> None:
+def test_what_is_not_the_agents_survives(agent: Agent, before_us: bool) -> None:
     """Every near miss stays, whether it was there before us or came after."""
     untouched = snapshot()
     theirs = [each for each in NEAR_MISSES if "proto 236" not in each]
@@ -195,9 +195,9 @@ def test_what_is_not_ours_survives(agent: Agent, before_us: bool) -> None:
         assert untouched == snapshot()
 
 
-def test_the_number_alone_does_not_make_a_rule_ours(agent: Agent) -> None:
-    """A rule with our number and one selector more was made by somebody else. The kernel would remove it in place of
-    ours, since it removes the first match: so ours stays, with an error that names the other."""
+def test_the_number_alone_does_not_make_a_rule_the_agents(agent: Agent) -> None:
+    """Another program's rule has the agent's number and one selector more. The kernel would remove it in place of
+    the agent's, since it removes the first match: so the agent's stays, with an error that names the other."""
     ip("rule add from 10.0.1.0/24 table 100 priority 100 protocol 236 fwmark 7")
     theirs = ip("rule")
     agent("apply")
@@ -227,8 +227,8 @@ def test_revert_after_the_interface_is_gone(agent: Agent) -> None:
     assert before == snapshot()
 
 
-def test_apply_takes_off_the_rule_that_a_detach_leaks(agent: Agent) -> None:
-    """And lays everything again when the interface is back."""
+def test_apply_removes_the_rule_that_a_detach_leaks(agent: Agent) -> None:
+    """And adds everything again when the interface is back."""
     agent("apply")
     applied = snapshot()
     ip("link del eth1")
@@ -243,7 +243,7 @@ def test_apply_takes_off_the_rule_that_a_detach_leaks(agent: Agent) -> None:
     assert sorted(applied.splitlines()) == sorted(snapshot().splitlines())
 
 
-def test_revert_finds_ours_under_a_new_name(agent: Agent) -> None:
+def test_revert_finds_the_agents_under_a_new_name(agent: Agent) -> None:
     """A rename keeps the index, and rewrites the label."""
     agent("apply")
     for device in ("eth0", "eth1"):
@@ -257,8 +257,8 @@ def test_revert_finds_ours_under_a_new_name(agent: Agent) -> None:
     assert "10.0.1.0/24" not in ip("rule")
 
 
-def test_revert_knows_ours_without_the_journal(agent: Agent) -> None:
-    """Somebody emptied /run: what carries our number is ours still."""
+def test_revert_knows_the_agents_without_the_journal(agent: Agent) -> None:
+    """Another program emptied /run: what carries the agent's number is still the agent's."""
     before = snapshot()
     agent("apply")
     shutil.rmtree(agent.state)
@@ -316,8 +316,8 @@ def test_a_failed_change_keeps_what_was_applied_before(agent: Agent) -> None:
     assert (applied, journal) == (snapshot(), (agent.state / "journal").read_bytes())
 
 
-def test_a_table_with_somebody_elses_routes_is_refused(agent: Agent) -> None:
-    """What they are for we cannot know: nothing of eth1 is laid, and the overlay all the same."""
+def test_a_table_with_foreign_routes_is_refused(agent: Agent) -> None:
+    """What they are for is unknown: nothing of eth1 is added, and the overlay is, all the same."""
     before = snapshot()
     ip("route add blackhole 10.7.0.0/16 table 100")
 
@@ -336,8 +336,8 @@ def test_a_table_with_somebody_elses_routes_is_refused(agent: Agent) -> None:
     assert before == snapshot()
 
 
-def test_somebody_elses_address_is_not_taken_over(agent: Agent) -> None:
-    """The same address on the same device, without our number; eth1's profile is laid all the same."""
+def test_a_foreign_address_is_not_taken_over(agent: Agent) -> None:
+    """The same address on the same device, without the agent's number; eth1's profile is added all the same."""
     ip("address add 192.168.10.10/32 dev eth0")
     before, theirs = snapshot(), ip("-d address")
 
@@ -349,8 +349,8 @@ def test_somebody_elses_address_is_not_taken_over(agent: Agent) -> None:
     assert before == snapshot()
 
 
-def test_what_left_the_configuration_is_taken_off(agent: Agent) -> None:
-    """The configuration's word counts at each apply; another gateway replaces ours."""
+def test_what_left_the_configuration_is_removed(agent: Agent) -> None:
+    """The configuration's word counts at each apply; another gateway replaces the agent's."""
     agent("apply")
     agent.write('[interface.eth1]\nsubnet = "10.0.1.0/24"\nrouter = "10.0.1.254"\ntable = 100\n')
 
@@ -507,7 +507,7 @@ def as_nobody(agent: Agent, *words: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["a'b$(x)", 'q";x', "ä", "e\udcff1", "-x", "eth0.100"])
 def test_an_odd_name_is_a_name(agent: Agent, name: str) -> None:
-    """The kernel takes nearly any bytes: laid, shown, and taken off as under any other name."""
+    """The kernel takes nearly any bytes: added, shown, and removed as under any other name."""
     if not name.isascii() and sys.getfilesystemencoding() != "utf-8":
         pytest.skip("needs a UTF-8 locale, as the agent does where a name is not ASCII")
     ip("link add", "odd0", "type veth peer name", "odd1")

@@ -138,7 +138,7 @@ def test_what_is_wrong_is_said_in_one_line(text: str, says: str) -> None:
     assert str(wrong.value).startswith("f:")
 
 
-def test_no_file_is_no_configuration_unless_it_was_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_empty_configuration_unless_it_was_named(tmp_path: Path) -> None:
     """The default file may be missing; one that was asked for may not."""
     missing = str(tmp_path / "none.toml")
 
@@ -189,7 +189,7 @@ def test_a_file_that_is_still_warm_is_not_kept(file: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"ec2ident-config 1\nend 0 00000000\n", b"ec2ident-config 2\n"])
-def test_a_damaged_cache_is_no_answer(file: Path, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_cache_is_not_an_answer(file: Path, tmp_path: Path, damage: bytes) -> None:
     """It is a cache: the file itself is read."""
     cache = tmp_path / "cache"
     cache.write_bytes(damage)
@@ -197,7 +197,7 @@ def test_a_damaged_cache_is_no_answer(file: Path, tmp_path: Path, damage: bytes)
     assert "MYHA" == read(file, cache=cache).sections[0].table_name
 
 
-def test_a_cache_that_others_could_write_is_no_answer(file: Path, tmp_path: Path) -> None:
+def test_a_cache_that_others_could_write_is_not_an_answer(file: Path, tmp_path: Path) -> None:
     """It would be a way round the configuration's own mode."""
     cache = tmp_path / "cache"
     read(file, cache=cache)

@@ -79,7 +79,7 @@ def test_with_nothing_to_do_nothing_heavy_is_loaded(agent: Agent, verb: str) -> 
 @pytest.mark.usefixtures("node")
 @pytest.mark.parametrize("event", ["up", "hostname", "down"])
 def test_a_hook_with_nothing_to_do_loads_nothing_heavy(agent: Agent, tmp_path: Path, event: str) -> None:
-    """An interface that comes up in order, an event that is not ours, and one that takes nothing of ours away."""
+    """An interface that comes up in order, a foreign event, and one that removes nothing of the agent's."""
     agent("apply")
     warm(agent)
     device = "eth1" if event == "up" else "eth7"

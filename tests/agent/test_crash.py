@@ -2,7 +2,7 @@
 
 A child runs the command and kills itself just before its n-th effect: every file that it opens for writing, renames,
 removes or truncates, every directory, every lock, every netlink send. Python announces each of them to audit hooks
-(PEP 578), so that nothing of ours is patched. n grows until a run comes to its end.
+(PEP 578), so that no code of the project is patched. n grows until a run comes to its end.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def through(kernel: Callable[[], Kernel], agent: Agent, verb: str) -> Callable[[
 
 @pytest.mark.parametrize("kernel", ["pipelined", "one by one"])
 def test_killed_at_any_effect_of_apply(agent: Agent, kernel: str) -> None:
-    """Whatever is there and ours is known at any moment."""
+    """Whatever is there and the agent's is known at any moment."""
     ip("rule add from 10.0.1.0/24 table 100 priority 100")
     run = through(OneByOne, agent, "apply") if kernel == "one by one" else lambda: agent("apply")
 
@@ -174,7 +174,7 @@ def test_killed_at_any_effect_of_a_change(agent: Agent, kernel: str) -> None:
 
 
 def test_killed_at_any_effect_of_an_apply_that_one_is_refused(agent: Agent) -> None:
-    """What is laid for the others is known, and what the refused had before."""
+    """What is added for the others is known, and what the refused had before."""
     ip("route add blackhole 10.7.0.0/16 table 101")
 
     def prepare() -> None:
@@ -196,7 +196,7 @@ def test_killed_at_any_effect_of_revert(agent: Agent) -> None:
 
 
 def test_killed_where_the_kernel_keeps_no_tag(agent: Agent) -> None:
-    """Then the journal alone says what is ours, and a rule or an address of others stays what it is."""
+    """Then the journal alone says what is the agent's, and a rule or an address of others stays what it is."""
     ip("rule add from 10.0.2.0/24 table 100 priority 100")
     ip("address add 192.168.10.11/32 dev eth0")
     revert = through(Tagless, agent, "revert --all")

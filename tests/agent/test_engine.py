@@ -109,12 +109,12 @@ def test_what_could_not_be_undone_stays_in_the_journal(kernel: Refusing, journal
 
 
 def test_after_a_crash_the_next_apply_goes_on(kernel: Refusing, journal: Journal) -> None:
-    """What a command had asked for before is still ours, but no longer wished: two routers would contradict."""
+    """What a command had asked for before is still the agent's, but no longer wanted: two routers would contradict."""
     old = Desired(interface("eth1"), (SUBNET, OUT, RULE), COMMAND)
     new = Desired(interface("eth1"), (SUBNET, Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), RULE), COMMAND)
     apply(kernel, journal, old, everything=False)
 
-    class Crash(Exception):  # noqa: N818  no error of ours
+    class Crash(Exception):  # noqa: N818  not an error of the project
         pass
 
     class Crashing(FakeKernel):
@@ -131,7 +131,7 @@ def test_after_a_crash_the_next_apply_goes_on(kernel: Refusing, journal: Journal
     assert [] == apply(kernel, journal)
 
 
-class Killed(Exception):  # noqa: N818  no error of ours: SIGKILL, as a test can have it
+class Killed(Exception):  # noqa: N818  not an error of the project: SIGKILL, as a test can have it
     """The process ends here."""
 
 
@@ -159,7 +159,7 @@ def test_between_two_states_the_journal_names_both(
 ) -> None:
     """From one profile to another, broken off after any number of steps: revert then removes all of it.
 
-    Where the kernel keeps no tags the journal alone says what is ours, so it has to name the old rule and the new one.
+    Where the kernel keeps no tags only the journal says what is the agent's, so it names the old rule and the new one.
     """
     kernel = Breaking("eth0", "eth1", tags=tags)
     before = set(kernel.seen)
@@ -272,7 +272,7 @@ def test_a_kernel_that_accepts_and_does_not_keep_is_found_out(kernel: Refusing, 
 
 @pytest.mark.parametrize("tags", [True, False])
 def test_with_and_without_tags_it_is_the_same(journal: Journal, tags: bool) -> None:
-    """A kernel that keeps no protocol of rules and addresses: the journal says what is ours."""
+    """A kernel that keeps no protocol of rules and addresses: the journal says what is the agent's."""
     kernel = FakeKernel("eth0", "eth1", tags=tags)
     kernel.add(Seen(Rule("10.0.1.0/24", 100, 99), 3))
     before = set(kernel.seen)
@@ -283,7 +283,7 @@ def test_with_and_without_tags_it_is_the_same(journal: Journal, tags: bool) -> N
     assert before == set(kernel.seen)
 
 
-def test_a_rule_like_ours_on_a_kernel_without_tags_is_a_conflict(journal: Journal) -> None:
+def test_a_rule_like_the_agents_on_a_kernel_without_tags_is_a_conflict(journal: Journal) -> None:
     """There the two would be one and the same."""
     kernel = FakeKernel("eth0", "eth1", tags=False)
     kernel.add(Seen(RULE, 3))
@@ -301,8 +301,8 @@ def ours(kernel: FakeKernel) -> set[object]:
     return {seen.item for seen in kernel.seen if seen.protocol == OURS}
 
 
-def test_somebody_elses_in_the_way_of_one_stops_no_other(kernel: Refusing, journal: Journal) -> None:
-    """Of eth1 nothing is laid, of the others everything; the error names who, what and why, the report too."""
+def test_a_foreign_item_in_the_way_of_one_stops_no_other(kernel: Refusing, journal: Journal) -> None:
+    """Of eth1 nothing is added, of the others everything; the error names who, what and why, the report too."""
     kernel.add(STRANGER)
 
     report = report_of(kernel, journal, ETH1, OVERLAY)
@@ -321,7 +321,7 @@ def test_somebody_elses_in_the_way_of_one_stops_no_other(kernel: Refusing, journ
 
 
 def test_of_a_refused_owner_nothing_is_touched(kernel: Refusing, journal: Journal) -> None:
-    """Neither laid nor removed nor forgotten: what he had stays until he can have all of what he should."""
+    """Neither added nor removed nor forgotten: what the owner had stays until it can have all that it should."""
     apply(kernel, journal, ETH1)
     kernel.add(STRANGER)
     changed = Desired(
@@ -367,7 +367,7 @@ def test_a_failure_beside_a_refusal_undoes_the_rest(kernel: Refusing, journal: J
 
 
 def test_one_table_has_one_owner(kernel: Refusing, journal: Journal) -> None:
-    """Two default routes in one table would overwrite each other, whoever asked for them."""
+    """Two default routes in one table would overwrite each other, whichever owner asked for them."""
     other = Desired(interface("eth0"), (Route("10.0.0.0/24", "eth0", 100),), COMMAND)
     with pytest.raises(ConfigError, match="table 100 is claimed by eth1 and by eth0"):
         apply(kernel, journal, ETH1, other)
@@ -378,7 +378,7 @@ def test_one_table_has_one_owner(kernel: Refusing, journal: Journal) -> None:
 
 
 def test_a_link_that_is_down_waits(kernel: Refusing, journal: Journal) -> None:
-    """The kernel takes no route through it: neither an error, nor in order; the rest is laid."""
+    """The kernel takes no route through it: neither an error, nor in order; the rest is added."""
     kernel.link_down("eth1")
 
     report = report_of(kernel, journal, ETH1, OVERLAY)
@@ -391,7 +391,7 @@ def test_a_link_that_is_down_waits(kernel: Refusing, journal: Journal) -> None:
 
 
 def test_a_link_that_is_gone_leaves_nothing(kernel: Refusing, journal: Journal) -> None:
-    """Its rule leaks, and is taken off by the next apply; what a command asked for comes back with the link."""
+    """Its rule leaks, and is removed by the next apply; what a command asked for comes back with the link."""
     held = Desired(interface("eth1"), ETH1.items, COMMAND)
     apply(kernel, journal, held, everything=False)
     kernel.unplug("eth1")
@@ -405,7 +405,7 @@ def test_a_link_that_is_gone_leaves_nothing(kernel: Refusing, journal: Journal) 
 
 
 def test_a_link_is_known_by_its_index(kernel: Refusing, journal: Journal) -> None:
-    """After a rename what hangs on it is still ours, under its new name, also where no tag says so."""
+    """After a rename what hangs on it is still the agent's, under its new name, also where no tag says so."""
     kernel = Refusing("eth0", "eth1", tags=False)
     apply(kernel, journal, OVERLAY, everything=False)
     kernel.links = [Link(each.index, each.name.replace("eth0", "ens5"), each.mac) for each in kernel.links]

@@ -58,7 +58,7 @@ PATIENT = 60.0
 
 
 class Time:
-    """A clock that only waiting moves; whoever waits may be surprised by what happens meanwhile."""
+    """A clock that only waiting moves; other things may happen during a wait."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -133,7 +133,7 @@ def test_the_primary_has_number_0(ask: Asking) -> None:
 
 
 def test_a_card_of_its_own_makes_a_table_of_its_own(ask: Asking) -> None:
-    """A device number is unique on its card only: number 0 on the second card is nobody else's."""
+    """A device number is unique on its card only: number 0 on the second card is this interface alone."""
     ask.service.assign(SECOND.mac, device_number=0, network_card=1)
 
     assert 23700 == ask().table
@@ -150,7 +150,7 @@ def test_what_is_not_there_is_none_and_not_unknown(ask: Asking) -> None:
     assert "" == found.unknown
 
 
-def test_a_link_without_an_address_of_its_own_is_nobodys(ask: Asking) -> None:
+def test_a_link_without_an_address_of_its_own_has_no_profile(ask: Asking) -> None:
     """Loopback, tunnels: the service is not even asked."""
     assert Facts("lo") == ask("lo")
     assert 0 == ask.asked()
@@ -250,7 +250,7 @@ def test_any_text_is_canonical_values_or_refused(name: str, text: str) -> None:
         ("local-ipv4s", "\n".join(f"10.{i >> 8}.{i & 255}.1" for i in range(2001))),
     ],
 )
-def test_what_is_no_value_of_its_kind_is_refused(name: str, text: str) -> None:
+def test_what_is_not_a_value_of_its_kind_is_refused(name: str, text: str) -> None:
     """Host bits, the other family, too many, another script's digits."""
     with pytest.raises(ValueError, match=rf"^{name}: "):
         read_item(name, text)
@@ -289,7 +289,7 @@ def test_the_wait_has_an_end(ask: Asking, time: Time) -> None:
 def test_a_service_that_does_not_answer_is_waited_for_only_on_ec2(
     ask: Asking, time: Time, earned: bool, waits: bool
 ) -> None:
-    """At boot it may be late; elsewhere there is none, and nobody should wait for it."""
+    """At boot it may be late; elsewhere there is none, and no command should wait for it."""
     ask.service.stop()
 
     ask(wait=5.0, earned=earned)
@@ -386,7 +386,7 @@ def test_what_several_processes_heard_at_once_is_kept_of_all(ask: Asking) -> Non
 # What was said last
 
 
-def test_a_minute_long_nobody_is_asked_again(ask: Asking, time: Time) -> None:
+def test_for_a_minute_no_request_is_sent_again(ask: Asking, time: Time) -> None:
     """A monitor every ten seconds costs one round of requests a minute; another process remembers."""
     assert ALL == ask()
     # A token, the instance's MAC, the listing, ten items; and once, has the first interface a card?
@@ -399,7 +399,7 @@ def test_a_minute_long_nobody_is_asked_again(ask: Asking, time: Time) -> None:
     assert 13 == ask.asked()
 
 
-def test_whoever_acts_asks_anew(ask: Asking) -> None:
+def test_a_command_that_acts_asks_anew(ask: Asking) -> None:
     """What was said a second ago may not be true any more."""
     assert ALL == ask()
     ask.service.assign(SECOND.mac, prefixes=())
@@ -493,7 +493,7 @@ FAILURES: dict[str, Callable[[MetadataService], object]] = {
     "404 below the interface": lambda service: service.behave("status", status=404, path=f"/{SECOND.mac}/"),
     "500 now and then": lambda service: service.behave("status", status=500, path="ipv4s|vpc|number", times=5),
     "nothing answers": lambda service: service.behave("silence"),
-    "nobody listens": lambda service: service.stop(),
+    "no listener": lambda service: service.stop(),
     "no token is given": lambda service: service.behave("status", status=500, path="/api/token"),
     "the token is not accepted any more": lambda service: service.behave("unauthorized", path="/macs/"),
     "no token is accepted": lambda service: service.behave("unauthorized"),
@@ -542,7 +542,7 @@ def on(agent: Agent, kernel: FakeKernel, ask: Asking) -> Node:
 @pytest.mark.parametrize("forgotten", [False, True], ids=["remembered", "forgotten"])
 @pytest.mark.parametrize("failure", FAILURES)
 def test_whatever_the_service_does_nothing_that_works_is_removed(on: Node, failure: str, forgotten: bool) -> None:
-    """At a look, at an apply, at a hook; and what somebody else takes away meanwhile is laid again."""
+    """At a look, at an apply, at a hook; and what another program removes meanwhile is added again."""
     assert 0 == on("apply")
     before = on.ours()
     assert 15 + 3 + 4 + 1 < len(before)
@@ -561,7 +561,7 @@ def test_whatever_the_service_does_nothing_that_works_is_removed(on: Node, failu
 
     on.ask.service.reset()
     on.ask.timeout = PATIENT
-    if failure == "nobody listens":
+    if failure == "no listener":
         on.ask.service.start()
     assert (0, 0) == (on("apply"), on("status"))
     assert before == on.ours()
@@ -631,7 +631,7 @@ def test_ipv4_does_not_wait_for_the_router_of_ipv6(on: Node) -> None:
     assert before == on.ours()
 
 
-def test_a_configuration_that_says_all_asks_nobody(agent: Agent, kernel: FakeKernel, ask: Asking) -> None:
+def test_a_configuration_that_says_all_sends_no_request(agent: Agent, kernel: FakeKernel, ask: Asking) -> None:
     """The published recipe works where there is no metadata service, and costs no request where there is one."""
     on = Node(agent, kernel, ask)
 

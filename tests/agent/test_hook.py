@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
     from ec2ident_agent.state.owned import Owner
 
-#: What becomes of the node: `laid` is all there, `broken` has rules without routes, `clean` has nothing of ours.
-LAID, BROKEN, CLEAN = "laid", "broken", "clean"
+#: What becomes of the node: `added` has everything, `broken` has rules without routes, `clean` has nothing.
+ADDED, BROKEN, CLEAN = "added", "broken", "clean"
 
 #: Each: how it begins, then what happens in order (an event of the manager, or `=STATE`: what the kernel did meanwhile
 #: to our items), with the state of the link at that moment, and how it must end.
 SEQUENCES = {
     # ifupdown 0.8.41
-    "ifupdown: ifup, both families": ("ifupdown", CLEAN, [("if-up.d", UP), ("if-up.d", UP)], LAID),
-    "ifupdown: ifdown": ("ifupdown", LAID, [("if-down.d", UP), ("if-post-down.d", DOWN)], CLEAN),
+    "ifupdown: ifup, both families": ("ifupdown", CLEAN, [("if-up.d", UP), ("if-up.d", UP)], ADDED),
+    "ifupdown: ifdown": ("ifupdown", ADDED, [("if-down.d", UP), ("if-post-down.d", DOWN)], CLEAN),
     "ifupdown: ifdown, and watch repaired while the lease was released": (
         "ifupdown",
-        LAID,
-        [("if-down.d", UP), ("=laid", UP), ("=broken", DOWN), ("if-post-down.d", DOWN)],
+        ADDED,
+        [("if-down.d", UP), ("=added", UP), ("=broken", DOWN), ("if-post-down.d", DOWN)],
         CLEAN,
     ),
     "ifupdown: ifdown of a device that is gone": ("ifupdown", BROKEN, [("if-down.d", ABSENT)], CLEAN),
@@ -40,45 +40,45 @@ SEQUENCES = {
         "networkmanager",
         CLEAN,
         [("dhcp4-change", UP), ("pre-up", UP), ("up", UP), ("dhcp6-change", UP)],
-        LAID,
+        ADDED,
     ),
-    "networkmanager: reapply": ("networkmanager", BROKEN, [("reapply", UP)], LAID),
+    "networkmanager: reapply": ("networkmanager", BROKEN, [("reapply", UP)], ADDED),
     "networkmanager: modify takes the lease anew, and loses the routes after reapply": (
         "networkmanager",
-        LAID,
+        ADDED,
         [("reapply", UP), ("=broken", UP), ("dhcp4-change", UP)],
-        LAID,
+        ADDED,
     ),
     "networkmanager: connection up again": (
         "networkmanager",
-        LAID,
+        ADDED,
         [("pre-down", UP), ("down", UP), ("=broken", UP), ("dhcp4-change", UP), ("pre-up", UP), ("up", UP)],
-        LAID,
+        ADDED,
     ),
     "networkmanager: link down and up within the carrier wait": (
         "networkmanager",
-        LAID,
+        ADDED,
         [("=broken", DOWN), ("dhcp4-change", UP)],
-        LAID,
+        ADDED,
     ),
-    "networkmanager: disconnect": ("networkmanager", LAID, [("pre-down", UP), ("down", UP)], CLEAN),
+    "networkmanager: disconnect": ("networkmanager", ADDED, [("pre-down", UP), ("down", UP)], CLEAN),
     "networkmanager: restart": (
         "networkmanager",
-        LAID,
+        ADDED,
         [("dhcp4-change", UP), ("pre-up", UP), ("up", UP), ("dhcp6-change", UP)],
-        LAID,
+        ADDED,
     ),
-    "networkmanager: detach": ("networkmanager", LAID, [("=broken", ABSENT), ("down", ABSENT)], CLEAN),
+    "networkmanager: detach": ("networkmanager", ADDED, [("=broken", ABSENT), ("down", ABSENT)], CLEAN),
     "networkmanager: a queued up for a device that is gone": (
         "networkmanager",
-        LAID,
+        ADDED,
         [("=broken", ABSENT), ("up", ABSENT), ("down", ABSENT)],
         CLEAN,
     ),
     # systemd-networkd 252 with networkd-dispatcher 2.2.3
     "networkd: reconfigure": (
         "networkd-dispatcher",
-        LAID,
+        ADDED,
         [
             ("=broken", UP),
             ("initialized", UP),
@@ -89,18 +89,18 @@ SEQUENCES = {
             ("configuring", UP),
             ("configured", UP),
         ],
-        LAID,
+        ADDED,
     ),
     "networkd: reconfigure that never leaves routable": (
         "networkd-dispatcher",
-        LAID,
+        ADDED,
         [("initialized", UP), ("=broken", UP), ("configuring", UP), ("configured", UP)],
-        LAID,
+        ADDED,
     ),
-    "networkd: link down": ("networkd-dispatcher", LAID, [("=broken", DOWN), ("off", DOWN)], CLEAN),
+    "networkd: link down": ("networkd-dispatcher", ADDED, [("=broken", DOWN), ("off", DOWN)], CLEAN),
     "networkd: link down and up": (
         "networkd-dispatcher",
-        LAID,
+        ADDED,
         [
             ("=broken", DOWN),
             ("off", UP),
@@ -110,38 +110,43 @@ SEQUENCES = {
             ("routable", UP),
             ("configured", UP),
         ],
-        LAID,
+        ADDED,
     ),
     "networkd: link down and up, with a watch that was quicker": (
         "networkd-dispatcher",
-        LAID,
-        [("=broken", DOWN), ("=laid", UP), ("off", UP)],
-        LAID,
+        ADDED,
+        [("=broken", DOWN), ("=added", UP), ("off", UP)],
+        ADDED,
     ),
     "networkd: detach": (
         "networkd-dispatcher",
-        LAID,
+        ADDED,
         [("=broken", ABSENT), ("off", ABSENT), ("linger", ABSENT)],
         CLEAN,
     ),
-    "networkd: start-up triggers": ("networkd-dispatcher", CLEAN, [("configured", UP), ("routable", UP)], LAID),
-    "networkd: carrier lost": ("networkd-dispatcher", LAID, [("no-carrier", UP), ("carrier", UP)], LAID),
-    "networkd: the late linger of an earlier device": ("networkd-dispatcher", LAID, [("linger", UP)], LAID),
+    "networkd: start-up triggers": ("networkd-dispatcher", CLEAN, [("configured", UP), ("routable", UP)], ADDED),
+    "networkd: carrier lost": ("networkd-dispatcher", ADDED, [("no-carrier", UP), ("carrier", UP)], ADDED),
+    "networkd: the late linger of an earlier device": ("networkd-dispatcher", ADDED, [("linger", UP)], ADDED),
     # From their sources
-    "wicked: up, down": ("sysconfig", CLEAN, [("pre-up", DOWN), ("post-up", UP)], LAID),
-    "wicked: down": ("sysconfig", LAID, [("pre-down", UP), ("=clean", DOWN), ("post-down", DOWN)], CLEAN),
-    "wicked: only its post-down script is set": ("sysconfig", LAID, [("=broken", DOWN), ("post-down", DOWN)], CLEAN),
-    "sysconfig: up": ("sysconfig", CLEAN, [("if-up.d", UP)], LAID),
-    "sysconfig: down": ("sysconfig", LAID, [("if-down.d", UP)], CLEAN),
-    "network-scripts: up": ("network-scripts", CLEAN, [("up", UP)], LAID),
-    "network-scripts: down comes after the link": ("network-scripts", LAID, [("=broken", DOWN), ("down", DOWN)], CLEAN),
+    "wicked: up, down": ("sysconfig", CLEAN, [("pre-up", DOWN), ("post-up", UP)], ADDED),
+    "wicked: down": ("sysconfig", ADDED, [("pre-down", UP), ("=clean", DOWN), ("post-down", DOWN)], CLEAN),
+    "wicked: only its post-down script is set": ("sysconfig", ADDED, [("=broken", DOWN), ("post-down", DOWN)], CLEAN),
+    "sysconfig: up": ("sysconfig", CLEAN, [("if-up.d", UP)], ADDED),
+    "sysconfig: down": ("sysconfig", ADDED, [("if-down.d", UP)], CLEAN),
+    "network-scripts: up": ("network-scripts", CLEAN, [("up", UP)], ADDED),
+    "network-scripts: down comes after the link": (
+        "network-scripts",
+        ADDED,
+        [("=broken", DOWN), ("down", DOWN)],
+        CLEAN,
+    ),
     "udev: attach, and the link is not up yet": ("udev", CLEAN, [("add", DOWN)], CLEAN),
-    "udev: attach": ("udev", CLEAN, [("add", UP)], LAID),
-    "udev: detach": ("udev", LAID, [("=broken", ABSENT), ("remove", ABSENT)], CLEAN),
-    "udev: shutdown stops the unit, the device is there": ("udev", LAID, [("remove", UP)], LAID),
-    "dhclient: lease": ("dhclient", BROKEN, [("PREINIT", UP), ("BOUND", UP)], LAID),
-    "dhclient: renewal": ("dhclient", LAID, [("RENEW", UP)], LAID),
-    "dhclient: expiry loses the routes": ("dhclient", LAID, [("=broken", UP), ("EXPIRE", UP), ("PREINIT", UP)], LAID),
+    "udev: attach": ("udev", CLEAN, [("add", UP)], ADDED),
+    "udev: detach": ("udev", ADDED, [("=broken", ABSENT), ("remove", ABSENT)], CLEAN),
+    "udev: shutdown stops the unit, the device is there": ("udev", ADDED, [("remove", UP)], ADDED),
+    "dhclient: lease": ("dhclient", BROKEN, [("PREINIT", UP), ("BOUND", UP)], ADDED),
+    "dhclient: renewal": ("dhclient", ADDED, [("RENEW", UP)], ADDED),
+    "dhclient: expiry loses the routes": ("dhclient", ADDED, [("=broken", UP), ("EXPIRE", UP), ("PREINIT", UP)], ADDED),
     "dhclient: ifdown releases the lease after its hook": ("dhclient", CLEAN, [("RELEASE", UP), ("STOP", UP)], CLEAN),
 }
 
@@ -155,13 +160,13 @@ def test_after_each_sequence_of_events_the_state_is_right(name: str) -> None:
         if event.startswith("="):
             state = event[1:]
         else:
-            state = {APPLY: LAID, REVERT: CLEAN, GONE: CLEAN, NOTHING: state}[decide(manager, event, link)]
+            state = {APPLY: ADDED, REVERT: CLEAN, GONE: CLEAN, NOTHING: state}[decide(manager, event, link)]
 
     assert end == state
 
 
 @pytest.mark.parametrize("manager", sorted(EVENTS))
-def test_nothing_is_laid_on_a_link_that_is_not_up(manager: str) -> None:
+def test_nothing_is_added_on_a_link_that_is_not_up(manager: str) -> None:
     """The kernel refuses a route through a link that is down, and a rule alone leads traffic astray."""
     assert [] == [
         (event, link) for event in EVENTS[manager] for link in (DOWN, ABSENT) if decide(manager, event, link) == APPLY
@@ -237,10 +242,10 @@ def test_flags_say_up_by_their_lowest_bit(tmp_path: Path) -> None:
         "a cluster's address is the cluster's",
         "what was applied by flags is held until reverted",
         "all together",
-        "nothing is ours",
+        "nothing is the agent's",
     ],
 )
-def test_a_down_takes_away_what_the_configuration_laid_there(
+def test_a_down_removes_what_the_configuration_added_there(
     tmp_path: Path, state: tuple[Record, ...], flags: dict[str, str], expected: tuple[Owner, ...]
 ) -> None:
     """By the journal, which still knows the names of an interface that is gone."""
@@ -265,7 +270,7 @@ def test_a_renamed_interface_is_known_by_its_number(tmp_path: Path) -> None:
 
 
 def test_a_damaged_journal_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
-    """What it said is still laid; to go on in silence would forget it."""
+    """What it said is still there; to go on in silence would forget it."""
     (tmp_path / "journal").write_text("garbage")
 
     with pytest.raises(JournalError, match="damaged"):

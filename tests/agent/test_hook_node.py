@@ -70,7 +70,7 @@ def hook(node: str, tmp_path: Path) -> Hook:
     return run
 
 
-def test_up_lays_the_configuration_and_down_takes_the_profile_away(hook: Hook) -> None:
+def test_up_adds_the_configuration_and_down_removes_the_profile(hook: Hook) -> None:
     """And what was there before is there after; the overlay stays until revert."""
     before = snapshot()
 
@@ -96,7 +96,7 @@ def test_an_event_that_finds_everything_in_order_says_nothing(hook: Hook) -> Non
 
 
 def test_a_detached_interface_loses_its_rule_and_only_its_own(hook: Hook) -> None:
-    """The kernel leaves both rules behind; one of them is somebody else's, and differs in nothing but its mark."""
+    """The kernel leaves both rules behind; one of them is another program's, and differs only in its mark."""
     hook("networkmanager", "eth1", "up")
     ip("rule add from 10.0.1.0/24 table 100 priority 100 protocol 201")
     ip("link del eth1")
@@ -122,7 +122,7 @@ def test_a_link_that_is_set_down_keeps_no_rule_and_gets_nothing(hook: Hook) -> N
 
 
 def test_the_units_one_capability_is_enough(hook: Hook) -> None:
-    """CAP_NET_ADMIN lays and takes away; and without it there is an error, so the test can tell."""
+    """CAP_NET_ADMIN adds and removes; and without it there is an error, so the test can tell."""
     if not shutil.which("setpriv"):
         pytest.skip("setpriv is not installed")
 

@@ -49,7 +49,7 @@ def test_an_address_is_in_a_network_when_the_standard_library_says_so(
         "::ffff:10.0.0.1",
     ],
 )
-def test_what_no_route_leads_to_is_no_overlay(address: str) -> None:
+def test_what_no_route_leads_to_is_not_an_overlay(address: str) -> None:
     """The metadata service's address on an interface would take the service away from the node."""
     with pytest.raises(ValueError, match=f"^{address}: not an address that can be routed to a node$"):
         single(address)

@@ -100,7 +100,7 @@ def test_removals_come_after_additions_and_in_reverse() -> None:
     ] == steps([RULE], observed(*old))
 
 
-def test_what_is_there_with_our_number_needs_no_step() -> None:
+def test_what_is_there_with_the_agents_number_needs_no_step() -> None:
     """Apply twice changes nothing the second time."""
     wanted: list[Item] = [RULE, OUT, OVERLAY, SUBNET, NAME]
 
@@ -108,7 +108,7 @@ def test_what_is_there_with_our_number_needs_no_step() -> None:
 
 
 def test_what_changed_makes_room_for_its_successor() -> None:
-    """The kernel takes another gateway for the same route: ours goes directly before the new one comes."""
+    """The kernel takes another gateway for the same route: the agent's goes directly before the new one comes."""
     there = observed(Seen(SUBNET, OURS), Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), OURS))
 
     assert [
@@ -134,7 +134,7 @@ def test_a_rule_goes_before_one_that_differs_in_its_destination(old: list[str], 
 
 
 @pytest.mark.parametrize(
-    "theirs",
+    "foreign",
     [
         Seen(RULE, 3),
         Seen(RULE, 4),
@@ -150,16 +150,16 @@ def test_a_rule_goes_before_one_that_differs_in_its_destination(old: list[str], 
         Seen(Route("10.0.1.0/24", "eth1", 101), 3),
     ],
 )
-def test_a_near_miss_is_somebody_elses(theirs: Seen) -> None:
-    """One field away from ours: neither taken for ours, nor in the way, nor removed."""
+def test_a_near_miss_is_foreign(foreign: Seen) -> None:
+    """One field away from the agent's: neither taken for it, nor in the way, nor removed."""
     wanted: list[Item] = [NAME, OVERLAY, SUBNET, OUT, RULE]
 
-    assert [str(Step("add", item)) for item in wanted] == steps(wanted, observed(theirs))
-    assert [] == steps([], observed(theirs), *wanted)
+    assert [str(Step("add", item)) for item in wanted] == steps(wanted, observed(foreign))
+    assert [] == steps([], observed(foreign), *wanted)
 
 
 @pytest.mark.parametrize(
-    "theirs",
+    "foreign",
     [
         Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.1"), 3),
         Seen(Route("0.0.0.0/0", "eth0", 100, "10.0.0.1"), 4),
@@ -170,19 +170,19 @@ def test_a_near_miss_is_somebody_elses(theirs: Seen) -> None:
         Seen(TableName(200, "MYHA"), 0),
     ],
 )
-def test_somebody_elses_in_our_place_is_a_conflict(theirs: Seen) -> None:
-    """Shown, and not overwritten; a table that holds others' routes is not ours to fill."""
-    there = observed(theirs)
+def test_a_foreign_item_in_the_agents_place_is_a_conflict(foreign: Seen) -> None:
+    """Shown, and not overwritten; a table that holds others' routes is not for the agent to fill."""
+    there = observed(foreign)
 
     found = diff([NAME, OVERLAY, SUBNET, OUT, RULE], there, owner_test(there, ()))
 
-    assert [theirs] == [conflict.seen for conflict in found.conflicts]
-    assert str(theirs) in str(found.conflicts[0])
-    assert "''" not in str(theirs)
+    assert [foreign] == [conflict.seen for conflict in found.conflicts]
+    assert str(foreign) in str(found.conflicts[0])
+    assert "''" not in str(foreign)
     assert [] == [step for step in found.steps if step.verb == "del"]
 
 
-def test_a_table_full_of_somebody_elses_routes_is_one_conflict() -> None:
+def test_a_table_full_of_foreign_routes_is_one_conflict() -> None:
     """How many, and one of them: not a line for each."""
     there = observed(*(Seen(Route(f"10.{number}.0.0/16", "eth0", 100), 3) for number in range(7)))
 
@@ -195,15 +195,15 @@ def test_a_table_full_of_somebody_elses_routes_is_one_conflict() -> None:
     )
 
 
-def test_a_name_that_somebody_gave_is_as_good_as_ours() -> None:
-    """100 MYHA in rt_tables is what we want, whoever wrote it; and it is not removed."""
+def test_a_name_that_another_program_gave_is_as_good() -> None:
+    """100 MYHA in rt_tables is what the agent wants, whichever program wrote it; and it is not removed."""
     there = observed(Seen(NAME, 0))
 
     assert [] == steps([NAME], there)
     assert [] == steps([], there, NAME)
 
 
-def test_where_no_tag_is_kept_the_journal_says_whose_it_is() -> None:
+def test_where_no_tag_is_kept_the_journal_says_which_owner_it_has() -> None:
     """A kernel before 4.17 drops a rule's protocol, one before 5.18 an address's: no error, it is just not there."""
     old = observed(Seen(RULE, None), Seen(OVERLAY, None), tagged=False)
 
@@ -212,12 +212,12 @@ def test_where_no_tag_is_kept_the_journal_says_whose_it_is() -> None:
     assert [] == steps([], old)
 
 
-def test_where_tags_are_kept_an_untagged_one_is_not_ours() -> None:
-    """Somebody took ours away and put the same there: the journal's word does not make it ours."""
+def test_where_tags_are_kept_an_untagged_one_is_not_the_agents() -> None:
+    """Another program replaced the agent's with the same: the journal's word does not make it the agent's."""
     assert [] == steps([], observed(Seen(OVERLAY, None)), OVERLAY)
 
 
-def test_a_missing_name_that_cannot_be_written_is_no_drift() -> None:
+def test_a_missing_name_that_cannot_be_written_is_not_drift() -> None:
     """Routing does not need it: said, and left."""
     there = Observed((Link(1, "eth1"),), (), names=False)
 

@@ -54,7 +54,7 @@ KEEPERS = (HOOKS, WATCH, BOTH)
 
 ITEMS = items_of(CONFIGURATION)
 
-#: What the configuration lays for eth1, and for eth0, as a snapshot shows it.
+#: What the configuration adds for eth1, and for eth0, as a snapshot shows it.
 PROFILE = (
     "from 10.0.1.0/24 lookup ",
     "from 2001:db8:ec2:1::/64 lookup ",
@@ -97,7 +97,7 @@ class Node:
         return ", ".join(text.splitlines()[0].strip() for text in said)
 
     def set_up(self) -> None:
-        """The hooks were laid before eth1 is attached; nobody types apply."""
+        """The hooks were installed before eth1 is attached; apply is never typed."""
         program = (
             "#!/bin/sh\n"
             f'[ "$1" != hook ] || exec 2>>{HOOKED}\n'
@@ -117,7 +117,7 @@ class Node:
         return done.stdout
 
     def work_done(self) -> dict[str, int]:
-        """How many items were laid, by whom."""
+        """How many items were added, and by which program."""
         logs = {"hook": HOOKED, "watch": WATCHED}
         found = {}
         for who, path in logs.items():
@@ -195,7 +195,7 @@ def test_after_each_event_the_desired_state_is_there_again(
 ) -> None:
     """Whatever the manager deleted on the way; of an interface that goes no rule is left, and it comes back.
 
-    An attached one gets its profile from the hooks or from the watch; nobody types apply.
+    An attached one gets its profile from the hooks or from the watch; apply is never typed.
     """
     there = node(name, keeper)
 
@@ -218,7 +218,7 @@ def test_after_each_event_the_desired_state_is_there_again(
 
 
 @pytest.mark.parametrize("name", sorted(MANAGERS))
-def test_after_revert_and_uninstall_nothing_of_ours_is_left(name: str) -> None:
+def test_after_revert_and_uninstall_nothing_of_the_agents_is_left(name: str) -> None:
     """No file, no rule, no route, no address; and nothing of others is missing. The watch runs until it is stopped."""
     try:
         with Vpc(bare=True) as vpc, MANAGERS[name](vpc) as manager:
@@ -251,7 +251,7 @@ def listing(manager: Manager) -> list[str]:
     return sorted([*found, *sums])
 
 
-def test_what_a_hook_takes_off_the_watch_leaves_off(node: Nodes) -> None:
+def test_what_a_hook_removes_the_watch_does_not_add_again(node: Nodes) -> None:
     """A disconnected device keeps its link: hook and watch must be of one mind, until it is connected again."""
     there = node("networkmanager", BOTH)
     there.agent("apply")

@@ -31,7 +31,7 @@ source = {}
 
 
 def test_the_table_names_tests_that_are_there() -> None:
-    """A failure without a test, or with one that was renamed, is a promise that nobody keeps."""
+    """A failure without a test, or with one that was renamed, is a promise that is not kept."""
     page = (TOP / "docs" / "testing.md").read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.partition("## What others do wrong")[2])
 
@@ -46,7 +46,7 @@ def test_the_table_names_tests_that_are_there() -> None:
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
 def test_an_administrators_rules_survive_whatever_goes(agent: Agent) -> None:
-    """A source that is no address of this node, a whole subnet, a mark: none of it makes a rule ours to clean up."""
+    """A foreign source, a whole subnet, a mark: none of it makes a rule the agent's to clean up."""
     theirs = [
         "rule add from 10.0.1.0/24 table 77 priority 50",
         "rule add from 192.168.77.0/24 table 77 priority 51",
@@ -81,7 +81,7 @@ def test_a_delegated_prefix_is_a_source_as_long_as_it_is_there(agent: Agent) -> 
 
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
-def test_a_lock_file_that_was_left_behind_locks_nobody_out(agent: Agent) -> None:
+def test_a_lock_file_that_was_left_behind_locks_no_process_out(agent: Agent) -> None:
     """The lock is the kernel's and not the file's, whichever process number stands in it."""
     agent.state.mkdir()
     for number in ("4194304", str(os.getpid())):
@@ -147,9 +147,9 @@ def test_one_prefix_in_two_text_forms_is_one_rule(agent: Agent) -> None:
     assert applied == snapshot()
 
 
-@pytest.mark.parametrize("line", ["1000 MYHA # ours", "1000\tMYHA", "  1000  MYHA  ", "0x3e8 MYHA"])
+@pytest.mark.parametrize("line", ["1000 MYHA # the agent's", "1000\tMYHA", "  1000  MYHA  ", "0x3e8 MYHA"])
 def test_a_line_with_a_comment_is_a_name(tmp_path: Path, line: str) -> None:
-    """As iproute2 reads it; and what nobody can read is no name, and no error."""
+    """As iproute2 reads it; a line that cannot be read has no name, and is not an error."""
     (tmp_path / "rt_tables").write_text(
         f"# reserved\n{line}\nMYHA 1000\n1e3 x\n0x x\n-5 x\n5\n\xff\n", encoding="latin-1"
     )
@@ -160,8 +160,8 @@ def test_a_line_with_a_comment_is_a_name(tmp_path: Path, line: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["by-source", "split"])
-def test_no_route_of_ours_is_in_main(scheme: str) -> None:
-    """A default route there would take everybody's traffic; and no rule of ours is about all of it."""
+def test_no_route_of_the_agents_is_in_main(scheme: str) -> None:
+    """A default route there would take all traffic; and no rule of the agent's is about all of it."""
     section = Section("eth1", "", ("10.0.1.0/24", "fd00::/64"), ("10.0.1.1", "fe80::1"), 100, scheme=scheme)
 
     items = profile_items(

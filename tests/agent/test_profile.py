@@ -92,7 +92,7 @@ def test_two_interfaces_in_one_subnet_differ_in_table_and_source() -> None:
         (Section("eth1", subnets=("2600::/64",), table=5), Facts("eth1", routers=("10.0.1.1",)), "router"),
     ],
 )
-def test_what_nobody_knows_is_unknown(section: Section, facts: Facts, missing: str) -> None:
+def test_what_no_source_knows_is_unknown(section: Section, facts: Facts, missing: str) -> None:
     """Not guessed, and not left out: the text says what to write."""
     with pytest.raises(UnknownError, match=rf"eth1: {missing} unknown: .*; write {missing} = … in \[interface\.eth1\]"):
         resolve(section, facts)
@@ -131,7 +131,7 @@ def test_a_device_is_found_by_mac_whatever_its_name() -> None:
 
 
 def test_what_the_kernel_knows_of_an_interface() -> None:
-    """Its addresses but for ours, their subnets, nothing of its neighbour; None where it knows nothing."""
+    """Its addresses but for the agent's, their subnets, nothing of its neighbour; None where it knows nothing."""
     there = observed(
         Seen(Address("ens6", "10.0.1.10/24"), None),
         Seen(Address("ens6", "10.0.1.11/24"), None),

@@ -122,7 +122,7 @@ def test_scripts_are_told_the_same(trouble: Trouble) -> None:
 
 
 def test_when_each_trouble_is_over_all_is_in_order(trouble: Trouble) -> None:
-    """The foreign route goes, the link comes up, somebody says the table."""
+    """The foreign route goes, the link comes up, the administrator names the table."""
     ip("route del blackhole 10.7.0.0/16 table 102")
     ip("link set eth3 up")
     trouble.agent.write(CONFIGURATION.replace("[interface.eth4]", "[interface.eth4]\ntable = 104"))
@@ -132,7 +132,7 @@ def test_when_each_trouble_is_over_all_is_in_order(trouble: Trouble) -> None:
 
 
 def test_the_doctors_page_shows_what_comes_out(agent: Agent, tmp_path: Path) -> None:
-    """Another node, with a file for each link, after somebody flushed the table of the published recipe."""
+    """Another node, with a file for each link, after the table of the published recipe was flushed."""
     root, where = tmp_path / "root", ("--root", str(tmp_path / "root"))
     fill(root, {path: content for path, content in NETWORKD.items() if "/system/" in path})
     for device in ("eth0", "eth1"):

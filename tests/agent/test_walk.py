@@ -1,6 +1,6 @@
 """A random walk on a real kernel: profiles change, others come and go beside us, the kernel refuses at random.
 
-After every change either the desired state is there or nothing has changed, and whatever is somebody else's is
+After every change either the desired state is there or nothing has changed, and whatever is another program's is
 untouched. The seed is printed with a failure; `WALK_SEED` repeats it.
 """
 
@@ -42,7 +42,7 @@ NOBODY = 65534
 
 
 class Flaky:
-    """The real kernel, which at random refuses a step, or loses it to somebody else after it said yes."""
+    """The real kernel, which at random refuses a step, or loses it to another program after it said yes."""
 
     def __init__(self, chance: random.Random) -> None:
         self.real = NetlinkKernel()
@@ -72,7 +72,7 @@ class Flaky:
         return failures
 
     def refused(self, step: Step) -> list[Failure]:
-        """Nobody asks, and the kernel itself says no: EPERM, for any step, with no other effect."""
+        """The kernel itself says no, without a question: EPERM, for any step, with no other effect."""
         self.harmed = True
         os.seteuid(NOBODY)
         try:
@@ -84,7 +84,7 @@ class Flaky:
         self.real.close()
 
 
-#: What a step may be that is no change of what is wanted.
+#: What a step may be that does not change what is wanted.
 BESIDES = ("other", "drift", "reverted")
 
 
@@ -133,7 +133,7 @@ class Walk:
         return found
 
     def other(self) -> None:
-        """Somebody else comes, or goes. Each kind has its own protocol: a removal without one takes the first match."""
+        """Another program acts. Each kind has its own protocol: a removal without one takes the first match."""
         choose, number = self.chance.choice, self.chance.randrange(4)
         table = choose((*TABLES, 254, 77))
         subnet, _ = DEVICES[choose(tuple(DEVICES))]
@@ -156,7 +156,7 @@ class Walk:
             self.others.append(come)
 
     def drift(self) -> None:
-        """Somebody takes away what is ours."""
+        """Another program removes what is the agent's."""
         ours = [seen.item for seen in self.flaky.observe().seen if seen.protocol == OURS and not seen.extra]
         if ours:
             self.flaky.real.do([Step("del", self.chance.choice(ours))])
@@ -234,7 +234,7 @@ class Walk:
 
 
 def kept(observed: Observed, identities: set[Identity]) -> list[str]:
-    """What of ours is there under these identities."""
+    """What of the agent's is there under these identities."""
     return sorted(str(seen) for seen in observed.seen if seen.protocol == OURS and seen.item.identity in identities)
 
 
@@ -248,7 +248,7 @@ def test_a_random_walk_ends_where_it_began(tmp_path: Path, changes: int) -> None
     print(f"WALK_SEED={seed}")
     before = snapshot()
     for name in ("fibmsg", "ifaddrmsg", "rtmsg"):
-        import_module(f"pyroute2.netlink.rtnl.{name}")  # nobody may not be able to read where it is installed
+        import_module(f"pyroute2.netlink.rtnl.{name}")  # another user may not be able to read where it is installed
     walk = Walk(seed, tmp_path)
     met: list[str] = []
     try:

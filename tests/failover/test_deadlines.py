@@ -202,7 +202,7 @@ def test_an_action_that_hangs_on_this_node_ends_by_itself(tmp_path: Path) -> Non
         ("monitor", "0", "10", ocf.GENERIC),
     ],
 )
-def test_whoever_is_ended_says_what_harms_least(action: str, interval: str, level: str, code: int) -> None:
+def test_an_agent_that_is_ended_says_what_harms_least(action: str, interval: str, level: str, code: int) -> None:
     """A deep monitor, which could not ask: it runs as before. All others could not look at this node, or not act."""
     script = (
         "import sys, time\n"

@@ -82,7 +82,7 @@ def test_values_and_ttl_count_and_order_does_not(found: RecordSet | None, differ
         (HostedZone("Z1", "awslab.mycompany.corp", True, (("vpc-2", "us-east-1"),)), r"with vpc-2 \(not with vpc-1\)"),
     ],
 )
-def test_a_zone_that_is_not_ours_is_refused(zone: HostedZone, said: str) -> None:
+def test_a_zone_of_another_account_is_refused(zone: HostedZone, said: str) -> None:
     """Public, of another name, a mere ending of the name, of another VPC."""
     with pytest.raises(UsageError, match=said):
         dns.check_zone(zone, NAME, vpc="vpc-1")
@@ -118,7 +118,7 @@ def test_a_record_that_only_an_old_answer_shows_is_written(aws: Fake, run: Calla
     assert ("10.0.0.11",) == api.call(actions.list_records(aws.lab.zone, NAME, "A"))[0].values
 
 
-def test_the_record_after_ours_is_not_taken_for_it(aws: Fake, api: Api) -> None:
+def test_the_record_after_the_wanted_one_is_not_taken_for_it(aws: Fake, api: Api) -> None:
     """The list goes on with the next name where there is none."""
     api.call(actions.change_records(aws.lab.zone, "UPSERT", [RecordSet(f"x{NAME}", "A", 10, ("10.0.0.9",))]))
     (found,) = dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10))
@@ -176,7 +176,7 @@ def test_a_zone_of_another_vpc_is_refused_where_the_vpc_is_named(aws: Fake, run:
     assert 2 > run("dns", verb, *given, aws.lab.vpc)[0]
 
 
-def test_an_expected_owner_of_a_name_is_no_option(run: Callable[..., Any]) -> None:
+def test_an_expected_owner_of_a_name_is_not_an_option(run: Callable[..., Any]) -> None:
     """A record has none; an option that is passed over would promise what it does not hold."""
     assert 2 == run("dns", "ensure", "db", "--expect", "i-0a1b2c3d")[0]
 
@@ -331,7 +331,7 @@ def test_a_wrong_zone_or_record_is_wrong_usage(
     assert said in log
 
 
-def test_a_denied_change_is_no_success(aws: Fake, run: Callable[..., Any]) -> None:
+def test_a_denied_change_is_not_a_success(aws: Fake, run: Callable[..., Any]) -> None:
     """It names the zone's ARN."""
     aws.fault(action="ChangeResourceRecordSets", code="AccessDenied", status=403)
     code, _, log = run("dns", "ensure", "db", config=configuration(aws, part(aws)))
@@ -381,7 +381,7 @@ def test_the_longest_name_is_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a..b", "x" * 64, ".".join(["a" * 63] * 4), "bücher.example"])
-def test_what_is_no_name_is_not_asked(name: str) -> None:
+def test_what_is_not_a_name_is_not_asked(name: str) -> None:
     """Empty labels, long ones, long names, other scripts."""
     with pytest.raises(UsageError, match="name: "):
         resolver.question(name, "A", 1)

@@ -143,7 +143,7 @@ def test_an_attach_that_is_under_way_here_is_waited_for(aws: Fake, api: Api) -> 
     assert ("attached", 1) == (found.attachment.status, len(aws.calls("AttachNetworkInterface")))
 
 
-def test_an_attach_whose_answer_is_lost_is_ours_all_the_same(aws: Fake, api: Api) -> None:
+def test_an_attach_without_an_answer_counts_all_the_same(aws: Fake, api: Api) -> None:
     """Sent again it gives InUse, by ourselves."""
     aws.fault(action="AttachNetworkInterface", code="InternalError", status=500, after=True, times=1)
     move(api, aws, aws.lab.node1)
@@ -473,7 +473,7 @@ def test_a_service_and_another_interface_are_not_both_meant(aws: Fake, run: Call
     assert "--address: not together with a service" in log
 
 
-def test_create_does_not_pass_off_somebodys_primary_interface_as_made(aws: Fake, run: Callable[..., Any]) -> None:
+def test_create_does_not_return_a_foreign_primary_interface_as_made(aws: Fake, run: Callable[..., Any]) -> None:
     """It can never move."""
     code, lines, log = run("eni", "create", "--subnet", aws.lab.subnet_a, "--address", "10.0.0.12")
 

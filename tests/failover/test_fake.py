@@ -185,7 +185,7 @@ def test_a_route_that_cannot_be_is_refused(
     assert (code, 400) == refused(api, _raw("CreateRoute", (*call.fields, *extra)))
 
 
-def test_an_instance_with_several_interfaces_is_no_target(aws: Fake, api: Api) -> None:
+def test_an_instance_with_several_interfaces_is_not_a_target(aws: Fake, api: Api) -> None:
     """Nor may its source/destination check be changed through the instance."""
     target = (("InstanceId", aws.lab.node1),)
     replace = _raw("ReplaceRoute", (("RouteTableId", aws.lab.tables[0]), ("DestinationCidrBlock", OVERLAY), *target))

@@ -153,7 +153,7 @@ def test_what_failed_is_done_again(calls: Calls, state: str, lines: list[str]) -
     assert lines * 3 == calls.log
 
 
-def test_who_waits_to_try_again_is_in_nobody_s_way(calls: Calls) -> None:
+def test_a_wait_before_another_try_holds_no_lock(calls: Calls) -> None:
     """Neither in the way of one who takes nor of one who lets go; and it takes nothing from them afterwards."""
     calls.go()
     calls.fail(1)
@@ -191,7 +191,7 @@ def _openers(path: Path) -> list[str]:
     return found
 
 
-def test_the_agent_s_files_are_for_everybody_to_read(calls: Calls) -> None:
+def test_the_agent_s_files_are_for_all_users_to_read(calls: Calls) -> None:
     """As without a cluster; but no other process may hold these locks."""
     calls.go()
     calls.environment["EC2IDENT_RUN"] = str(calls.directory / "state/keepalived")

@@ -87,7 +87,7 @@ def test_the_expected_owner_may_be_relieved(expect: str) -> None:
 
 
 @pytest.mark.parametrize("expect", ["i-0000000c", "i-0000000", NO_OWNER])
-def test_nobody_else_is(expect: str) -> None:
+def test_no_other_user_is(expect: str) -> None:
     """Nor an id that merely begins alike. A missing route and our own are taken from no one."""
     with pytest.raises(MoveRefusedError, match=rf"rtb-1 .* -> i-0000000b \(expected {expect}\); nothing was changed"):
         route.decide(sight(VpcRoute(OVERLAY, THEIRS, "i-0000000b")), [OVERLAY], expect=expect)
@@ -96,7 +96,7 @@ def test_nobody_else_is(expect: str) -> None:
 
 
 @pytest.mark.parametrize("expect", ["", "i-0000000b"])
-def test_the_vpcs_own_route_is_no_overlay(expect: str) -> None:
+def test_the_vpcs_own_route_is_not_an_overlay(expect: str) -> None:
     """EC2 would let its target be replaced, and all of the VPC's traffic would go there."""
     local = sight(VpcRoute("10.0.0.0/16", other="local"))
     with pytest.raises(UsageError, match=r"10\.0\.0\.0/16 is the VPC's own block in rtb-1"):
@@ -210,7 +210,7 @@ def test_a_table_of_another_region_is_named(aws: Fake, run: Callable[..., Any], 
     assert "no such route table in us-east-1 (is it in another region or account?)" in lines[-1]
 
 
-def test_somebody_quicker_turns_create_into_replace_and_back(aws: Fake, api: Api) -> None:
+def test_a_faster_node_turns_create_into_replace_and_back(aws: Fake, api: Api) -> None:
     """What was seen by the first look need not be so any more."""
     select = TableSelector(aws.lab.tables)
     seen = route.look(api, select, [OVERLAY], instance=aws.lab.node1)
@@ -244,7 +244,7 @@ def test_what_is_confirmed_stays_so_when_the_time_ends(aws: Fake, make_api: Call
     assert unsure in said[aws.lab.tables[1]]
 
 
-def test_who_may_only_take_from_nobody_does_not_from_who_was_quicker(aws: Fake, api: Api) -> None:
+def test_a_move_from_no_owner_does_not_take_from_a_faster_one(aws: Fake, api: Api) -> None:
     """A create is refused if there is a route. A route that points here, by a call with a lost answer, is created."""
     for table in aws.lab.tables:
         aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock=OVERLAY)
@@ -330,7 +330,7 @@ def test_a_refused_write_of_a_route_that_is_here_leaves_it_here(aws: Fake, api: 
     assert (4, [True, True]) == (result.exit, [each.here for each in result.outcomes])
 
 
-def test_a_write_whose_answer_is_lost_is_sent_again(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+def test_a_write_without_an_answer_is_sent_again(aws: Fake, run: Callable[..., Any], api: Api) -> None:
     """Replace and Create may be: the second answer, or the reading back, tells."""
     aws.fault(action="ReplaceRoute", code="InternalError", status=500, after=True, times=2)
     assert 0 == run("route", "ensure", "db")[0]
@@ -390,7 +390,7 @@ def test_delete_is_believed_when_reading_back_shows_nothing(aws: Fake, run: Call
     assert f"{aws.lab.tables[1]} {OVERLAY} deleted, was {aws.lab.node2}" == said[aws.lab.tables[1]]
 
 
-def test_a_route_that_somebody_deleted_first_is_gone_already(aws: Fake, api: Api) -> None:
+def test_a_route_that_another_node_deleted_first_is_gone_already(aws: Fake, api: Api) -> None:
     """Which is what was wanted: exit 0."""
     for table in aws.lab.tables:
         match = {"RouteTableId": table}
@@ -453,7 +453,7 @@ def test_wrong_arguments_are_wrong_usage(run: Callable[..., Any], arguments: tup
 
 
 @pytest.mark.parametrize("verb", ["ensure", "delete"])
-def test_a_tag_that_finds_nothing_is_no_success(run: Callable[..., Any], verb: str) -> None:
+def test_a_tag_that_finds_nothing_is_not_a_success(run: Callable[..., Any], verb: str) -> None:
     """Nor for delete."""
     code, _, log = run("route", verb, "--overlay", OVERLAY, "--tag", "Service=nothing")
 

@@ -120,7 +120,7 @@ def never(path: str) -> str:
     pytest.fail(f"the metadata service was asked for {path}")
 
 
-def test_the_region_is_configured_or_in_the_environment_before_anybody_is_asked() -> None:
+def test_the_region_is_configured_or_in_the_environment_before_any_request() -> None:
     """In this order."""
     assert "eu-west-1" == this_instance.region_of("eu-west-1", {"AWS_REGION": "us-east-1"}, never)
     assert "us-east-1" == this_instance.region_of("", {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "x"}, never)
@@ -165,7 +165,7 @@ def test_a_resolver_is_an_address_with_perhaps_a_port(text: str, expected: str) 
 @pytest.mark.parametrize(
     "verb", ["route ensure", "route status", "route delete", "eni status", "eni move", "dns ensure", "takeover"]
 )
-def test_a_service_that_nobody_configured_is_told_before_anybody_is_asked(
+def test_a_service_that_is_not_configured_is_told_before_any_request(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Wrong usage needs neither a region nor the metadata service, and says which file was read."""

@@ -177,7 +177,7 @@ def test_a_refusal_costs_nothing(aws: Fake, taking: Take) -> None:
     assert [] == effects(aws)
 
 
-def test_from_nobody_means_the_interface_too(aws: Fake, taking: Take) -> None:
+def test_without_an_owner_means_the_interface_too(aws: Fake, taking: Take) -> None:
     """Not only the route."""
     for table in aws.lab.tables:
         aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock="192.168.10.5/32")

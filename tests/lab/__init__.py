@@ -9,7 +9,7 @@
 `vpc`        the whole: attach, detach, route, neighbours, the metadata service; `eni` its addresses, `router` its rules
 `namespace`  one network namespace: run, enter, snapshot
 `echo`       the service in the node, and the question whether an address answers
-`isolate`    for an ordinary user: run the script again where he may make namespaces
+`isolate`    for an ordinary user: run the script again where that user may make namespaces
 `enclosure`  private files and processes inside a namespace, for daemons; `packages` fetches them, `dhcp` serves them
 `managers`   networkd, NetworkManager, ifupdown, and stand-ins for wicked and network-scripts
 

@@ -105,7 +105,7 @@ def route(story: Story, vpc: Vpc, agent: Agent) -> None:
     done = agent("status")
     story.step(done.returncode == 0, "ec2ident-agent status: in order")
 
-    story.chapter("Somebody flushes the table")
+    story.chapter("Another program flushes the table")
     node.ip("route flush table 100")
     story.step(
         not client.ask(eth1.address, timeout=0.5),

@@ -100,7 +100,7 @@ def _answer(listening: socket.socket) -> None:
     try:
         listening.sendmsg([question], [_from_destination(*item) for item in ancillary], 0, sender)
     except OSError:
-        # No route back, or the address went away in between: nobody hears us, as on a real node.
+        # No route back, or the address went away in between: no answer is heard, as on a real node.
         return
 
 

@@ -1,7 +1,7 @@
 """A machine of its own for a daemon: files, processes and /run of a namespace's inhabitants, away from the host's.
 
-The file system is the host's, with unpacked packages laid over it, and every change to /etc, /usr and /var stays in
-memory: a configuration written inside, or a hook that an installer lays there, is seen inside and nowhere else.
+The file system is the host's, with unpacked packages mounted over it, and every change to /etc, /usr and /var stays in
+memory: a configuration written inside, or a hook that an installer adds there, is seen inside and nowhere else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: The first process inside. It tells its number outside, mounts, says so, and lives as long as its standard input:
-#: when this Python ends, however it ends, the pipe closes, and the kernel ends everybody in the process namespace.
+#: when this Python ends, however it ends, the pipe closes, and the kernel ends every process in the process namespace.
 _INIT = """
 set -eu
 read -r outside _ </proc/self/stat
@@ -47,14 +47,14 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "HOME": "/root",
 }
-#: A machine's own, whatever ours is: a daemon with another user reads the files of others.
+#: A machine's own, whatever that of the tests is: a daemon with another user reads the files of others.
 UMASK = 0o022
 
 
 class Enclosure:
     """Private files and processes inside a network namespace, while the `with` block lasts.
 
-    `tree` is laid over this machine's files.
+    `tree` is mounted over this machine's files.
     """
 
     def __init__(self, namespace: Namespace, tree: Path | None = None) -> None:

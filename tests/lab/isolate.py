@@ -1,7 +1,7 @@
 """Run the calling script where it may make network namespaces, and where nothing of them can stay behind.
 
 Root or not, the script is started again in a mount and network namespace of its own, an ordinary user's also in a user
-namespace in which he is root. The names of the namespaces that it makes lie on a private /run, so they vanish with
+namespace as root. The names of the namespaces that it makes are on a private /run, so they vanish with
 the last process, even after SIGKILL.
 """
 

@@ -1,4 +1,4 @@
-"""Permissions that do not hang on the umask of whoever runs the tests."""
+"""Permissions that do not depend on the umask of the tests."""
 
 from __future__ import annotations
 

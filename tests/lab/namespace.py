@@ -177,7 +177,7 @@ class Namespace:
     def snapshot(self) -> str:
         """Every rule, route and address of both families as text, for a byte-equal comparison.
 
-        Numbers in place of names, so that a name added to rt_tables is no difference; without what counts down by
+        Numbers in place of names, so that a name added to rt_tables makes no difference; without what counts down by
         itself.
         """
         with self.entered():
@@ -212,7 +212,7 @@ class Namespace:
         return "".join(sorted(lines, key=lambda line: line if re.search(r"\bff00::/8 dev ", line) else ""))
 
     def pids(self) -> list[int]:
-        """The processes whose network is this namespace, but for this very process (of which a thread may visit)."""
+        """The processes with this network namespace, but for this very process (of which a thread may visit)."""
         found = ip_output("netns", "pids", self.name) if self.path.exists() else ""
         return [pid for pid in map(int, found.split()) if pid != os.getpid()]
 

@@ -1,7 +1,7 @@
-"""Debian packages for tests, unpacked into a cache and never installed: no daemon of theirs can start on this machine.
+"""Debian packages for tests, unpacked into a cache and never installed: none of their daemons can start here.
 
 `tree("network-manager")` is a directory that looks like the file system root with just the files of that package and
-of what it needs and the machine does not have. An Enclosure lays it over the machine's own.
+of what it needs and the machine does not have. An Enclosure mounts it over the machine's own.
 """
 
 from __future__ import annotations

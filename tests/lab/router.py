@@ -1,7 +1,7 @@
 """What a VPC does between interfaces: routers of the subnets, the mapping of addresses, and the source check.
 
 There is no shared wire. Each interface has a link of its own to the router, which answers ARP and neighbour discovery
-for everybody, knows which address belongs to which interface, and drops a packet that comes in by another one. That is
+for all, knows which address belongs to which interface, and drops a packet that comes in by another one. That is
 EC2's source check, and here it stays on also for overlay addresses: a packet may only come from the interface to which
 its source is routed. (EC2 wants the check off there, and then lets every source out; so what answers here, answers
 there.)

@@ -1,4 +1,4 @@
-"""What the agent lays is judged by packets: who asks from outside, from the VPC or from a container gets an answer."""
+"""What the agent adds is judged by packets: a client from outside, from the VPC or from a container gets an answer."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def test_revert_after_a_detach_leaves_nothing(vpc: Vpc, agent: Agent, scheme: st
         f"address delete {OVERLAY}/32 dev eth0",
     ],
 )
-def test_what_somebody_took_away_comes_back(vpc: Vpc, agent: Agent, harm: str) -> None:
+def test_what_another_program_removed_comes_back(vpc: Vpc, agent: Agent, harm: str) -> None:
     """status says drift and changes nothing, apply repairs, and the answers are back."""
     agent("apply", configuration=configured("by-source", f'address = "{OVERLAY}"\ndevice = "eth0"'))
     vpc.route(OVERLAY, "eth0")

@@ -60,7 +60,7 @@ def test_links_in_a_circle_are_an_error(enclosure: Enclosure) -> None:
 
 
 @pytest.mark.root
-def test_inside_there_are_the_namespaces_interfaces_and_nobody_elses_processes(enclosure: Enclosure) -> None:
+def test_inside_there_are_the_namespaces_interfaces_and_no_other_processes(enclosure: Enclosure) -> None:
     """/sys shows the namespace; /proc shows the first process and who asks."""
     assert enclosure.run("ls", "/sys/class/net").stdout == "lo\n"
     pids = [name for name in enclosure.run("ls", "/proc").stdout.split() if name.isdigit()]
@@ -98,7 +98,7 @@ def test_a_daemon_that_does_not_want_to_end_is_killed(enclosure: Enclosure) -> N
 
 
 @pytest.mark.root
-def test_nobody_inside_outlives_the_enclosure() -> None:
+def test_no_process_inside_outlives_the_enclosure() -> None:
     """A process that went away from its parents ends too, and with it the mounts."""
     namespace = Namespace(unique("enclosure"))
     Namespace.add_all(namespace)
@@ -106,13 +106,13 @@ def test_nobody_inside_outlives_the_enclosure() -> None:
         with Enclosure(namespace) as made:
             made.run("sh", "-c", "setsid sh -c 'trap \"\" TERM HUP; sleep 300' >/dev/null 2>&1 &")
             assert len(namespace.pids()) >= 2
-        wait_until(lambda: namespace.pids() == [], "nobody is left", patience=5)
+        wait_until(lambda: namespace.pids() == [], "none is left", patience=5)
     finally:
         Namespace.remove_all(namespace)
 
 
 @pytest.mark.root
-def test_a_tree_is_laid_over_this_machines_files(tmp_path: Path) -> None:
+def test_a_tree_is_mounted_over_this_machines_files(tmp_path: Path) -> None:
     """Its programs are found where they would be installed; the machine's own are still there."""
     for top in ("etc", "usr/bin", "var"):
         (tmp_path / "tree" / top).mkdir(parents=True)
@@ -152,7 +152,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "bin/apt-get").chmod(0o755)
     (tmp_path / "demo/DEBIAN").mkdir(parents=True)
     (tmp_path / "demo/DEBIAN").chmod(0o755)  # as dpkg-deb wants it
-    control = "Package: demo\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody\nDescription: demo\n"
+    control = "Package: demo\nVersion: 1.0\nArchitecture: all\nMaintainer: demo\nDescription: demo\n"
     (tmp_path / "demo/DEBIAN/control").write_text(control, encoding="ascii")
     (tmp_path / "demo/sbin").mkdir()
     (tmp_path / "demo/sbin/demo").write_text("#!/bin/sh\n", encoding="ascii")

@@ -1,4 +1,4 @@
-"""Profiles from the metadata service, judged by packets: what it says is laid, and its failures take nothing away.
+"""Profiles from the metadata service, judged by packets: what it says is added, and its failures remove nothing.
 
 The service is the shipped one, at its well-known address inside the simulated VPC; the kernel is a real one. What is
 asked, read and remembered, item by item, is in tests/agent/test_facts.py.
@@ -57,7 +57,7 @@ class Node:
 
     def lay(self, done: Callable[[], bool] = lambda: True) -> None:
         """Apply; and again where this machine is so busy that the service does not answer in time."""
-        wait_until(lambda: self("apply") == 0 and done(), "everything is laid", 30)
+        wait_until(lambda: self("apply") == 0 and done(), "everything is added", 30)
 
     def hook(self, interface: str) -> int:
         """As a manager calls it when an interface is up, but it does not wait. Our /sys shows other interfaces."""
@@ -109,7 +109,7 @@ def assign(node: Node, eni: Eni, **changes: object) -> None:
     node.service.assign(eni.mac, **changes)
 
 
-# What it says is laid
+# What it says is added
 
 
 @pytest.mark.parametrize("scheme", ["by-source", "split"])
@@ -160,7 +160,7 @@ FAILURES: dict[str, Callable[[MetadataService], object]] = {
     "500 for an item": lambda service: service.behave("status", status=500, path="/(local-ipv4s|vpc-.*)$"),
     "silence": lambda service: service.behave("silence"),
     "silence after the listing": lambda service: service.behave("silence", path="/macs/."),
-    "nobody listens": lambda service: service.stop(),
+    "no listener": lambda service: service.stop(),
     "no token": lambda service: service.behave("status", status=500, path="/api/token$"),
     "a token is refused": lambda service: service.behave("unauthorized", path="/macs/"),
     "switched off": lambda service: service.behave("disabled"),
@@ -175,7 +175,7 @@ FAILURES: dict[str, Callable[[MetadataService], object]] = {
 
 @pytest.fixture(scope="module")
 def working(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """Two interfaces in one subnet and an overlay, laid from facts and answering."""
+    """Two interfaces in one subnet and an overlay, added from facts and answering."""
     with pytest.MonkeyPatch.context() as patch, Vpc() as vpc:
         patch.delenv("AWS_EC2_METADATA_DISABLED", raising=False)
         vpc.attach("eth1")
@@ -197,8 +197,8 @@ def answering(node: Node) -> list[str]:
     return [address for address in addresses if not node.vpc.client.ask(address)]
 
 
-#: Of each kind of failure one: error, lie, absence, nobody there. The others take longer.
-QUICK = {"500", "404 below every interface", "nobody listens", "garbage", "500 for an item"}
+#: Of each kind of failure one: error, lie, absence, no listener. The others take longer.
+QUICK = {"500", "404 below every interface", "no listener", "garbage", "500 for an item"}
 every_failure = pytest.mark.parametrize(
     "failure", [pytest.param(each, marks=[] if each in QUICK else [pytest.mark.full]) for each in FAILURES]
 )
@@ -209,7 +209,7 @@ MOMENTS: tuple[tuple[str, ...], ...] = (("status",), ("apply",), (), ("plan",))
 @pytest.mark.parametrize("forgotten", [False, True], ids=["remembered", "forgotten"])
 @every_failure
 def test_whatever_the_service_does_every_rule_and_route_stays(working: Node, failure: str, forgotten: bool) -> None:
-    """At a look, an apply, a hook; and what somebody else takes away meanwhile is laid again."""
+    """At a look, an apply, a hook; and what another program removes meanwhile is added again."""
     node = working
     node.lay()
     whole = node.vpc.node.snapshot()
@@ -275,8 +275,8 @@ def test_a_hot_attach_is_waited_for_and_said(node: Node) -> None:
     assert [node.vpc.client.ask(address) for address in (eth2.address, eth2.address6)] == [True, True]
 
 
-def test_a_hot_attach_while_the_service_fails_disturbs_nobody(node: Node) -> None:
-    """What is not known is not guessed, and named; it is laid as soon as the service is back."""
+def test_a_hot_attach_while_the_service_fails_disturbs_no_other(node: Node) -> None:
+    """What is not known is not guessed, and named; it is added as soon as the service is back."""
     node.write('[interface.eth1]\nscheme = "split"\n[interface.eth2]\nscheme = "split"\n')
     node.lay()
     node.service.behave("status", status=500)
@@ -289,12 +289,12 @@ def test_a_hot_attach_while_the_service_fails_disturbs_nobody(node: Node) -> Non
     assert node.vpc.node.read("ip", "rule") == rules
     assert [node.vpc.client.ask(eni.address) for eni in (eth1, eth2)] == [True, False]
     node.recover()
-    wait_until(lambda: node.hook("eth2") == 0, "the hook lays it", 30)
+    wait_until(lambda: node.hook("eth2") == 0, "the hook adds it", 30)
     assert [node.vpc.client.ask(eni.address) for eni in (eth1, eth2)] == [True, True]
 
 
 def test_a_detach_while_the_service_fails_leaves_no_rule(node: Node) -> None:
-    """That an interface is gone the kernel says, and it is no matter of facts."""
+    """That an interface is gone the kernel says, and the facts do not matter then."""
     before = node.vpc.node.snapshot()
     node.write('[interface.eth1]\nscheme = "split"\n[interface.eth2]\nscheme = "split"\n')
     node.lay()

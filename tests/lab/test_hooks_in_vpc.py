@@ -55,7 +55,7 @@ class Node:
                 self.manager.ifcfg(name, POST_UP_SCRIPT=script, POST_DOWN_SCRIPT=script)
 
     def files(self) -> str:
-        """Every path that was changed in /etc, which is where an installation may lay anything."""
+        """Every path that was changed in /etc, which is where an installation may write."""
         return self.manager.machine.read("find", "/run/changes/etc", "-printf", "%P %y %m\\n")
 
 
@@ -90,8 +90,8 @@ def whole(node: Node) -> Node:
 
 
 @pytest.mark.parametrize("node", sorted(MANAGERS), indirect=True)
-def test_a_hot_attach_is_laid_by_the_hook(node: Node) -> None:
-    """Nobody calls apply: the manager brings the interface up, and its hook does the rest."""
+def test_a_hot_attach_is_applied_by_the_hook(node: Node) -> None:
+    """Apply is never called: the manager brings the interface up, and its hook does the rest."""
     manager = node.manager
     if "eth1" in manager.vpc.attached:
         manager.detach("eth1")
@@ -105,7 +105,7 @@ def test_a_hot_attach_is_laid_by_the_hook(node: Node) -> None:
 
 @pytest.mark.parametrize(("node", "event", "interface"), EVENTS, indirect=["node"])
 def test_after_each_event_the_node_is_in_order(whole: Node, event: str, interface: str) -> None:
-    """What the manager deleted, its own hook has laid again."""
+    """What the manager deleted, its own hook has added again."""
     getattr(whole.manager, event)(interface)
 
     assert in_order(whole) == ""
@@ -113,7 +113,7 @@ def test_after_each_event_the_node_is_in_order(whole: Node, event: str, interfac
 
 @pytest.mark.parametrize("node", STAND_INS, indirect=True)
 def test_a_detach_leaves_nothing_for_the_next_owner(whole: Node) -> None:
-    """The kernel leaves the rules; the hook takes them off."""
+    """The kernel leaves the rules; the hook removes them."""
     whole.manager.detach("eth1")
     rest = whole.manager.settle()
 

@@ -1,4 +1,4 @@
-"""Real network managers do in the laboratory what they do on machines: whom they spare, and which hooks they call.
+"""Real network managers do in the laboratory what they do on machines: what they spare, and which hooks they call.
 
 Each expectation was measured by hand with the same versions; a test that fails here says that the laboratory, or a
 newer manager, behaves in another way than the agent was built for.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.full]
 
-#: What an agent lays on a node: the line that adds it, and how a snapshot shows it.
+#: What an agent adds on a node: the line that adds it, and how a snapshot shows it.
 FOREIGN = {
     "rule": (
         "rule add from 10.0.1.0/24 table 100 priority 100 protocol 201",
@@ -162,7 +162,7 @@ def test_each_manager_deletes_what_it_did_when_measured(
 
 @pytest.mark.parametrize(("manager", "event", "calls"), cases(CALLS), indirect=["manager"])
 def test_each_manager_calls_the_hooks_it_did_when_measured(manager: Manager, event: str, calls: list[str]) -> None:
-    """An installer lays the hook into the manager's own directory, and each event calls it so."""
+    """An installer writes the hook into the manager's own directory, and each event calls it so."""
     manager.settle(quiet=0.3)
     manager.machine.write("/run/calls", "")
     getattr(manager, event)("eth1")

@@ -199,7 +199,7 @@ def test_a_link_flap_empties_the_table_and_traffic_falls_through(vpc: Vpc, schem
 
 
 def test_two_interfaces_in_one_subnet_have_links_of_their_own(vpc: Vpc) -> None:
-    """A subnet is no shared wire: the source check tells even neighbours apart."""
+    """A subnet is not a shared wire: the source check tells even neighbours apart."""
     second = vpc.attach("eth2", subnet=1)
     assert (second.subnet, second.address) == ("10.0.1.0/24", "10.0.1.11")
     lay_seed(vpc)

@@ -81,7 +81,7 @@ class Node:
     def watch(self, under: tuple[str, ...] = (), **environ: str) -> subprocess.Popen[str]:
         """Start a watch, and wait until everything is in order."""
         process = self.start(under=under, **environ)
-        self.in_order("laid by the watch")
+        self.in_order("added by the watch")
         return process
 
     def in_order(self, what: str) -> None:
@@ -145,7 +145,7 @@ def test_whatever_is_lost_comes_back_byte_for_byte(node: Node) -> None:
 
 
 def test_a_detached_interface_leaves_no_rule_and_comes_back(node: Node) -> None:
-    """And a rule of somebody else's that differs in its mark alone is left where it is."""
+    """And another program's rule that differs only in its mark stays where it is."""
     node.vpc.node.ip("rule add from 10.0.1.0/24 lookup 100 priority 100 protocol 201")
     node.watch()
     node.vpc.detach("eth1")
@@ -161,7 +161,7 @@ def test_a_detached_interface_leaves_no_rule_and_comes_back(node: Node) -> None:
     assert 1 == len(ours())
 
 
-def test_an_interface_that_says_nothing_itself_is_laid_when_it_has_an_address(node: Node) -> None:
+def test_an_interface_that_says_nothing_itself_is_applied_when_it_has_an_address(node: Node) -> None:
     """Known by its MAC; its subnet is the one of its address, which comes later than the link."""
     mac = node.vpc.enis["eth1"].mac
     node.vpc.detach("eth1")
@@ -179,7 +179,7 @@ def test_an_interface_that_says_nothing_itself_is_laid_when_it_has_an_address(no
 
 
 @pytest.mark.timeout(240)
-def test_what_the_metadata_service_knows_late_is_laid_when_it_is_known(node: Node) -> None:
+def test_what_the_metadata_service_knows_late_is_applied_when_it_is_known(node: Node) -> None:
     """Meanwhile everything else is repaired; and what is assigned later comes too, at once when it is asked for."""
     service = node.vpc.serve_metadata()
     node.vpc.detach("eth1")
@@ -209,7 +209,7 @@ def test_what_the_metadata_service_knows_late_is_laid_when_it_is_known(node: Nod
 
 
 def test_a_rival_wins_over_one_item_loudly_and_over_nothing_else(node: Node) -> None:
-    """Named, with the number of his process; after he is gone, a SIGHUP brings it back. An error, for systemd."""
+    """Named, with the number of its process; after it is gone, a SIGHUP brings it back. An error, for systemd."""
     watch = node.watch(JOURNAL_STREAM="8:1")
     with rival(node, "rule del from 10.0.1.0/24 lookup 100") as process:
         wait_until(lambda: "giving up" in node.said(), f"{node.said()} gives up", PATIENCE)
@@ -221,7 +221,7 @@ def test_a_rival_wins_over_one_item_loudly_and_over_nothing_else(node: Node) -> 
 
         node.vpc.node.ip("address del 192.168.10.10/32 dev eth0", "route flush table 100")
         shown = ("inet 192.168.10.10/32", "default via 10.0.1.1 dev eth1 table 100 ")
-        wait_until(lambda: all(each in node.vpc.node.snapshot() for each in shown), "all else is laid", PATIENCE)
+        wait_until(lambda: all(each in node.vpc.node.snapshot() for each in shown), "all else is added", PATIENCE)
     assert laid == node.said().count("[#] ip rule add from 10.0.1.0/24")
 
     watch.send_signal(signal.SIGHUP)
@@ -308,7 +308,7 @@ def resident(process: subprocess.Popen[str]) -> int:
 
 
 def storm(node: Node, count: int) -> None:
-    """Rules of somebody else's come and go, faster than anybody reads of it."""
+    """Rules of another program come and go, faster than the watch can read."""
     one = "rule add from 10.99.0.0/24 lookup 99 priority 7\nrule del from 10.99.0.0/24 lookup 99 priority 7\n"
     node.vpc.node.run("ip", "-batch", "-", input=one * (count // 2))
 

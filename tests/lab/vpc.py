@@ -142,7 +142,7 @@ class Vpc:
         Namespace.add_all(*namespaces)
 
     def _configure(self, machine: Namespace, device: str, eni: Eni) -> None:
-        """Lay what a lease and an advertisement bring; what is there already stays."""
+        """Add what a lease and an advertisement bring; what is there already stays."""
         machine.ip(f"link set {device} up")
         # Nothing comes in by itself after this, so that a snapshot is stable at once.
         self.router.wait_for(eni)

@@ -131,7 +131,7 @@ def test_the_kind_signature_brings_its_document(store: SqliteStore, clock: Clock
 # One step after the other
 
 
-def test_a_request_that_was_used_is_refused_whoever_sends_it(admission: Admission) -> None:
+def test_a_request_that_was_used_is_refused_from_every_sender(admission: Admission) -> None:
     """A replay: the same octets a second time, or the same challenge with another document."""
     made = proof(admission)
     admission.admit(body(made))
@@ -140,7 +140,7 @@ def test_a_request_that_was_used_is_refused_whoever_sends_it(admission: Admissio
 
 
 def test_one_challenge_in_another_spelling_is_the_same_challenge(admission: Admission, store: SqliteStore) -> None:
-    """The nonce is recorded by its octets: base64 has several texts for them, and a text is no name."""
+    """The nonce is recorded by its octets: base64 has several texts for them, and a text does not identify it."""
     challenge = admission.challenge()
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     last = alphabet.index(challenge.nonce[-1])
@@ -163,7 +163,7 @@ def test_a_challenge_ends(admission: Admission, clock: Clock) -> None:
     refused(admission, late, "stale-challenge")
 
 
-def test_a_challenge_of_another_service_or_of_nobody_is_refused(
+def test_a_challenge_of_another_service_or_of_none_is_refused(
     admission: Admission, store: SqliteStore, clock: Clock, tmp_path: Path
 ) -> None:
     """Two services may share a store, and still cannot use each other's challenges; nor can a stranger make one."""
@@ -229,7 +229,7 @@ def test_an_administrator_may_release_an_instance(admission: Admission, store: S
 
 
 def test_the_policy_and_the_signature_are_checked(store: SqliteStore, clock: Clock) -> None:
-    """Another account, a stranger's signature, a region whose keys are not known: refused, with the reason as code."""
+    """Another account, a stranger's signature, a region with unknown keys: refused, with the reason as code."""
     admission = server(store, clock, policy=Policy(accounts=[ACCOUNT], max_pending_age=timedelta(minutes=5)))
     stranger = forge.STRANGER.sign(forge.document(), "rsa2048", forge.SIGNED_AT)
     elsewhere = item(region="us-gov-west-1", availabilityZone="us-gov-west-1a")
@@ -294,7 +294,7 @@ MALFORMED: dict[str, object] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_no_request_is_400(admission: Admission, name: str) -> None:
+def test_what_is_not_a_request_is_400(admission: Admission, name: str) -> None:
     """Never 500: `{"rsa2048": 5}` is a client's mistake, not the server's."""
     answer = admission.handle(json.dumps(MALFORMED[name]))
 
@@ -317,7 +317,7 @@ def test_what_is_no_request_is_400(admission: Admission, name: str) -> None:
     ],
     ids=range(9),
 )
-def test_octets_that_are_no_request_are_400(admission: Admission, raw: bytes | str) -> None:
+def test_octets_that_are_not_a_request_are_400(admission: Admission, raw: bytes | str) -> None:
     """What is too large is refused before it is parsed; JSON's traps are errors of the same kind."""
     assert 400 == admission.handle(raw).status
 
@@ -418,7 +418,7 @@ def test_a_store_that_others_may_read_is_refused(tmp_path: Path) -> None:
         SqliteStore(path)
 
 
-def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     """Nothing of it is changed; a store of a later version neither."""
     text = tmp_path / "text"
     text.write_text("not a database, and longer than a header\n" * 50, encoding="utf-8")
@@ -437,7 +437,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "later.db")
 
 
-def test_a_store_that_fails_is_no_refusal(admission: Admission, store: SqliteStore) -> None:
+def test_a_store_that_fails_is_not_a_refusal(admission: Admission, store: SqliteStore) -> None:
     """503, and the machine may come again: neither a yes nor a no."""
     made = body(proof(admission))
     Path(store.path).write_bytes(b"damaged" * 1000)
@@ -497,7 +497,7 @@ def test_a_service_that_makes_no_sense_is_refused(store: SqliteStore, clock: Clo
 
 
 @pytest.mark.parametrize("module", ["cryptography.exceptions", "sqlite3"])
-def test_a_library_that_cannot_be_loaded_is_no_refusal(
+def test_a_library_that_cannot_be_loaded_is_not_a_refusal(
     admission: Admission, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong OpenSSL, or a Python without SQLite: 503 and its cause in the log, never an exception in the server."""

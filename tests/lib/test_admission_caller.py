@@ -165,7 +165,7 @@ def test_an_endpoint_of_ones_own_can_be_configured(tmp_path: Path, sts: FakeSts)
     ],
     ids=range(8),
 )
-def test_headers_that_are_no_signed_request_are_400(
+def test_headers_that_are_not_a_signed_request_are_400(
     admission: Admission, sts: FakeSts, changed: dict[str, str]
 ) -> None:
     """And STS is not asked: nothing that a stranger writes reaches the wire unchecked."""
@@ -229,7 +229,7 @@ def test_a_request_that_was_signed_long_ago_is_refused() -> None:
         ),
     ],
 )
-def test_what_sts_does_not_say_is_no_refusal(
+def test_what_sts_does_not_say_is_not_a_refusal(
     admission: Admission, sts: FakeSts, status: int, kind: str, text: str
 ) -> None:
     """503: the machine may come again with a new challenge, and nothing was recorded for it."""
@@ -244,7 +244,7 @@ def test_what_sts_does_not_say_is_no_refusal(
     assert found.admitted.first
 
 
-def test_an_sts_that_cannot_be_reached_is_no_refusal(admission: Admission, sts: FakeSts) -> None:
+def test_an_sts_that_cannot_be_reached_is_not_a_refusal(admission: Admission, sts: FakeSts) -> None:
     """A closed port, a name that does not resolve, a certificate that is wrong: 503."""
     identity = admission.admit(body(_answered(admission))).identity
     closed = Sts(connect=lambda host, timeout: _refusing())
@@ -270,8 +270,8 @@ def _refusing() -> Any:
 
 
 @pytest.mark.parametrize("roles", ["web", [], ()])
-def test_roles_that_nobody_can_meet_are_refused_when_they_are_given(roles: Any) -> None:
-    """As in a policy: a text is no list of names, and an empty list is a mistake."""
+def test_roles_that_no_machine_can_meet_are_refused_when_they_are_given(roles: Any) -> None:
+    """As in a policy: a text is not a list of names, and an empty list is a mistake."""
     with pytest.raises(ValueError, match=r"^roles: "):
         Sts(roles=roles)
 

@@ -74,7 +74,7 @@ def test_the_reason_of_a_failure_is_told_where_more_was_wanted() -> None:
 
 
 def test_only_the_service_and_the_signature_are_an_obstacle() -> None:
-    """That another fact is unknown is no reason why there is no proof."""
+    """Another unknown fact is not why the proof is missing."""
     unread = Fact("product_uuid", None, unknown="permission denied", reason=Reason.NOT_UNDERSTOOD)
     found = assess([*facts(NITRO), unread], Level.PROOF)
 
@@ -92,7 +92,7 @@ STRANGE_TABLE = Fact("firmware", None, unknown="not understood by this version",
 
 
 @pytest.mark.parametrize("reason", [Reason.NO_ROUTE, Reason.REFUSED, Reason.TIMEOUT])
-def test_an_absent_service_is_no_answer_where_the_firmware_could_not_be_read(reason: Reason) -> None:
+def test_an_absent_service_is_not_an_answer_where_the_firmware_could_not_be_read(reason: Reason) -> None:
     """Could-not-read is never "no"; firmware that is not there is an answer."""
     assert (False, False, True) == tuple(assess([served(reason), *more]).undecided for more in ((), (READ,), (BLIND,)))
     assert reason == assess([served(reason), BLIND]).reason

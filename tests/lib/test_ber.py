@@ -92,7 +92,7 @@ def test_an_element_is_entered_and_left_however_its_length_is_written(encoded: s
 
 
 def test_an_element_is_left_only_when_all_of_it_was_read() -> None:
-    """Otherwise an octet that nobody read could mean something to another reader."""
+    """Otherwise an octet that was not read could mean something to another reader."""
     for encoded, why in (("30 03 02 01 07", "3 trailing octets"), ("30 80 02 01 07 00 00", "end of contents expected")):
         reader = Reader(bytes.fromhex(encoded))
         reader.enter(0x30)
@@ -172,7 +172,7 @@ def test_end_of_contents_inside_a_value_is_a_value() -> None:
 
 
 def test_trailing_octets_are_counted() -> None:
-    """What nobody reads may be anything, so it is refused."""
+    """What is not read may be anything, so it is refused."""
     reader = Reader(b"\x05\0\0\0")
     reader.read(0x05)
 

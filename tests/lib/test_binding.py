@@ -107,7 +107,7 @@ def test_a_mac_is_compared_whatever_its_letters(mac: str) -> None:
     [{}, {"board_asset_tag": "Not Specified"}, {"board_asset_tag": ""}, {"product_name": "HVM domU"}],
 )
 def test_firmware_that_names_no_instance_is_not_compared(seen: dict[str, str]) -> None:
-    """Xen instances have no tag, and their product is no instance type: nothing differs."""
+    """Xen instances have no tag, and their product is not an instance type: nothing differs."""
     assert {"architecture", "address", "mac"} == set(facts(seen))
 
 

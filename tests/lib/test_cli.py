@@ -136,7 +136,7 @@ def test_wrong_arguments_are_usage(arguments: list[str], capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{}", b"AAAA", b"{" * 5000, b"=" * 100])
 def test_any_file_is_an_answer(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Empty, binary, nested without end: could not tell, or usage where it is no signature at all."""
+    """Empty, binary, nested without end: could not tell, or usage where it is not a signature at all."""
     path = tmp_path / "rsa2048"
     path.write_bytes(content)
 

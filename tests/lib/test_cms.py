@@ -122,7 +122,7 @@ def test_a_cut_object_is_refused_at_every_length(folder: str, kind: str) -> None
 def test_no_damaged_octet_changes_what_is_accepted(folder: str, kind: str) -> None:
     """Each octet of each genuine object changed in two ways: refused, or the very same document comes back.
 
-    Some octets may change: nothing signs issuer and serial, for instance. That is why a blob is no identity.
+    Some octets may change: nothing signs issuer and serial, for instance. That is why a blob is not an identity.
     """
     blob = b64decode(vectors.signature(folder, kind))
     real = verify(b64encode(blob), kind=kind)
@@ -140,7 +140,7 @@ def test_no_damaged_octet_changes_what_is_accepted(folder: str, kind: str) -> No
 
 
 def with_attributes(parts: forge.Parts, change: Callable[[tuple[bytes, ...]], tuple[bytes, ...]]) -> bytes:
-    """The object whose signed attributes were changed before they were signed."""
+    """The object with signed attributes that were changed before they were signed."""
     made = change(parts.signed_attributes())
     parts.signed_attributes = lambda: made  # type: ignore[method-assign]
     return parts.text()
@@ -198,7 +198,7 @@ def test_a_signing_time_that_cannot_be_read_is_none_and_said(time: bytes | None)
 
 
 def test_a_detached_signature_needs_its_document() -> None:
-    """The document may come apart; then it is the one whose digest was signed."""
+    """The document may come apart; then it is the one with the digest that was signed."""
     signed = forms.Signed()
     signed.inside = False
     store, blob = forms.trust("rsa"), b64encode(signed.blob())

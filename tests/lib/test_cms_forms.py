@@ -280,7 +280,7 @@ def test_no_octet_of_an_accepted_form_changes_what_is_accepted(case: Case) -> No
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.ours == OURS], ids=lambda case: case.name)
 def test_a_cut_form_is_not_understood_at_any_length(case: Case) -> None:
-    """A connection that broke off is no forgery."""
+    """A connection that broke off is not a forgery."""
     blob, trusted, apart, *_ = outcome(case)
     store = forms.trust(*trusted)
     for length in range(1, len(blob)):

@@ -258,7 +258,7 @@ def test_a_machine_that_is_not_ec2_says_no_at_once(here: Namespace, ground: str)
 
 
 @pytest.mark.root
-def test_an_arp_failure_is_no_route_once_the_kernel_says_so(here: Namespace) -> None:
+def test_an_arp_failure_is_a_missing_route_once_the_kernel_says_so(here: Namespace) -> None:
     """It takes the kernel three seconds to say that ARP has no answer: longer than the race."""
     dropped(here, answers_arp=False)
     with here.entered(), pytest.raises(NoAnswerError, match="no route to host") as caught:

@@ -1,4 +1,4 @@
-"""A library that cannot be loaded: an error of ours with its cause, and the level that other facts reach."""
+"""A library that cannot be loaded: an error of the library with its cause, and the level that other facts reach."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOP = Path(__file__).parents[2]
 GENUINE = TOP / "tests" / "vectors" / "real" / "cloudinit-us-east-2-2018"
 
 #: What importing a broken library raises: an attribute that another version lacks (conda/conda#13619), an ImportError
-#: for another processor, a panic, which is no Exception (learningequality/morango#234, pyca/cryptography#9060).
+#: for another processor, a panic, which is not an Exception (learningequality/morango#234, pyca/cryptography#9060).
 FAILURES = {
     "not installed": "raise ModuleNotFoundError('No module named it')",
     "another processor": "raise ImportError('it.so: cannot open shared object file: wrong ELF class')",
@@ -87,7 +87,7 @@ def test_without_cryptography_nothing_is_verified_and_nothing_is_forged(failure:
 @pytest.mark.parametrize("library", ["requests", "psutil", "cryptography"])
 @pytest.mark.parametrize("failure", ["panic", "another openssl"])
 def test_is_ec2_never_raises(library: str, failure: str, tmp_path: Path) -> None:
-    """Not even for a panic, which is no Exception."""
+    """Not even for a panic, which is not an Exception."""
     with MetadataService() as service:
         code = f"""
 from ec2ident import Imds, Level, detection, is_ec2

@@ -100,7 +100,7 @@ def test_nothing_is_asked_where_firmware_is_another_vendors(
     assert () == tuple(service.requests)
 
 
-def test_a_claim_from_firmware_asks_nobody(tmp_path: Path, service: MetadataService) -> None:
+def test_a_claim_from_firmware_sends_no_request(tmp_path: Path, service: MetadataService) -> None:
     """Two fields that agree are what was asked for."""
     verdict = detect(root=build(tmp_path, EC2["nitro t3.micro, AL2023"]), imds=client(service))
 
@@ -189,7 +189,7 @@ def test_a_document_of_this_machine_is_bound(tmp_path: Path, service: MetadataSe
 def test_a_document_of_another_machine_is_suspect(
     changed: dict[str, str], tmp_path: Path, service: MetadataService
 ) -> None:
-    """A copied document verifies for ever; one field away from ours it is another machine's."""
+    """A copied document verifies for ever; one field away from this machine it is another machine's."""
     service.instance = replace(service.instance, **changed)
     host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "10.0.0.10")
 
@@ -202,7 +202,7 @@ def test_a_document_of_another_machine_is_suspect(
 
 
 def test_in_a_container_the_proof_stands_unbound(tmp_path: Path, service: MetadataService) -> None:
-    """Its interfaces are its own: that is no contradiction, and no binding either."""
+    """Its interfaces are its own: neither a contradiction nor a binding."""
     host = Here(build(tmp_path, EC2["nitro t3.micro, AL2023"]), "172.17.0.2")
 
     verdict = detect(Level.BOUND, PATIENCE, host=host, imds=client(service), trust=service.trust)

@@ -140,7 +140,7 @@ def test_a_replay_is_refused_by_either_server(servers: tuple[Server, Server]) ->
     assert ["code=replay", "code=other-key"] == re.findall(r"code=[\w-]+", other.close())
 
 
-def test_what_is_no_request_is_a_400_and_never_a_500(servers: tuple[Server, Server]) -> None:
+def test_what_is_not_a_request_is_a_400_and_never_a_500(servers: tuple[Server, Server]) -> None:
     """The page's promise, and the limits before it: size, length, path."""
     server = servers[0]
     for body in (b'{"rsa2048": 5}', b"", b"[]", b"\xff", b"{" * 1000, b'"' + b"x" * 30000):

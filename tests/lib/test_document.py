@@ -122,7 +122,7 @@ def test_what_is_not_json_in_utf8_is_refused(raw: bytes) -> None:
 
 @pytest.mark.parametrize("raw", [b"null", b"[]", b'"region"', b"17"])
 def test_a_document_is_an_object(raw: bytes) -> None:
-    """Other JSON is no document."""
+    """Other JSON is not a document."""
     with pytest.raises(MalformedError, match="an object is expected"):
         documents.parse(raw)
 
@@ -251,7 +251,7 @@ def test_a_wrong_value_that_decides_is_refused_and_shown(name: str, value: objec
 
 
 @pytest.mark.parametrize("text", ["a\x7fb", "a\u0085b", "a\nb", "\u202e", "ä"])
-def test_text_that_cannot_be_printed_is_no_field(text: str) -> None:
+def test_text_that_cannot_be_printed_is_not_a_field(text: str) -> None:
     """However it stands in the JSON, escaped or not: it is kept, but never a field that a log or a terminal shows."""
     for ensure_ascii in (True, False):
         raw = json.dumps({**FIELDS, "imageId": text}, ensure_ascii=ensure_ascii).encode()

@@ -160,7 +160,7 @@ def test_dmidecode_of_a_xen_instance() -> None:
     "output", ["", "# dmidecode 3.3\n/dev/mem: Permission denied\n", "System Information\n\tUUID: x\n"]
 )
 def test_dmidecode_without_a_structure_is_an_error(output: str) -> None:
-    """It was not allowed to look: that is no absence."""
+    """It was not allowed to look: that is not absence."""
     with pytest.raises(FirmwareError, match="needs root"):
         parse_dmidecode(output)
 
@@ -282,14 +282,14 @@ def test_wmics_columns_hold_values_with_blanks() -> None:
 
 
 def test_wmic_with_more_than_one_row_counts_the_first() -> None:
-    """A third line of the table is no error, and its values take no one's place."""
+    """A third line of the table is not an error, and its values replace no others."""
     second = XEN_ROW.replace("HVM domU", "HVM domX")
 
     assert values(parse_columns(ROW + XEN_ROW, "wmic")) == values(parse_columns(ROW + XEN_ROW + second, "wmic"))
 
 
 @pytest.mark.parametrize("output", ["", "UUID  \r\r\n\r\r\n", "Node - PC\r\r\nERROR:\r\r\n"])
-def test_wmic_with_a_header_only_or_an_error_is_no_absence(output: str) -> None:
+def test_wmic_with_a_header_only_or_an_error_is_not_absence(output: str) -> None:
     """WMI may not be ready at boot: a "no" from that would be wrong."""
     with pytest.raises(FirmwareError, match="wmic"):
         parse_columns(output, "wmic")
@@ -333,7 +333,7 @@ def test_of_wmics_rows_the_first_counts() -> None:
     assert {"product_uuid": "EC20EBD7-8E03-06A8-645F-2D22E5A3BA4B"} == values(parse_wmic(output))
 
 
-def test_a_column_whose_name_is_in_anothers_is_found_in_its_own_place() -> None:
+def test_a_column_with_a_name_that_is_part_of_anothers_is_found_in_its_own_place() -> None:
     """`Name` stands in `UserName` too."""
     output = "UserName  Name      Vendor  \r\r\nme        HVM domU  Xen     \r\r\n"
 

@@ -82,7 +82,7 @@ def test_value_absent_and_unknown_are_three_answers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", ["fifo", "giant"])
 def test_a_strange_file_neither_holds_nor_fills_us(make: str, tmp_path: Path) -> None:
-    """A FIFO without a writer has nothing; of a giant only a page is read, and that is no value."""
+    """A FIFO without a writer has nothing; of a giant only a page is read, and that is not a value."""
     (tmp_path / DMI).mkdir(parents=True)
     path = tmp_path / DMI / "sys_vendor"
     if make == "fifo":
@@ -494,7 +494,7 @@ def test_no_firmware_table_or_a_giant_is_an_error(size: int) -> None:
         read_firmware_table(Kernel32(bytes(size)))
 
 
-def test_a_firmware_table_that_grew_meanwhile_is_no_table() -> None:
+def test_a_firmware_table_that_grew_meanwhile_is_not_a_table() -> None:
     """Nothing was written into our memory then; that is not taken for a table."""
     machine = Windows(firmware_table=lambda: read_firmware_table(Kernel32(RSMB, grown=8)))
 
@@ -597,7 +597,7 @@ def test_a_place_of_aws_without_firmware_is_a_hint_and_unknown(environ: dict[str
         {"AWS_BATCH_JOB_ID": ""},
     ],
 )
-def test_variables_that_others_set_too_are_no_hint(environ: dict[str, str], tmp_path: Path) -> None:
+def test_variables_that_others_set_too_are_not_a_hint(environ: dict[str, str], tmp_path: Path) -> None:
     """Another cloud's workload that uses AWS, and a credential server on a laptop."""
     assert () == Host(str(tmp_path), environ=environ).environment()
 

@@ -192,7 +192,7 @@ def test_a_service_that_refuses_its_own_tokens_is_not_asked_for_ever(service: Me
 
 @pytest.mark.parametrize(("age", "requests"), [(21600 - 61, ["GET"]), (21600 - 60, ["PUT", "GET"])])
 def test_a_token_is_renewed_a_minute_before_its_end(service: MetadataService, age: float, requests: list[str]) -> None:
-    """The life of a token is what the answer's header says; ours is of the longest, six hours."""
+    """The life of a token is what the answer's header says; the client asks for the longest, six hours."""
     now = [1000.0]
     imds = client(service, clock=lambda: now[0])
     imds.get(INSTANCE_ID)
@@ -533,7 +533,7 @@ def test_the_callers_deadline_shortens_the_timeout_and_never_lengthens_it(servic
 
 
 def test_a_deadline_that_has_passed_sends_no_request(service: MetadataService) -> None:
-    """No time is no time."""
+    """A missing time is None."""
     with refused(Reason.SLOW):
         client(service).get(INSTANCE_ID, deadline=time.monotonic() - 1)
     assert [] == asked(service)

@@ -1,4 +1,4 @@
-"""Objects that are laid out alike are read by comparison: always to what walking through them gives."""
+"""Objects with the same layout are read by comparison: always to what walking through them gives."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_what_other_lengths_depend_on_is_not_remembered() -> None:
 
 
 def test_few_layouts_are_kept() -> None:
-    """Anybody can send new ones: memory does not grow with them."""
+    """Any client can send new ones: memory does not grow with them."""
     for size in range(200):
         signed = Signed()
         signed.unsigned = tlv(0xA1, bytes((0x04, 1 + size % 100, *range(1 + size % 100))))

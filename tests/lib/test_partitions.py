@@ -51,10 +51,10 @@ OLDER_TABLE_DIFFERS = {
 
 @pytest.fixture(scope="module")
 def loader() -> Any:
-    """botocore's data, of the very version that ours was made from."""
+    """botocore's data, of the very version that the library's was made from."""
     botocore = pytest.importorskip("botocore")
     if f"botocore {botocore.__version__}" != SOURCE:
-        pytest.skip(f"ours is from {SOURCE}, here is {botocore.__version__}: run scripts/check-partitions")
+        pytest.skip(f"the library's is from {SOURCE}, here is {botocore.__version__}: run scripts/check-partitions")
     return pytest.importorskip("botocore.loaders").Loader()
 
 
@@ -198,7 +198,7 @@ def test_an_endpoint_prefix_is_a_name_too() -> None:
     "region",
     ["", "us-east", "us-east-1a", "xx-north-1", "us-east-1\n", "US-EAST-1", "us-east-¹", "cn-north-1.evil.example"],
 )
-def test_what_is_like_no_region_is_refused(region: str) -> None:
+def test_what_resembles_no_region_is_refused(region: str) -> None:
     """A zone, a host, another alphabet: a guess would send signed requests to the wrong cloud."""
     with pytest.raises(UnknownNameError, match="is like no region of aws, aws-cn"):
         Partition.of(region)
@@ -216,7 +216,7 @@ def test_an_unknown_service_is_refused() -> None:
         COMMERCIAL.endpoint("ec3", "us-east-1")
 
 
-#: Services whose rules send every region of every partition to one place.
+#: Services with rules that send every region of every partition to one place.
 ONE_FOR_ALL = {"pricing-plan-manager": "us-east-1"}
 
 

@@ -1,4 +1,4 @@
-"""Policies: the near misses of whom a server lets in."""
+"""Policies: the near misses of what a server lets in."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_signing_again_does_not_make_a_start_younger() -> None:
 
 
 def test_a_signature_without_a_time_has_no_age() -> None:
-    """The kind `signature` does not say when: that is no yes."""
+    """The kind `signature` does not say when: that is not a yes."""
     policy = Policy(accounts=None, allow_legacy=True, max_signed_age=MINUTE)
 
     assert Reason.NOT_ALLOWED is refused(policy, identity("signature"), "signed: at an unknown time")

@@ -68,7 +68,7 @@ def test_who_refuses_a_token_is_told_by_the_answer(found: HttpAnswer, reason: Re
     assert trouble.advice or ADVICE[reason]
 
 
-def test_a_token_is_no_trouble() -> None:
+def test_a_token_changes_nothing() -> None:
     """56 characters, of any server."""
     assert token_trouble(answer(200, "AQAEA" + "x" * 51), PATH) is None
 

@@ -424,7 +424,7 @@ def test_a_field_of_another_type_is_refused_when_it_is_set(imds: MetadataService
 
 @pytest.mark.parametrize("method", ["PUT", "GET"])
 def test_a_service_that_is_switched_off_answers_403_with_nothing(imds: MetadataService, method: str) -> None:
-    """As captured from an instance whose endpoint is disabled (ansible/ansible#68098): empty, text/plain, EC2ws."""
+    """As captured from an instance with a disabled endpoint (ansible/ansible#68098): empty, text/plain, EC2ws."""
     imds.behave("disabled")
 
     answer = ask(imds.endpoint, method, "/latest/api/token" if method == "PUT" else MAC, **{TTL: "60"})

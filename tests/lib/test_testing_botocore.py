@@ -35,7 +35,7 @@ def test_botocore_gets_the_credentials_of_the_role(imds: MetadataService) -> Non
 
 
 def test_botocore_finds_no_credentials_without_a_role(imds: MetadataService) -> None:
-    """404 for the role is no error to it, just nothing."""
+    """404 for the role is not an error to it, just nothing."""
     imds.instance = Instance(role=None)
 
     assert session.Session().get_component("credential_provider").get_provider("iam-role").load() is None

@@ -90,7 +90,7 @@ def test_what_the_service_signed_verifies(imds: MetadataService, kind: Kind) -> 
 
 
 @pytest.mark.parametrize("kind", list(Kind))
-def test_nobody_else_trusts_the_authority(imds: MetadataService, kind: Kind) -> None:
+def test_no_other_store_trusts_the_authority(imds: MetadataService, kind: Kind) -> None:
     """AWS's own keys refuse what the service signs: it is good for tests and nothing else."""
     with pytest.raises(ec2ident.VerificationError, match="not eu-west-1's signature"):
         ec2ident.verify(item(imds, str(kind)), kind=kind, document=item(imds, "document"))

@@ -112,7 +112,7 @@ def test_evidence_of_another_process_verifies_in_a_third(on_ec2: MetadataService
 def test_a_sitecustomize_of_the_user_still_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_ec2: object
 ) -> None:
-    """Ours stands before it in the path, and hands on."""
+    """The library's stands before it in the path, and hands on."""
     (tmp_path / "sitecustomize.py").write_text("import os; os.environ['SEEN'] = 'yes'\n", encoding="utf-8")
     path = f"{os.environ['PYTHONPATH']}{os.pathsep}{tmp_path}"
     code = "import os, ec2ident; print(os.environ['SEEN'], ec2ident.is_ec2())"

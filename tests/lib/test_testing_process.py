@@ -146,8 +146,8 @@ def test_an_order_that_makes_no_sense_is_refused_and_nothing_changes(
         assert 200 == get(imds.endpoint, MAC).status
 
 
-def test_what_is_no_order_at_all_gets_an_answer_too(tmp_path: Path) -> None:
-    """Bytes that are not JSON, and JSON that is no object."""
+def test_what_is_not_an_order_at_all_gets_an_answer_too(tmp_path: Path) -> None:
+    """Bytes that are not JSON, and JSON that is not an object."""
     from ec2ident.testing.control import _answer
 
     with MetadataService() as imds:
@@ -208,7 +208,7 @@ def test_an_instance_is_read_from_a_file(tmp_path: Path) -> None:
     assert ["06:11:22:33:44:55", "10.9.0.7", "aws-cn", "i-00000000000000001", "x"] == answers
 
 
-def test_what_is_no_socket_is_not_deleted_to_make_room(tmp_path: Path) -> None:
+def test_what_is_not_a_socket_is_not_deleted_to_make_room(tmp_path: Path) -> None:
     """A mistyped path shall not cost a file; a socket that was left over is replaced."""
     precious = tmp_path / "precious"
     precious.write_text("mine")

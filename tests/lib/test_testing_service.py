@@ -121,7 +121,7 @@ def test_a_token_is_given_for_the_shortest_and_the_longest_life(imds: MetadataSe
 
 
 def test_a_token_is_refused_without_the_header_and_through_a_proxy(imds: MetadataService) -> None:
-    """No lifetime is 400; a request that names whom it was forwarded for is 403."""
+    """No lifetime is 400; a request that names the client it was forwarded for is 403."""
     assert 400 == ask(imds.endpoint, "PUT", "/latest/api/token").status
     forwarded = {TTL: "60", "X-Forwarded-For": "10.0.0.1"}
     assert 403 == ask(imds.endpoint, "PUT", "/latest/api/token", **forwarded).status
@@ -137,8 +137,8 @@ def test_a_token_ends_when_its_time_is_over(imds: MetadataService, clock: Clock)
     assert 401 == ask(imds.endpoint, "GET", "/latest/meta-data/mac", **{TOKEN: session}).status
 
 
-def test_a_token_of_another_service_is_not_ours(imds: MetadataService) -> None:
-    """Nor is one of ours with one character changed."""
+def test_a_token_of_another_service_is_not_accepted(imds: MetadataService) -> None:
+    """Nor is one of the service's own with one character changed."""
     with MetadataService() as other:
         foreign = token(other.endpoint)
     own = token(imds.endpoint)
@@ -376,7 +376,7 @@ def test_the_log_knows_every_request_and_no_token(imds: MetadataService) -> None
         b"PUT / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
     ],
 )
-def test_what_is_no_request_is_400_and_the_service_lives_on(imds: MetadataService, garbage: bytes) -> None:
+def test_what_is_not_a_request_is_400_and_the_service_lives_on(imds: MetadataService, garbage: bytes) -> None:
     """A TLS hello, half a line, headers without end, a giant body."""
     assert raw(imds.endpoint, garbage).startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert 200 == get(imds.endpoint, "/latest/meta-data/mac").status

@@ -26,7 +26,7 @@ WITHOUT_PKCS7 = {"ap-east-2", "ap-southeast-6", "eusc-de-east-1"}
 
 
 def test_the_shipped_certificates_are_those_of_their_table() -> None:
-    """The script recomputes every hash, key type and date with another reader than ours."""
+    """The script recomputes every hash, key type and date with another reader than the library's."""
     done = subprocess.run([sys.executable, TOP / "scripts" / "check-certificates"], capture_output=True, text=True)
 
     assert (0, "", "certificates: 114 rows, 39 regions, 77 keys, 0 differences\n") == (
@@ -167,13 +167,13 @@ def test_a_users_certificate_takes_the_place_of_the_bundled_one_in_one_cell() ->
     assert bundled.regions("rsa2048") == store.regions("rsa2048")
 
 
-def test_a_region_nobody_knows_needs_its_partition() -> None:
+def test_an_unknown_region_needs_its_partition() -> None:
     """A guess from the name could be wrong."""
     with pytest.raises(ValueError, match="partition: unknown for region 'us-iso-east-1'"):
         TrustStore.bundled().with_certificate(forge.OURS.certificate("rsa2048"), region="us-iso-east-1", kind="rsa2048")
 
 
-def test_documents_of_a_region_nobody_knows_verify_with_the_users_certificate() -> None:
+def test_documents_of_an_unknown_region_verify_with_the_users_certificate() -> None:
     """The ISO partitions publish their certificates only inside."""
     document = forge.document("us-iso-east-1")
     store = TrustStore.bundled().with_certificate(
@@ -245,7 +245,7 @@ def test_a_key_that_aws_would_not_sign_this_kind_with_is_refused(certificate: st
         TrustStore().with_certificate(forge.OURS.certificate(certificate), region="eu-west-1", kind=kind)
 
 
-def test_a_file_whose_key_is_not_the_pinned_one_is_refused() -> None:
+def test_a_file_with_another_key_than_the_pinned_one_is_refused() -> None:
     """The table's pin decides, not the file that lies beside it."""
     row = trust._read_index()["us-east-1", "rsa2048"]
     other = trust._read_index()["us-east-2", "rsa2048"]
@@ -281,8 +281,8 @@ def test_a_curve_that_is_not_understood_is_refused() -> None:
 
 
 @pytest.mark.parametrize("given", [None, 5, ["-----BEGIN CERTIFICATE-----"]])
-def test_what_is_no_text_is_no_certificate(given: object) -> None:
-    """An error of ours, and no AttributeError."""
+def test_what_is_not_text_is_not_a_certificate(given: object) -> None:
+    """An error of the library, and no AttributeError."""
     with pytest.raises(MalformedError, match=f"certificate: {type(given).__name__}"):
         TrustStore().with_certificate(given, region="eu-west-1", kind="rsa2048")  # type: ignore[arg-type]
 

@@ -47,7 +47,7 @@ def test_a_missing_or_unknown_field_is_a_type_error() -> None:
 
 
 def test_a_class_shows_its_signature_before_the_first_value_is_made() -> None:
-    """The constructor is written when it is first looked at, by whoever that is."""
+    """The constructor is written when it is first looked at, whichever code looks."""
 
     class Fresh(Value):
         first: int
@@ -187,7 +187,7 @@ def test_a_class_that_no_constructor_fits_is_refused_where_it_is_defined() -> No
             several: list[int] = dataclasses.field(default_factory=list)
 
 
-def test_a_field_annotated_again_keeps_its_place_and_a_class_variable_is_no_field() -> None:
+def test_a_field_annotated_again_keeps_its_place_and_a_class_variable_is_not_a_field() -> None:
     """The order is a dataclass's, which is also what type checkers assume."""
 
     class Again(Point):

@@ -235,13 +235,13 @@ def test_the_key_is_named() -> None:
 def test_regions_without_public_documents_verify_in_the_same_form(
     region: str, partition: str, authority: Authority, kind: Kind
 ) -> None:
-    """No document from China, GovCloud, the EU sovereign cloud or an opt-in region is public: these are ours."""
+    """No document from China, GovCloud, the EU sovereign cloud or an opt-in region is public: these are made here."""
     document = forge.document(region)
     text = authority.sign(document, kind, forge.SIGNED_AT)
     identity = verify(text, kind=kind, document=document, trust=forge.trust(region, authority, partition))
 
     assert (document, region, partition) == (identity.document.raw, identity.region, identity.partition)
-    # China's pkcs7 key is RSA-2048, so that kind is no legacy there.
+    # China's pkcs7 key is RSA-2048, so that kind is not legacy there.
     assert identity.legacy == (kind is Kind.SIGNATURE or (kind is Kind.PKCS7 and authority is not forge.CHINA))
 
 
@@ -397,7 +397,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_refusing_a_wrong_signature_takes_three_key_operations_at_most(
     kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Anybody can send one: to try the keys of all regions is for a person who asks for it."""
+    """Any client can send one: to try the keys of all regions is for a person who asks for it."""
     text = forge.STRANGER.sign(forge.document("us-east-1"), kind, forge.SIGNED_AT)
     operations = counted(monkeypatch)
 
@@ -514,8 +514,8 @@ def test_the_blob_of_another_kind_is_refused(kind: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["rsa2048", "pkcs7"])
-def test_a_bare_signature_is_no_signed_object(kind: str) -> None:
-    """And an object is no bare signature."""
+def test_a_bare_signature_is_not_a_signed_object(kind: str) -> None:
+    """And an object is not a bare signature."""
     folder = "cloudinit-us-east-2-2018"
     with pytest.raises(MalformedError, match="BER: tag 0x30 expected at 0"):
         verify(vectors.signature(folder, "signature"), kind=kind)
@@ -584,7 +584,7 @@ def test_a_well_signed_document_with_a_duplicate_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize("region", ["ap-east-2", "ap-southeast-6", "eusc-de-east-1", "us-isof-south-1", "me-west-1"])
-def test_no_certificate_is_no_verdict(region: str) -> None:
+def test_without_a_certificate_there_is_no_verdict(region: str) -> None:
     """It is not the same as a wrong signature, and no subclass of it."""
     text = forge.OURS.sign(forge.document(region), "pkcs7", forge.SIGNED_AT)
 
@@ -593,7 +593,7 @@ def test_no_certificate_is_no_verdict(region: str) -> None:
     assert not issubclass(UnverifiableError, (VerificationError, MalformedError))
 
 
-# What is no signature at all
+# What is not a signature at all
 
 
 @pytest.mark.parametrize(
@@ -665,7 +665,7 @@ def test_giants_are_refused_before_they_are_copied(giant: str | bytes) -> None:
 
 
 def test_a_giant_document_is_refused() -> None:
-    """Before anybody parses it."""
+    """Before it is parsed."""
     with pytest.raises(MalformedError, match="document: 17000 bytes"):
         verify(vectors.signature("rspamd-b-us-east-1-2024", "signature"), kind="signature", document=b" " * 17000)
 
@@ -687,7 +687,7 @@ def test_only_verify_makes_an_identity() -> None:
 
 
 def test_two_blobs_of_one_document_are_one_identity() -> None:
-    """The blob is no name: octets that nothing signs can change under it."""
+    """The blob does not identify: octets that nothing signs can change under it."""
     blob = b64decode(vectors.signature("teleport-us-west-2-2021", "rsa2048"))
     other = blob.replace(b"Seattle", b"seattle")
     assert other != blob
@@ -757,7 +757,7 @@ def test_the_package_names_what_servers_need() -> None:
 
 
 @pytest.mark.parametrize("sent", [5, None, {"rsa2048": 5}])
-def test_what_is_no_text_is_malformed_before_a_kind_is_missed(sent: object) -> None:
+def test_what_is_not_text_is_malformed_before_a_kind_is_missed(sent: object) -> None:
     """`verify(5)` raises MalformedError, and not TypeError."""
     with pytest.raises(MalformedError, match=f"signature: {type(sent).__name__}"):
         verify(sent)  # type: ignore[arg-type]

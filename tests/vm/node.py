@@ -1,6 +1,6 @@
 """A node that was booted: real systemd as its first process, real udev and networkd, and the agent. ENIs come and go.
 
-Its network is a hub inside QEMU with nobody else on it: not a packet leaves the virtual machine.
+Its network is a hub inside QEMU with no other machine on it: not a packet leaves the virtual machine.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ FILES = {
     CONFIGURED: CONFIGURATION,
 }
 
-#: How a command begins: as pip lays it, with the place of its packages.
+#: How a command begins: as pip writes it, with the place of its packages.
 SHEBANG = "#!{python} -I\nimport sys\nsys.path.insert(0, '/opt/ec2ident')\n"
 
 #: MAC addresses: the primary interface's, and the one of the ENI that is attached while the node runs.
@@ -125,7 +125,7 @@ def build_node(
     wants = "/etc/systemd/system/multi-user.target.wants"
     image.link(f"{wants}/systemd-networkd.service", "/lib/systemd/system/systemd-networkd.service")
     image.link("/etc/systemd/system/default.target", "/lib/systemd/system/multi-user.target")
-    # Nobody logs in.
+    # There is no login.
     image.link("/etc/systemd/system/getty.target", "/dev/null")
     image.link("/init", "usr/lib/systemd/systemd")
     for empty in ("/proc", "/sys", "/dev", "/run", "/tmp", "/root", "/var/log", "/etc/iproute2/rt_tables.d"):

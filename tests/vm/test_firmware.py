@@ -149,7 +149,7 @@ def test_dmidecode_answers_where_sysfs_is_missing(booted: Booted) -> None:
 
 
 def test_what_may_not_be_read_is_unknown_and_not_absent(booted: Booted) -> None:
-    """Only where the firmware that anybody may read leaves it open is the UUID asked for at all."""
+    """Only where the firmware that any user may read leaves it open is the UUID asked for at all."""
     facts = {fact["name"]: fact for fact in booted.show("nobody")["facts"]}
 
     if booted.name == "nameless":

@@ -1,4 +1,4 @@
-"""What `install` lays, on a node whose first process is a real systemd: boot, attach, detach, repair, watchdog."""
+"""What `install` adds, on a node with a real systemd as its first process: boot, attach, detach, repair, watchdog."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_the_units_run_with_one_capability_and_are_well(node: Node) -> None:
 
 
 def test_an_eni_attached_while_the_node_runs_is_routed_and_nothing_is_left_when_it_goes(node: Node) -> None:
-    """PCI hot plug, udev and the unit of its own, in both directions: nobody else calls the agent, no watch runs."""
+    """PCI hot plug, udev and the unit of its own, in both directions: only they call the agent, no watch runs."""
     node.said("systemctl", "stop", WATCH)
     try:
         assert [] == rules(node)
@@ -108,8 +108,8 @@ def _configure(node: Node, text: str) -> None:
     node.said("systemctl", "reload", WATCH)
 
 
-def test_what_the_metadata_service_says_of_an_eni_is_laid(node: Node, metadata: Callable[..., None]) -> None:
-    """Asked by units that may talk to nobody else; it knows the interface later than the node does."""
+def test_what_the_metadata_service_says_of_an_eni_is_applied(node: Node, metadata: Callable[..., None]) -> None:
+    """Asked by units that may talk to no other address; it knows the interface later than the node does."""
     addresses = ("10.0.1.10", "10.0.1.11")
     late = ("listed_after=2", "numbered_after=4")
     metadata(
@@ -126,7 +126,7 @@ def test_what_the_metadata_service_says_of_an_eni_is_laid(node: Node, metadata: 
     wait_until(lambda: not rules(node), "the rules of eth1 are gone", PATIENCE)
 
 
-def test_what_somebody_deletes_is_there_again(node: Node) -> None:
+def test_what_another_program_deletes_is_there_again(node: Node) -> None:
     """By the watch, with nothing but the rights that its unit leaves it."""
     node.said("ip", "address", "del", "192.168.10.10/32", "dev", "eth0")
     node.wait("ec2ident-agent", "status")
@@ -162,10 +162,10 @@ def test_units_that_stop_take_nothing_along(node: Node) -> None:
     node.wait("ec2ident-agent", "status")
 
 
-def test_a_node_that_boots_has_its_routing_before_anybody_looks(
+def test_a_node_that_boots_has_its_routing_before_the_first_look(
     node: Node, kernel: Path, package: Path, tmp_path: Path
 ) -> None:
-    """The files that `install` laid, on a node that starts with the ENI in place."""
+    """The files that `install` added, on a node that starts with the ENI in place."""
     laid = json.loads(node.said("cat", MANIFEST))["entries"]
     texts = {each["path"]: node.said("cat", each["path"]) for each in laid if each["kind"] == "file"}
     links = {each["path"]: each["before"] for each in laid if each["kind"] == "link"}

@@ -28,7 +28,7 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Windows]:
 
 @pytest.fixture(scope="session", params=["3.9", "3.13"])
 def python(request: pytest.FixtureRequest) -> Path:
-    """The path of python.exe, whose modules are installed from wheels for Windows."""
+    """The path of python.exe, with modules installed from wheels for Windows."""
     made = subprocess.run([TOP / "scripts" / "env-windows", request.param], capture_output=True, text=True, check=False)
     if made.returncode:
         pytest.skip(f"needs CPython {request.param} for Windows: {made.stderr.strip().splitlines()[-1]}")

@@ -2,7 +2,7 @@
 
 What is real: CPython's own distribution, its modules `socket`, `select`, `winreg` and `ctypes`, and the wheels of
 cryptography and psutil for Windows. What is Wine's: kernel32, ws2_32, the registry and wmic.exe; Wine makes its SMBIOS
-table and the registry's BIOS key from the files under /sys/class/dmi/id, which are ours here. There is no PowerShell:
+table and the registry's BIOS key from the files under /sys/class/dmi/id, which the test writes. There is no PowerShell:
 Wine's powershell.exe does nothing.
 """
 

@@ -77,7 +77,7 @@ print(ec2ident.is_ec2(), *sorted({"subprocess", "requests", "psutil"} & set(sys.
 def test_the_command_answers_by_text_json_and_exit_code(
     firmware: dict[str, str], answer: str, code: int, windows: Windows, python: Path
 ) -> None:
-    """`python -m ec2ident`; a machine whose firmware has no strings and that may not ask is unknown."""
+    """`python -m ec2ident`; a machine with firmware without strings, that may not ask, is unknown."""
     done = windows.python(python, "-m", "ec2ident", "--json", "--no-network", firmware=firmware)
     text = windows.python(python, "-m", "ec2ident", "--explain", "--no-network", firmware=firmware)
 

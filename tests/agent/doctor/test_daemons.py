@@ -1,6 +1,6 @@
 """The doctor under real network managers: what it foretells is what goes, before its advice and after.
 
-No hook of ours is installed and nothing watches, so whatever a manager takes away stays away.
+No hook of the agent's is installed and nothing watches, so whatever a manager takes away stays away.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def foretold(manager: Manager, who: str, event: str) -> set[str]:
 
 
 def lost(manager: Manager, event: str, interface: str) -> set[str]:
-    """What of ours is missing when a manager has come to rest after an event."""
+    """What of the agent's is missing when a manager has come to rest after an event."""
     manager.settle()
     done = manager.run(PROGRAM, "apply")
     assert 0 == done.returncode, done.stderr
@@ -96,13 +96,13 @@ def test_networkd_takes_what_the_doctor_says_and_after_the_fix_it_does_not(netwo
 
     done = networkd.run(PROGRAM, "doctor", "--fix")
     assert 0 == done.returncode, done.stderr
-    assert RULES <= foretold(networkd, who, "it lays"), "written, and not yet read"
+    assert RULES <= foretold(networkd, who, "it adds"), "written, and not yet read"
     networkd.restart("eth1")
 
     assert set() == lost(networkd, "reconfigure", "eth0")
     assert ROUTES == lost(networkd, "reconfigure", "eth1")
     assert set() == lost(networkd, "restart", "eth1")
-    assert ROUTES == foretold(networkd, who, "it lays")
+    assert ROUTES == foretold(networkd, who, "it adds")
     assert set() == foretold(networkd, who, "it is restarted")
 
     assert 0 == networkd.run(PROGRAM, "doctor", "--unfix").returncode
@@ -125,7 +125,7 @@ def test_networkmanager_takes_what_the_doctor_says_and_spares_what_it_does_not_m
     state = ("nmcli", "-g", "GENERAL.STATE", "device", "show", "eth1")
     wait_until(lambda: network_manager.machine.read(*state).startswith("10 "), "eth1 is unmanaged")
     network_manager.settle()
-    # It set the link down and took the addresses along: what it does not manage somebody else has to configure.
+    # It set the link down and took the addresses along: what it does not manage, another program has to configure.
     network_manager.vpc.node.ip("link set eth1 up", "address replace 10.0.1.10/24 dev eth1")
     network_manager.settle()
     done = network_manager.run(PROGRAM, "apply")

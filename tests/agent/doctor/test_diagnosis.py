@@ -140,13 +140,13 @@ def test_a_restart_of_networkd_gives_back_leases_unless_it_keeps_them(tmp_path: 
     ],
     ids=["not enabled", "masked", "other interfaces", "unmanaged"],
 )
-def test_a_networkd_that_does_nothing_here_is_no_threat(tmp_path: Path, parts: dict[str, str]) -> None:
+def test_a_networkd_that_does_nothing_here_is_not_a_threat(tmp_path: Path, parts: dict[str, str]) -> None:
     """It is installed everywhere; that alone says nothing."""
     assert {} == of(fill(tmp_path, parts), "systemd-networkd")
 
 
 def test_networkd_is_seen_by_its_process_too(tmp_path: Path) -> None:
-    """Whoever started it; the kernel keeps 15 characters of a name."""
+    """However it was started; the kernel keeps 15 characters of a name."""
     running = {"proc/71/comm": "systemd-network\n", "proc/self/comm": "x\n"}
     files = {path: content for path, content in NETWORKD.items() if path.endswith(".network")}
     assert set(ITEMS) == taken(fill(tmp_path, files, running), "systemd-networkd")
@@ -170,7 +170,7 @@ def test_a_setting_that_networkd_has_not_read_yet_spares_nothing(tmp_path: Path)
     assert RULE in taken(node, "systemd-networkd")
     os.utime(drop_in, (1040, 1040))
     assert RULE not in taken(node, "systemd-networkd")
-    # Whoever wrote it.
+    # Whichever program wrote it.
     drop_in.rename(drop_in.with_name("10-mine.conf"))
     assert RULE not in taken(node, "systemd-networkd")
     os.utime(drop_in.with_name("10-mine.conf"), (2000, 2000))
@@ -327,7 +327,7 @@ def test_nm_cloud_setup_counts_only_when_it_is_told_that_this_is_ec2(tmp_path: P
 # -- others -----------------------------------------------------------------------------------------------------------
 
 
-def test_cloud_netconfigs_cleanup_takes_rules_whose_source_is_no_address_here(tmp_path: Path) -> None:
+def test_cloud_netconfigs_cleanup_takes_rules_with_a_foreign_source(tmp_path: Path) -> None:
     """CLOUD_NETCONFIG_MANAGE=no does not stop the cleanup, only the runs; the rule of an address that is here stays."""
     mine = Rule("10.0.1.10/32", 100, 100)
     node = fill(
@@ -340,7 +340,7 @@ def test_cloud_netconfigs_cleanup_takes_rules_whose_source_is_no_address_here(tm
     assert "/etc/sysconfig/network/ifcfg-eth1" in found[0].prevent
 
 
-def test_without_its_cleanup_cloud_netconfig_is_no_threat(tmp_path: Path) -> None:
+def test_without_its_cleanup_cloud_netconfig_is_not_a_threat(tmp_path: Path) -> None:
     """Commented out, or in a file that is none of its own."""
     files = {"etc/sysconfig/network/ifcfg-eth1": f"# {CLEANUP}", "etc/sysconfig/network/config": CLEANUP}
     assert {} == of(fill(tmp_path, files), "cloud-netconfig")
@@ -387,7 +387,7 @@ def test_network_scripts_are_not_asked_where_networkmanager_is(tmp_path: Path) -
     assert set() == taken(fill(tmp_path / "b", scripts, NM), "network-scripts")
 
 
-def test_wicked_lays_again_only_what_its_file_names(tmp_path: Path) -> None:
+def test_wicked_adds_again_only_what_its_file_names(tmp_path: Path) -> None:
     """It calls no script that POST_UP_SCRIPT does not name."""
     enabled = {"etc/systemd/system/multi-user.target.wants/wicked.service": "->/x"}
     ifcfg = "etc/sysconfig/network/ifcfg-eth1"
@@ -397,7 +397,7 @@ def test_wicked_lays_again_only_what_its_file_names(tmp_path: Path) -> None:
 
 
 def test_net_utils_1_thinks_that_tables_from_10000_are_its_own(tmp_path: Path) -> None:
-    """Ours outside of them stays."""
+    """What the agent has outside of them stays."""
     node = fill(tmp_path, {"etc/sysconfig/network-scripts/ec2net-functions": ""})
     inside = replace(RULE, table=10001)
     assert {inside} == taken(node, "amazon-ec2-net-utils 1", inside, RULE)
@@ -418,8 +418,8 @@ def test_wg_quick_takes_rules_that_look_past_the_default_route(tmp_path: Path) -
 
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
-def test_the_delete_that_wg_quick_repeats_hits_ours_first() -> None:
-    """The kernel takes the pattern, and ours, with a source, comes before its own."""
+def test_the_delete_that_wg_quick_repeats_hits_the_agents_first() -> None:
+    """The kernel takes the pattern, and the agent's, with a source, comes before its own."""
     ip("rule add table main suppress_prefixlength 0")
     ip("rule add from 10.0.1.0/24 table main suppress_prefixlength 0 priority 23601 protocol 236")
     ip("rule delete table main suppress_prefixlength 0")
@@ -462,7 +462,7 @@ def test_watch_brings_everything_back(tmp_path: Path) -> None:
 
 
 def test_a_hook_brings_back_what_its_own_manager_takes(tmp_path: Path) -> None:
-    """Not what the kernel takes; and somebody else's script of that name is no hook of ours."""
+    """Not what the kernel takes; another program's script of that name is not the agent's hook."""
     hook = "/etc/NetworkManager/dispatcher.d/90-ec2ident"
     node = fill(tmp_path, NM, {hook[1:]: ""})
     for laid, state in ((frozenset({hook}), RETURNS), (frozenset[str](), OPEN)):
@@ -494,7 +494,7 @@ def wrong(root: Path, *seen: Seen, files: dict[str, str] | None = None, **fields
 
 @pytest.mark.parametrize(("priority", "told"), [(0, False), (20, False), (99, False), (100, True), (200, True)])
 def test_a_rule_that_does_not_come_after_local_is_wrong(tmp_path: Path, priority: int, told: bool) -> None:
-    """amazon-vpc-cni moves it to 20, which is before ours; Cilium to 100, which is the same as ours."""
+    """amazon-vpc-cni moves it to 20, which is before the agent's; Cilium to 100, which is the same as the agent's."""
     local = Rule("", 255, priority)
     assert told == ("rule of the table local" in wrong(tmp_path, Seen(local, 2)))
     assert "" == wrong(tmp_path, Seen(local, 2, ("inet6",)))
@@ -557,7 +557,7 @@ def test_a_watch_that_is_enabled_and_does_not_run_is_wrong(tmp_path: Path, proce
 
 
 def test_hostile_files_say_nothing(tmp_path: Path) -> None:
-    """Bytes that are no text, links in a circle, links that lead out, and directories where files belong."""
+    """Bytes that are not text, links in a circle, links that lead out, and directories where files belong."""
     node = fill(tmp_path, NETWORKD)
     conf = tmp_path / "etc/systemd/networkd.conf.d"
     conf.mkdir()
@@ -579,7 +579,7 @@ def test_a_shells_variable_is_its_last_assignment(text: str, value: str) -> None
     assert value == shell(text, "A")
 
 
-def test_what_is_no_boolean_changes_nothing() -> None:
+def test_what_is_not_a_boolean_changes_nothing() -> None:
     """systemd passes over it; an empty value is the default again."""
     assert is_no({("N", "K"): ["no", "perhaps"]}, "N", "K")
     assert not is_no({("N", "K"): ["no", ""]}, "N", "K")
@@ -600,7 +600,7 @@ def doctor(tmp_path: Path) -> Path:
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
 def test_fix_and_unfix_leave_the_tree_as_it_was(doctor: Path, agent: Agent) -> None:
-    """Twice is once; what the fix can do is then no longer to do; and then nothing of ours is there."""
+    """Twice is once; what the fix can do is then no longer to do; and then nothing of the agent's is there."""
     before = listing(doctor)
     here = ("--root", str(doctor))
     assert 1 == agent("doctor", *here)
@@ -623,7 +623,7 @@ def test_fix_and_unfix_leave_the_tree_as_it_was(doctor: Path, agent: Agent) -> N
     assert 0 == agent("doctor", "--unfix", *here)
     assert before == listing(doctor)
     assert dry == (agent.out, agent.err)
-    # Who read them goes by them until he is told.
+    # A program that has read them uses them until it is told.
     assert ["networkctl reload", "systemctl restart systemd-networkd"] == [
         line.partition(": now run: ")[2] for line in agent.err.splitlines()
     ]
@@ -670,7 +670,7 @@ def test_an_install_keeps_the_fix_and_an_uninstall_takes_it(doctor: Path, agent:
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
 def test_an_administrators_file_is_neither_overwritten_nor_removed(doctor: Path, agent: Agent) -> None:
-    """One that is there already: refused. One that he changed: kept."""
+    """One that is there already: refused. One that the administrator changed: kept."""
     here = ("--root", str(doctor))
     theirs = doctor / "etc/systemd/networkd.conf.d/90-ec2ident-doctor.conf"
     theirs.parent.mkdir()
@@ -690,7 +690,7 @@ def test_an_administrators_file_is_neither_overwritten_nor_removed(doctor: Path,
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
 def test_what_switches_a_tool_off_is_written_only_by_name(doctor: Path, agent: Agent) -> None:
-    """nm-cloud-setup configures secondary addresses; that is not ours to take away unasked."""
+    """nm-cloud-setup configures secondary addresses; that is not for the agent to remove unasked."""
     fill(doctor, CLOUD_SETUP)
     here = ("--root", str(doctor))
     path = doctor / "etc/systemd/system/nm-cloud-setup.service.d/90-ec2ident-doctor.conf"
@@ -722,7 +722,7 @@ def test_a_wrong_command_line_is_2(doctor: Path, agent: Agent, words: tuple[str,
 @pytest.mark.root
 @pytest.mark.usefixtures("node")
 def test_plan_apply_and_status_warn_of_an_overlay_inside_the_vpc(agent: Agent) -> None:
-    """It is laid all the same: the administrator may know better."""
+    """It is installed all the same: the administrator may know better."""
     agent.write(CONFIGURATION.replace("192.168.10.10/32", "10.0.1.77/32"))
     for verb in ("plan", "apply", "status"):
         agent(verb)

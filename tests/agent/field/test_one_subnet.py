@@ -168,7 +168,7 @@ def test_while_the_interface_has_no_address_it_waits(kernel: FakeKernel, tmp_pat
     [("lo", "10.0.0.50/32"), ("br0", "10.0.0.65/28"), ("br0", "2600:1f14::11/128")],
     ids=["loopback", "bridge-with-a-delegated-prefix", "its-own-address-elsewhere"],
 )
-def test_addresses_that_are_no_other_enis_change_nothing(tmp_path: Path, device: str, address: str) -> None:
+def test_addresses_of_no_other_eni_change_nothing(tmp_path: Path, device: str, address: str) -> None:
     """Near misses: with these alone the published recipe stays as it is."""
     kernel = FakeKernel("eth1", "br0")
     kernel.add(Seen(Address("eth1", "10.0.0.11/24"), DHCP))

@@ -114,7 +114,7 @@ def test_our_interfaces_reach_the_program(node: Node, interface: str) -> None:
     ["eth10", "eth11", "eth3", "eth4", "eth6", "docker0", "veth1@if2", "eth1.", "e.h1", "[e]th1", "-e", "*", "eth_5"],
 )
 def test_foreign_interfaces_pass_without_starting_the_program(node: Node, interface: str) -> None:
-    """Near misses: a name that contains ours, that ours contains, in a comment, a MAC one digit away, a pattern."""
+    """Near misses: a name that contains the agent's or is part of it, a comment, a MAC one digit away, a pattern."""
     done = node.run("hook", "networkmanager", interface, "up")
 
     assert (0, "", []) == (done.returncode, done.stderr, node.calls)
@@ -128,7 +128,7 @@ def test_in_doubt_the_program_decides(node: Node, interface: str) -> None:
 
 
 @pytest.mark.parametrize("interface", ["", "none", "--all", "lo", "eth0:1", "eth1:ec2", "../eth1"])
-def test_what_is_no_interface_of_ours_passes(node: Node, interface: str) -> None:
+def test_what_is_not_an_interface_of_the_agents_passes(node: Node, interface: str) -> None:
     """NetworkManager says none and nothing at all, ifup -a says --all, network-scripts name aliases."""
     node.config.write_text('[interface.lo]\nnone = 1\neth0:1 = "--all"\n')
 
@@ -198,7 +198,7 @@ def test_ifupdown_says_which_directory_called(node: Node) -> None:
 
 
 def test_ifupdown_s_scripts_leave_networkmanager_s_events_to_its_own_hook(node: Node) -> None:
-    """Debian's NetworkManager runs if-up.d as well. Where our hook of its own is not laid, this is the only call."""
+    """Debian's NetworkManager runs if-up.d as well. Where its own hook is not installed, this is the only call."""
     dispatcher = node.path / "90-ec2ident"
     text = (
         (node.path / "ifupdown").read_text().replace("/etc/NetworkManager/dispatcher.d/90-ec2ident", f"'{dispatcher}'")
@@ -234,7 +234,7 @@ def test_ifupdown_calls_once_for_an_interface_and_not_for_each_family(node: Node
     assert ["eth1:if-up.d"] == os.listdir(node.state / "ifupdown")
 
 
-def test_a_state_directory_that_a_hook_makes_is_for_everybody_to_read(node: Node) -> None:
+def test_a_state_directory_that_a_hook_makes_is_for_all_users_to_read(node: Node) -> None:
     """At boot ifup may come first; an ordinary user's status needs the journal later."""
     shutil.rmtree(node.state)
     ifup = node.lay("bin/ifup", f"#!/bin/sh\nsh -c '\"{node.path}/ifupdown\"; :'\n")

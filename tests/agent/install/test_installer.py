@@ -1,4 +1,4 @@
-"""What install lays and uninstall takes away, in trees that look like four distributions."""
+"""What install adds and uninstall removes, in trees that look like four distributions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 REQUEST = InstallRequest("/opt/ec2ident/bin/ec2ident-agent")
 NEWER = InstallRequest("/opt/ec2ident-2/bin/ec2ident-agent")
 
-#: Directories end in a slash, links have a target, everything else is a file of somebody else.
+#: Directories end in a slash, links have a target, everything else is a file of another program.
 DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
     "debian": (
         "etc/network/if-up.d/mountnfs",
@@ -98,7 +98,7 @@ def make(root: Path, distribution: str) -> RootFs:
         elif name.endswith("/"):
             path.mkdir(exist_ok=True)
         else:
-            path.write_text(f"somebody else's {name}\n")
+            path.write_text(f"another program's {name}\n")
     return RootFs(str(root))
 
 
@@ -155,7 +155,7 @@ def write(tree: RootFs, path: str, text: str, mode: int = 0o755) -> None:
 
 
 def test_uninstall_leaves_the_tree_as_it_was(tree: RootFs) -> None:
-    """Every path, mode, link and byte: directories that were made are gone, and everybody else's files are there."""
+    """Every path, mode, link and byte: directories that were made are gone, and the files of all others are there."""
     before = snapshot(tree)
 
     install(tree, REQUEST)
@@ -185,7 +185,7 @@ def test_uninstall_twice_is_once(tree: RootFs) -> None:
 
 
 def test_uninstall_of_what_was_never_installed_does_nothing(tree: RootFs) -> None:
-    """What looks like ours and is in no manifest is not ours."""
+    """What looks like the agent's and is in no manifest is not the agent's."""
     write(tree, layout.HOOK, "#!/bin/sh\n")
     before = snapshot(tree)
 
@@ -317,7 +317,7 @@ def test_networkd_alone_is_told_who_repairs(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_networkd_dispatcher_does_not_trust_is_named(debian: RootFs) -> None:
-    """It skips what others can write, with nothing but a line in the journal; its mode is not ours to change."""
+    """It skips what others can write, with only a line in the journal; the agent must not change its mode."""
     os.chmod(inside(debian, "etc/networkd-dispatcher/routable.d"), 0o775)
 
     assert (
@@ -366,7 +366,7 @@ def test_a_state_directory_of_one_s_own_is_made_where_the_unit_may_write(debian:
 
 
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
-    """Its own checker says nothing of them, for a program whose path has a space, a dollar and a percent sign."""
+    """Its own checker says nothing of them, for a program with a path that has a space, a dollar and a percent sign."""
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not installed")
     program = tmp_path / "my $HOME %n" / "ec2ident-agent"
@@ -388,7 +388,7 @@ def test_systemd_understands_the_units(tmp_path: Path) -> None:
 
 
 def test_systemd_counts_the_units_among_the_well_hardened(debian: RootFs, tmp_path: Path) -> None:
-    """Its exposure is 0 for nothing at all and 10 for everything: at most 2.5 of ours, most of it being the network."""
+    """Its exposure is 0 for nothing at all and 10 for everything: at most 2.5 here, mostly the network."""
     analyze = ["systemd-analyze", "security", "--offline=yes", "--threshold=25"]
     if not shutil.which("systemd-analyze") or "--threshold" not in _output("systemd-analyze", "--help"):
         pytest.skip("needs systemd-analyze of systemd 250 or later")
@@ -405,7 +405,7 @@ def _output(*argv: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout
 
 
-# ---- what is not ours
+# ---- what is not the agent's
 
 
 def test_an_existing_configuration_is_neither_overwritten_nor_removed(tree: RootFs) -> None:
@@ -432,7 +432,7 @@ def test_a_sample_that_became_the_configuration_stays(debian: RootFs) -> None:
     assert (f"{layout.CONFIG}: kept, changed since it was installed", f"{layout.HOME}: kept, not empty") == notes
 
 
-def test_an_administrator_s_ifup_local_is_kept_and_he_is_told_the_line_to_add(tmp_path: Path) -> None:
+def test_an_administrator_s_ifup_local_is_kept_and_the_line_to_add_is_told(tmp_path: Path) -> None:
     """There is one such file for the whole node."""
     tree = make(tmp_path, "rhel7")
     write(tree, "usr/sbin/ifup-local", "#!/bin/sh\nethtool -K $1 tso off\n")
@@ -452,7 +452,7 @@ def test_an_administrator_s_ifup_local_is_kept_and_he_is_told_the_line_to_add(tm
 
 @pytest.mark.parametrize("kind", ["file", "link", "dangling link", "directory", "pipe"])
 def test_whatever_else_is_in_our_place_is_refused_and_survives(debian: RootFs, kind: str) -> None:
-    """A link is not followed: what it points at is not ours either."""
+    """A link is not followed: what it points at is not the agent's either."""
     path = inside(debian, "etc/network/if-up.d/ec2ident")
     write(debian, "etc/passwd", "root:x:0:0\n")
     if kind == "file":
@@ -476,8 +476,8 @@ def test_whatever_else_is_in_our_place_is_refused_and_survives(debian: RootFs, k
     assert os.path.lexists(path)
 
 
-def test_what_is_byte_equal_to_ours_and_was_there_before_is_not_ours(debian: RootFs, tmp_path: Path) -> None:
-    """A distribution's package may have laid it; it stays when we go."""
+def test_what_is_byte_equal_and_was_there_before_is_not_the_agents(debian: RootFs, tmp_path: Path) -> None:
+    """A distribution's package may have added it; it stays when the agent goes."""
     other = make(tmp_path / "other", "debian")
     install(other, REQUEST)
     write(debian, layout.HOOK, read(other, layout.HOOK))
@@ -505,7 +505,7 @@ def test_files_that_the_administrator_changed_are_kept_and_named(debian: RootFs)
     assert not os.path.exists(inside(debian, disabled))
 
 
-def test_a_directory_of_ours_with_somebody_s_file_in_it_stays(debian: RootFs) -> None:
+def test_a_directory_of_the_agents_with_a_foreign_file_in_it_stays(debian: RootFs) -> None:
     """It is not empty; so it is named."""
     install(debian, REQUEST)
     write(debian, "etc/networkd-dispatcher/off.d/mine", "")
@@ -517,7 +517,7 @@ def test_a_directory_of_ours_with_somebody_s_file_in_it_stays(debian: RootFs) ->
 # ---- upgrades
 
 
-def test_an_upgrade_replaces_what_an_older_version_laid(debian: RootFs, tmp_path: Path) -> None:
+def test_an_upgrade_replaces_what_an_older_version_installed(debian: RootFs, tmp_path: Path) -> None:
     """Afterwards the tree is what a first install of the newer one makes, and still goes away without a trace."""
     before = snapshot(debian)
     fresh = make(tmp_path / "fresh", "debian")
@@ -532,7 +532,7 @@ def test_an_upgrade_replaces_what_an_older_version_laid(debian: RootFs, tmp_path
     assert before == snapshot(debian)
 
 
-def test_what_is_not_laid_any_more_is_taken_away_by_the_upgrade(debian: RootFs, tmp_path: Path) -> None:
+def test_what_is_not_installed_any_more_is_removed_by_the_upgrade(debian: RootFs, tmp_path: Path) -> None:
     """An interface that left the configuration, a manager that left the node."""
     install(debian, InstallRequest(REQUEST.program, interfaces=("eth1", "eth2"), extras=("sysconfig",)))
     for name in ("eth1", "eth2"):
@@ -548,7 +548,7 @@ def test_what_is_not_laid_any_more_is_taken_away_by_the_upgrade(debian: RootFs, 
     assert snapshot(fresh) == snapshot(debian)
 
 
-def test_a_file_that_the_administrator_removed_is_laid_again(debian: RootFs) -> None:
+def test_a_file_that_the_administrator_removed_is_installed_again(debian: RootFs) -> None:
     """Install means that it is there. To switch a hook off, take its x bit."""
     install(debian, REQUEST)
     os.unlink(inside(debian, "etc/network/if-up.d/ec2ident"))
@@ -559,7 +559,7 @@ def test_a_file_that_the_administrator_removed_is_laid_again(debian: RootFs) -> 
 
 
 def test_a_unit_that_the_administrator_disabled_stays_disabled(debian: RootFs) -> None:
-    """An upgrade enables nothing again, and says so; `systemctl enable` counts as ours, and goes with the uninstall."""
+    """An upgrade enables nothing again, and says so; what `systemctl enable` made goes with the uninstall."""
     before = snapshot(debian)
     link = f"{layout.WANTS}/ec2ident-agent-watch.service"
     install(debian, REQUEST)
@@ -581,7 +581,7 @@ def test_a_unit_that_the_administrator_disabled_stays_disabled(debian: RootFs) -
 
 
 def test_an_upgrade_goes_on_with_the_files_that_were_named(debian: RootFs, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who runs it again after an upgrade does not know any more what he said then; what he says now counts."""
+    """A run after an upgrade does not know the options of the first one; those of now count."""
     own = ["--config", "/etc/my agent's.toml", "--state-dir", "/run/$state"]
     write(debian, "etc/my agent's.toml", "[interface.eth1]\n", 0o644)
     line = ["install", "--root", debian.root, "--program"]
@@ -608,7 +608,7 @@ def test_an_upgrade_goes_on_with_the_files_that_were_named(debian: RootFs, capsy
     ],
 )
 def test_a_damaged_manifest_is_refused(debian: RootFs, content: str) -> None:
-    """Never taken for an empty one: what we laid would be somebody else's for ever."""
+    """Never taken for an empty one: what the agent installed would be foreign for ever."""
     write(debian, MANIFEST, content, 0o644)
     before = snapshot(debian)
 
@@ -719,7 +719,7 @@ each_act = pytest.mark.parametrize(
 
 @each_act
 def test_killed_at_any_step_an_uninstall_leaves_the_tree_as_it_was(tmp_path: Path, what: str) -> None:
-    """The manifest is written before anything is laid, and goes after everything has gone."""
+    """The manifest is written before anything is installed, and goes after everything has gone."""
     before = snapshot(make(tmp_path / "before", "debian"))
 
     trees = at_every_step(tmp_path, *ACTS[what])
@@ -768,7 +768,7 @@ FIX_ACTS: dict[str, tuple[Act, Act | None, Act | None]] = {
 
 @pytest.mark.parametrize("what", sorted(FIX_ACTS))
 def test_killed_at_any_step_an_unfix_leaves_nothing_of_the_doctor_s(tmp_path: Path, what: str) -> None:
-    """Nor of temporary names, which nobody would know of any more."""
+    """Nor of temporary names, which no program would know of any more."""
     act, prepare, rest = FIX_ACTS[what]
     expected = make(tmp_path / "expected", "debian")
     if rest:
@@ -812,8 +812,8 @@ ON_REQUEST = {f"{AGENTS}/{name}" for name in ("overlay", "eni", "dns")} | {"etc/
 FOR_A_CLUSTER = InstallRequest(REQUEST.program, extras=("ocf",))
 
 
-def test_a_cluster_s_agents_are_laid_on_request(tree: RootFs) -> None:
-    """Where Pacemaker looks for ocf:ec2ident:NAME, executable, running the program that was installed beside ours."""
+def test_a_cluster_s_agents_are_installed_on_request(tree: RootFs) -> None:
+    """Where Pacemaker looks for ocf:ec2ident:NAME, executable, running the program beside the agent."""
     install(tree, REQUEST)
     assert set() == ON_REQUEST & set(snapshot(tree))
 
@@ -833,7 +833,7 @@ def test_a_cluster_s_agents_are_laid_on_request(tree: RootFs) -> None:
 
 
 def test_a_cluster_s_agents_have_the_agent_s_own_files(tree: RootFs) -> None:
-    """With another journal the address would be one that nobody asked the agent for, and it would take it off."""
+    """With another journal the address would be one that was never asked for, and the agent would remove it."""
     install(tree, replace(FOR_A_CLUSTER, config="/srv/a b.toml", state="/run/other"))
 
     files = "'/srv/a b.toml' --state-dir /run/other"
@@ -862,10 +862,10 @@ def test_a_cluster_s_agent_without_its_python_is_not_installed(tmp_path: Path, t
 
 
 @pytest.mark.parametrize("there", [(), ("usr/lib/ocf/resource.d/heartbeat/IPaddr2",), (f"{AGENTS}/README",)])
-def test_uninstall_takes_a_cluster_s_agents_and_nobody_else_s(tree: RootFs, there: tuple[str, ...]) -> None:
-    """Beside resource-agents' own, in a directory of ours, and where there was none at all."""
+def test_uninstall_removes_a_cluster_s_agents_and_no_others(tree: RootFs, there: tuple[str, ...]) -> None:
+    """Beside resource-agents' own, in a directory of the project's, and where there was none at all."""
     for path in there:
-        write(tree, path, "somebody else's\n")
+        write(tree, path, "another program's\n")
     before = snapshot(tree)
 
     install(tree, FOR_A_CLUSTER)
@@ -886,7 +886,7 @@ def test_a_later_install_leaves_a_running_cluster_its_agents(debian: RootFs) -> 
 
 
 def test_an_agent_of_that_name_is_not_overwritten(debian: RootFs) -> None:
-    """Refused and named, and the others are laid."""
+    """Refused and named, and the others are installed."""
     write(debian, f"{AGENTS}/eni", "#!/bin/sh\n# mine\n")
 
     plan = install(debian, FOR_A_CLUSTER)
@@ -975,14 +975,14 @@ def test_daemons_read_again_what_changed_and_only_then(debian: RootFs) -> None:
 
 
 def test_an_image_starts_nothing(debian: RootFs) -> None:
-    """There may be no systemd to hear of it, and not ours to tell."""
+    """There may be no systemd to hear of it, and not one that the agent may tell."""
     assert ((), ()) == (install(debian, REQUEST).first, install(debian, NEWER).then)
 
 
 def test_the_command_line_prints_what_it_does_and_tells_what_it_cannot(
     debian: RootFs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Steps on stdout, notes on stderr, exit code 0; and 4 where somebody else's file is in the way."""
+    """Steps on stdout, notes on stderr, exit code 0; and 4 where another program's file is in the way."""
     line = ["install", "--root", debian.root, "--program", REQUEST.program]
     expected = [str(step) for step in install(debian, REQUEST, dry_run=True).steps]
 
@@ -997,7 +997,7 @@ def test_the_command_line_prints_what_it_does_and_tells_what_it_cannot(
 
 
 def test_interfaces_come_from_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Those that it names; a profile named by its MAC has no name that could be laid."""
+    """Those that it names; a profile named by its MAC has no name that could be used."""
     tree = make(tmp_path, "sles")
     text = '[interface.eth2]\n[interface.ens7]\n[interface.service]\nmac = "06:00:00:00:00:01"\n'
     write(tree, layout.CONFIG, text, 0o644)
@@ -1047,7 +1047,7 @@ def test_one_install_at_a_time(debian: RootFs) -> None:
 
 @pytest.mark.root
 def test_without_the_right_to_write_there_is_one_line(open_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """An ordinary user is told what he needs, and the tree is as it was."""
+    """An ordinary user is told what is needed, and the tree is as it was."""
     tree = make(open_path / "root", "debian")
     before = snapshot(tree)
     child = os.fork()

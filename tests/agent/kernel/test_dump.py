@@ -195,7 +195,7 @@ def test_what_we_read_is_what_pyroute2_reads(channel: dump.Channel, theirs: Any)
 @pytest.mark.root
 @pytest.mark.usefixtures("busy")
 def test_what_cannot_matter_is_left_out_and_nothing_else(channel: dump.Channel) -> None:
-    """The routes of local and main, but for ours and for main's default routes."""
+    """The routes of local and main, but for the agent's and for main's default routes."""
     everything, short = at_one_moment(channel, lambda: dump.observe(channel))
 
     left_out = [seen for seen in everything.seen if seen not in short.seen]
@@ -210,7 +210,7 @@ def test_what_cannot_matter_is_left_out_and_nothing_else(channel: dump.Channel) 
 
 
 class Script(dump.Channel):
-    """A channel whose kernel says what the test wrote: a list of datagrams for each request."""
+    """A channel to a kernel that says what the test wrote: a list of datagrams for each request."""
 
     def __init__(self, *answers: list[bytes]) -> None:
         self._sequence = 0

@@ -55,16 +55,16 @@ def an_address(protocol: int) -> bytes:
         ("a rule", 32, bytes(12), True),
         ("a rule that is gone", 33, bytes(12), True),
         ("a neighbour", 28, bytes(12), False),
-        ("ours in our table", 25, a_route(100, OURS, 24), True),
-        ("ours in main", 25, a_route(254, OURS, 24), True),
-        ("somebody else's in our table", 24, a_route(100, 4, 24), True),
+        ("the agent's in its table", 25, a_route(100, OURS, 24), True),
+        ("the agent's in main", 25, a_route(254, OURS, 24), True),
+        ("a foreign one in the agent's table", 24, a_route(100, 4, 24), True),
         ("a default route of main", 24, a_route(254, 16, 0), True),
         ("any other of main: a routing daemon changes thousands", 24, a_route(254, 186, 24), False),
         ("an address's own in local", 24, a_route(255, 2, 32), False),
         ("a cached one", 24, a_route(100, OURS, 32, 0x200), False),
     ],
 )
-def test_what_cannot_be_about_ours_wakes_nobody(what: str, kind: int, payload: bytes, matters: bool) -> None:
+def test_what_cannot_be_about_the_agents_wakes_nothing(what: str, kind: int, payload: bytes, matters: bool) -> None:
     """Near misses one table or one protocol away."""
     assert matters == relevant(kind, payload), what
 
@@ -77,7 +77,9 @@ def test_what_cannot_be_about_ours_wakes_nobody(what: str, kind: int, payload: b
         (21, an_address(OURS), Address("eth0", "192.168.10.10/32", "eth0:1")),
     ],
 )
-def test_a_deletion_of_ours_is_read_with_its_sender(kind: int, payload: bytes, item: Rule | Route | Address) -> None:
+def test_a_deletion_of_the_agents_is_read_with_its_sender(
+    kind: int, payload: bytes, item: Rule | Route | Address
+) -> None:
     """Each kind, as the kernel announces it."""
     assert Deletion(Seen(item, OURS), 77) == deletion(kind, payload, 77, NAMES)
 
@@ -85,15 +87,15 @@ def test_a_deletion_of_ours_is_read_with_its_sender(kind: int, payload: bytes, i
 @pytest.mark.parametrize(
     ("kind", "payload"),
     [
-        (32, a_rule(OURS)),  # laid, not deleted
-        (33, a_rule(201)),  # somebody else's
+        (32, a_rule(OURS)),  # added, not deleted
+        (33, a_rule(201)),  # another program's
         (33, a_rule(OURS, attribute(10, pack("=I", 7)))),  # with a mark: another rule
         (25, a_route(100, 4, 0)),
         (21, an_address(3)),
         (17, bytes(16)),
     ],
 )
-def test_what_is_not_a_deletion_of_ours_is_nobodys(kind: int, payload: bytes) -> None:
+def test_what_is_not_a_deletion_of_the_agents_has_no_sender(kind: int, payload: bytes) -> None:
     """One number away."""
     assert deletion(kind, payload, 77, NAMES) is None
 
@@ -127,7 +129,7 @@ class TestOnAKernel:
             events.close()
 
     def test_a_link_that_went_down_is_named_though_it_is_up_again(self) -> None:
-        """Faster than anybody looks; one that was plugged out too, and one that nobody knows is none."""
+        """Faster than any look; one that was plugged out too, and an unknown one is none."""
         lines = (line.split(":") for line in ip("-o link").splitlines())
         names = {int(line[0]): line[1].strip().partition("@")[0] for line in lines}
         events = Events()
@@ -145,7 +147,7 @@ class TestOnAKernel:
             events.close()
 
     def test_an_overrun_is_something_that_happened(self) -> None:
-        """What was lost nobody knows, so it is looked; and then the socket hears again."""
+        """What was lost is unknown, so the watch looks; and then the socket hears again."""
         events = Events(room=1)
         try:
             for _ in range(40):
@@ -162,7 +164,7 @@ class TestOnAKernel:
             events.close()
 
     def test_what_another_process_sends_is_not_the_kernels(self) -> None:
-        """A socket of netlink can be written to by whoever may change the network; nobody else has a say here."""
+        """Every program that may change the network can write to a netlink socket; only the kernel counts here."""
         from socket import AF_NETLINK, SOCK_RAW, socket
 
         events = Events()

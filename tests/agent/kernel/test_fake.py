@@ -82,7 +82,7 @@ def test_they_take_rules_for_each_other_alike(real: NetlinkKernel, fake: FakeKer
 
 @pytest.mark.root
 def test_they_lose_alike(real: NetlinkKernel, fake: FakeKernel) -> None:
-    """A flush, a link that goes down, a link that goes away: what is left of ours, and what is refused then."""
+    """A flush, a link that goes down, a link that goes away: what is left of the agent's, and what is refused then."""
     steps = [Step("add", item) for item in (OVERLAY, SUBNET, OUT, RULE)]
     events: tuple[tuple[str, Callable[[], None]], ...] = (
         ("route flush table 100", partial(fake.flush_table, 100)),
@@ -102,7 +102,7 @@ def test_they_lose_alike(real: NetlinkKernel, fake: FakeKernel) -> None:
 
 
 def test_a_second_rule_with_another_protocol_is_another_rule(fake: FakeKernel) -> None:
-    """And a removal takes ours only."""
+    """And a removal takes the agent's only."""
     fake.add(Seen(RULE, 3))
 
     assert [] == fake.do([Step("add", RULE)])

@@ -45,7 +45,7 @@ def test_no_file_is_nothing_owned(tmp_path: Path) -> None:
 
 
 def test_an_empty_journal_leaves_no_file(tmp_path: Path) -> None:
-    """After a revert nothing of ours is left but the lock; twice is fine."""
+    """After a revert nothing of the agent's is left but the lock; twice is fine."""
     journal = Journal(str(tmp_path))
     journal.write(STATE)
     journal.write(State())
@@ -54,7 +54,7 @@ def test_an_empty_journal_leaves_no_file(tmp_path: Path) -> None:
     assert [] == os.listdir(tmp_path)
 
 
-def test_a_device_name_that_is_no_text_survives(tmp_path: Path) -> None:
+def test_a_device_name_that_is_not_text_survives(tmp_path: Path) -> None:
     """The kernel's names are bytes; Python shows the odd ones as surrogates."""
     journal = Journal(str(tmp_path))
     state = State((Record(interface("x"), "config", 3, Address("\udcff\udcfe", "10.0.0.1/32")),))
@@ -117,7 +117,7 @@ def test_a_record_that_makes_no_sense_is_refused(tmp_path: Path, fields: tuple[s
 
 
 def test_a_giant_is_refused(tmp_path: Path) -> None:
-    """Nothing of ours is that large."""
+    """Nothing that the agent writes is that large."""
     journal = Journal(str(tmp_path))
     Path(journal.path).write_bytes(b"\0" * (5 << 20))
 
@@ -177,7 +177,7 @@ def test_a_second_process_waits_and_then_says_who_holds_it(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["lock", "watch"])
-def test_the_lock_is_for_nobody_else_to_open(tmp_path: Path, name: str) -> None:
+def test_the_lock_is_for_no_other_user_to_open(tmp_path: Path, name: str) -> None:
     """An exclusive flock needs no more than the right to read (flock(2))."""
     with Journal(str(tmp_path)).lock(5, name):
         assert 0o600 == (tmp_path / name).stat().st_mode & 0o777

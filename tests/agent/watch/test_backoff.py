@@ -34,12 +34,12 @@ def test_without_events_a_look_comes_now_and_then() -> None:
     [
         ([10.0], 10.1),  # one
         ([10.0, 10.05], 10.15),  # the burst goes on
-        ([10.0, 10.2], 10.3),  # after its end, had nobody looked
+        ([10.0, 10.2], 10.3),  # after its end, without a look in between
         ([10.0, 10.09, 10.18, 10.27, 10.36, 10.45], 10.5),  # and does not end
     ],
 )
 def test_a_look_comes_when_a_burst_pauses_and_soon_at_the_latest(events: list[float], due: float) -> None:
-    """A manager that deletes and lays is not interrupted, and one that never pauses does not keep us from repairing."""
+    """A manager that deletes and adds is not interrupted; one that never pauses does not stop the repairs."""
     pace = looked(0)
     for event in events:
         pace.changed(event)
@@ -105,7 +105,7 @@ def test_a_rival_that_is_as_fast_as_we_are_wins_for_a_while() -> None:
     assert [] == lost(fights, [1000.0 + n for n in range(9)])
 
 
-def test_one_loss_less_or_one_second_more_is_no_fight() -> None:
+def test_one_loss_less_or_one_second_more_is_not_a_fight() -> None:
     """Near misses: nine losses, and ten that take longer than a minute."""
     assert [] == lost(FlapDamper(), [float(n) for n in range(9)])
     assert [] == lost(FlapDamper(), [n * 6.7 for n in range(30)])
@@ -113,7 +113,7 @@ def test_one_loss_less_or_one_second_more_is_no_fight() -> None:
 
 
 def test_items_are_counted_each_for_itself() -> None:
-    """What somebody else loses says nothing about ours."""
+    """What another owner loses says nothing about the agent's."""
     fights = FlapDamper()
     for now in range(9):
         assert not fights.repaired("one", now)
@@ -123,7 +123,7 @@ def test_items_are_counted_each_for_itself() -> None:
     assert frozenset({"one"}) == fights.given_up(9)
 
 
-def test_what_is_lost_slowly_is_said_once_an_hour_and_laid_for_ever() -> None:
+def test_what_is_lost_slowly_is_said_once_an_hour_and_added_for_ever() -> None:
     """A job that runs every minute and deletes: a repair each time is better than none."""
     fights, said = FlapDamper(), []
     for now in range(0, 7200, 60):
@@ -134,7 +134,7 @@ def test_what_is_lost_slowly_is_said_once_an_hour_and_laid_for_ever() -> None:
     assert frozenset() == fights.given_up(7200)
 
 
-def test_what_nobody_wishes_any_more_needs_no_memory() -> None:
+def test_what_no_owner_wants_any_more_needs_no_memory() -> None:
     """A node where addresses come and go for years."""
     fights = FlapDamper()
     for number in range(1000):

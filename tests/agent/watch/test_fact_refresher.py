@@ -1,4 +1,4 @@
-"""The child that asks the metadata service for the watch: when it is started, and that nobody waits for it."""
+"""The child that asks the metadata service for the watch: when it is started, and that the loop never waits for it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     made.refresher.close()
 
 
-def test_nobody_is_asked_for_what_nobody_wants_to_know(node: Node) -> None:
+def test_no_request_is_sent_for_what_is_not_needed(node: Node) -> None:
     """A configuration that says everything itself never costs a request."""
     node.refresher.work()
 
@@ -130,7 +130,7 @@ def test_what_is_known_is_asked_again_more_and_more_rarely(node: Node) -> None:
 
 
 def test_one_child_at_a_time_and_later_and_later_while_something_is_missing(node: Node) -> None:
-    """A node that is not on EC2, or whose metadata service is switched off."""
+    """A node that is not on EC2, or has its metadata service switched off."""
     assert [2 * SOON, 4 * SOON, 8 * SOON, 16 * SOON, LATER, LATER, LATER] == pauses(node, 7)
 
 

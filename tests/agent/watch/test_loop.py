@@ -101,14 +101,14 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def test_the_first_look_lays_what_the_configuration_says(node: Node) -> None:
+def test_the_first_look_adds_what_the_configuration_says(node: Node) -> None:
     """A service that starts on a node where nothing was applied yet."""
     assert ALL == node.ours()
     assert "4 items: in order" == node.watch.state
 
 
 @pytest.mark.parametrize("item", sorted(ALL, key=str), ids=str)
-def test_what_somebody_deletes_is_laid_again(node: Node, item: Item) -> None:
+def test_what_another_program_deletes_is_added_again(node: Node, item: Item) -> None:
     """And said as the command that does the same."""
     node.said.clear()
     node.lose(item)
@@ -141,8 +141,8 @@ def test_a_detached_interface_leaves_no_rule_and_comes_back(node: Node) -> None:
     assert ALL == node.ours()
 
 
-def test_a_link_that_is_down_waits_and_is_no_fight(node: Node) -> None:
-    """Its routes are laid when it comes up."""
+def test_a_link_that_is_down_waits_and_is_not_a_fight(node: Node) -> None:
+    """Its routes are added when it comes up."""
     node.kernel.link_down("eth1")
     for _ in range(20):
         node.look()
@@ -154,7 +154,7 @@ def test_a_link_that_is_down_waits_and_is_no_fight(node: Node) -> None:
 
 
 @pytest.mark.parametrize("seen", [True, False], ids=["looked at", "only heard of"])
-def test_a_link_that_flaps_is_no_fight(node: Node, seen: bool) -> None:
+def test_a_link_that_flaps_is_not_a_fight(node: Node, seen: bool) -> None:
     """The kernel took the routes; giving up would leave the rule without them. A rival there is one after all."""
     for _ in range(3 * FlapDamper.LIMIT):
         node.kernel.link_down("eth1")
@@ -182,7 +182,7 @@ def test_what_a_command_holds_is_repaired_too(node: Node) -> None:
     assert held in node.ours()
 
 
-# -- who may take it off
+# -- which owner may remove it
 
 
 def test_what_revert_took_off_stays_off_until_the_next_apply(node: Node) -> None:
@@ -250,7 +250,7 @@ def test_an_apply_of_one_is_about_no_other(node: Node) -> None:
 
 
 def test_a_hook_brings_back_its_own_profile_and_no_more(node: Node) -> None:
-    """A neighbour's lease that is renewed is no wish for what was reverted; nor may an overlay be on two nodes."""
+    """A neighbour's renewed lease does not ask for what was reverted; nor may an overlay be on two nodes."""
     node.run("revert", "--all").run()
 
     for event, there in (("eth0", frozenset()), ("eth9", frozenset()), ("eth1", ALL - {OVERLAY})):
@@ -275,8 +275,8 @@ def test_a_suppression_file_that_is_damaged_suppresses_nothing(node: Node) -> No
 # -- one does not keep the others
 
 
-def test_a_conflict_of_one_owner_is_his_alone(node: Node) -> None:
-    """Somebody's route in eth1's table: it is said once, and the overlay is repaired all the same."""
+def test_a_conflict_of_one_owner_stops_it_alone(node: Node) -> None:
+    """Another program's route in eth1's table: it is said once, and the overlay is repaired all the same."""
     theirs = Seen(Route("10.9.0.0/16", "eth1", 100, "10.0.1.7"), 4)
     node.kernel.flush_table(100)
     node.kernel.add(theirs)
@@ -310,7 +310,7 @@ class Stubborn(FakeKernel):
         ]
 
 
-def test_what_the_kernel_refuses_is_tried_again_later_and_the_others_are_laid(tmp_path: Path) -> None:
+def test_what_the_kernel_refuses_is_tried_again_later_and_the_others_are_added(tmp_path: Path) -> None:
     """All of a profile or nothing of it; said once; and no storm of attempts, each of which would wake us again."""
     kernel = Stubborn("eth0", "eth1")
     kernel.refused = DEFAULT
@@ -333,7 +333,7 @@ def test_what_the_kernel_refuses_is_tried_again_later_and_the_others_are_laid(tm
 
 
 def fight(node: Node, item: Item, times: int, every: float = 0.2) -> int:
-    """How often it was laid again."""
+    """How often it was added again."""
     laid = 0
     for _ in range(times):
         node.lose(item)
@@ -343,7 +343,7 @@ def fight(node: Node, item: Item, times: int, every: float = 0.2) -> int:
 
 
 def test_a_rival_wins_loudly_and_over_one_item_alone(node: Node) -> None:
-    """Named by what was seen, with the setting that stops him; everything else is repaired as before."""
+    """Named by what was seen, with the setting that stops it; everything else is repaired as before."""
     node.known = ("systemd-networkd", "ManageForeignRoutingPolicyRules=no in [Network] of FILE")
     node.watch.heard(Heard(True, (Deletion(Seen(RULE, OURS), 77),)), {77: "systemd-network"}.get)  # type: ignore[arg-type]
 
@@ -384,8 +384,8 @@ def test_the_administrator_may_ask_for_another_try(node: Node, asked: bool) -> N
     assert asked == (RULE in node.ours())
 
 
-def test_a_rival_who_is_not_known_is_named_as_far_as_he_was_seen(node: Node) -> None:
-    """A program of somebody's own, or nobody at all."""
+def test_an_unknown_rival_is_named_as_far_as_it_was_seen(node: Node) -> None:
+    """A program of the administrator's own, or none at all."""
     fight(node, RULE, 12)
     assert node.loud[-1].endswith("by no program that is known for it; ip monitor shows when")
 
@@ -442,7 +442,7 @@ def test_a_slow_rival_is_named_and_never_wins(node: Node) -> None:
 
 
 def test_an_item_of_a_profile_that_changed_is_another_one(node: Node) -> None:
-    """What was given up is forgotten when nobody wishes it any more."""
+    """What was given up is forgotten when no owner wants it any more."""
     fight(node, RULE, 12)
     node.write(CONFIGURATION.replace("= 100\n", "= 100\npriority = 99\n"))
     node.look()
@@ -626,7 +626,7 @@ def test_the_supervisor_is_told_each_thing_once(open_path: Path, abstract: bool)
 
 
 def test_a_supervisor_who_is_busy_is_waited_for_but_not_for_ever(open_path: Path) -> None:
-    """His queue is full; once he reads on he hears that we are ready. One who never does holds nobody up."""
+    """The supervisor's queue is full; once it reads on, it hears of the watch. One that never does delays nothing."""
     path = str(open_path / "notify")
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard,
@@ -649,7 +649,7 @@ def test_a_supervisor_who_is_busy_is_waited_for_but_not_for_ever(open_path: Path
         speaking.join()
 
 
-def test_without_a_supervisor_nobody_is_told() -> None:
+def test_without_a_supervisor_nothing_is_told() -> None:
     """In the foreground; and where the one who started us is gone, or watches another process."""
     for environ in ({}, {"NOTIFY_SOCKET": "/nowhere/notify"}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}):
         supervisor = Supervisor(environ)

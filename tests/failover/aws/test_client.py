@@ -264,7 +264,7 @@ def test_a_clock_that_is_wrong_is_suspected(code: str, message: str, clock: bool
     assert clock == str(ApiError("sts:AssumeRole", code, message, 403)).endswith("is this machine's clock right?")
 
 
-def test_what_no_policy_of_ours_allows_is_not_asked_for() -> None:
+def test_what_an_iam_policy_cannot_allow_is_not_asked_for() -> None:
     """A VPC's owner has to agree, an account to be open."""
     assert "allow " not in str(ApiError("route53:AssociateVPCWithHostedZone", "NotAuthorizedException", "no", 401))
 
@@ -302,7 +302,7 @@ def test_what_is_on_the_second_page_is_seen(aws: Fake, api: Api) -> None:
     assert aws.lab.service_eni == eni.find(api, EniSelector(address="10.0.1.5")).id
 
 
-def test_an_address_whose_second_holder_is_on_the_second_page_is_refused(aws: Fake, api: Api) -> None:
+def test_an_address_with_its_second_holder_on_the_second_page_is_refused(aws: Fake, api: Api) -> None:
     """One page alone would take the first for the only one."""
     answer = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": aws.lab.service_eni}).decode()
     other = answer.replace(aws.lab.service_eni, "eni-0a1b2c3d")
@@ -313,7 +313,7 @@ def test_an_address_whose_second_holder_is_on_the_second_page_is_refused(aws: Fa
         eni.find(api, EniSelector(address="10.0.1.5"))
 
 
-def test_a_list_of_records_that_goes_on_begins_with_ours(aws: Fake, api: Api) -> None:
+def test_a_list_of_records_that_goes_on_begins_with_the_wanted_one(aws: Fake, api: Api) -> None:
     """Route 53 lists from the name and type that were asked for, so one page has them or they are not there."""
     name = f"db.{ZONE_NAME}"
     every = [RecordSet(f"db{number}.{ZONE_NAME}", "A", 10, ("10.0.0.9",)) for number in range(20)]
@@ -575,7 +575,7 @@ def test_an_unknown_region_is_wrong_usage() -> None:
         Api(Access("mars-north-1"), Deadline(1), environ={})
 
 
-def test_a_connection_is_kept_and_its_end_is_no_failure() -> None:
+def test_a_connection_is_kept_and_its_end_is_not_a_failure() -> None:
     """The next call goes over the same one; where that was closed meanwhile, over another, without a pause."""
     page = b"<DescribeRouteTablesResponse><routeTableSet/></DescribeRouteTablesResponse>"
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)

@@ -104,7 +104,7 @@ def test_the_static_row_of_two_is_ours() -> None:
     ],
     ids=range(12),
 )
-def test_what_is_no_plain_xml_is_refused(data: bytes) -> None:
+def test_what_is_not_plain_xml_is_refused(data: bytes) -> None:
     """No DTD, no entities, no depth without end, no encodings of its own."""
     with pytest.raises(MalformedResponseError, match="XML"):
         parse(data)
@@ -171,7 +171,7 @@ def test_the_three_forms_of_an_error(data: bytes, expected: tuple[str, str] | No
 
 
 def test_a_write_that_answers_only_true_is_done_by_nothing_else() -> None:
-    """Some answers have no `return`; one that says false is no success."""
+    """Some answers have no `return`; one that says false is not a success."""
     for text in (b"<r/>", b"<r><return>true</return></r>"):
         response.done(parse(text))
     with pytest.raises(MalformedResponseError, match=r"return is 'false' \(expected true\)"):

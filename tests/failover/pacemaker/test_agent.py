@@ -246,7 +246,7 @@ def test_the_engine_shows_what_to_allow(aws: Fake, act: Callable[..., Any], kind
     assert said[-1].startswith(f"ocf-exit-reason:allow {text}")
 
 
-def test_an_error_of_our_own_is_no_answer() -> None:
+def test_an_error_of_the_program_is_not_an_answer() -> None:
     """A deep monitor that breaks says in the log why it cannot tell, and what runs goes on running."""
 
     class Broken(dict):  # type: ignore[type-arg]
@@ -261,7 +261,7 @@ def test_an_error_of_our_own_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_a_deep_monitor_sees_that_somebody_else_has_it(aws: Fake, act: Callable[..., Any], kind: str) -> None:
+def test_only_a_deep_monitor_sees_that_another_node_has_it(aws: Fake, act: Callable[..., Any], kind: str) -> None:
     """Then it has failed; it is not called stopped while this node still holds its part."""
     assert ocf.SUCCESS == act(kind, "start")[0]
     others = {
@@ -276,7 +276,7 @@ def test_only_a_deep_monitor_sees_that_somebody_else_has_it(aws: Fake, act: Call
     assert 1 == len([line for line in said if line.startswith("ocf-exit-reason:")])
 
 
-def test_an_answer_of_a_moment_ago_is_no_failure(aws: Fake, act: Callable[..., Any]) -> None:
+def test_an_answer_of_a_moment_ago_is_not_a_failure(aws: Fake, act: Callable[..., Any]) -> None:
     """EC2 is eventually consistent, and the engine looks right after the start: a Describe may show what was before."""
     before = raw(aws, "DescribeRouteTables")
     assert ocf.SUCCESS == act("overlay", "start")[0]
@@ -338,7 +338,7 @@ def test_a_kernel_that_cannot_be_read_is_a_failure_of_a_probe() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1e3", "9" * 20])
-def test_a_time_out_that_is_no_number_is_not_said(text: str) -> None:
+def test_a_time_out_that_is_not_a_number_is_not_said(text: str) -> None:
     """The environment is the engine's, but not only."""
     assert TIMEOUT == read("dns", "start", {"OCF_RESKEY_CRM_meta_timeout": text}).timeout
 

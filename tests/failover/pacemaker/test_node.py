@@ -145,7 +145,9 @@ def _files(room: Lab) -> dict[str, tuple[int, bytes]]:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_probe_and_monitor_write_nothing_and_a_stop_needs_nobody(room: Lab, act: Act, kind: str, fault: str) -> None:
+def test_probe_and_monitor_write_nothing_and_a_stop_needs_no_service(
+    room: Lab, act: Act, kind: str, fault: str
+) -> None:
     """Not running, running, and (where an address can be taken away) partly running.
 
     A probe and a plain monitor answer from this node alone, the same whatever the API does; and without an instance

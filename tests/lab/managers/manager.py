@@ -96,7 +96,7 @@ class Manager:
         return self.machine.run(*argv, **options)
 
     def hook(self, directory: str, name: str, script: str) -> None:
-        """Lay an executable file into a directory, as an installer would."""
+        """Write an executable file into a directory, as an installer would."""
         self.machine.write(f"{directory}/{name}", script, 0o755)
 
     def configured(self, name: str) -> bool:
@@ -146,7 +146,7 @@ class WithoutDaemon(Manager):
         self.down(name)
 
     def link_flap(self, name: str) -> None:
-        """Take a link down and up: nobody notices, so IPv6 addresses and IPv4 routes stay away."""
+        """Take a link down and up: no manager notices, so IPv6 addresses and IPv4 routes stay away."""
         self.flap(name)
         wait_until(lambda: "state UP" in self.vpc.node.read("ip", "link", "show", name), f"{name} has a carrier")
 

@@ -55,7 +55,7 @@ class Networkd(Manager):
         self.wait_configured(name)
 
     def reconfigure(self, name: str) -> None:
-        """Have an interface laid anew: foreign objects go."""
+        """Have an interface configured anew: foreign objects go."""
         self.machine.read("networkctl", "reconfigure", name)
         self.wait_configured(name)
 

@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
 
-#: `match-device=*`: by default NetworkManager leaves virtual links such as ours alone.
+#: `match-device=*`: by default NetworkManager leaves virtual links such as these alone.
 _CONFIGURATION = """[main]
 plugins=keyfile
 auth-polkit=false
@@ -67,7 +67,7 @@ class NetworkManager(Manager):
         self._start_manager()
 
     def reapply(self, name: str) -> None:
-        """Have the profile laid on the device again."""
+        """Have the profile applied to the device again."""
         self.machine.read("nmcli", "device", "reapply", name)
         self.wait_configured(name)
 

@@ -56,7 +56,7 @@ class Wicked(WithoutDaemon):
             self.ifcfg(f"eth{number}")
 
     def ifcfg(self, name: str, **variables: str) -> None:
-        """Write /etc/sysconfig/network/ifcfg-NAME: the administrator's file, in which he names scripts."""
+        """Write /etc/sysconfig/network/ifcfg-NAME: the administrator's file, which names scripts."""
         lines = {"STARTMODE": "hotplug", "BOOTPROTO": "static", **variables}
         text = "".join(f"{key}='{value}'\n" for key, value in lines.items())
         self.machine.write(f"/etc/sysconfig/network/ifcfg-{name}", text)
@@ -99,6 +99,6 @@ class NetworkScripts(WithoutDaemon):
 
 
 def take_down(manager: WithoutDaemon, name: str) -> None:
-    """Every address of the device goes, whoever gave it, and then the link; without a device there is nothing to do."""
+    """All addresses of the device go, and then the link; without a device there is nothing to do."""
     manager.vpc.node.run("ip", "address", "flush", "dev", name)
     manager.vpc.node.run("ip", "link", "set", name, "down")
