@@ -20,7 +20,7 @@ HEAVY = {
     "threading", "tomli", "tomllib", "typing", "urllib",
 }  # fmt: skip
 
-#: Modules of ours that each path may load. A module costs 0.1 ms and more, at each hook, monitor and status.
+#: Modules of the project that each path may load. A module costs 0.1 ms and more, at each hook, monitor and status.
 BUDGET = {"hook hostname": 10, "hook down": 18, "hook up": 32, "status": 31, "plan": 31, "apply": 34}
 
 
@@ -44,7 +44,7 @@ def warm(agent: Agent) -> None:
 
 
 def ours(found: set[str]) -> set[str]:
-    """The modules of ours."""
+    """The modules of the project."""
     return {name for name in found if name.split(".")[0] in ("ec2ident", "ec2ident_agent")}
 
 

@@ -122,7 +122,7 @@ def test_a_third_owner_of_before_our_attach_is_not_one_of_after(aws: Fake, api: 
     assert aws.lab.node1 == eni.move(api, free).holder == holder(aws)
 
 
-def test_an_attach_of_a_fixed_index_whose_answer_is_lost_is_ours_all_the_same(aws: Fake, api: Api) -> None:
+def test_an_attach_of_a_fixed_index_without_an_answer_counts_all_the_same(aws: Fake, api: Api) -> None:
     """Sent again, the index is taken: by this interface."""
     taken = {"code": "InvalidParameterValue", "message": "already has an interface attached at device index '1'."}
     aws.fault(action="AttachNetworkInterface", code="InternalError", status=500, after=True, times=1)

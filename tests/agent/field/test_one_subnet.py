@@ -213,7 +213,7 @@ def test_a_held_table_is_not_taken(kernel: FakeKernel, tmp_path: Path) -> None:
     assert Address("eth1", "192.168.10.10/32", "eth1:1") in ours(kernel)
 
 
-def test_an_overlay_is_nobody_elses_where_the_kernel_shows_no_protocol(tmp_path: Path) -> None:
+def test_an_overlay_is_the_agents_where_the_kernel_shows_no_protocol(tmp_path: Path) -> None:
     """Before Linux 5.18 the journal alone tells that the address on eth0 is the agent's own."""
     kernel = FakeKernel("eth0", "eth1", tags=False)
     kernel.add(Seen(Address("eth1", "10.0.0.11/24"), DHCP))

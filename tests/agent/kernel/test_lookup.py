@@ -124,7 +124,7 @@ def test_both_kernels_decide_alike(
         clear(real)
 
 
-def test_a_source_that_is_no_address_of_the_node_has_no_way(real: NetlinkKernel) -> None:
+def test_a_source_that_the_node_does_not_have_has_no_way(real: NetlinkKernel) -> None:
     """The kernel says so (Linux 6.18; EINVAL before); the other questions of the same send are answered."""
     none, some = Query("192.0.2.1", "10.0.0.7"), Query("10.0.0.10", "10.0.0.7")
     answers = real.lookup([none, *[some] * 200])
