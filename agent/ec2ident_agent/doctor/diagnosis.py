@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 from ec2ident_agent.errors import ConfigError, RefusedError, UnknownError
+from ec2ident_agent.inet import contains
 from ec2ident_agent.install.layout import FIX
-from ec2ident_agent.items import Route, Rule, diff, family, owner_test
+from ec2ident_agent.items import DEFAULT, Address, Route, Rule, diff, family, owner_test
 from ec2ident_agent.profile import inside_vpc
 
 from .threats import threats
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], object]
 
-LOCAL = 255
+MAIN, LOCAL = 254, 255
 #: As it is installed, and as a module.
 PROGRAMS = ("ec2ident-agent", "ec2ident_agent")
 
@@ -66,7 +67,7 @@ TABLES = (
 
 def faults(view: NodeView) -> list[Fault]:
     """Each kind by a function of its own."""
-    looks = (_refused, _taken, _conflicts, _watch, _local_rule, _tables, _unrouted, _inside)
+    looks = (_refused, _taken, _conflicts, _watch, _local_rule, _tables, _unserved, _unrouted, _inside)
     return [fault for look in looks for fault in look(view)]
 
 
@@ -133,6 +134,28 @@ def _tables(view: NodeView) -> Iterator[Fault]:
                     "both would write their routes into it",
                     "choose another table; no software that we know uses those from 23600",
                 )
+
+
+def _unserved(view: NodeView) -> Iterator[Fault]:
+    """An interface with an address and a default route of its own, which is not the first one that main uses, and for
+    which no rule of any program leads its answers back.
+    """
+    seen = view.observed.seen
+    ways = [each.item for each in seen if isinstance(each.item, Route) and each.item.table == MAIN]
+    ways = [way for way in ways if way.destination == DEFAULT[4] and way.gateway]
+    first = min(ways, key=lambda way: way.metric).device if ways else ""
+    rules = [each.item for each in seen if isinstance(each.item, Rule) and each.item.table != MAIN]
+    served = {profile.device for profile in view.profiles} | {first}
+    for device in dict.fromkeys(way.device for way in ways if way.device not in served):
+        there = (each.item for each in seen if isinstance(each.item, Address) and each.item.device == device)
+        hosts = [item.address.partition("/")[0] for item in there if family(item.address) == 4]
+        alone = [host for host in hosts if not any(rule.source and contains(rule.source, host) for rule in rules)]
+        if alone:
+            yield Fault(
+                f"{device} has {', '.join(alone[:4])}, and nothing leads the answers from there back by {device}",
+                f"they leave by {first}, and the VPC drops them as spoofed",
+                f"write [interface.{device}]",
+            )
 
 
 def _unrouted(view: NodeView) -> Iterator[Fault]:
