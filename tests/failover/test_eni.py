@@ -48,6 +48,19 @@ def writes(aws: Fake) -> list[str]:
     return [call["action"] for call in calls_ if not call["action"].startswith("Describe")]
 
 
+def test_an_interface_that_ends_with_its_instance_is_warned_of(api: Api, aws: Fake) -> None:
+    """A service that moves must outlive the node that it is on."""
+    attach_there(aws, aws.lab.node2)
+    found = eni.find(api, EniSelector(id=aws.lab.service_eni))
+    assert found.attachment
+    doomed = replace(found, attachment=replace(found.attachment, deleted_with_instance=True))
+
+    assert () == eni._warnings(replace(found, attachment=replace(found.attachment, deleted_with_instance=False)))
+    (said,) = eni._warnings(doomed)
+    assert f"DeleteOnTermination is on: EC2 deletes it together with {aws.lab.node2}" in said
+    assert f"AttachmentId={found.attachment.id},DeleteOnTermination=false" in said
+
+
 def test_a_free_interface_is_attached_at_the_first_free_index(aws: Fake, api: Api) -> None:
     """Index 0 is taken by the primary interface."""
     found = move(api, aws, aws.lab.node1)

@@ -76,7 +76,18 @@ def instance_of(api: Api, instance: str) -> Ec2Instance:
 
 def look(api: Api, wanted: EniSelector, instance: str) -> EniSight:
     """Read the ENI and the instance at the same time. Raises UsageError for what does not exist."""
-    return EniSight(*both(lambda: find(api, wanted), lambda: instance_of(api, instance)))
+    eni, there = both(lambda: find(api, wanted), lambda: instance_of(api, instance))
+    return EniSight(eni, there, _warnings(eni))
+
+
+def _warnings(eni: NetworkInterface) -> tuple[str, ...]:
+    """What does not prevent the move, but will end the service. Pure."""
+    held = eni.attachment
+    if held is None or not held.deleted_with_instance:
+        return ()
+    change = f"aws ec2 modify-network-interface-attribute --network-interface-id {eni.id} --attachment"
+    said = f"DeleteOnTermination is on: EC2 deletes it together with {eni.holder}; to keep it"
+    return (f"{eni.id}: {said}: {change} AttachmentId={held.id},DeleteOnTermination=false",)
 
 
 def here(eni: NetworkInterface, instance: str) -> bool:

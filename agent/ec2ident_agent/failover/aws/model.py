@@ -61,6 +61,8 @@ class Attachment(Value):
     card: int
     #: attaching, attached, detaching, detached
     status: str
+    #: Whether EC2 deletes the ENI together with the instance.
+    deleted_with_instance: bool = False
 
 
 class NetworkInterface(Value):

@@ -212,6 +212,7 @@ def _attachment(node: Element) -> Attachment:
         _number(node, "deviceIndex", 255),
         _number(node, "networkCardIndex", 255) if node.maybe("networkCardIndex") else 0,
         _id(node, "status", "word"),
+        node.maybe("deleteOnTermination") == "true",
     )
 
 
