@@ -51,7 +51,7 @@ class Node:
         self.manager.machine.read(PROGRAM, "install", "--program", PROGRAM)
         if isinstance(self.manager, Wicked):
             for name in ("eth0", "eth1"):
-                script = f"compat:suse:ifup.local.{name}"
+                script = f"compat:suse:ec2ident.{name}"
                 self.manager.ifcfg(name, POST_UP_SCRIPT=script, POST_DOWN_SCRIPT=script)
 
     def files(self) -> str:

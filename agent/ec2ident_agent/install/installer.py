@@ -126,7 +126,7 @@ def command(
     said = installed_with(tree)
     state = state_dir or said.get("state", STATE)
     if remove:
-        plan = uninstall(tree, dry_run=dry_run, run=run)
+        plan = uninstall(tree, state, dry_run=dry_run, run=run)
     else:
         program = program or find_program(called_as, sys.executable, root)
         config = config or said.get("config", CONFIG)
@@ -180,10 +180,17 @@ def install(tree: RootFs, request: InstallRequest, *, dry_run: bool = False, run
         return perform(tree, plan_install(tree, request), dry_run, run)
 
 
-def uninstall(tree: RootFs, *, dry_run: bool = False, run: Run | None = None) -> Plan:
-    """Remove everything that the manifest names and that is still as it was installed. Raises AgentError."""
+def uninstall(tree: RootFs, state: str = STATE, *, dry_run: bool = False, run: Run | None = None) -> Plan:
+    """Remove everything that the manifest names and that is still as it was installed. Raises AgentError.
+
+    What was reverted by hand is forgotten with it, in the directory `state`: the next install starts anew.
+    """
     with Held(tree):
-        return perform(tree, plan_uninstall(tree), dry_run, run, STOP)
+        plan = plan_uninstall(tree)
+        suppressed = f"{state}/suppressed"
+        if plan.steps and isinstance(tree.look(suppressed), File):
+            plan = replace(plan, steps=(FileStep("rm", suppressed), *plan.steps))
+        return perform(tree, plan, dry_run, run, STOP)
 
 
 def perform(tree: RootFs, plan: Plan, dry_run: bool, run: Run | None = None, first: Sequence[Command] = ()) -> Plan:
@@ -241,7 +248,12 @@ def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -
     steps: list[FileStep] = []
     notes: list[str] = []
     refused = False
+    foreign: set[str] = set()
     for thing in things:
+        if isinstance(thing.node, Symlink) and _target(thing.path, thing.node) in foreign:
+            # A link belongs to its file: it would start what is not ours.
+            foreign.add(thing.path)
+            continue
         here, mine = tree.look(thing.path), owned.get(thing.path)
         if here is None and mine and _enabled(mine):
             after[thing.path] = mine
@@ -264,7 +276,12 @@ def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -
                 f" {thing.row.instead or 'move it away and install again'}"
             )
             refused = refused or not thing.row.instead
+            foreign.add(thing.path)
     return Compared(tuple(steps), during, after, tuple(notes), refused)
+
+
+def _target(path: str, link: Symlink) -> str:
+    return os.path.normpath(os.path.join(os.path.dirname(path), link.target))
 
 
 def changes(

@@ -104,15 +104,15 @@ ROWS: Mapping[str, Manager] = {
     "sysconfig": Manager(
         (f"{_SUSE}/scripts", f"{_SUSE}/if-up.d", "/usr/sbin/wicked", "/etc/wicked"),
         (
-            Row(f"{_SUSE}/scripts/ifup.local.{{interface}}", "sysconfig"),
-            Row(f"{_SUSE}/if-up.d/ifup.local.{{interface}}", target="../scripts/ifup.local.{interface}"),
-            Row(f"{_SUSE}/if-down.d/ifup.local.{{interface}}", target="../scripts/ifup.local.{interface}"),
+            Row(f"{_SUSE}/scripts/ec2ident.{{interface}}", "sysconfig"),
+            Row(f"{_SUSE}/if-up.d/ec2ident.{{interface}}", target="../scripts/ec2ident.{interface}"),
+            Row(f"{_SUSE}/if-down.d/ec2ident.{{interface}}", target="../scripts/ec2ident.{interface}"),
         ),
     ),
     "wicked": Manager(
         ("/usr/sbin/wicked", "/etc/wicked"),
         note=f"wicked calls only the scripts that an interface names: in {_SUSE}/ifcfg-{{interface}} set POST_UP_SCRIPT"
-        ' and POST_DOWN_SCRIPT to "compat:suse:ifup.local.{interface}"',
+        ' and POST_DOWN_SCRIPT to "compat:suse:ec2ident.{interface}"',
     ),
     "network-scripts": Manager(
         ("/etc/sysconfig/network-scripts/ifup-post",),
@@ -330,6 +330,14 @@ def advice(tree: RootFs, managers: Sequence[str], request: InstallRequest) -> It
                 yield manager.note.replace("{interface}", interface)
         if name == "networkd-dispatcher":
             yield from _not_trusted(tree, manager)
+    for interface in request.interfaces if "sysconfig" in managers else ():
+        old = f"{_SUSE}/scripts/ifup.local.{interface}"
+        if tree.exists(old):
+            links = f"{_SUSE}/if-up.d/ifup.local.{interface} {_SUSE}/if-down.d/ifdown.local.{interface}"
+            yield (
+                f"{old}: has the name of the published recipe's script, which does the same; once ec2ident-agent apply has"
+                f" succeeded, move it away with scripts/ifdown.local.{interface} and their links ({links})"
+            )
     if not tree.exists(request.program):
         yield f"{request.program}: not there yet; until it is, the hooks do nothing"
 

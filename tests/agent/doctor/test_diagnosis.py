@@ -391,7 +391,7 @@ def test_wicked_adds_again_only_what_its_file_names(tmp_path: Path) -> None:
     """It calls no script that POST_UP_SCRIPT does not name."""
     enabled = {"etc/systemd/system/multi-user.target.wants/wicked.service": "->/x"}
     ifcfg = "etc/sysconfig/network/ifcfg-eth1"
-    for name, text, state in (("a", "", OPEN), ("b", "POST_UP_SCRIPT=compat:suse:ifup.local.eth1\n", RETURNS)):
+    for name, text, state in (("a", "", OPEN), ("b", "POST_UP_SCRIPT=compat:suse:ec2ident.eth1\n", RETURNS)):
         node = fill(tmp_path / name, enabled, {ifcfg: f"BOOTPROTO=dhcp\n{text}"})
         assert state == of(node, "wicked")[(OUT, OUT6)].state
 

@@ -288,13 +288,13 @@ def test_networkd_dispatcher_says_the_state(node: Node) -> None:
 def test_suse_s_layout_is_about_the_interface_in_its_name(
     node: Node, where: str, argv: tuple[str, ...], expected: list[str]
 ) -> None:
-    """ifup.local.eth1 lies in scripts, with links in if-up.d and if-down.d: the link's directory is the event."""
-    node.lay("scripts/ifup.local.eth1", (node.path / "sysconfig").read_text())
+    """ec2ident.eth1 lies in scripts, with links in if-up.d and if-down.d: the link's directory is the event."""
+    node.lay("scripts/ec2ident.eth1", (node.path / "sysconfig").read_text())
     for directory in ("if-up.d", "if-down.d"):
         (node.path / directory).mkdir()
-        (node.path / directory / "ifup.local.eth1").symlink_to("../scripts/ifup.local.eth1")
+        (node.path / directory / "ec2ident.eth1").symlink_to("../scripts/ec2ident.eth1")
 
-    done = node.run(f"{where}/ifup.local.eth1", *argv)
+    done = node.run(f"{where}/ec2ident.eth1", *argv)
 
     assert (0, expected) == (done.returncode, node.calls)
 

@@ -273,20 +273,20 @@ def test_files_are_what_their_readers_trust_whatever_the_umask(debian: RootFs) -
         assert ("file", 0o755) == seen[f"etc/network/{directory}/ec2ident"][:2]
 
 
-def test_suse_s_layout_is_the_published_recipe_s(tmp_path: Path) -> None:
-    """/etc/sysconfig/network/scripts/ifup.local.eth1, and a link to it in if-up.d and in if-down.d."""
+def test_suse_s_scripts_have_names_of_our_own(tmp_path: Path) -> None:
+    """/etc/sysconfig/network/scripts/ec2ident.eth1, and a link to it in if-up.d and in if-down.d."""
     tree = make(tmp_path, "sles")
 
     plan = install(tree, REQUEST)
     seen = snapshot(tree)
     told = (
         "wicked calls only the scripts that an interface names: in /etc/sysconfig/network/ifcfg-eth1 set POST_UP_SCRIPT"
-        ' and POST_DOWN_SCRIPT to "compat:suse:ifup.local.eth1"'
+        ' and POST_DOWN_SCRIPT to "compat:suse:ec2ident.eth1"'
     )
 
-    assert ("file", 0o755) == seen["etc/sysconfig/network/scripts/ifup.local.eth1"][:2]
+    assert ("file", 0o755) == seen["etc/sysconfig/network/scripts/ec2ident.eth1"][:2]
     for directory in ("if-up.d", "if-down.d"):
-        assert ("link", "../scripts/ifup.local.eth1") == seen[f"etc/sysconfig/network/{directory}/ifup.local.eth1"]
+        assert ("link", "../scripts/ec2ident.eth1") == seen[f"etc/sysconfig/network/{directory}/ec2ident.eth1"]
     assert told in plan.notes
 
 
@@ -536,11 +536,11 @@ def test_what_is_not_installed_any_more_is_removed_by_the_upgrade(debian: RootFs
     """An interface that left the configuration, a manager that left the node."""
     install(debian, InstallRequest(REQUEST.program, interfaces=("eth1", "eth2"), extras=("sysconfig",)))
     for name in ("eth1", "eth2"):
-        assert f"etc/sysconfig/network/scripts/ifup.local.{name}" in snapshot(debian)
+        assert f"etc/sysconfig/network/scripts/ec2ident.{name}" in snapshot(debian)
 
     install(debian, InstallRequest(REQUEST.program, interfaces=("eth2",), extras=("sysconfig",)))
-    assert "etc/sysconfig/network/scripts/ifup.local.eth1" not in snapshot(debian)
-    assert "etc/sysconfig/network/scripts/ifup.local.eth2" in snapshot(debian)
+    assert "etc/sysconfig/network/scripts/ec2ident.eth1" not in snapshot(debian)
+    assert "etc/sysconfig/network/scripts/ec2ident.eth2" in snapshot(debian)
 
     install(debian, REQUEST)
     fresh = make(tmp_path / "fresh", "debian")
@@ -916,7 +916,7 @@ ALONE = (
 )
 WICKED = (
     "wicked calls only the scripts that an interface names: in /etc/sysconfig/network/ifcfg-eth1 set POST_UP_SCRIPT"
-    ' and POST_DOWN_SCRIPT to "compat:suse:ifup.local.eth1"'
+    ' and POST_DOWN_SCRIPT to "compat:suse:ec2ident.eth1"'
 )
 
 
@@ -1005,7 +1005,7 @@ def test_interfaces_come_from_the_configuration(tmp_path: Path, capsys: pytest.C
     cli.main(["install", "--root", tree.root, "--program", "/usr/bin/ec2ident-agent"])
 
     names = sorted(os.listdir(inside(tree, "etc/sysconfig/network/if-up.d")))
-    assert ["ifup.local.ens7", "ifup.local.eth2"] == names
+    assert ["ec2ident.ens7", "ec2ident.eth2"] == names
     assert 2 == capsys.readouterr().err.count("wicked")
 
 
@@ -1082,3 +1082,48 @@ def test_the_program_is_the_one_that_this_python_was_installed_with(
     assert str(beside) == find_program(str(beside), "/usr/bin/python3")
     assert "/venv/bin/ec2ident-agent" == find_program(str(beside), "/usr/bin/python3", str(tmp_path))
     assert str(beside) == find_program(str(beside), "/usr/bin/python3", f"{tmp_path}/v")
+
+
+@pytest.mark.parametrize("unit", ["ec2ident-agent.service", "ec2ident-agent-watch.service"])
+def test_a_link_belongs_to_its_file_and_is_refused_with_it(debian: RootFs, unit: str) -> None:
+    """Situation: a unit of our name is the administrator's. A link in .wants would start that one at boot."""
+    path = inside(debian, f"etc/systemd/system/{unit}")
+    Path(path).write_text("[Service]\n")
+
+    assert install(debian, REQUEST).refused
+
+    assert not os.path.lexists(inside(debian, f"etc/systemd/system/multi-user.target.wants/{unit}"))
+
+
+def test_the_published_scripts_of_sles_are_named_and_stay_as_they_are(tmp_path: Path) -> None:
+    """Situation: a node with the published recipe. Our links pointed at the recipe's ifup script, in if-down.d too, so
+    each ifdown ended with the ifup script.
+    """
+    tree = make(tmp_path, "sles")
+    for name in ("ifup.local.eth1", "ifdown.local.eth1"):
+        Path(inside(tree, f"etc/sysconfig/network/scripts/{name}")).write_text(
+            "ip rule add from 10.0.1.0/24 table MYHA\n"
+        )
+
+    before = snapshot(tree)
+    plan = install(tree, REQUEST)
+    seen = snapshot(tree)
+
+    assert not plan.refused
+    assert any("scripts/ifup.local.eth1: has the name of the published recipe's script" in note for note in plan.notes)
+    assert before.items() <= seen.items()
+    links = {path: node[1] for path, node in seen.items() if "/if-" in path and node[0] == "link"}
+    assert {"../scripts/ec2ident.eth1"} == set(links.values())
+    uninstall(tree)
+    assert before == snapshot(tree)
+
+
+def test_after_an_uninstall_nothing_of_an_old_revert_counts(debian: RootFs) -> None:
+    """Situation: `revert --all`, uninstall, install again: watch still suppressed every owner."""
+    install(debian, REQUEST)
+    os.makedirs(inside(debian, "run/ec2ident"))
+    Path(inside(debian, "run/ec2ident/suppressed")).write_text("ec2ident-suppressed 1\n")
+
+    uninstall(debian)
+
+    assert not os.path.exists(inside(debian, "run/ec2ident/suppressed"))

@@ -60,12 +60,12 @@ def wicked(view: NodeView) -> Iterator[Threat]:
         path = f"/etc/sysconfig/network/ifcfg-{link.name}"
         if not node.exists(path):
             continue
-        hooked = f"ifup.local.{link.name}" in shell(node.text(path), "POST_UP_SCRIPT")
+        hooked = f"ec2ident.{link.name}" in shell(node.text(path), "POST_UP_SCRIPT")
         yield Threat(
             "wicked",
             f"wicked ifdown {link.name}, ifreload",
             view.on(link.name),
-            f'POST_UP_SCRIPT="compat:suse:ifup.local.{link.name}" in {path} adds them again',
+            f'POST_UP_SCRIPT="compat:suse:ec2ident.{link.name}" in {path} adds them again',
             back=view.back() or ("its hook adds them again" if hooked else ""),
         )
 
