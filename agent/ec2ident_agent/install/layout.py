@@ -335,8 +335,8 @@ def advice(tree: RootFs, managers: Sequence[str], request: InstallRequest) -> It
         if tree.exists(old):
             links = f"{_SUSE}/if-up.d/ifup.local.{interface} {_SUSE}/if-down.d/ifdown.local.{interface}"
             yield (
-                f"{old}: has the name of the published recipe's script, which does the same; once ec2ident-agent apply has"
-                f" succeeded, move it away with scripts/ifdown.local.{interface} and their links ({links})"
+                f"{old}: has the name of the published recipe's script, which does the same; after ec2ident-agent apply"
+                f" has succeeded, move it away with scripts/ifdown.local.{interface} and their links ({links})"
             )
     if not tree.exists(request.program):
         yield f"{request.program}: not there yet; until it is, the hooks do nothing"
