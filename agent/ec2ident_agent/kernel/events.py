@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from _socket import error, socket
 from _struct import Struct
-from array import array
 from struct import error as struct_error
 
 from ec2ident.value import Value
@@ -190,6 +189,8 @@ class Events:
 
 def _filter(channel: socket) -> None:
     """Let the kernel drop what is not relevant. Where it refuses, `relevant` alone decides."""
+    from array import array  # once for each watch: it imports collections
+
     code = array("B", FILTER)
     try:
         channel.setsockopt(
