@@ -47,6 +47,7 @@ def test_behind_two_dashes_each_word_is_an_argument() -> None:
         ("status --config", r"^--config: needs a value: --config FILE$"),
         ("status --config --json", r"^--config: needs a value: --config FILE$"),
         ("apply --table x", r"^--table x: not a number$"),
+        (f"apply --table {10**19}", r"^--table 10000000000000000000: not a number$"),
         ("apply --device eth0", r"^--device: goes with --overlay ADDRESS$"),
     ],
 )

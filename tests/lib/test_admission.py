@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
@@ -25,6 +26,7 @@ from ec2ident.admission import (
     RateLimit,
     SqliteStore,
     check_described,
+    keys,
     prepare,
 )
 from ec2ident.admission import request as requests_of_machines
@@ -569,3 +571,11 @@ def test_a_proof_covers_every_part_and_its_limits() -> None:
     seen = {bind(*one, key) for one in (texts, *changed, *parted)} | {bind(*texts, b"keyx")}
 
     assert 9 == len(seen)
+
+
+@pytest.mark.parametrize(("curve", "digest"), [(ec.SECP256R1(), hashes.SHA256()), (ec.SECP384R1(), hashes.SHA384())])
+def test_a_proof_uses_the_hash_of_its_curve(curve: ec.EllipticCurve, digest: hashes.HashAlgorithm) -> None:
+    """SHA-256 with P-256 and SHA-384 with P-384 (FIPS 186-5): another program that makes a proof relies on it."""
+    key = ec.generate_private_key(curve)
+
+    key.public_key().verify(keys.sign(key, b"bound"), b"bound", ec.ECDSA(digest))

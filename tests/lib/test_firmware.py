@@ -117,6 +117,11 @@ def test_what_says_nothing_is_absent(text: str) -> None:
     assert clean(text) is None
 
 
+def test_the_longest_value_is_a_value() -> None:
+    """256 characters are read, and 257 say nothing."""
+    assert "x" * 256 == clean("x" * 256)
+
+
 @pytest.mark.parametrize("text", ["0" * 8 + "-0000-0000-0000-" + "0" * 12, "f" * 8 + "-ffff-ffff-ffff-" + "F" * 12])
 def test_a_uuid_of_all_zeros_or_ones_is_absent(text: str) -> None:
     """DSP0134 7.2.1: not present, or not set; dom0 on EC2 has the first."""

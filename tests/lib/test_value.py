@@ -210,6 +210,15 @@ def test_a_class_of_two_values_has_the_fields_of_both() -> None:
     assert {"price": 3, "x": 1, "y": 2, "name": "here"} == as_dict(Item(3, 1))
 
 
+def test_a_field_annotated_again_has_the_annotation_of_the_subclass() -> None:
+    """The constructor takes what the class itself says, not what its base said."""
+
+    class Exact(Point):
+        x: bool
+
+    assert {"x": bool, "y": int, "return": type(None)} == get_type_hints(Exact.__init__)
+
+
 def test_the_annotations_of_a_constructor_can_be_evaluated() -> None:
     """Tools that build forms or parsers from signatures evaluate them."""
     assert {"x": int, "y": int, "return": type(None)} == get_type_hints(Point.__init__)

@@ -24,7 +24,7 @@ USER = 65534
 
 @umask()
 def image(root: Path) -> RootFs:
-    """A system with the agent in a virtual environment, whose Python is a link to the system's."""
+    """A system with the agent in a virtual environment with a Python that is a link to the system's."""
     for directory in ("etc", "opt/agent/bin", SITE[1:], f"{SITE[1:]}/ec2ident", "usr/bin", "usr/lib/python3.11"):
         (root / directory).mkdir(parents=True)
     (root / "usr/bin/python3.11").write_text("")

@@ -195,7 +195,7 @@ def verdict_of_the_filter(kind: int, payload: bytes) -> bool:
 @pytest.mark.parametrize("kind", [16, 17, 20, 21, 24, 25, 32, 33])
 @pytest.mark.parametrize("table", [100, 252, 253, 254, 255])
 def test_the_kernels_filter_takes_what_is_relevant(kind: int, table: int) -> None:
-    """Every way through it, against the reader's own words; what is no route is always taken."""
+    """Every way through it, against the reader's own words; what is not a route is always taken."""
     for protocol in (OURS, 2, 4, 16):
         for length in (0, 1, 24, 32):
             for flags in (0, 0x200, 0x4, 0x20000):

@@ -64,7 +64,7 @@ def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:
     ],
 )
 def test_a_row_of_an_unknown_form_does_not_block_the_table(old: str, new: str, holder: str | None) -> None:
-    """It is passed over, or belongs to an owner that is not ours; the other rows are read."""
+    """It is passed over, or belongs to an owner that is not known; the other rows are read."""
     assert old in TABLES
     other = ROW.replace("192.168.10.5/32", "192.168.10.6/32")
     answer = TABLES.replace(old, new, 1).replace("</routeSet>", f"{other}</routeSet>")
@@ -125,6 +125,16 @@ def test_no_input_raises_anything_else(data: bytes) -> None:
         with suppress(MalformedResponseError):
             read(parse(data))
     response.error(data)
+
+
+def test_the_largest_ttl_is_read_and_one_second_more_is_malformed() -> None:
+    """RFC 2181, 8: a TTL is a number from 0 to 2147483647."""
+    row = "<ResourceRecordSet><Name>a.example.</Name><Type>A</Type><TTL>{}</TTL></ResourceRecordSet>"
+    answer = f"<r><ResourceRecordSets>{row}</ResourceRecordSets></r>"
+
+    assert 2147483647 == response.records(parse(answer.format(2147483647).encode()))[0].ttl
+    with pytest.raises(MalformedResponseError, match="TTL: '2147483648' is not a number from 0 to 2147483647"):
+        response.records(parse(answer.format(2147483648).encode()))
 
 
 def test_an_interface_needs_no_attachment() -> None:
