@@ -1,4 +1,4 @@
-"""An ENI that no section is for: its address answers nobody, and `doctor` says so."""
+"""An ENI without a section: its address gives no answer, and `doctor` says so."""
 
 from __future__ import annotations
 

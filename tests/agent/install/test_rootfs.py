@@ -69,7 +69,7 @@ def outside(tmp: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("victim", ["etc/network", "etc/network/if-up.d"])
 @pytest.mark.parametrize("verb", ["install", "uninstall"])
 def test_a_directory_that_becomes_a_link_at_any_step_leads_nowhere(tmp_path: Path, verb: str, victim: str) -> None:
-    """Situation: root installs into an image with directories that an ordinary user may rename. The user replaces one by a
+    """Situation: root installs into an image where an ordinary user may rename directories. The user makes one a
     link to a directory of the node. Paths that are checked first and used later wrote there (1 of 120 raced installs)
     and deleted there (2 of 50 uninstalls); here the link appears before each single step.
     """
