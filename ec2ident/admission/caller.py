@@ -45,7 +45,7 @@ _ARN = re.compile(
 
 
 class Caller(Value):
-    """Who signed, by STS's word: an assumed role and the name of its session. An instance's session is its id."""
+    """Who signed, according to STS: an assumed role and the name of its session. An instance's session is its id."""
 
     partition: str
     account: str

@@ -50,7 +50,7 @@ class Admitted(Value):
     key: str
     #: Whether this is the first time that the instance came.
     first: bool
-    #: Who signed, by STS's word; None where the server does not ask.
+    #: Who signed, according to STS; None if the server does not ask.
     caller: Caller | None = None
 
     def to_dict(self) -> dict[str, object]:

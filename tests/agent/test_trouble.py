@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("node")]
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = (DOCS / "agent.md").read_text(encoding="utf-8").partition("## A node in trouble\n")[2]
+PAGE = (DOCS / "agent.md").read_text(encoding="utf-8").partition("## A node in trouble\n")[2].partition("\n### ")[0]
 #: Verb -> what the page shows of it.
 SHOWN = dict(re.findall(r"^\$ ec2ident-agent (\w+); echo \$\?\n(.*?)(?=^\$|^```)", PAGE, re.MULTILINE | re.DOTALL))
 

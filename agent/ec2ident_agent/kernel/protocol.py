@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Query(Value):
-    """A packet that this node might send. `tos` is the whole byte; a port of 0 is no port."""
+    """A packet that this node might send. `tos` is the whole byte; a port of 0 means none."""
 
     source: str
     destination: str
