@@ -377,3 +377,17 @@ def test_every_test_says_what_it_holds() -> None:
     ]
 
     assert [] == silent
+
+
+def test_lines_of_documents_fit_a_screen() -> None:
+    """Prose is wrapped at 120 characters; tables and code blocks stay as they are."""
+    wide = []
+    names = subprocess.run(["git", "ls-files", "*.md"], cwd=TOP, capture_output=True, text=True, check=False).stdout
+    for name in names.split() or [path.relative_to(TOP).as_posix() for path in TOP.glob("*.md")]:
+        code = False
+        for number, line in enumerate((TOP / name).read_text(encoding="utf-8").splitlines(), 1):
+            code ^= line.lstrip().startswith("```")
+            if not code and not line.startswith(("|", ">>>", "...")) and len(line) > 120:
+                wide.append(f"{name}:{number}")
+
+    assert [] == wide
