@@ -23,7 +23,8 @@ from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import Form, indefinite, tlv
 from ec2ident.value import Value
 
-from . import cms_forms, forge, vectors
+from . import forge, vectors
+from .proof import cms_forms
 
 CONSTRUCTED = 0x20
 INTERESTING = (b"", b"\0", b"\0\0", b"\x80", b"\xff", b"\x05\0", b"\x30\x80", b"\x24\x80", b"\x02\x01\x01", bytes(128))

@@ -15,7 +15,7 @@ from ec2ident.testing.control import VERBS
 
 pytest_plugins = ["pytester"]
 
-TOP = Path(__file__).parent.parent.parent
+TOP = Path(__file__).parents[3]
 PAGE = (TOP / "docs" / "testing.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 #: No proxy before the service, which an SDK would ask, and time for a busy machine.

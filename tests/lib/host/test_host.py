@@ -30,9 +30,8 @@ from ec2ident.host.programs import (
 from ec2ident.host.windows import Windows, read_firmware_table, read_registry
 from ec2ident.imds.client import Imds
 from ec2ident.model import Level, Reason
-
-from .machines import EC2, WINDOWS, build
-from .test_firmware import ROW, TABLE, XEN_ROW
+from tests.lib.machines import EC2, WINDOWS, build
+from tests.lib.test_firmware import ROW, TABLE, XEN_ROW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from ec2ident import Policy
 from ec2ident.admission import Admission, Answer, Proof, SqliteStore, Sts, prepare
 from ec2ident.admission import caller as callers
 from ec2ident.admission.errors import AdmissionUnavailableError, NotAdmittedError
-
-from . import forge
-from .fake_sts import FakeSts, fake_sts, sign
-from .test_admission import ACCOUNT, AUDIENCE, INSTANCE, KEY, body, item
+from tests.lib import forge
+from tests.lib.admission.test_admission import ACCOUNT, AUDIENCE, INSTANCE, KEY, body, item
+from tests.lib.fake_sts import FakeSts, fake_sts, sign
 
 pytest.importorskip("botocore", reason="needs botocore")
 

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-REAL = Path(__file__).parent.parent / "vectors" / "real"
+REAL = Path(__file__).parents[2] / "vectors" / "real"
 
 #: Genuine documents in today's key order (2020 and later), by the names of their directories.
 TODAY = sorted(

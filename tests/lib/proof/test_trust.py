@@ -15,11 +15,10 @@ from ec2ident.proof import trust
 from ec2ident.proof.trust import TrustStore
 from ec2ident.proof.verification import verify
 from ec2ident.value import replace
+from tests.lib import forge
+from tests.lib.proof import cms_forms as forms
 
-from . import cms_forms as forms
-from . import forge
-
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 
 #: AWS publishes no certificate for these, as of August 2026.
 WITHOUT_PKCS7 = {"ap-east-2", "ap-southeast-6", "eusc-de-east-1"}

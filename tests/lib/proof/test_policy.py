@@ -12,8 +12,7 @@ from ec2ident.model import Identity, Kind, Reason
 from ec2ident.proof.policy import Policy
 from ec2ident.proof.verification import verify
 from ec2ident.regions.partitions import Partition
-
-from . import forge
+from tests.lib import forge
 
 MINUTE = timedelta(minutes=1)
 ACCOUNT = "012345678901"

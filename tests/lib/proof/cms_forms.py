@@ -20,8 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ec2ident.proof.trust import TrustStore
 from ec2ident.testing.signing import NULL, OID_DATA, OID_SIGNED_DATA, VERSION_1, attributes, indefinite, tlv
-
-from . import forge
+from tests.lib import forge
 
 HASHES: dict[str, Any] = {
     "sha1": hashes.SHA1,

@@ -34,8 +34,7 @@ from ec2ident.admission.challenge import binding, encode
 from ec2ident.admission.errors import AdmissionUnavailableError
 from ec2ident.errors import MalformedError
 from ec2ident.model import Identity
-
-from . import forge
+from tests.lib import forge
 
 AUDIENCE = "https://join.example.com"
 ACCOUNT = "012345678901"

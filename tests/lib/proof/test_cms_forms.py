@@ -19,14 +19,13 @@ from ec2ident.errors import Ec2IdentError, MalformedError, VerificationError
 from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import NULL, OID_DATA, OID_SIGNING_TIME, attribute, indefinite, tlv
 from ec2ident.value import Value
-
-from . import cms_forms as forms
-from .cms_forms import OID_HASH, Signed, algorithm
+from tests.lib.proof import cms_forms as forms
+from tests.lib.proof.cms_forms import OID_HASH, Signed, algorithm
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the command openssl")
 
 OURS, MALFORMED, WRONG = "accepted", "not understood", "wrong"
-PAGE = (Path(__file__).parents[2] / "docs" / "attestation.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "attestation.md").read_text(encoding="utf-8")
 
 
 class Case(Value):

@@ -21,7 +21,7 @@ from tests.lib.rawhttp import TTL, ask, get, token
 
 pytest_plugins = ["pytester"]
 
-TOP = Path(__file__).parent.parent.parent
+TOP = Path(__file__).parents[3]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TOP)}
 COMMAND = [sys.executable, "-m", "ec2ident.testing"]
 MAC = "/latest/meta-data/mac"

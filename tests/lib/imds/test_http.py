@@ -407,7 +407,7 @@ def test_no_thread_and_no_socket_is_left(script: Script) -> None:
 
 def run(code: str) -> list[str]:
     """The lines that a fresh interpreter prints."""
-    top = Path(__file__).parents[2]
+    top = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(top)}, capture_output=True, text=True, check=True
     )

@@ -11,9 +11,8 @@ from ec2ident.errors import MalformedError
 from ec2ident.model import Kind
 from ec2ident.proof import cms, layout
 from ec2ident.testing.signing import tlv
-
-from . import forge, mutants, vectors
-from .cms_forms import Signed
+from tests.lib import forge, mutants, vectors
+from tests.lib.proof.cms_forms import Signed
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,8 @@ from ec2ident.testing.signing import (
     indefinite,
     tlv,
 )
-
-from . import cms_forms as forms
-from . import forge, vectors
+from tests.lib import forge, vectors
+from tests.lib.proof import cms_forms as forms
 
 RSA_ENCRYPTION = bytes.fromhex("2a864886f70d010101")
 

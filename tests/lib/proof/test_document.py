@@ -11,8 +11,7 @@ import pytest
 from ec2ident.errors import MalformedError
 from ec2ident.proof import document as documents
 from ec2ident.value import as_dict
-
-from . import vectors
+from tests.lib import vectors
 
 FIELDS: dict[str, object] = json.loads(vectors.document("rspamd-b-us-east-1-2024"))
 

@@ -25,8 +25,7 @@ from ec2ident.proof.trust import TrustedKey, TrustStore
 from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import NULL, OID_DIGEST, OID_SHA256_WITH_RSA, Authority, tlv, wire
 from ec2ident.value import replace
-
-from . import forge, vectors
+from tests.lib import forge, vectors
 
 
 def given_document(folder: str, kind: str) -> bytes | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
-TOP = Path(__file__).parent.parent.parent
+TOP = Path(__file__).parents[3]
 VARIABLES = (
     *("AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"),
     "PYTHONPATH",

@@ -9,8 +9,7 @@ from ec2ident.host import Host
 from ec2ident.imds.http import HttpAnswer
 from ec2ident.imds.responders import ADVICE, clarified, doubt, item_trouble, other_cloud, token_trouble
 from ec2ident.testing import MetadataService
-
-from .machines import EC2, LOOK_ALIKES, Machine, build
+from tests.lib.machines import EC2, LOOK_ALIKES, Machine, build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import mutants
+from tests.lib import mutants
 
 
 def test_the_tree_of_a_genuine_item_is_written_back_to_the_octet() -> None:

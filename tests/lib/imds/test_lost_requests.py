@@ -12,8 +12,7 @@ import pytest
 
 from ec2ident import Imds, ImdsError, Level, Reason, detect
 from ec2ident.testing import Instance, MetadataService
-
-from .machines import EC2, LOOK_ALIKES, NITRO, build
+from tests.lib.machines import EC2, LOOK_ALIKES, NITRO, build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
