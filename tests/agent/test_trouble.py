@@ -122,10 +122,11 @@ def test_scripts_are_told_the_same(trouble: Trouble) -> None:
 
 
 def test_when_each_trouble_is_over_all_is_in_order(trouble: Trouble) -> None:
-    """The foreign route goes, the link comes up, the administrator names the table."""
+    """The foreign route goes, the link comes up, the administrator names the table and removes what is not there."""
     ip("route del blackhole 10.7.0.0/16 table 102")
     ip("link set eth3 up")
-    trouble.agent.write(CONFIGURATION.replace("[interface.eth4]", "[interface.eth4]\ntable = 104"))
+    configuration = CONFIGURATION.replace("[interface.eth5]\n", "")
+    trouble.agent.write(configuration.replace("[interface.eth4]", "[interface.eth4]\ntable = 104"))
 
     assert (0, 0) == (trouble("apply"), trouble("status"))
     assert "in order" == trouble.agent.out.splitlines()[-1]

@@ -43,7 +43,7 @@ class AgentBridge:
     def hold(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
         """Hold it until `release` or a reboot. Returns the steps that were needed.
 
-        Raises AgentError; RefusedError if a foreign object is in its place.
+        Raises AgentError; RefusedError if a foreign object is in its place, or if it would harm another interface.
         """
         from ec2ident_agent.errors import RefusedError
 
@@ -51,7 +51,7 @@ class AgentBridge:
             report = node.hold_overlay(address, device=device, label=label)
         for warning in report.warnings:
             self.log(f"ec2ident-agent: warning: {warning}")
-        if report.refused:
+        if report.refusals:
             raise RefusedError("; ".join(map(str, report.refusals)))
         return report.steps
 
