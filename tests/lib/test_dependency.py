@@ -122,9 +122,9 @@ def test_an_agent_without_pyroute2_says_so(failure: str, tmp_path: Path) -> None
     """An error of the agent's, which its command line turns into one line and an exit code."""
     code = """
 from ec2ident_agent.errors import KernelError
-from ec2ident_agent.kernel.change import _load
+from ec2ident_agent.kernel.messages import load
 try:
-    _load()
+    load()
 except KernelError as error:
     print(error)
 """
