@@ -57,7 +57,7 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "responses",
-            # What another version of these two says is no news about this code.
+            # Another version of these two may report what did not change in this code.
             "mypy==2.4.1; python_version >= '3.10'",
             "ruff==0.17.6",
             # The type checker looks at the oldest Python, which needs it.

@@ -76,7 +76,7 @@ class Report(Value):
 
     @property
     def absent(self) -> tuple[Owner, ...]:
-        """The owners whose interface is not on this node."""
+        """The owners that have no interface on this node."""
         known = {each.owner for each in self.harmful} | {each.owner for each in self.unknown}
         return tuple(each.owner for each in self.desired if not each.items and each.owner not in known)
 

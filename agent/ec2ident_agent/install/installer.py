@@ -251,7 +251,7 @@ def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -
     foreign: set[str] = set()
     for thing in things:
         if isinstance(thing.node, Symlink) and _target(thing.path, thing.node) in foreign:
-            # A link belongs to its file: it would start what is not ours.
+            # A link belongs to its file: it would start a foreign program.
             foreign.add(thing.path)
             continue
         here, mine = tree.look(thing.path), owned.get(thing.path)

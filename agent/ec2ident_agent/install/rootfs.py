@@ -98,10 +98,10 @@ class RootFs:
         return "/" + self.real(path)[len(self.root) :].lstrip("/")
 
     def untrusted(self, path: str) -> str:
-        """What on the way to a path, links followed, is another user's or may be written by one; "" when nothing is.
+        """The first thing on a path, links followed, that another user owns or may write; "" if there is none.
 
-        Owners are root and the caller. A directory with the sticky bit, such as /tmp, lets others write but not rename
-        what is not theirs. What is missing is no one's. Raises OSError.
+        Root and the caller are trusted. A directory with the sticky bit, such as /tmp, lets users write, but rename
+        their own files only. A missing file has no owner and is passed over. Raises OSError.
         """
         found: list[str] = []
 

@@ -76,7 +76,7 @@ _ADVICE = (
 
 
 def _check(directory: str) -> None:
-    """Raises JournalError for a state directory whose files another user could replace."""
+    """Raises JournalError for a state directory in which another user could replace files."""
     try:
         statefile.check_directory(directory)
     except statefile.DamagedError as wrong:
