@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.enclosure import wait_until
+from tests.lab.namespace import LabError
 from tests.lab.recipe import BOTH_FAMILIES, without
 from tests.lab.vpc import Vpc
 
@@ -78,14 +79,23 @@ class Node:
         self.watches.append(process)
         return process
 
-    def watch(self, under: tuple[str, ...] = (), **environ: str) -> subprocess.Popen[str]:
-        """Start a watch, and wait until everything is in order."""
+    def watch(self, under: tuple[str, ...] = (), verdict: str = "in order", **environ: str) -> subprocess.Popen[str]:
+        """Start a watch, and wait until the verdict of `status` is this one."""
         process = self.start(under=under, **environ)
-        self.in_order("added by the watch")
+        self.in_order("added by the watch", verdict)
         return process
 
-    def in_order(self, what: str) -> None:
-        wait_until(lambda: self.agent("status") == 0, f"{what}; it said: {self.said()}", PATIENCE)
+    def in_order(self, what: str, verdict: str = "in order") -> None:
+        told: list[str] = []
+
+        def agrees() -> bool:
+            told[:] = self.vpc.node.run(*self.argv("status"), env=self.environment()).stdout.splitlines()
+            return told[-1:] == [verdict]
+
+        try:
+            wait_until(agrees, f"{what}: {verdict}", PATIENCE)
+        except LabError as late:
+            raise AssertionError("\n".join([f"{late}; status:", *told, "the watch:", self.said()])) from None
 
     def said(self) -> str:
         return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
@@ -166,8 +176,7 @@ def test_an_interface_that_says_nothing_itself_is_applied_when_it_has_an_address
     mac = node.vpc.enis["eth1"].mac
     node.vpc.detach("eth1")
     node.write(f'[interface.second]\nmac = "{mac}"\ntable = 100\n')
-    node.watch()
-    assert "in order: nothing" not in node.said()
+    node.watch(verdict="drift: 1 absent")
     node.vpc.attach("eth1", configured=False)
     node.vpc.node.ip("link set eth1 up")
     wait_until(lambda: "second: subnet unknown" in node.said(), f"{node.said()} says what is not known", PATIENCE)
@@ -184,7 +193,7 @@ def test_what_the_metadata_service_knows_late_is_applied_when_it_is_known(node: 
     service = node.vpc.serve_metadata()
     node.vpc.detach("eth1")
     node.write('[interface.eth1]\nscheme = "split"\n' + CONFIGURATION[CONFIGURATION.index("[[overlay]]") :])
-    watch = node.watch()
+    watch = node.watch(verdict="drift: 1 absent")
     eni = node.vpc.attach("eth1", listed_after=1, numbered_after=2.5)
 
     def rules() -> str:
