@@ -96,13 +96,13 @@ def test_networkd_takes_what_the_doctor_says_and_after_the_fix_it_does_not(netwo
 
     done = networkd.run(PROGRAM, "doctor", "--fix")
     assert 0 == done.returncode, done.stderr
-    assert RULES <= foretold(networkd, who, "it adds"), "written, and not yet read"
+    assert RULES <= foretold(networkd, who, "it configures"), "written, and not yet read"
     networkd.restart("eth1")
 
     assert set() == lost(networkd, "reconfigure", "eth0")
     assert ROUTES == lost(networkd, "reconfigure", "eth1")
     assert set() == lost(networkd, "restart", "eth1")
-    assert ROUTES == foretold(networkd, who, "it adds")
+    assert ROUTES == foretold(networkd, who, "it configures")
     assert set() == foretold(networkd, who, "it is restarted")
 
     assert 0 == networkd.run(PROGRAM, "doctor", "--unfix").returncode
