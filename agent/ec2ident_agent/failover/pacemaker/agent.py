@@ -249,6 +249,8 @@ def _main(words: list[str], environ: Mapping[str, str]) -> int:
         log(traceback.format_exc())
         log(request.reason(f"{type(error).__name__}: {error}"))
         return GENERIC
+    finally:
+        _end_never()
 
 
 def _end_at(request: OcfRequest) -> None:
@@ -263,6 +265,13 @@ def _end_at(request: OcfRequest) -> None:
 
     signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, request.deadline)
+
+
+def _end_never() -> None:
+    """Stop the timer: Python takes its handler away while it exits, and then the signal kills the process."""
+    import signal
+
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 if __name__ == "__main__":
