@@ -6,6 +6,7 @@ They are named, as `ip netns` names them, so that a person can look inside while
 
 from __future__ import annotations
 
+import array
 import ctypes
 import fcntl
 import itertools
@@ -30,8 +31,10 @@ NAMES = Path("/run/netns")
 #: From <linux/sched.h>. `os.setns` has it from Python 3.12 on.
 CLONE_NEWNET = 0x40000000
 
-#: From <linux/sockios.h> and <linux/if.h>; netdevice(7).
+#: From <linux/sockios.h>, <linux/if.h> and <linux/ethtool.h>; netdevice(7).
 SIOCGIFFLAGS = 0x8913
+SIOCETHTOOL = 0x8946
+ETHTOOL_GLINK = 0x0A
 IFF_UP = 0x1
 IFF_RUNNING = 0x40
 #: From <linux/if_addr.h> (IFA_F_TENTATIVE): the kernel still looks for another node with the same address.
@@ -232,7 +235,7 @@ class Namespace:
             time.sleep(0.02)
 
 
-def _wait_for_kernel_routes(patience: float = 1.0) -> None:
+def _wait_for_kernel_routes(patience: float = 3.0) -> None:
     """Wait for the routes that the kernel adds in the background, for a new IPv6 address or a link that came up.
 
     Some never come (the link went down in between), so this gives up without an error.
@@ -248,7 +251,10 @@ def _addresses6() -> set[str]:
 
 
 def _links6() -> set[str]:
-    """The links that are up, have a carrier and speak IPv6."""
+    """The links that are up, have a carrier and speak IPv6.
+
+    The carrier itself counts: the kernel says RUNNING, and adds the routes, up to a second after it (linkwatch).
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         return {name for _, name in socket.if_nameindex() if name != "lo" and _speaks6(any_socket, name)}
 
@@ -260,7 +266,20 @@ def _speaks6(any_socket: socket.socket, name: str) -> bool:
         disabled = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").read_text(encoding="ascii")
     except OSError:  # the link is gone, or the kernel has no IPv6
         return False
-    return bool(flags & IFF_RUNNING and flags & IFF_UP) and disabled.strip() == "0"
+    if not flags & IFF_UP or disabled.strip() != "0":
+        return False
+    return bool(flags & IFF_RUNNING) or _carrier(any_socket, name)
+
+
+def _carrier(any_socket: socket.socket, name: str) -> bool:
+    """Whether the driver reports a carrier; False for a link without that question."""
+    value = array.array("I", [ETHTOOL_GLINK, 0])
+    request = struct.pack("16sP16x", os.fsencode(name), value.buffer_info()[0])
+    try:
+        fcntl.ioctl(any_socket, SIOCETHTOOL, request)
+    except OSError:
+        return False
+    return bool(value[1])
 
 
 def _multicast_links6() -> set[str]:
