@@ -200,14 +200,69 @@ def test_one_denied_table_does_not_keep_the_others(aws: Fake, run: Callable[...,
     assert [aws.lab.eni1] * 2 == holders(aws)
 
 
-def test_a_table_of_another_region_is_named(aws: Fake, run: Callable[..., Any], api: Api) -> None:
-    """The tables that exist are moved all the same."""
+#: What is said of a table that does not exist.
+NO_TABLE = "no such route table in us-east-1 (is it in another region or account?)"
+
+
+def foreign_table(aws: Fake) -> tuple[str, str]:
+    """Make a table in a second VPC. Returns its id and its VPC."""
+    vpc = aws.backend.create_vpc("10.99.0.0/16").id
+    return aws.backend.create_route_table(vpc).id, vpc
+
+
+def test_a_running_service_moves_without_a_table_of_another_region(
+    aws: Fake, run: Callable[..., Any], api: Api
+) -> None:
+    """Refusing would turn one wrong id into an outage. The message names the table and the reason."""
     config = configuration(aws).replace(aws.lab.tables[1], "rtb-00000000")
     code, lines, _ = run("route", "ensure", "db", config=config)
 
     assert (2, aws.lab.eni1) == (code, holders(aws)[0])
-    assert "rtb-00000000" in lines[-1]
-    assert "no such route table in us-east-1 (is it in another region or account?)" in lines[-1]
+    assert f"rtb-00000000 missing: {NO_TABLE}" == lines[-1]
+    code, lines, _ = run("route", "status", "db", config=config)
+    assert (2, f"rtb-00000000 missing: {NO_TABLE}") == (code, lines[-1])
+
+
+def test_a_running_service_moves_without_a_table_of_another_vpc(aws: Fake, run: Callable[..., Any]) -> None:
+    """EC2 refuses a route to an ENI of another VPC, so it is not asked for one."""
+    table, vpc = foreign_table(aws)
+    config = configuration(aws).replace(aws.lab.tables[1], table)
+    code, lines, _ = run("route", "ensure", "db", config=config)
+
+    assert (2, aws.lab.eni1, [("ReplaceRoute", 200)]) == (code, holders(aws)[0], writes(aws))
+    reason = f"is a table of {vpc}, and {aws.lab.eni1} is in {aws.lab.vpc}: no route of it can point there"
+    assert f"{table} foreign: {reason}" == lines[-1]
+
+
+@pytest.mark.parametrize("verb", [("route", "ensure"), ("takeover",)])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_the_first_move_needs_every_table(
+    aws: Fake, run: Callable[..., Any], verb: tuple[str, ...], foreign: bool
+) -> None:
+    """No table has the route, so nothing runs that a refusal could end: a person corrects the settings first."""
+    for table in aws.lab.tables:
+        aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock=OVERLAY)
+    aws.settle()
+    before = writes(aws)
+    wrong = foreign_table(aws)[0] if foreign else "rtb-00000000"
+    config = configuration(aws).replace(aws.lab.tables[1], wrong)
+    code, lines, err = run(*verb, "db", config=config)
+
+    assert (2, [], before, ["", ""]) == (code, lines, writes(aws), holders(aws))
+    assert f"tables: {wrong} {'foreign: is a table of vpc-' if foreign else f'missing: {NO_TABLE}'}" in err
+    assert "; nothing was changed" in err
+
+
+@pytest.mark.parametrize("verb", [("route", "ensure"), ("takeover",)])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_plan_needs_every_table(aws: Fake, run: Callable[..., Any], verb: tuple[str, ...], foreign: bool) -> None:
+    """Also of a service that runs: a plan is for the person who can correct the settings."""
+    wrong = foreign_table(aws)[0] if foreign else "rtb-00000000"
+    config = configuration(aws).replace(aws.lab.tables[1], wrong)
+    code, lines, err = run(*verb, "db", "--dry-run", config=config)
+
+    assert (2, [], []) == (code, lines, writes(aws))
+    assert f"tables: {wrong} " in err
 
 
 def test_a_faster_node_turns_create_into_replace_and_back(aws: Fake, api: Api) -> None:

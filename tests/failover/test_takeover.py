@@ -168,6 +168,19 @@ def test_twice_is_once(aws: Fake, taking: Take) -> None:
     }
 
 
+def test_a_table_that_does_not_exist_stops_neither_the_other_nor_the_name(aws: Fake, run: Callable[..., Any]) -> None:
+    """The service ran without it, and no repetition helps. There is nothing to undo; exit code 2 asks for a person."""
+    config = text(aws).replace(aws.lab.tables[1], "rtb-00000000")
+    code, lines, log = run("takeover", "db", "--no-local", config=config)
+
+    assert (2, ["db: is here, but exit 2: the log names the settings to correct"]) == (code, lines)
+    done = ["AttachNetworkInterface", "ReplaceRoute", "ChangeResourceRecordSets"]
+    assert done == [each for each in effects(aws) if "=" not in each and each != "ModifyNetworkInterfaceAttribute"]
+    assert "rtb-00000000 missing: no such route table in us-east-1" in log
+    assert "to undo" not in log
+    assert "not moved" not in log
+
+
 def test_a_refusal_costs_nothing(aws: Fake, taking: Take) -> None:
     """Another node's route, or another VPC's zone: decided before anything is changed."""
     run = taking(Here(aws))

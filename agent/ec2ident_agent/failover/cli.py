@@ -14,7 +14,7 @@ from . import arguments, dns, eni, parts, route, settings
 from .aws import forms
 from .aws.deadline import Deadline
 from .errors import UsageError
-from .part import Finding, exit_of
+from .part import Finding, exit_of, wanted
 from .route_tables import describe
 from .session import Session
 
@@ -243,8 +243,11 @@ def takeover(command: FailoverCommand) -> int:
     decided = run.decide(expect=expect)
     if options.dry_run:
         return command.plans(run.plan(decided))
-    code = exit_of(run.run(decided))
-    said = "is here" if not code else f"exit {code}: run it again to go on"
+    findings = run.run(decided)
+    code, moved = exit_of(findings), not exit_of(wanted(findings))
+    said = "is here" if moved else f"exit {code}: run it again to go on"
+    if moved and code:
+        said += f", but exit {code}: the log names the settings to correct"
     command.say(
         [{"service": options.service, "instance": session.instance, "exit": code}], [f"{options.service}: {said}"]
     )

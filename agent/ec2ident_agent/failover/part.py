@@ -17,7 +17,7 @@ from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, Protocol, TypeVar
 
     from ec2ident_agent.errors import AgentError
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
             """Decide what to do. With `expect`, take only from that owner. Raises MoveRefusedError or UsageError."""
 
         def plan(self, decision: D) -> tuple[Planned, ...]:
-            """The steps of `run` in order, with those that only ask or wait."""
+            """The steps of `run` in order, with those that only ask or wait. Raises UsageError for wrong settings."""
 
         def run(self, session: Session, decision: D) -> Iterator[Finding]:
             """Do it; after an error, the findings so far say what was done."""
@@ -87,6 +87,8 @@ class Finding(Value):
     #: 0 done or in order, 1 otherwise than wanted, else the exit code of the error.
     exit: int = 0
     error: AgentError | None = None
+    #: Whether the move goes on without this, because no repetition helps: the settings name what cannot be used.
+    skipped: bool = False
 
 
 class HeldAddress(Value):
@@ -98,6 +100,11 @@ class HeldAddress(Value):
 def exit_of(findings: Sequence[Finding]) -> int:
     """The exit code of a verb that ended with these findings."""
     return max((finding.exit for finding in findings), default=0)
+
+
+def wanted(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings that decide whether the move succeeded: all but the skipped ones."""
+    return [finding for finding in findings if not finding.skipped]
 
 
 def failures(findings: Sequence[Finding]) -> tuple[AgentError, ...]:

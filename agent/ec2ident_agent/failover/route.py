@@ -67,7 +67,8 @@ class RouteMove(Value):
 class RouteOutcome(Value):
     """The result in one table.
 
-    `verb` is created, replaced, right, deleted, gone already, absent, other, missing or failed.
+    `verb` is created, replaced, right, deleted, gone already, absent, other, missing (no such table), foreign (a table
+    of another VPC than the ENI's) or failed.
     """
 
     table: str
@@ -78,6 +79,11 @@ class RouteOutcome(Value):
     error: FailoverError | None = None
     #: Whether the last look showed the route to the wanted ENI, whatever became of the call.
     here: bool = False
+
+    @property
+    def unusable(self) -> bool:
+        """Whether no route of this table can ever point to the ENI: the settings are wrong, and not the move."""
+        return self.verb in ("missing", "foreign")
 
     @property
     def exit(self) -> int:
@@ -115,6 +121,19 @@ class RouteSight(Value):
     interface: NetworkInterface
     missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    #: For the messages.
+    region: str = "this region"
+
+    @property
+    def usable(self) -> tuple[RouteTable, ...]:
+        """The tables of the ENI's VPC: EC2 refuses a route to an ENI of another VPC."""
+        return tuple(table for table in self.tables if table.vpc == self.interface.vpc)
+
+    @property
+    def unusable(self) -> tuple[RouteOutcome, ...]:
+        """An outcome with an error for each table that is missing, or of another VPC."""
+        foreign = [_foreign(table, self.interface) for table in self.tables if table not in self.usable]
+        return (*foreign, *(_missing(table, self.region) for table in self.missing))
 
 
 # Looking
@@ -157,9 +176,8 @@ def look(
         if route and table.vpc in vpcs and table.id not in ids
     }
     missing = tuple(table for table in select.tables if table not in ids)
-    return RouteSight(
-        tables, interface, missing, (*sorted(extra), *unsure, *_warnings(tables, interface, destinations))
-    )
+    warnings = (*sorted(extra), *unsure, *_warnings(tables, interface, destinations))
+    return RouteSight(tables, interface, missing, warnings, api.access.region)
 
 
 def carrier(api: Api, eni: str, instance: str) -> NetworkInterface:
@@ -195,8 +213,6 @@ def _warnings(tables: Sequence[RouteTable], eni: NetworkInterface, destinations:
             for local in blocks:
                 if wanted.version == local.version and wanted.subnet_of(local):  # type: ignore[arg-type]
                     found.append(f"{table.id}: {text} lies inside the VPC's {local}: not an overlay address")
-    if any(table.vpc != eni.vpc for table in tables):
-        found.append(f"{eni.id}: is in {eni.vpc}, not in the VPC of every table")
     return tuple(dict.fromkeys(found))
 
 
@@ -204,9 +220,23 @@ def _warnings(tables: Sequence[RouteTable], eni: NetworkInterface, destinations:
 
 
 def decide(sight: RouteSight, destinations: Sequence[str], *, expect: str = "") -> tuple[RouteMove, ...]:
-    """What to do in each table. Raises MoveRefusedError if any route has an owner other than `expect` and us. Pure."""
+    """What to do in each usable table. Pure.
+
+    Raises MoveRefusedError if any route has an owner other than `expect` and us, and UsageError for an unusable table
+    if this is the first move, one without a route in any table. Where a route is already, the service runs: then
+    refusing would make one wrong id an outage, so the move continues with the other tables.
+    """
     eni = sight.interface.id
-    return _guarded(_move(table, one, eni, expect) for table in sight.tables for one in destinations)
+    moves = _guarded(_move(table, one, eni, expect) for table in sight.usable for one in destinations)
+    if not any(move.before for move in moves):
+        _require_usable(sight)
+    return moves
+
+
+def _require_usable(sight: RouteSight) -> None:
+    """Raise UsageError if a table is missing, or of another VPC. Pure."""
+    if sight.unusable:
+        raise UsageError(f"tables: {'; '.join(map(str, sight.unusable))}; nothing was changed")
 
 
 def removals(tables: Sequence[RouteTable], destinations: Sequence[str], *, expect: str = "") -> tuple[RouteMove, ...]:
@@ -265,7 +295,7 @@ def ensure(api: Api, sight: RouteSight, moves: Sequence[RouteMove], *, check: bo
     switch = [lambda: api.call(actions.source_dest_check(eni.id, eni.owner, False))] if check and eni.check else []
     outcomes, switched = both(lambda: _written(api, moves), lambda: together(switch))
     outcomes = _confirmed(api, moves, outcomes)
-    outcomes += [_missing(table, api.access.region) for table in sight.missing]
+    outcomes += sight.unusable
     failed = [ended for ended in switched if isinstance(ended, BaseException)]
     for error in failed:
         outcomes.append(RouteOutcome(eni.id, "source/destination check", "failed", "on", "on", _translate(error)))
@@ -371,6 +401,11 @@ def _missing(table: str, region: str) -> RouteOutcome:
     return RouteOutcome(table, "", "missing", error=error)
 
 
+def _foreign(table: RouteTable, eni: NetworkInterface) -> RouteOutcome:
+    error = UsageError(f"is a table of {table.vpc}, and {eni.id} is in {eni.vpc}: no route of it can point there")
+    return RouteOutcome(table.id, "", "foreign", error=error)
+
+
 def tables_of(moves: Sequence[RouteMove]) -> TableSelector:
     """The tables that are read back. Pure."""
     return TableSelector(tables=tuple(sorted({move.table.id for move in moves})))
@@ -448,13 +483,13 @@ def undo(moves: Sequence[RouteMove], outcomes: Sequence[RouteOutcome]) -> tuple[
 def show(sight: RouteSight, destinations: Sequence[str]) -> Result:
     """Where the route points in each table, and whether that is the ENI. Pure."""
     outcomes = []
-    for table in sight.tables:
+    for table in sight.usable:
         for one in destinations:
             route = table.route(one)
             verb = "absent" if route is None else "right" if route.eni == sight.interface.id else "other"
             verb = "other" if verb == "right" and route and route.state != "active" else verb
             outcomes.append(RouteOutcome(table.id, one, verb, "", f"{route.holder} ({route.state})" if route else ""))
-    return Result((*outcomes, *(_missing(table, "this region") for table in sight.missing)))
+    return Result((*outcomes, *sight.unusable))
 
 
 # The part
@@ -492,7 +527,11 @@ class RoutePart(Value):
         return RouteDecision(sight, decide(sight, self.destinations, expect=expect))
 
     def plan(self, decision: RouteDecision) -> tuple[Planned, ...]:
-        """The writes, and the reading back if a table is written."""
+        """The writes, and the reading back if a table is written. Raises UsageError for an unusable table.
+
+        A plan is for a person who can correct the settings, so it does not go on with the other tables.
+        """
+        _require_usable(decision.sight)
         found = [Planned(str(call)) for call in plan(decision.sight, decision.moves, check=self.settings.check)]
         said = "written again, as the look may be old:"
         found += [Planned(str(call), said) for call in again(decision.moves)]
@@ -539,4 +578,4 @@ def _may_stay(outcome: RouteOutcome) -> bool:
 def findings(outcomes: Iterable[RouteOutcome]) -> Iterator[Finding]:
     """A Finding for each outcome. Pure."""
     for outcome in outcomes:
-        yield Finding(str(outcome), outcome, outcome.exit, outcome.error)
+        yield Finding(str(outcome), outcome, outcome.exit, outcome.error, outcome.unusable)

@@ -20,7 +20,7 @@ from ec2ident.value import Value
 
 from .address import AddressPart
 from .errors import MoveRefusedError, may_be_done
-from .part import Finding, HeldAddress, exit_of
+from .part import Finding, HeldAddress, exit_of, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,20 +83,21 @@ class Takeover:
                         findings.append(finding)
                 finally:
                     done.append(Progress(each.part, each.decision, tuple(findings)))
-                errors = [finding.error for finding in findings if finding.error]
+                counted = wanted(findings)
+                errors = [finding.error for finding in counted if finding.error]
                 if errors and not _moved(findings):
                     done = [*self._released(done, whole=_overtaken(errors))]
                     said = f"{each.part.name}: moved in no table; the address is not held here either"
                     raise MoveRefusedError(said) from errors[0]
                 if errors:
-                    results = [finding for finding in findings if finding.value]
+                    results = [finding for finding in counted if finding.value]
                     said = f"{len(errors)} of {len(results)} not moved; run it again to go on"
                     self.session.log(f"{each.part.name}: {said}")
                 # A name that points to half of a service is of no use; the next run changes it.
-                if any(finding.exit for finding in findings):
+                if exit_of(counted):
                     break
             found = tuple(finding for each in done for finding in each.findings)
-            exit_ = exit_of(found)
+            exit_ = exit_of(wanted(found))
         finally:
             # With exit 1 only a resolver disagrees: it has the old answer in its cache.
             for line in self._undo(done) if exit_ > 1 else ():

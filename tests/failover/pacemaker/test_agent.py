@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ec2ident.program import exit_codes
 from ec2ident_agent.errors import AgentError, KernelError
 from ec2ident_agent.failover.pacemaker import agent as ocf
 from ec2ident_agent.failover.pacemaker.local_state import ABSENT, HELD
@@ -225,6 +226,24 @@ def test_one_denied_table_fails_the_start_and_the_stop_lets_go(aws: Fake, act: C
     assert f"ocf-exit-reason:allow ec2:ReplaceRoute on {stem}/{aws.lab.tables[1]}" == said[-1]
     assert ocf.SUCCESS == act("overlay", "stop")[0]
     assert ocf.NOT_RUNNING == act("overlay", "monitor")[0]
+
+
+def test_a_table_that_does_not_exist_fails_the_first_start_only(aws: Fake, act: Callable[..., Any]) -> None:
+    """The service runs in the other table: a failed start would end it, and the next node's start too."""
+    tables = f"{aws.lab.tables[0]},rtb-00000000"
+    code, said = act("overlay", "start", tables=tables)
+    assert ocf.SUCCESS == code, said
+    assert any(line.startswith("rtb-00000000 missing: no such route table") for line in said)
+    assert ocf.SUCCESS == act("overlay", "monitor", tables=tables, deep=True)[0]
+
+    assert ocf.SUCCESS == act("overlay", "stop", tables=tables)[0]
+    for table in aws.lab.tables:
+        aws.ask("DeleteRoute", RouteTableId=table, DestinationCidrBlock=OVERLAY)
+    aws.settle()
+    code, said = act("overlay", "start", tables=tables)
+    assert ocf.CODES[exit_codes.USAGE] == code
+    assert "ocf-exit-reason:tables: rtb-00000000 missing: no such route table" in said[-1]
+    assert ocf.NOT_RUNNING == act("overlay", "monitor", tables=tables)[0]
 
 
 DENIALS = (

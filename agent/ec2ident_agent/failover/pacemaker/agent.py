@@ -166,7 +166,7 @@ class OcfAgent:
 
     def start(self) -> int:
         """Move the resource to this node."""
-        from ec2ident_agent.failover.part import exit_of, failures
+        from ec2ident_agent.failover.part import exit_of, failures, wanted
         from ec2ident_agent.failover.takeover import Takeover
 
         self.validate()
@@ -174,8 +174,10 @@ class OcfAgent:
             run = Takeover(session, self._parts(session.settings, self.bridge()))
             decided = run.decide()
             findings = run.run(decided)
-        if exit_of(findings):
-            self.say(self.request.reason(next(iter(failures(findings)), "not all of it moved here; see the log")))
+        # A failed start would end a service that runs, because of a table that no start can use.
+        counted = wanted(findings)
+        if exit_of(counted):
+            self.say(self.request.reason(next(iter(failures(counted)), "not all of it moved here; see the log")))
             return GENERIC
         interfaces = [each.decision.interface for each in decided if each.part.name == "eni"]
         self.local.keep(interfaces[0].mac if interfaces else "")
