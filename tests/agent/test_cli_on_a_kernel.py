@@ -465,6 +465,7 @@ def open_agent(open_path: Path, capsys: pytest.CaptureFixture[str]) -> Agent:
     """The command with files that an ordinary user can read."""
     agent = Agent(open_path, capsys)
     agent.state.mkdir()
+    agent.state.chmod(0o755)
     return agent
 
 
