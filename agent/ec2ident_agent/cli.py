@@ -146,12 +146,12 @@ class Command:
     # -- the verbs --
 
     def plan(self) -> int:
-        """`plan`: print the commands that `apply` would run. Exit code 1 if there are any."""
+        """`plan`: print the commands that `apply` would run. Exit code 1 if there is something to do."""
         given = self.given()
         with self.node() as node:
             report = node.hold(given, dry_run=True) if given else node.plan(self.owners())
         self.planned(report)
-        return verdict(report)
+        return verdict(report, report.applied)
 
     def status(self) -> int:
         """`status`: compare the node with what is configured. Exit code 1 on drift."""
@@ -165,7 +165,7 @@ class Command:
 
             for line in table(report):
                 say(line)
-        return verdict(report)
+        return verdict(report, report.in_order)
 
     def apply(self) -> int:
         """`apply`: add what is missing, remove what is no longer configured; all or nothing for each owner."""
@@ -380,9 +380,9 @@ def say_json(found: dict[str, object]) -> None:
     say(json.dumps(found, indent=2))
 
 
-def verdict(report: Report) -> int:
-    """The exit code of a look: 0 in order, 1 drift, 3 could not tell."""
-    return exit_codes.UNKNOWN if report.unknown else exit_codes.DONE if report.in_order else exit_codes.DRIFT
+def verdict(report: Report, good: bool) -> int:
+    """The exit code of a look: 0 good, 1 drift, 3 could not tell."""
+    return exit_codes.UNKNOWN if report.unknown else exit_codes.DONE if good else exit_codes.DRIFT
 
 
 def outcome(report: Report) -> int:

@@ -72,7 +72,12 @@ class Report(Value):
     @property
     def in_order(self) -> bool:
         """True if the node is as it should be, as far as that is known."""
-        return not (self.difference or self.waiting or self.harmful or self.taken or self.absent)
+        return self.applied and not (self.taken or self.absent)
+
+    @property
+    def applied(self) -> bool:
+        """True if `apply` has nothing to do, and refuses nothing. What is absent or taken it cannot mend."""
+        return not (self.difference or self.waiting or self.harmful)
 
     @property
     def absent(self) -> tuple[Owner, ...]:

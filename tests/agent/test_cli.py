@@ -232,10 +232,11 @@ def test_what_has_become_unknown_is_not_removed(agent: Agent, kernel: FakeKernel
 
 
 def test_what_is_not_on_this_node_is_shown_and_not_in_order(agent: Agent, kernel: FakeKernel) -> None:
-    """An interface may be attached at any time, so apply has done its part; but a misspelt name is not in order."""
+    """An interface may be attached at any time, so apply has nothing to do; but a misspelt name is not in order."""
     agent.write('[interface.eth7]\ntable = 107\n[[overlay]]\naddress = "192.168.10.10"\ndevice = "eth8"\n')
     assert 0 == run(agent, kernel, "apply")
     agent._capsys.readouterr()
+    assert (0, "") == (run(agent, kernel, "plan"), agent._capsys.readouterr().out)
 
     assert 1 == run(agent, kernel, "status")
     assert [

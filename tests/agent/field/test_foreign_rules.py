@@ -108,7 +108,7 @@ def test_a_rule_that_takes_the_packets_is_named(
 
     assert [interface("eth1")] == [each.owner for each in report.taken]
     assert says in str(report.taken[0])
-    assert (1, False, ()) == (verdict(report), report.in_order, report.steps)
+    assert (1, False, ()) == (verdict(report, report.in_order), report.in_order, report.steps)
     assert "drift: 1 taken" == table(report)[-1]
     fault = next(each for each in faults(examine(node, RootFs(str(tmp_path)))) if says in each.what)
     assert f"write priority = {rule.item.priority - 3} or less in [interface.eth1]" in fault.do  # type: ignore[union-attr]
