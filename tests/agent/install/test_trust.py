@@ -14,7 +14,7 @@ from ec2ident_agent.install import layout
 from ec2ident_agent.install.installer import install
 from ec2ident_agent.install.layout import InstallRequest
 from ec2ident_agent.install.rootfs import RootFs
-from ec2ident_agent.install.trust import interpreter
+from ec2ident_agent.install.trust import check_trust, interpreter
 from tests.lab.modes import umask
 
 PROGRAM = "/opt/agent/bin/ec2ident-agent"
@@ -137,3 +137,37 @@ def test_the_caller_s_user_directory_is_not_loaded(tmp_path: Path, script: str) 
     subprocess.run(["sh", str(tmp_path / "script"), *words], env=environ, check=True, timeout=60)
 
     assert ("1", False) == (flags.read_text(), (tmp_path / "ran").exists())
+
+
+def test_a_program_that_names_no_python_has_none(tmp_path: Path) -> None:
+    """A missing program, one without a first line for the kernel, and one with a quote that never ends."""
+    tree = image(tmp_path / "root")
+
+    assert "" == interpreter(tree, "/opt/agent/bin/missing")
+    for content in ("", "echo hello\n", "#!/bin/sh\n'''exec' \"/opt/agent/bin/python\n", "#!/bin/bash\n"):
+        (tmp_path / "root" / PROGRAM[1:]).write_text(content)
+        assert "" == interpreter(tree, PROGRAM), content
+
+
+def test_a_development_install_is_judged_by_where_its_packages_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The packages of `pip install --editable` are outside the Python's own directories."""
+    import ec2ident
+    import ec2ident_agent
+
+    program = tmp_path / "ec2ident-agent"
+    program.write_text(f"#!{sys.executable}\n")
+    judged: list[str] = []
+    tree = RootFs("/")
+
+    def record(path: str) -> str:
+        judged.append(path)
+        return ""
+
+    monkeypatch.setattr(tree, "untrusted", record)
+
+    check_trust(tree, str(program))
+
+    assert {str(program), sys.executable} <= set(judged)
+    assert {os.path.dirname(str(package.__file__)) for package in (ec2ident, ec2ident_agent)} <= set(judged)
