@@ -20,9 +20,9 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.starts
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
 
-def run(*command: str, cwd: Path) -> str:
+def run(*command: str, cwd: Path, code: int = 0) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
-    assert 0 == done.returncode, done.stderr
+    assert code == done.returncode, done.stderr
     return done.stdout
 
 
@@ -88,5 +88,6 @@ def test_every_command_of_an_installed_wheel_runs(wheel: Path, tmp_path: Path) -
     assert "ec2ident-agent" in run(str(there / "ec2ident-agent"), "--version", cwd=tmp_path)
     assert "route" in run(str(there / "ec2ident-failover"), "--help", cwd=tmp_path)
     (tmp_path / "node" / "etc").mkdir(parents=True)
-    laid = run(str(there / "ec2ident-agent"), "install", "--dry-run", "--root", str(tmp_path / "node"), cwd=tmp_path)
-    assert "/etc/ec2ident/hook" in laid
+    dry = ("install", "--dry-run", "--root", str(tmp_path / "node"))
+    # 1: it would change something.
+    assert "/etc/ec2ident/hook" in run(str(there / "ec2ident-agent"), *dry, cwd=tmp_path, code=1)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
 
 BOOT, WATCH, OF_ETH1 = "ec2ident-agent.service", "ec2ident-agent-watch.service", "ec2ident-agent@eth1.service"
+#: The item of the configuration that is there without eth1, which is absent between the tests.
+OVERLAY = "192.168.10.10"
 MANIFEST, NAMES = "/etc/ec2ident/manifest.json", "/etc/iproute2/rt_tables.d/ec2ident.conf"
 #: Seconds; the processor is emulated, and others work beside it.
 PATIENCE = 120
@@ -66,7 +68,7 @@ def test_the_units_run_with_one_capability_and_are_well(node: Node) -> None:
     fields = dict(line.split(":\t", 1) for line in node.said("cat", f"/proc/{watch['MainPID']}/status").splitlines())
     assert [NET_ADMIN] * 2 == [int(fields[name], 16) for name in ("CapEff", "CapBnd")]
     assert ("1", "2") == (fields["NoNewPrivs"], fields["Seccomp"])
-    node.wait("ec2ident-agent", "status")
+    node.wait("ec2ident-agent", "status", OVERLAY)
     assert "inet 192.168.10.10/32 scope global eth0:1" in node.said("ip", "address")
 
 
@@ -100,7 +102,7 @@ def metadata(node: Node) -> Iterator[Callable[..., None]]:
     yield lambda *words: node.wait("metadata", "tell", "/run/metadata.socket", *words)
     _configure(node, CONFIGURATION)
     node.said("systemctl", "stop", "metadata")
-    node.wait("ec2ident-agent", "status")
+    node.wait("ec2ident-agent", "status", OVERLAY)
 
 
 def _configure(node: Node, text: str) -> None:
@@ -129,7 +131,7 @@ def test_what_the_metadata_service_says_of_an_eni_is_applied(node: Node, metadat
 def test_what_another_program_deletes_is_there_again(node: Node) -> None:
     """By the watch, with nothing but the rights that its unit leaves it."""
     node.said("ip", "address", "del", "192.168.10.10/32", "dev", "eth0")
-    node.wait("ec2ident-agent", "status")
+    node.wait("ec2ident-agent", "status", OVERLAY)
 
 
 def test_a_watch_that_hangs_is_killed_and_started_again(node: Node) -> None:
@@ -147,7 +149,7 @@ def test_a_watch_that_hangs_is_killed_and_started_again(node: Node) -> None:
     well = {"NRestarts": "1", "ActiveState": "active"}
     wait_until(lambda: well == show(node, WATCH, *well), "the watch was started again", PATIENCE)
     assert before["MainPID"] != show(node, WATCH, "MainPID")["MainPID"]
-    node.wait("ec2ident-agent", "status")
+    node.wait("ec2ident-agent", "status", OVERLAY)
 
 
 def test_units_that_stop_take_nothing_along(node: Node) -> None:
@@ -159,7 +161,7 @@ def test_units_that_stop_take_nothing_along(node: Node) -> None:
     node.said("systemctl", "start", BOOT, WATCH)
     assert (held, journal) == (node.said("ip", "address"), node.said("cat", "/run/ec2ident/journal"))
     node.said("systemctl", "reload", BOOT, WATCH)
-    node.wait("ec2ident-agent", "status")
+    node.wait("ec2ident-agent", "status", OVERLAY)
 
 
 def test_a_node_that_boots_has_its_routing_before_the_first_look(
