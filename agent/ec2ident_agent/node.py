@@ -263,6 +263,14 @@ class Node:
 
         return self._hold(wanted, dry_run)
 
+    def overlay_device(self, address: str) -> str:
+        """The interface that packets to a configured overlay address come through: `via`, else `device`, or "".
+
+        Raises ConfigError.
+        """
+        address = _canonical(address)
+        return next((each.via or each.device for each in self.configuration().overlays if each.address == address), "")
+
     def _hold(self, wanted: Callable[[Look], DesiredState], dry_run: bool) -> Report:
         if dry_run:
             look = self.look()

@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ec2ident_agent.items import Step
+    from ec2ident_agent.items import Link, Step
     from ec2ident_agent.node import Node
 
     from .aws.deadline import Deadline
@@ -63,6 +63,14 @@ class AgentBridge:
         with self._node() as node:
             return node.release_overlays(*addresses, patience=wait, insist=wait is not None)
 
+    def configured_device(self, address: str) -> str:
+        """The device that the agent's configuration sends the traffic of an overlay address through, or "".
+
+        Raises ConfigError for a wrong configuration.
+        """
+        with self._node() as node:
+            return node.overlay_device(address)
+
     def device(self, mac: str, deadline: Deadline) -> str:
         """The name of the interface with this MAC address, as soon as the kernel shows it. Raises OutOfTimeError."""
         while True:
@@ -97,10 +105,22 @@ def device_of(mac: str) -> str:
 
     One dump of the links, without the rest of the agent: a monitor asks this every ten seconds.
     """
+    return next((link.name for link in _links() if link.mac == mac), "")
+
+
+def mac_of(device: str) -> str:
+    """The MAC address of the interface with this name; "" if there is none. Raises UnknownError."""
+    from ec2ident_agent.items import Observed
+
+    found = Observed(_links()).link(device)
+    return found.mac if found else ""
+
+
+def _links() -> tuple[Link, ...]:
     from ec2ident_agent.kernel.dump import Channel, links
 
     channel = Channel()
     try:
-        return next((link.name for link in links(channel) if link.mac == mac), "")
+        return links(channel)
     finally:
         channel.close()

@@ -69,6 +69,7 @@ TOP = ("region", "profile", "role_arn", "external_id", "endpoint", "ca_bundle", 
 KEYS = {
     "route": {
         "overlay": "overlay",
+        "device": "device",
         "table": "route.tables",
         "tag": "route.tag",
         "vpc": "route.vpc",
@@ -181,7 +182,8 @@ def _route_parser(verbs: Any) -> None:
         found.add_argument("--table", action="append", default=[], metavar="ID", help="a route table *")
         found.add_argument("--tag", default="", metavar="KEY=VALUE", help="all route tables with this tag")
         found.add_argument("--vpc", default="", metavar="ID", help="all route tables of this VPC")
-        found.add_argument("--eni", default="", metavar="ID", help="default: the first interface of the node")
+        found.add_argument("--eni", default="", metavar="ID", help="default: the one of --device, else the first one")
+        found.add_argument("--device", default="", metavar="IF", help="the interface of this node that has the address")
         found.add_argument("--keep-check", action="store_true", help="do not switch the source/destination check off")
         if name != "status":
             _acting(found)

@@ -56,6 +56,8 @@ class FailoverCommand:
         self.settings = self._settings()
         deadline = Deadline(self.settings.deadline or (LONG_DEADLINE if options.slow else DEADLINE))
         self.session = Session(self.settings, deadline, log, environ=environ, root=root)
+        if not options.instance or self.session.is_this_node:
+            self.session.here = self._bridge()
 
     def _settings(self) -> settings.Settings:
         """The configuration, with what the options override. Errors name the option or the key of the file."""
@@ -93,10 +95,11 @@ class FailoverCommand:
     @property
     def here(self) -> AgentBridge | None:
         """This node, None if it is to be left alone or is not the target: only --instance may name another node."""
+        return None if self.options.no_local else self.session.here
+
+    def _bridge(self) -> AgentBridge:
         from .agent_bridge import AgentBridge
 
-        if self.options.no_local or (self.options.instance and not self.session.is_this_node):
-            return None
         return AgentBridge(log, self.options.state_dir or "", self.options.agent_config or "")
 
     def part(self) -> AnyPart:

@@ -22,7 +22,7 @@ def parts_of(service: Service, here: AgentBridge | None = None, *, force: bool =
     found: list[AnyPart | None] = [
         EniPart(service.eni, here, force) if service.eni else None,
         AddressPart(here, service.overlay, service.device, service.label) if here and service.overlay else None,
-        RoutePart(service.route, service.overlay) if service.route else None,
+        RoutePart(service.route, service.overlay, service.device) if service.route else None,
         DnsPart(service.dns, service.dns.values or service.overlay) if service.dns else None,
     ]
     return tuple(part for part in found if part)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .aws.deadline import Ended
     from .aws.model import NetworkInterface, RouteTable, VpcRoute
     from .part import PartSight
-    from .session import Session
+    from .session import Device, Session
     from .settings import RouteSettings
 
 #: The verbs of an outcome after which a table is read back.
@@ -146,16 +146,17 @@ def look(
     *,
     eni: str = "",
     instance: str = "",
+    device: Device | None = None,
     others: bool = True,
 ) -> RouteSight:
     """Read the tables and the ENI at the same time; with `others` also which other tables hold the routes.
 
-    The ENI is `eni`, or else the first one of `instance`. Raises UsageError for what does not exist, and the errors of
-    a call.
+    The ENI is `eni`, or else the one of `instance` that `device` is, or else its first one. Raises UsageError for what
+    does not exist, and the errors of a call.
     """
 
-    def needed() -> tuple[tuple[RouteTable, ...], NetworkInterface]:
-        return both(lambda: describe(api, select), lambda: carrier(api, eni, instance))
+    def needed() -> tuple[tuple[RouteTable, ...], tuple[NetworkInterface, tuple[str, ...]]]:
+        return both(lambda: describe(api, select), lambda: carrier_of(api, eni, instance, device))
 
     elsewhere = destinations if others and not select.vpc else ()
 
@@ -166,7 +167,7 @@ def look(
         except FailoverError as error:
             return [], (f"other tables with the route: cannot tell: {error}",)
 
-    (tables, interface), (holding, unsure) = both(needed, holding_too)
+    (tables, (interface, guessed)), (holding, unsure) = both(needed, holding_too)
     ids, vpcs = {table.id for table in tables}, {table.vpc for table in tables}
     extra = {
         f"{table.id}: also holds {destination} -> {route.holder}"
@@ -176,27 +177,39 @@ def look(
         if route and table.vpc in vpcs and table.id not in ids
     }
     missing = tuple(table for table in select.tables if table not in ids)
-    warnings = (*sorted(extra), *unsure, *_warnings(tables, interface, destinations))
+    warnings = (*guessed, *sorted(extra), *unsure, *_warnings(tables, interface, destinations))
     return RouteSight(tables, interface, missing, warnings, api.access.region)
 
 
 def carrier(api: Api, eni: str, instance: str) -> NetworkInterface:
     """Read the ENI `eni`, or the first one of `instance`. Raises UsageError."""
+    return carrier_of(api, eni, instance)[0]
+
+
+def carrier_of(
+    api: Api, eni: str, instance: str, device: Device | None = None
+) -> tuple[NetworkInterface, tuple[str, ...]]:
+    """Read the ENI that carries the traffic, and what to warn of. Raises UsageError.
+
+    It is `eni`, or else the ENI of `instance` with the MAC address of `device`, or else the first ENI of the instance:
+    a loopback or dummy device has no ENI, and the kernel takes packets for its addresses from every interface.
+    """
     if not (eni or instance):
         raise UsageError("target: neither an interface nor an instance is given")
-    if eni:
-        filters = {"network-interface-id": [eni]}
-    else:
-        filters = {"attachment.instance-id": [instance], "attachment.device-index": ["0"]}
+    filters = {"network-interface-id": [eni]} if eni else {"attachment.instance-id": [instance]}
     found: tuple[NetworkInterface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
     # An instance with several network cards has an index 0 on each; the primary interface is on the first card.
-    fits = [one for one in found if one.id == eni or (one.attachment and one.attachment.card == 0)]
-    wanted = eni or f"first interface of {instance}"
+    fits = [one for one in found if one.id == eni or (one.attachment and one.attachment.place == (0, 0))]
+    same = [one for one in found if device and device.mac and one.mac == device.mac]
+    fits, wanted = same or fits, eni or f"first interface of {instance}"
     if not fits:
         raise UsageError(f"target: no {wanted} in {api.access.region} (is it in another region or account?)")
     if len(fits) > 1:
         raise UsageError(f"target: {', '.join(one.id for one in fits)}: each is the {wanted}; name one by its id")
-    return fits[0]
+    if eni or same or not device or device.is_loopback or len(found) == 1:
+        return fits[0], ()
+    said = f"{device}: no interface of {instance} has its MAC address; the route goes to the first one, {fits[0].id}"
+    return fits[0], (f"{said}; to choose another, write eni",)
 
 
 def _warnings(tables: Sequence[RouteTable], eni: NetworkInterface, destinations: Sequence[str]) -> tuple[str, ...]:
@@ -507,18 +520,25 @@ class RoutePart(Value):
 
     settings: RouteSettings
     destinations: tuple[str, ...]
+    #: The device that holds the addresses; "" if the agent's configuration says which.
+    device: str = ""
 
     name = "route"
 
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> RouteSight:
         """Read the tables and the ENI; with `session.advise` also the other tables that hold the routes."""
-        instance = "" if self.settings.eni else session.instance
+        eni = self.settings.eni
+        device = None if eni else session.device(self.device, self.destinations)
+        if device and not device.mac:
+            # The device may be that of an ENI that moves here first.
+            eni = next((sight.interface.id for sight in earlier if sight.interface), "")
         return look(
             session.api(),
             self.settings.select,
             self.destinations,
-            eni=self.settings.eni,
-            instance=instance,
+            eni=eni,
+            instance="" if eni else session.instance,
+            device=device,
             others=session.advise,
         )
 

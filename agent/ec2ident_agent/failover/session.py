@@ -7,23 +7,43 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.value import Value
+
 from . import this_instance
 from .aws.client import Access, Api
+from .errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from .agent_bridge import AgentBridge
     from .aws.deadline import Deadline
     from .settings import Settings
 
     Log = Callable[[str], object]
 
 
+class Device(Value):
+    """A network device of this node; `mac` is empty if the kernel does not show it."""
+
+    name: str
+    mac: str = ""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is the loopback device, which belongs to no ENI."""
+        return self.mac == "00:00:00:00:00:00"
+
+    def __str__(self) -> str:
+        return f"device {self.name} ({self.mac or 'not on this node'})"
+
+
 class Session:
     """One action. Use it as a context manager: it closes the connections at the end.
 
-    `advise` says whether to make calls that serve warnings only.
+    `advise` says whether to make calls that serve warnings only. `here` is this node, None if the
+    target is another one.
     """
 
     def __init__(
@@ -35,8 +55,10 @@ class Session:
         environ: Mapping[str, str] | None = None,
         root: str = "/",
         advise: bool = True,
+        here: AgentBridge | None = None,
     ) -> None:
         self.settings, self.deadline, self.log, self.advise = settings, deadline, log, advise
+        self.here = here
         self._environ, self._root = os.environ if environ is None else environ, root
         self._metadata = this_instance.metadata_service(self._environ, deadline)
         self._region = self._instance = ""
@@ -66,6 +88,22 @@ class Session:
     def is_this_node(self) -> bool:
         """Whether the firmware of this node says that it is the instance."""
         return this_instance.board_tag(self._root) == self.instance
+
+    def device(self, name: str, addresses: Sequence[str]) -> Device | None:
+        """The device of this node that these addresses go to: as named, else as the agent's configuration says.
+
+        None if neither says so, or if the target is another node. Raises UsageError, AgentError.
+        """
+        from .agent_bridge import mac_of
+
+        if self.here is None:
+            return None
+        names = {name} if name else {self.here.configured_device(each) for each in addresses}
+        if len(names) > 1:
+            said = ", ".join(sorted(names)).lstrip(", ")
+            raise UsageError(f"device: the agent's configuration has the addresses on several ({said}); write device")
+        found = names.pop() if names else ""
+        return Device(found, mac_of(found)) if found else None
 
     def api(self, role_arn: str = "", external_id: str = "") -> Api:
         """The API with the credentials of a role; by default of the configured one. Raises UsageError."""

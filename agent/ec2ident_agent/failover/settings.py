@@ -14,12 +14,13 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
 
     [service.db]                      # any number of services; each of their parts is optional
     overlay = ["192.168.10.5/32"]     # addresses that the node holds while it has the service
-    device  = "eth0"                  # the interface that holds them; default: as the agent's configuration says
+    device  = "eth0"                  # the interface that holds them; the route goes to its ENI; default: as
+                                      # the agent's configuration says
     label   = "eth0:1"
 
     [service.db.route]                # the route to the overlay addresses
     tables = ["rtb-…", "rtb-…"]       # or  tag = "KEY=VALUE"  or  vpc = "vpc-…"
-    eni    = "eni-…"                  # default: the first interface of the node
+    eni    = "eni-…"                  # default: the ENI of `device`, else the first one of the node
     source_dest_check = "off"         # or "leave"
 
     [service.db.eni]                  # an ENI that moves with the service

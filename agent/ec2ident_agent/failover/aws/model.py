@@ -64,6 +64,11 @@ class Attachment(Value):
     #: Whether EC2 deletes the ENI together with the instance.
     deleted_with_instance: bool = False
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The network card and the device index; the primary interface has (0, 0)."""
+        return self.card, self.index
+
 
 class NetworkInterface(Value):
     """An elastic network interface (ENI)."""

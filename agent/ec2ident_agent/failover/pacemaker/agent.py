@@ -138,7 +138,15 @@ class OcfAgent:
 
         # The API has four fifths of the action's time: after that a failed start can still undo and say so.
         deadline = Deadline(self.request.deadline * 0.8)
-        return Session(self.settings(), deadline, self.say, environ=self.environ, root=self.root, advise=False)
+        return Session(
+            self.settings(),
+            deadline,
+            self.say,
+            environ=self.environ,
+            root=self.root,
+            advise=False,
+            here=self.bridge(),
+        )
 
     def settings(self) -> Settings:
         """The settings that the parameters describe. Raises UsageError."""
