@@ -265,15 +265,15 @@ def test_what_a_hook_removes_the_watch_does_not_add_again(node: Nodes) -> None:
 
 
 def test_one_who_keeps_deleting_is_named_with_what_stops_him(node: Nodes) -> None:
-    """networkd, told to begin anew again and again: the watch gives up its rules, and the advice is the doctor's."""
+    """networkd, told to begin anew again and again: the watch slows down, and the advice is the doctor's."""
     there = node("networkd", WATCH)
     there.agent("apply")
     there.manager.machine.start(
         "sh", "-c", "for i in $(seq 60); do networkctl reconfigure eth0; sleep 0.7; done", log="rival"
     )
-    wait_until(lambda: "giving up" in there.manager.machine.text(WATCHED), "the watch gives up", 60)
+    wait_until(lambda: "so repairs wait" in there.manager.machine.text(WATCHED), "the watch slows down", 60)
 
-    line = next(line for line in there.manager.machine.text(WATCHED).splitlines() if "giving up" in line)
+    line = next(line for line in there.manager.machine.text(WATCHED).splitlines() if "so repairs wait" in line)
     assert "systemd-network" in line
     assert "ManageForeignRoutingPolicyRules=no" in line or "KeepConfiguration=static" in line
 

@@ -1,4 +1,4 @@
-"""When to look, when to try again, and when to give up: what watch decides, as state over a clock's numbers. Pure.
+"""When to look, when to try again, and when to rest: what watch decides, as state over a clock's numbers. Pure.
 
 Nothing here reads a clock or touches the node: times come in, as seconds of any monotonic clock, and so does what
 happened.
@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 
 class Debounce:
-    """When to look next: 0.1 s after the last event of a burst, at most 0.5 s after its first, and every 30 s."""
+    """When to look next: at once after the first event of a burst; then 0.1 s after the last one, or 0.5 s after the
+    first one since the look; and every 30 s.
+    """
 
-    #: Managers delete and add in bursts: what is repaired in the middle of one is deleted again.
+    #: Managers delete and add in bursts: after one repair, what is repaired in the middle may be deleted again.
     QUIET = 0.1
     #: From the first event of a burst that does not pause; then the repair still comes within a second.
     LATEST = 0.5
+    #: Seconds without an event after which the next one begins another burst.
+    CALM = 0.2
     #: A safety net: the kernel does not announce the IPv4 routes that it drops with a link, and a socket can overrun.
     PERIOD = 30.0
     #: After a look, a pause of twice its duration: endless events cost a third of one core at most.
@@ -26,12 +30,15 @@ class Debounce:
     def __init__(self, now: float) -> None:
         self._first: float | None = None
         self._last = now
+        self._at_once = False
         self._at = now
         self._earliest = now
 
     def changed(self, now: float) -> None:
         """An event that may matter."""
-        self._first = now if self._first is None else self._first
+        if self._first is None:
+            self._first = now
+            self._at_once = now - self._last >= self.CALM
         self._last = now
 
     def at(self, when: float) -> None:
@@ -43,7 +50,7 @@ class Debounce:
         """The time of the next look."""
         if self._first is None:
             return max(self._at, self._earliest)
-        soon = min(self._last + self.QUIET, self._first + self.LATEST)
+        soon = self._first if self._at_once else min(self._last + self.QUIET, self._first + self.LATEST)
         return max(min(soon, self._at), self._earliest)
 
     def looked(self, begun: float, ended: float) -> None:
@@ -54,53 +61,57 @@ class Debounce:
 
 
 class FlapDamper:
-    """Which items are deleted again and again, so that repairing them must stop.
+    """Which items are deleted again and again, so that repairing them must slow down.
 
-    An item that was repaired LIMIT times within WINDOW seconds is given up for REST seconds: another program deletes it
-    as fast as it is added, and the node would flap between two states. An item that is lost as often within an HOUR is
-    repaired, and a warning is due.
+    Repairs are made at once. After the LIMITth within WINDOW seconds, and after each further one, the item rests: for
+    1 s, then each time for twice as long, up to a minute. An item that stays in place for WINDOW seconds after a rest starts over.
+    So a burst of deletions costs a second or two, and a program that never ends deleting is met once a minute.
     """
 
     LIMIT = 10
     WINDOW = 60.0
+    #: Seconds: the first rest, and the longest.
+    FIRST, LONGEST = 1.0, 60.0
+    #: Warnings about one item are at least so many seconds apart.
     HOUR = 3600.0
-    REST = 600.0
 
     def __init__(self) -> None:
         self._repaired: dict[Hashable, tuple[float, ...]] = {}
-        self._until: dict[Hashable, float] = {}
+        #: The end of the last rest, and its length.
+        self._rests: dict[Hashable, tuple[float, float]] = {}
         self._warned: dict[Hashable, float] = {}
 
     def repaired(self, item: Hashable, now: float) -> bool:
-        """Count a repair. True when it was the last one: the item is given up from now on."""
-        times = (*self._repaired.get(item, ()), now)[-self.LIMIT :]
-        self._repaired[item] = times
-        if len(times) < self.LIMIT or now - times[0] > self.WINDOW:
+        """Count a repair. True when a warning is due, once an hour: the item rests from now on, or is lost again and
+        again, but slowly.
+        """
+        times = self._repaired[item] = (*self._repaired.get(item, ()), now)[-self.LIMIT :]
+        until, rest = self._rests.get(item, (0.0, 0.0))
+        if rest and now - until > self.WINDOW:
+            del self._rests[item]
+            rest = 0.0
+        full = len(times) == self.LIMIT
+        if rest or (full and now - times[0] <= self.WINDOW):
+            rest = min(2 * rest, self.LONGEST) if rest else self.FIRST
+            self._rests[item] = (now + rest, rest)
+        elif not full or now - times[0] > self.HOUR:
             return False
-        self._until[item] = now + self.REST
-        del self._repaired[item]
-        return True
-
-    def often(self, item: Hashable, now: float) -> bool:
-        """True when a warning is due, once an hour: the item is lost again and again, but slowly."""
-        times = self._repaired.get(item, ())
-        if len(times) < self.LIMIT or now - times[0] > self.HOUR or now < self._warned.get(item, now):
+        if now < self._warned.get(item, now):
             return False
         self._warned[item] = now + self.HOUR
         return True
 
-    def given_up(self, now: float) -> frozenset[Hashable]:
-        """The items that are given up at this time."""
-        self._until = {item: until for item, until in self._until.items() if until > now}
-        return frozenset(self._until)
+    def resting(self, now: float) -> frozenset[Hashable]:
+        """The items that rest at this time."""
+        return frozenset(item for item, (until, _) in self._rests.items() if until > now)
 
-    def next(self) -> float:
-        """When the next item will be tried again."""
-        return min(self._until.values(), default=float("inf"))
+    def next(self, now: float) -> float:
+        """When the next rest ends."""
+        return min((until for until, _ in self._rests.values() if until > now), default=float("inf"))
 
     def keep(self, items: Collection[Hashable]) -> None:
         """Forget all other items: they are no longer desired."""
-        for known in (self._repaired, self._until, self._warned):
+        for known in (self._repaired, self._rests, self._warned):
             for item in [each for each in known if each not in items]:
                 del known[item]
 
@@ -141,20 +152,30 @@ class Backoff:
 
 
 class OnceLog:
-    """Which complaints were logged already: one that lasts is one line and not one at each look."""
+    """Which complaints were logged already: one that lasts is one line and not one at each look.
 
-    def __init__(self) -> None:
-        self._logged: frozenset[str] = frozenset()
+    A complaint is due when it has lasted for `after` seconds: what is over sooner is not worth a line.
+    """
+
+    def __init__(self, after: float = 0.0) -> None:
+        self._after = after
+        #: Complaint -> since when it is there; infinity once it was logged.
+        self._since: dict[str, float] = {}
 
     def knows(self, complaint: str) -> bool:
         """True if the complaint was there the last time."""
-        return complaint in self._logged
+        return complaint in self._since
 
-    def new(self, complaints: Collection[str]) -> list[str]:
-        """Those that were not there the last time, in order."""
-        fresh = [each for each in dict.fromkeys(complaints) if each not in self._logged]
-        self._logged = frozenset(complaints)
-        return fresh
+    def new(self, complaints: Collection[str], now: float) -> list[str]:
+        """Those to log now, in order. All others that were there the last time are over."""
+        self._since = {each: self._since.get(each, now) for each in complaints}
+        due = [each for each, since in self._since.items() if now >= since + self._after]
+        self._since.update(dict.fromkeys(due, float("inf")))
+        return due
+
+    def next(self) -> float:
+        """When the next complaint is due."""
+        return min(self._since.values(), default=float("inf")) + self._after
 
 
 class SettledFile:

@@ -9,20 +9,20 @@ Theory of operation. One thread, one loop, and for facts one child process. At a
                           │  a new edition of the configuration,│
                           │  the child has ended                │
                           ▼                                     │
-                        due ──Debounce: burst over──► look ─────┤
+                        due ──Debounce: it is time──► look ─────┤
                                                        │ steps  │
                                                        ▼        │
                                    lock, look again, repair ────┤
                                                        │        │
                           ┌────────────────────────────┼────────┘
                           ▼                            ▼
-        backing off (an owner, or the node)      given up (an item)
-        failed: tried again after 1, 2, 4 … 30 s repaired 10 times in 60 s: left for 600 s
+        backing off (an owner, or the node)      resting (an item)
+        failed: tried again after 1, 2, 4 … 30 s repaired 10 times in 60 s: the next repair waits for 1, 2, 4 … 60 s
 
     event                        who tells               what follows
     ------------------------------------------------------------------------------------------------------------
-    the kernel announces         kernel.events           Debounce.changed: a look 0.1 s after the last event, 0.5 s
-                                                         after the first at the latest
+    the kernel announces         kernel.events           Debounce.changed: a look at once after 0.2 s of calm, else
+                                                         0.1 s after the last event, 0.5 s after the first at the latest
     nothing, for 30 s            Debounce.PERIOD         a look: the kernel does not announce every loss
     the file has changed         SettledFile             used once it has been the same for 1 s. A file that is wrong
                                                          or gone is logged, and the last good one counts
@@ -36,7 +36,7 @@ Theory of operation. One thread, one loop, and for facts one child process. At a
     SIGHUP                       the administrator       configuration and facts are read now, everything is tried again
     SIGTERM, SIGINT              systemd                 the watch ends, and everything stays in place
 
-Items change state alone: an item that is given up or waits does not keep the others from being repaired. State that
+Items change state alone: an item that rests or waits does not keep the others from being repaired. State that
 must outlive the process is in the state directory; all of the above starts anew with the process.
 """
 
@@ -181,7 +181,7 @@ def serve(
             debounce.at(monotonic())
         heard = events.drain(reconciler.links)
         reconciler.heard(heard, program_name)
-        if heard.changed:
+        if heard.changed and monotonic() < debounce.due:
             sleep(COALESCE)
 
 

@@ -1,8 +1,8 @@
-"""Reconcile one node: compare it with the desired state, repair what differs, and give up what cannot be kept.
+"""Reconcile one node: compare it with the desired state, repair what differs, and slow down where another program deletes.
 
 A repair does what `apply` would do, with two differences. A failure for one owner does not block the others; that owner
-is tried again later. And an item that another program deletes as fast as it is added is given up for a while, with a
-line in the log. The clock and whatever else has an effect are arguments.
+is tried again later. And an item that another program deletes as fast as it is added rests between repairs, with a line
+in the log. The clock and whatever else has an effect are arguments.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ NODE = ("the node",)
 ITEMS = (TableName, Address, Route, Rule)
 #: The kernel keeps so many characters of a program's name (TASK_COMM_LEN).
 COMM = 15
+#: Seconds for which a fact may be unknown before that is worth a line: a new interface gets its address and its place in
+#: the metadata service one after the other.
+NEW = 10.0
 
 
 class Program(Value):
@@ -62,6 +65,8 @@ class Sight(Value):
     desired: tuple[Desired, ...]
     look: Look
     complaints: tuple[str, ...] = ()
+    #: Facts that are not known yet.
+    unknown: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[Desired, ...]:
@@ -123,7 +128,8 @@ class Reconciler:
     def __init__(self, node: Node, follow: Follow, log: Log, blame: Blame, clock: Callable[[], float]) -> None:
         self.node, self.follow, self.log, self.blame, self.clock = node, follow, log, blame, clock
         self.debounce = Debounce(clock())
-        self.damper, self.backoff, self.once = FlapDamper(), Backoff(), OnceLog()
+        self.damper, self.backoff = FlapDamper(), Backoff()
+        self.once, self.lasting = OnceLog(), OnceLog(NEW)
         #: One line for people: how the node is.
         self.state = "starting"
         #: The links by their index, and all desired items, as of the last look.
@@ -157,37 +163,39 @@ class Reconciler:
     def look(self) -> None:
         """Compare and repair. An error is logged, and leads to another look later."""
         begun = self.clock()
-        complaints: tuple[str, ...] = ()
+        complaints, unknown = tuple[str, ...](), tuple[str, ...]()
         try:
-            complaints = self._look(begun)
+            complaints, unknown = self._look(begun)
         except AgentError as wrong:
             self.backoff.failed(NODE, begun, str(wrong))
         complaints += self.backoff.reasons()
-        for each in self.once.new(complaints):
+        for each in (*self.once.new(complaints, begun), *self.lasting.new(unknown, begun)):
             self.log(f"ec2ident-agent: {each}", True)
-        self.state = self._state(complaints, begun)
+        self.state = self._state((*complaints, *unknown), begun)
         self.debounce.looked(begun, self.clock())
-        self.debounce.at(min(self.damper.next(), self.backoff.next(begun)))
+        self.debounce.at(min(self.damper.next(begun), self.backoff.next(begun), self.lasting.next()))
 
-    def _look(self, now: float) -> tuple[str, ...]:
+    def _look(self, now: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Compare and repair; returns the complaints, and what is unknown. Raises AgentError."""
         sight = self._sight(now)
         report = sight.report(self._left(sight, now))
         if self._begun and not report.steps:
             self.backoff.keep(self.backoff.waiting(now) - {NODE})
-            return (*sight.complaints, *map(str, report.refusals))
+            return (*sight.complaints, *map(str, report.refusals)), sight.unknown
         with self.node.journal.lock(LOCK):
             # Another process may have changed something until now.
             sight = self._sight(now)
             refusals = self._repair(sight, now)
         self._begun = True
-        return (*sight.complaints, *refusals)
+        return (*sight.complaints, *refusals), sight.unknown
 
     def _sight(self, now: float) -> Sight:
         config, complaints = self.follow(now)
         survey = self.node.survey(config)
         look = survey.look
         state = without(survey.state, in_force(self.node.suppressed.read(), look.observed))
-        sight = Sight(state.desired, look, (*complaints, *map(str, (*state.unknown, *state.refusals))))
+        unknown = tuple(map(str, state.unknown))
+        sight = Sight(state.desired, look, (*complaints, *map(str, state.refusals)), unknown)
         self.links = {link.index: link.name for link in look.observed.links}
         self.items = frozenset(item for each in sight.all for item in each.items)
         self.down |= devices(self.items) - {link.name for link in look.observed.links if link.up}
@@ -237,19 +245,21 @@ class Reconciler:
 
     def _left(self, sight: Sight, now: float) -> frozenset[Item]:
         """The items that are neither added nor removed at this look."""
-        waiting, given_up = self.backoff.waiting(now), self.damper.given_up(now)
+        waiting, resting = self.backoff.waiting(now), self.damper.resting(now)
         mine = {item for each in sight.all if each.owner in waiting for item in each.items}
-        return frozenset(item for item in (*mine, *waiting, *given_up) if isinstance(item, ITEMS))
+        return frozenset(item for item in (*mine, *waiting, *resting) if isinstance(item, ITEMS))
 
     # -- flapping --
 
     def _count(self, repaired: Sequence[Item], observed: Observed, now: float) -> None:
         """Count what was repaired, and name the program that deletes it when that happens too often."""
-        lost = [item for item in repaired if self.damper.repaired(item, now)]
-        often = [item for item in repaired if item not in lost and self.damper.often(item, now)]
+        loud = [item for item in repaired if self.damper.repaired(item, now)]
+        resting = self.damper.resting(now)
         again = f"deleted again {FlapDamper.LIMIT} times within"
-        self._accuse(f"giving up for {FlapDamper.REST:g} s what was {again} {FlapDamper.WINDOW:g} s", lost, observed)
-        self._accuse(f"{again} {FlapDamper.HOUR:g} s", often, observed)
+        rests = f"so repairs wait for {FlapDamper.FIRST:g}, then 2, 4 … {FlapDamper.LONGEST:g} s"
+        fast, slow = [item for item in loud if item in resting], [item for item in loud if item not in resting]
+        self._accuse(f"{again} {FlapDamper.WINDOW:g} s, {rests}", fast, observed)
+        self._accuse(f"{again} {FlapDamper.HOUR:g} s", slow, observed)
 
     def _accuse(self, what: str, items: Sequence[Item], observed: Observed) -> None:
         """One line for each program."""
@@ -265,10 +275,10 @@ class Reconciler:
             self.log(f"ec2ident-agent: {what}: {mine[0]}{more}: {culprit}", True)
 
     def _state(self, complaints: Sequence[str], now: float) -> str:
-        given_up = len(self.damper.given_up(now))
+        resting = len(self.damper.resting(now))
         parts = [f"{len(self.items)} item{'s' * (len(self.items) != 1)}"]
-        parts += [f"given up on {given_up} of them, which others delete"] if given_up else []
-        parts += complaints[:1] or ([] if given_up else ["in order"])
+        parts += [f"{resting} of them deleted again and again, so the next repair waits"] if resting else []
+        parts += complaints[:1] or ([] if resting else ["in order"])
         return ": ".join(parts)
 
 

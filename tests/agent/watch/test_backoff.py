@@ -1,4 +1,4 @@
-"""When to look, when to try again and when to give up: tables and random walks over a clock that is a number."""
+"""When to look, when to try again and when to rest: tables and random walks over a clock that is a number."""
 
 from __future__ import annotations
 
@@ -32,15 +32,35 @@ def test_without_events_a_look_comes_now_and_then() -> None:
 @pytest.mark.parametrize(
     ("events", "due"),
     [
-        ([10.0], 10.1),  # one
-        ([10.0, 10.05], 10.15),  # the burst goes on
-        ([10.0, 10.2], 10.3),  # after its end, without a look in between
-        ([10.0, 10.09, 10.18, 10.27, 10.36, 10.45], 10.5),  # and does not end
+        ([10.0], 10.0),  # one, after calm
+        ([10.0, 10.05, 10.3], 10.0),  # the first of a burst: nothing waits for its end
     ],
 )
-def test_a_look_comes_when_a_burst_pauses_and_soon_at_the_latest(events: list[float], due: float) -> None:
-    """A manager that deletes and adds is not interrupted; one that never pauses does not stop the repairs."""
+def test_the_first_event_after_calm_is_looked_at_at_once(events: list[float], due: float) -> None:
+    """Most losses are one deletion: its repair needs no pause."""
     pace = looked(0)
+    for event in events:
+        pace.changed(event)
+
+    assert pytest.approx(due) == pace.due
+
+
+@pytest.mark.parametrize(
+    ("events", "due"),
+    [
+        ([], 10.0 + Debounce.PERIOD),
+        ([10.05], 10.15),  # the echo of the repair, or the next deletion
+        ([10.05, 10.1], 10.2),  # the burst goes on
+        ([10.05, 10.25], 10.35),  # after its end, without a look in between
+        ([10.0 + n * 0.09 for n in range(6)], 10.5),  # and does not end
+        ([10.21], 10.21),  # another burst
+    ],
+)
+def test_after_the_first_look_a_burst_has_to_pause(events: list[float], due: float) -> None:
+    """A manager that deletes and adds is not interrupted twice; one that never pauses does not stop the repairs."""
+    pace = looked(0)
+    pace.changed(10.0)
+    pace.looked(10.0, 10.0)
     for event in events:
         pace.changed(event)
 
@@ -92,24 +112,50 @@ def lost(fights: FlapDamper, times: list[float]) -> list[float]:
     return [now for now in times if fights.repaired("rule", now)]
 
 
-def test_a_rival_that_is_as_fast_as_we_are_wins_for_a_while() -> None:
-    """Ten times within a minute; then the item is left alone, and tried again after ten minutes."""
-    fights = FlapDamper()
+def test_a_rival_that_is_as_fast_as_we_are_is_met_less_and_less_often() -> None:
+    """Ten times within a minute; then after 1, 2, 4 … 60 s. One warning an hour, and never ten minutes of outage."""
+    fights, now, waits, said = FlapDamper(), 100.0, list[float](), list[float]()
+    for _ in range(9):
+        said += lost(fights, [now])
+        now += 1
+    while now < 5000:
+        said += lost(fights, [now])
+        assert frozenset({"rule"}) == fights.resting(now)
+        assert fights.next(now) > now
+        waits.append(fights.next(now) - now)
+        now = fights.next(now)
+        assert frozenset() == fights.resting(now)
 
-    assert [109] == lost(fights, [100.0 + n for n in range(10)])
-    assert frozenset({"rule"}) == fights.given_up(109)
-    assert 109 + FlapDamper.REST == fights.next()
-    assert frozenset({"rule"}) == fights.given_up(108 + FlapDamper.REST)
-    assert frozenset() == fights.given_up(109 + FlapDamper.REST)
-    assert math.inf == fights.next()
-    assert [] == lost(fights, [1000.0 + n for n in range(9)])
+    assert [1, 2, 4, 8, 16, 32, 60, 60] == waits[:8]
+    assert {60.0} == set(waits[8:])
+    assert [109.0] == said[:1]
+    assert 2 == len(said)
+    assert said[1] - said[0] >= FlapDamper.HOUR
+    assert math.inf == fights.next(now)
+
+
+@pytest.mark.parametrize(("calm", "rest"), [(59.0, 4.0), (60.0, 4.0), (60.1, 0.0), (500.0, 0.0)])
+def test_an_item_that_stays_for_a_minute_starts_over(calm: float, rest: float) -> None:
+    """The rival is gone; the next burst is another one."""
+    fights = FlapDamper()
+    lost(fights, [float(n) for n in range(10)])
+    lost(fights, [10.0])
+    assert 12.0 == fights.next(10.0)
+
+    fights.repaired("rule", 12.0 + calm)
+
+    assert (12.0 + calm + rest if rest else math.inf) == fights.next(12.0 + calm)
 
 
 def test_one_loss_less_or_one_second_more_is_not_a_fight() -> None:
     """Near misses: nine losses, and ten that take longer than a minute."""
-    assert [] == lost(FlapDamper(), [float(n) for n in range(9)])
-    assert [] == lost(FlapDamper(), [n * 6.7 for n in range(30)])
-    assert [9 * 6.6] == lost(FlapDamper(), [n * 6.6 for n in range(10)])
+    for times in ([float(n) for n in range(9)], [n * 6.7 for n in range(30)]):
+        fights = FlapDamper()
+        lost(fights, times)
+        assert frozenset() == fights.resting(times[-1])
+    fights = FlapDamper()
+    assert [9 * 6.6] == lost(fights, [n * 6.6 for n in range(10)])
+    assert frozenset({"rule"}) == fights.resting(9 * 6.6)
 
 
 def test_items_are_counted_each_for_itself() -> None:
@@ -120,18 +166,15 @@ def test_items_are_counted_each_for_itself() -> None:
         assert not fights.repaired("other", now)
 
     assert fights.repaired("one", 9)
-    assert frozenset({"one"}) == fights.given_up(9)
+    assert frozenset({"one"}) == fights.resting(9)
 
 
 def test_what_is_lost_slowly_is_said_once_an_hour_and_added_for_ever() -> None:
     """A job that runs every minute and deletes: a repair each time is better than none."""
-    fights, said = FlapDamper(), []
-    for now in range(0, 7200, 60):
-        assert not fights.repaired("rule", now)
-        said += [now] if fights.often("rule", now) else []
+    fights = FlapDamper()
 
-    assert [540, 4140] == said
-    assert frozenset() == fights.given_up(7200)
+    assert [540, 4140] == lost(fights, [float(now) for now in range(0, 7200, 60)])
+    assert frozenset() == fights.resting(7140)
 
 
 def test_what_no_owner_wants_any_more_needs_no_memory() -> None:
@@ -140,7 +183,6 @@ def test_what_no_owner_wants_any_more_needs_no_memory() -> None:
     for number in range(1000):
         for now in range(number % 11):
             fights.repaired(number, float(now))
-        fights.often(number, 10.0)
         fights.keep({number})
 
     assert all(len(known) <= 1 for known in vars(fights).values())
@@ -149,14 +191,14 @@ def test_what_no_owner_wants_any_more_needs_no_memory() -> None:
 
 
 @given(st.lists(st.tuples(MOMENTS, st.sampled_from("abc")), max_size=200))
-def test_never_more_than_ten_repairs_of_an_item_within_a_minute(happened: list[tuple[float, str]]) -> None:
-    """Whatever is lost when: the rate is limited."""
-    fights, laid = FlapDamper(), list[tuple[float, str]]()
+def test_the_number_of_repairs_of_an_item_is_limited(happened: list[tuple[float, str]]) -> None:
+    """Whatever is lost when: ten within a minute, and those after the rests of 1, 2, 4, 8, 16 seconds."""
+    fights, added = FlapDamper(), list[tuple[float, str]]()
     for now, item in sorted(happened):
-        if item not in fights.given_up(now):
+        if item not in fights.resting(now):
             fights.repaired(item, now)
-            laid.append((now, item))
-        assert sum(each == item and now - then <= FlapDamper.WINDOW for then, each in laid) <= FlapDamper.LIMIT
+            added.append((now, item))
+        assert sum(each == item for _, each in added) <= FlapDamper.LIMIT + 5
 
 
 # -- what failed
@@ -194,9 +236,21 @@ def test_a_complaint_that_lasts_is_said_once() -> None:
     told = OnceLog()
 
     assert [["a", "b"], ["c"], [], ["b"]] == [
-        told.new(each) for each in (["a", "b", "a"], ["a", "c"], ["a"], ["a", "b"])
+        told.new(each, 0) for each in (["a", "b", "a"], ["a", "c"], ["a"], ["a", "b"])
     ]
     assert (True, False) == (told.knows("b"), told.knows("c"))
+
+
+def test_a_complaint_that_is_soon_over_is_not_said() -> None:
+    """An interface has no address for a moment; one that never gets it is a line, at the next look after that time."""
+    told = OnceLog(10)
+
+    assert ([], 20) == (told.new(["a"], 10), told.next())
+    assert ([], 20) == (told.new(["b", "a"], 19.9), told.next())
+    assert (["a"], 29.9) == (told.new(["b", "a"], 20), told.next())
+    assert ([], math.inf) == (told.new(["a"], 29.9), told.next())
+    assert [] == told.new([], 30)
+    assert ([], 41) == (told.new(["a"], 31), told.next())
 
 
 # -- editions of a file
@@ -230,7 +284,7 @@ def test_on_request_the_file_is_read_at_once() -> None:
 
 
 def test_what_is_desired_keeps_its_history_and_nothing_else_does() -> None:
-    """An item that is no longer desired starts over if it comes back; the others are still given up."""
+    """An item that is no longer desired starts over if it comes back; the others still rest."""
     fights = FlapDamper()
     for item in ("rule", "route"):
         for second in range(FlapDamper.LIMIT):
@@ -238,4 +292,4 @@ def test_what_is_desired_keeps_its_history_and_nothing_else_does() -> None:
 
     fights.keep({"rule"})
 
-    assert frozenset({"rule"}) == fights.given_up(float(FlapDamper.LIMIT))
+    assert frozenset({"rule"}) == fights.resting(FlapDamper.LIMIT - 0.5)

@@ -155,7 +155,7 @@ def test_a_link_that_is_down_waits_and_is_not_a_fight(node: Node) -> None:
 
 @pytest.mark.parametrize("seen", [True, False], ids=["looked at", "only heard of"])
 def test_a_link_that_flaps_is_not_a_fight(node: Node, seen: bool) -> None:
-    """The kernel took the routes; giving up would leave the rule without them. A rival there is one after all."""
+    """The kernel took the routes; resting would leave the rule without them. A rival there is one after all."""
     for _ in range(3 * FlapDamper.LIMIT):
         node.kernel.link_down("eth1")
         if seen:
@@ -167,7 +167,7 @@ def test_a_link_that_flaps_is_not_a_fight(node: Node, seen: bool) -> None:
         assert ALL == node.ours()
     assert [] == node.loud
 
-    assert FlapDamper.LIMIT == fight(node, DEFAULT, 2 * FlapDamper.LIMIT)
+    assert FlapDamper.LIMIT == fight(node, DEFAULT, FlapDamper.LIMIT + 4)
     assert 1 == len(node.loud)
 
 
@@ -347,16 +347,16 @@ def test_a_rival_wins_loudly_and_over_one_item_alone(node: Node) -> None:
     node.known = ("systemd-networkd", "ManageForeignRoutingPolicyRules=no in [Network] of FILE")
     node.watch.heard(Heard(True, (Deletion(Seen(RULE, OURS), 77),)), {77: "systemd-network"}.get)  # type: ignore[arg-type]
 
-    assert FlapDamper.LIMIT == fight(node, RULE, 30)
+    assert FlapDamper.LIMIT + 2 == fight(node, RULE, 30)  # for 4 s; two rests have ended
 
     (line,) = node.loud
     assert (
-        "ec2ident-agent: giving up for 600 s what was deleted again 10 times within 60 s:"
+        "ec2ident-agent: deleted again 10 times within 60 s, so repairs wait for 1, then 2, 4 … 60 s:"
         " from 10.0.1.0/24 table 100 priority 100: by systemd-network (process 77)."
         " Prevent it: ManageForeignRoutingPolicyRules=no in [Network] of FILE"
     ) == line
     assert [{RULE: "systemd-network"}] == node.blamed
-    assert "4 items: given up on 1 of them, which others delete" == node.watch.state
+    assert "4 items: 1 of them deleted again and again, so the next repair waits" == node.watch.state
     node.lose(OVERLAY)
     node.kernel.flush_table(100)
     node.look()
@@ -366,8 +366,9 @@ def test_a_rival_wins_loudly_and_over_one_item_alone(node: Node) -> None:
 def test_after_a_rest_it_is_tried_again(node: Node) -> None:
     """The rival may be gone. The look comes by itself."""
     fight(node, RULE, 12)
-    assert node.watch.debounce.due <= node.now + FlapDamper.REST
-    node.look(FlapDamper.REST)
+    assert RULE not in node.ours()
+    assert node.watch.debounce.due <= node.now + FlapDamper.FIRST
+    node.look(FlapDamper.FIRST)
 
     assert ALL == node.ours()
 
@@ -379,7 +380,7 @@ def test_the_administrator_may_ask_for_another_try(node: Node, asked: bool) -> N
     if asked:
         node.watch.anew()
         node.follower.anew()
-    node.look()
+    node.look(0.1)
 
     assert asked == (RULE in node.ours())
 
@@ -441,8 +442,16 @@ def test_a_slow_rival_is_named_and_never_wins(node: Node) -> None:
     assert ["deleted again 10 times within 3600 s" in line for line in node.loud] == [True]
 
 
+def test_a_rival_that_never_ends_is_one_loud_line_an_hour(node: Node) -> None:
+    """For two hours: some 130 repairs, each for a moment, and no more lines than help."""
+    repaired = fight(node, RULE, 7200, every=1)
+
+    assert 120 <= repaired <= 140
+    assert 2 == len(node.loud)
+
+
 def test_an_item_of_a_profile_that_changed_is_another_one(node: Node) -> None:
-    """What was given up is forgotten when no owner wants it any more."""
+    """What rests is forgotten when no owner wants it any more."""
     fight(node, RULE, 12)
     node.write(CONFIGURATION.replace("= 100\n", "= 100\npriority = 99\n"))
     node.look()
@@ -516,6 +525,10 @@ def test_a_fact_that_is_not_known_yet_keeps_what_is_there(tmp_path: Path) -> Non
 
     assert ALL == node.ours()
     assert "subnet unknown" in node.watch.state
+    assert [] == node.loud  # an attach has such moments
+    node.look(10)
+    node.look(10)
+    assert ["subnet unknown" in line for line in node.loud] == [True]
 
 
 # -- what may go wrong
@@ -590,7 +603,7 @@ def test_whatever_happens_it_ends_in_order(happened: list[tuple[str, float]]) ->
         THINGS["attach"](node)
         THINGS["up"](node)
         node.run("apply").run()
-        node.look(FlapDamper.REST)
+        node.look(FlapDamper.LONGEST)
 
         held = {item for item in node.ours() if isinstance(item, Address)} - {OVERLAY}
         names = [thing for thing, _ in happened if thing in ("hold", "let go")]
