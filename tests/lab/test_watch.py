@@ -218,7 +218,7 @@ def test_what_the_metadata_service_knows_late_is_applied_when_it_is_known(node: 
 
 
 def test_a_rival_slows_down_one_item_loudly_and_nothing_else(node: Node) -> None:
-    """Named, with the number of its process; after it is gone, the next repair comes by itself. An error, for systemd."""
+    """Named, with the number of its process, as an error for systemd. After it is gone, a repair comes by itself."""
     node.watch(JOURNAL_STREAM="8:1")
     with rival(node, "rule del from 10.0.1.0/24 lookup 100") as process:
         wait_until(lambda: "so repairs wait" in node.said(), f"{node.said()} says so", PATIENCE)

@@ -64,8 +64,8 @@ class FlapDamper:
     """Which items are deleted again and again, so that repairing them must slow down.
 
     Repairs are made at once. After the LIMITth within WINDOW seconds, and after each further one, the item rests: for
-    1 s, then each time for twice as long, up to a minute. An item that stays in place for WINDOW seconds after a rest starts over.
-    So a burst of deletions costs a second or two, and a program that never ends deleting is met once a minute.
+    1 s, then each time for twice as long, up to a minute. An item that stays in place for WINDOW seconds after a rest
+    starts over. So a burst of deletions costs a second or two, and one that never ends is met once a minute.
     """
 
     LIMIT = 10

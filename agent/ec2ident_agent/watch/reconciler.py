@@ -1,4 +1,4 @@
-"""Reconcile one node: compare it with the desired state, repair what differs, and slow down where another program deletes.
+"""Reconcile one node: compare it with the desired state, repair what differs, and slow down where that does not last.
 
 A repair does what `apply` would do, with two differences. A failure for one owner does not block the others; that owner
 is tried again later. And an item that another program deletes as fast as it is added rests between repairs, with a line
@@ -44,8 +44,8 @@ NODE = ("the node",)
 ITEMS = (TableName, Address, Route, Rule)
 #: The kernel keeps so many characters of a program's name (TASK_COMM_LEN).
 COMM = 15
-#: Seconds for which a fact may be unknown before that is worth a line: a new interface gets its address and its place in
-#: the metadata service one after the other.
+#: Seconds for which a fact may be unknown before that is worth a line: a new interface gets its address and its place
+#: in the metadata service one after the other.
 NEW = 10.0
 
 
