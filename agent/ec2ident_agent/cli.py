@@ -290,7 +290,7 @@ class Command:
 
     def given(self) -> Config | None:
         """What the flags describe in place of the configuration; None without such flags. Raises ConfigError."""
-        from .options import PROFILE
+        from .options import KEYS, PROFILE
 
         options = self.options
         flags = {name[2:].replace("-", "_"): value for name, value in options.values.items() if name in PROFILE}
@@ -306,7 +306,8 @@ class Command:
                 f"{' '.join(sorted('--' + flag.replace('_', '-') for flag in flags))}: name one interface"
             )
         overlays = (self._overlay(address),) if address else ()
-        return Config(tuple(section(name, flags) for name in names), overlays)
+        keys = {KEYS.get(name, name): value for name, value in flags.items()}
+        return Config(tuple(section(name, keys) for name in names), overlays)
 
     def _overlay(self, address: str) -> Overlay:
         from .config import overlay

@@ -7,6 +7,8 @@ table      = 100            # default: from card and device number
 table_name = "MYHA"
 priority   = 100
 scheme     = "by-source"    # or "split"
+routes     = ["10.50.0.0/16", "10.60.0.0/16 via 10.0.1.254 mtu 1500"]
+mtu        = 1500           # of the default route; default: as main's default route by this interface has it
 
 [[overlay]]
 address = "192.168.10.10/32"
@@ -20,7 +22,7 @@ from __future__ import annotations
 from ec2ident.program.spelling import no_such
 
 from .errors import ConfigError
-from .profile import BY_SOURCE, PRIORITY, Config, Overlay, Section, check_label
+from .profile import BY_SOURCE, PRIORITY, Config, ExtraRoute, Overlay, Section, check_label
 from .strict_toml import parse as parse_toml
 from .strict_toml import shown
 
@@ -72,7 +74,7 @@ def section(name: str, keys: Mapping[str, Any]) -> Section:
     """`[interface.NAME]`, or the same from flags. Raises ConfigError."""
     from .inet import vpc_router
     from .items import family
-    from .profile import check_routers
+    from .profile import check_routers, check_routes
 
     where = f"interface.{name}"
     fields = _read(where, keys, _INTERFACE)
@@ -86,7 +88,18 @@ def section(name: str, keys: Mapping[str, Any]) -> Section:
         fields["routers"] = routers = (vpc_router(subnets[0]),)
     if subnets:
         check_routers(name, subnets, routers)
-    return Section(name, **fields)
+    found = Section(name, **fields)
+    if subnets:
+        try:
+            check_routes(found, subnets)
+        except ConfigError as wrong:
+            raise _KeyError(f"interface.{wrong}", "routes") from None
+        for each in found.routes:
+            version = family(each.destination)
+            if not each.via and version not in map(family, routers):
+                why = f"{where}: routes: {each.destination}: the interface has no router of IPv{version}"
+                raise _KeyError(f"{why}; write via ROUTER, or router = …", "routes")
+    return found
 
 
 def overlay(keys: Mapping[str, Any]) -> Overlay:
@@ -175,6 +188,56 @@ def _prefix(text: str) -> str:
     return found
 
 
+#: The smallest MTU of each family (RFC 791 and RFC 8200), and the largest packet.
+SMALLEST, LARGEST = {4: 68, 6: 1280}, 65535
+
+
+def _routes(where: str, value: Any) -> tuple[ExtraRoute, ...]:
+    """`"DESTINATION [via ROUTER] [mtu N] [advmss N]"`, in the words of `ip route`, or a list of them."""
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ConfigError(f"{where} = []: empty; leave the key out for none")
+    found: dict[str, ExtraRoute] = {}
+    for each in values:
+        try:
+            route = _extra_route(_text(where, each))
+        except ValueError as wrong:
+            raise ConfigError(f"{where} = {shown(each)}: {wrong}") from None
+        if found.setdefault(route.destination, route) != route:
+            raise ConfigError(f"{where}: {route.destination} is there twice, with different routes")
+    return tuple(found.values())
+
+
+def _extra_route(text: str) -> ExtraRoute:
+    """Raises ValueError with the reason."""
+    from .inet import is_unicast
+    from .items import DEFAULT, family
+
+    destination, *words = text.split()
+    if destination in ("default", *DEFAULT.values()):
+        raise ValueError("the default route goes through the interface's router; write router = …")
+    destination = _prefix(destination)
+    if not is_unicast(destination):
+        raise ValueError(f"{destination}: no network that a router leads to")
+    given: dict[str, Any] = {}
+    for name, word in zip(words[::2], [*words[1::2], ""]):
+        if name not in ("via", "mtu", "advmss"):
+            raise ValueError(no_such("word", name, ("via", "mtu", "advmss")))
+        if name in given or not word:
+            raise ValueError(f"{name}: given twice" if name in given else f"{name}: needs a value")
+        given[name] = _host(word) if name == "via" else word
+    version = family(destination)
+    if "via" in given and family(given["via"]) != version:
+        raise ValueError(f"router {given['via']} is not IPv{version}")
+    low = {"mtu": SMALLEST[version], "advmss": 1}
+    for name in given.keys() & low.keys():
+        number = given[name]
+        if not (number.isascii() and number.isdigit() and low[name] <= int(number[:9]) <= LARGEST):
+            raise ValueError(f"{name} {number}: not a number from {low[name]} to {LARGEST}")
+        given[name] = int(number)
+    return ExtraRoute(destination, **given)
+
+
 def _host(text: str) -> str:
     from .inet import host
 
@@ -243,6 +306,10 @@ _INTERFACE: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "scheme": ("scheme", _scheme),
     "source": ("sources", _many(_prefix)),
     "vpc": ("vpc", _many(_prefix)),
+    "routes": ("routes", _routes),
+    # One number for both families, and 1280 is IPv6's smallest.
+    "mtu": ("mtu", _number(SMALLEST[6], LARGEST)),
+    "advmss": ("advmss", _number(1, LARGEST)),
 }
 _OVERLAY: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "address": ("address", _single),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from .profile import Config, Overlay, Section
+from .profile import Config, ExtraRoute, Overlay, Section
 from .state import statefile
 from .strict_toml import open_file
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PATH = "/etc/ec2ident/agent.toml"
-CACHE, CACHE_VERSION = "ec2ident-config", 1
+CACHE, CACHE_VERSION = "ec2ident-config", 2
 
 #: Seconds that a file must be old before it is cached: within one tick of the clock it could still change without
 #: looking changed.
@@ -62,29 +62,39 @@ def _cached(cache: str, key: str, uids: Collection[int]) -> Config | None:
         rows = statefile.unpack(CACHE, CACHE_VERSION, data or b"")
         if rows[0] != (key,):
             return None
-        sections = tuple(Section(**_unpack(row[1:])) for row in rows[1:] if row[0] == "interface")
+        routes: dict[str, list[ExtraRoute]] = {}
+        for row in rows[1:]:
+            if row[0] == "route":
+                routes.setdefault(row[1], []).append(ExtraRoute(row[2], row[3], int(row[4]), int(row[5])))
+        sections = tuple(_unpack(row[1:], routes) for row in rows[1:] if row[0] == "interface")
         return Config(sections, tuple(Overlay(*row[1:]) for row in rows[1:] if row[0] == "overlay"))
     except (OSError, ValueError, TypeError, IndexError):
         return None  # A cache: whatever is wrong with it, the file itself is read.
 
 
-_LISTS, _NUMBERS = ("subnets", "routers", "sources", "vpc"), ("table", "priority")
+_LISTS, _NUMBERS = ("subnets", "routers", "sources", "vpc"), ("table", "priority", "mtu", "advmss")
+_FIELDS = tuple(name for name in Section._fields if name != "routes")
 
 
-def _unpack(row: statefile.Fields) -> dict[str, Any]:
-    fields: dict[str, Any] = dict(zip(Section._fields, row))
+def _unpack(row: statefile.Fields, routes: dict[str, list[ExtraRoute]]) -> Section:
+    fields: dict[str, Any] = dict(zip(_FIELDS, row))
     fields.update({name: tuple(fields[name].split()) for name in _LISTS})
     fields.update({name: int(fields[name]) for name in _NUMBERS})
-    return fields
+    return Section(**fields, routes=tuple(routes.get(fields["name"], ())))
 
 
 def _pack(section: Section) -> statefile.Fields:
-    values = (getattr(section, name) for name in Section._fields)
+    values = (getattr(section, name) for name in _FIELDS)
     return ("interface", *(" ".join(value) if isinstance(value, tuple) else str(value) for value in values))
 
 
 def _keep(cache: str, key: str, config: Config) -> None:
     rows = [(key,), *map(_pack, config.sections)]
+    for section in config.sections:
+        rows += [
+            ("route", section.name, each.destination, each.via, str(each.mtu), str(each.advmss))
+            for each in section.routes
+        ]
     rows += [("overlay", each.address, each.device, each.label, each.via) for each in config.overlays]
     try:
         statefile.write(cache, statefile.pack(CACHE, CACHE_VERSION, rows))

@@ -20,13 +20,15 @@ from .profile import (
     overlay_items,
     profile_items,
     resolve,
+    with_metrics,
+    without_a_router,
     without_the_service,
 )
 from .state.owned import COMMAND, CONFIG, INTERFACE, State, interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from .items import Item, Observed
     from .profile import Config, Overlay, Profile, Section
@@ -121,9 +123,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             found.append(Desired(owner, there))
             continue
         profiles.append(profile)
-        left = _ipv6_without_a_router(profile, facts)
-        if left:
-            unknown.append(Unknown(owner, left))
+        unknown += [Unknown(owner, why) for why in _left_out(profile, facts)]
         found.append(Desired(owner, profile_items(profile)))
     held = state.held()
     overlays = [named(each, observed) for each in config.overlays if each.owner not in held]
@@ -151,14 +151,16 @@ def named(overlay: Overlay, observed: Observed) -> Overlay:
     return replace(overlay, device=device, via=via) if device else overlay
 
 
-def _ipv6_without_a_router(profile: Profile, facts: FactsByDevice) -> str:
-    """Why the profile has no IPv6 although the interface's subnet has it; empty if it has, or if there is none."""
+def _left_out(profile: Profile, facts: FactsByDevice) -> Iterator[str]:
+    """Why the profile has no IPv6 although the interface's subnet has it, and which further routes have no router."""
     known = facts.get(profile.device)
     said = [each for each in (known.subnets if known else None) or () if family(each) == 6]
-    if not said or any(family(each) == 6 for each in profile.subnets):
-        return ""
     where = f"write router = … in [interface.{profile.name}], or --router …"
-    return f"IPv6 is not applied: router unknown: no router advertises itself for {said[0]}; {where}"
+    if said and not any(family(each) == 6 for each in profile.subnets):
+        yield f"IPv6 is not applied: router unknown: no router advertises itself for {said[0]}; {where}"
+    for each in without_a_router(profile):
+        version = family(each.destination)
+        yield f"route {each.destination} is not applied: the interface has no router of IPv{version}; {where}"
 
 
 def _possible(desired: Desired, observed: Observed) -> tuple[Desired, Refusal | None]:
@@ -274,10 +276,10 @@ def profile_of(
     the items that are `there` already. Raises UnknownFactError.
     """
     if complete(section):
-        return resolve(section, Facts(device))
+        return with_metrics(resolve(section, Facts(device)), section, observed, there)
     known = facts.get(device, Facts(device))
     try:
-        return resolve(section, known)
+        return with_metrics(resolve(section, known), section, observed, there)
     except UnknownFactError as wrong:
         unknown = wrong
     try:
@@ -285,6 +287,7 @@ def profile_of(
     except UnknownFactError as wrong:
         why = f"{wrong.why} ({known.unknown})" if known.unknown else wrong.why
         raise UnknownFactError(wrong.owner, why) from None
+    profile = with_metrics(profile, section, observed, there)
     if not set(there) <= set(profile_items(profile)):
         raise unknown
     return profile

@@ -53,6 +53,8 @@ class Way(Value):
     rule: Rule
     device: str
     router: str
+    #: That of one of the table's further routes; empty for the default route.
+    destination: str = ""
 
 
 class Taken(Value):
@@ -110,7 +112,10 @@ class Taken(Value):
 
 
 def ways(desired: Iterable[Desired], observed: Observed) -> list[Way]:
-    """The way of each rule that leads into a table of the agent's, as far as rule and default route are there."""
+    """The way of each rule that leads into a table of the agent's, as far as rule and default route are there.
+
+    And that of each further route in the table, from the first of the rules.
+    """
     there = {seen.item for seen in observed.seen if isinstance(seen.item, Rule) and seen.protocol in (OURS, None)}
     routes = {
         (seen.item.table, seen.item.destination): seen.item
@@ -119,11 +124,15 @@ def ways(desired: Iterable[Desired], observed: Observed) -> list[Way]:
     }
     found = []
     for each in desired:
+        further = [item for item in each.items if isinstance(item, Route) and item.further]
         for item in each.items:
             if isinstance(item, Rule) and item.table != MAIN and not item.destination and item in there:
                 route = routes.get((item.table, DEFAULT[family(item.source)]))
                 if route:
                     found.append(Way(each.owner, item, route.device, route.gateway))
+                mine = [more for more in further if family(more.destination) == family(item.source)]
+                found += [Way(each.owner, item, more.device, more.gateway, more.destination) for more in mine]
+                further = [more for more in further if more not in mine]
     return found
 
 
@@ -138,6 +147,10 @@ def questions(ways: Iterable[Way], observed: Observed) -> list[tuple[Way, Query]
     found = []
     for way in ways:
         sources = _sources(way, hosts)
+        if way.destination:
+            there = _inside(way.destination, hosts)
+            found += [(way, Query(source, there, protocol=TCP)) for source in sources[:1]]
+            continue
         found += [(way, Query(source, OUTSIDE[family(source)], protocol=TCP)) for source in sources]
         for seen, chosen in special:
             assert isinstance(seen.item, Rule)
@@ -221,5 +234,7 @@ def judge(
 
 def _right(way: Way, query: Query, answer: Decision) -> bool:
     """True if the packet goes the source's way, or for a destination of its own to a device without a router."""
-    ours = (answer.device, answer.gateway) == (way.device, way.router)
-    return ours or (query.destination != OUTSIDE[family(query.source)] and bool(answer.device) and not answer.gateway)
+    if (answer.device, answer.gateway) == (way.device, way.router):
+        return True
+    elsewhere = query.destination != OUTSIDE[family(query.source)] and not way.destination
+    return elsewhere and bool(answer.device) and not answer.gateway

@@ -106,6 +106,7 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
     With `everything`, items that commands hold are desired too, and all other owned objects are removed. Without it,
     only the owners in `desired` are compared. Items in `leave` are neither added nor removed. If a foreign object
     conflicts with any item of an owner, none of that owner's items is changed: a rule without its route would misroute.
+    A further route in conflict is left out alone.
     """
     observed, state = look.observed, look.state.follow(look.observed)
     desired = tuple(desired)
@@ -128,12 +129,14 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
         return [item for item in possible if item not in leave]
 
     is_owned = owner_test(observed, named)
-    difference = diff(wanted(desired), observed, is_owned, retire)
+    tables = {item.table for item in named if isinstance(item, Route)}
+    difference = diff(wanted(desired), observed, is_owned, retire, tables)
     refused = _refused(desired, state.records, difference.conflicts)
     if refused:
         stays |= {item.identity for each in desired if each.owner in refused for item in each.items}
         stays |= {record.item.identity for record in state.records if record.owner in refused}
-        others = diff(wanted(each for each in desired if each.owner not in refused), observed, is_owned, retire)
+        rest = wanted(each for each in desired if each.owner not in refused)
+        others = diff(rest, observed, is_owned, retire, tables)
         difference = replace(difference, steps=others.steps, leftover=others.leftover)
     return Report(desired, difference, tuple(item for each in waiting for item in each.items), refused)
 
@@ -245,7 +248,7 @@ def _refused(desired: Sequence[Desired], records: Sequence[Record], conflicts: I
 
     Without the latter a rule would lead into a table that was not filled, or a route would replace one that must stay.
     """
-    items = {conflict.item.identity for conflict in conflicts}
+    items = {each.item.identity for each in conflicts if not (isinstance(each.item, Route) and each.item.further)}
     asked = [(each.owner, item) for each in desired for item in each.items]
     owners = {owner for owner, item in asked if item.identity in items}
     while owners:
@@ -277,6 +280,7 @@ def _link(item: Item, observed: Observed) -> Link | None:
 def _owning(report: Report, look: Look, everything: bool) -> State:
     """The journal when the report's steps are done: the items of all owners that are not refused."""
     owners = {each.owner for each in report.desired} - report.refused
+    left_out = {*report.difference.unnamed, *(conflict.item for conflict in report.difference.conflicts)}
     others = [
         record
         for record in look.state.records
@@ -286,7 +290,7 @@ def _owning(report: Report, look: Look, everything: bool) -> State:
         Record(each.owner, each.origin, link.index if link else 0, item)
         for each in report.desired
         for item in each.items
-        if each.owner in owners and item not in report.difference.unnamed
+        if each.owner in owners and item not in left_out
         for link in [_link(item, look.observed)]
     ]
     return State(tuple(dict.fromkeys((*others, *mine))))

@@ -120,6 +120,14 @@ def _number(address: str) -> int:
     return value
 
 
+def is_unicast(network: str) -> bool:
+    """True for a network that a router may lead to: not of this node or link alone, and not multicast."""
+    from ipaddress import ip_network
+
+    found = ip_network(network)
+    return not (found.is_loopback or found.is_link_local or found.is_multicast or found.is_unspecified)
+
+
 def link_local(address: str) -> bool:
     """True for an address in 169.254.0.0/16 or fe80::/10. Raises ValueError for other text."""
     from ipaddress import ip_address

@@ -14,7 +14,7 @@ from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Union
 
     Item = Union["TableName", "Address", "Route", "Rule"]
@@ -102,13 +102,23 @@ class Address(Value):
 
 
 class Route(Value):
-    """A unicast route in a table: to the link itself, or through a gateway."""
+    """A unicast route in a table: to the link itself, or through a gateway.
+
+    `mtu` and `advmss` are in bytes, and 0 for none: the largest packet, and the segment size that TCP announces.
+    """
 
     destination: str
     device: str
     table: int
     gateway: str = ""
     metric: int = 0
+    mtu: int = 0
+    advmss: int = 0
+
+    @property
+    def further(self) -> bool:
+        """True for a route beside the default route: rules and the other routes do their work without it."""
+        return bool(self.gateway) and self.destination not in DEFAULT.values()
 
     @property
     def rank(self) -> int:
@@ -131,8 +141,9 @@ class Route(Value):
         # A foreign route, such as a black hole, may have no device.
         device = f" dev {word(self.device)}" if self.device else ""
         scope = " scope link" if family(self.destination) == 4 and not self.gateway and device else ""
-        metric = f" metric {self.metric}" if self.metric else ""
-        return f"{where}{via}{device} table {self.table}{scope}{metric}"
+        numbers = (("metric", self.metric), ("mtu", self.mtu), ("advmss", self.advmss))
+        more = "".join(f" {name} {number}" for name, number in numbers if number)
+        return f"{where}{via}{device} table {self.table}{scope}{more}"
 
 
 class Rule(Value):
@@ -230,27 +241,27 @@ class Observed(Value):
 
 
 class Conflict(Value):
-    """A foreign object stands where an item should be."""
+    """A foreign object stands where an item should be, or, with `rule`, the whole table is another program's."""
 
     item: Item
     seen: Seen
-    #: How many more there are in the same table.
-    more: int = 0
+    #: The foreign rule that leads every packet into the item's table.
+    rule: Seen | None = None
 
     @property
     def what(self) -> str:
         """What is in the way of what."""
         if not isinstance(self.item, Route):
             return f"{self.item}: a foreign object is there: {self.seen}"
-        routes = f"{self.more + 1} foreign routes, such as" if self.more else "a foreign route:"
-        return f"table {self.item.table} holds {routes} {self.seen}"
+        used = f", and another program uses it: {self.rule}" if self.rule else ""
+        return f"table {self.item.table} holds a foreign route: {self.seen}{used}"
 
     @property
     def advice(self) -> str:
         """What to do about it."""
-        if not isinstance(self.item, Route):
-            return "remove it"
-        return f"remove {'them' if self.more else 'it'}, or choose another table"
+        if self.rule:
+            return "choose another table"
+        return "remove it, or choose another table" if isinstance(self.item, Route) else "remove it"
 
     def __str__(self) -> str:
         return f"{self.what}; {self.advice}"
@@ -260,6 +271,7 @@ class Difference(Value):
     """What is missing, what is there, what is too much, what is in the way; and the steps from here to there.
 
     `unnamed` are the tables with a name that cannot be written on this node; routing does not need the names.
+    `foreign` are other programs' routes in the desired items' tables, which are not in the way of any item.
     """
 
     steps: tuple[Step, ...] = ()
@@ -268,6 +280,7 @@ class Difference(Value):
     leftover: tuple[Item, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     unnamed: tuple[TableName, ...] = ()
+    foreign: tuple[Seen, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.steps or self.conflicts)
@@ -297,16 +310,18 @@ def diff(
     observed: Observed,
     is_owned: Callable[[Seen], bool],
     retire: Callable[[Seen], bool] = lambda _: True,
+    tables: Collection[int] = (),
 ) -> Difference:
     """The steps from what is there to what is desired: additions in order of rank, then removals in reverse.
 
-    An object is removed only if `is_owned` and `retire` are true of it. An object that its successor would conflict
-    with (another gateway, another label, a rule's other destination) is removed directly before it.
+    `tables` are those that the agent has had routes in. An object is removed only if `is_owned` and `retire` are true
+    of it. An object that its successor would conflict with (another gateway, another label, a rule's other destination)
+    is removed directly before it.
     """
     there = {seen.identity: seen for seen in observed.seen}
     wanted = sorted({item.identity: item for item in desired}.items(), key=lambda pair: pair[1].rank)
     present, missing, steps, unnamed = [], [], [], []
-    conflicts = _strangers([item for _, item in wanted], observed, is_owned)
+    conflicts, foreign = _strangers([item for _, item in wanted], observed, is_owned, tables)
     for identity, item in wanted:
         # Desired items are taken out of `there`, so that leftovers remain at the end.
         found = there.pop(identity, None)
@@ -321,13 +336,14 @@ def diff(
             missing.append(item)
             steps += [Step("del", found.item), Step("add", item)]
         elif not isinstance(item, Route):
-            # A foreign route in an item's place is in its table, so it is among the conflicts already.
+            # A foreign route in an item's place is among the conflicts already.
             conflicts.append(Conflict(item, found))
     extra = [seen for seen in there.values() if is_owned(seen) and retire(seen)]
     # Backwards within a rank too, so that undoing adds them in the order in which they were.
     leftover = tuple(seen.item for seen in sorted(extra, key=lambda seen: seen.item.rank)[::-1])
     steps = _making_room(steps, leftover)
-    return Difference(tuple(steps), tuple(present), tuple(missing), leftover, tuple(conflicts), tuple(unnamed))
+    rest = (leftover, tuple(conflicts), tuple(unnamed), tuple(foreign))
+    return Difference(tuple(steps), tuple(present), tuple(missing), *rest)
 
 
 def _making_room(steps: Sequence[Step], leftover: Sequence[Item]) -> list[Step]:
@@ -354,22 +370,52 @@ def _place(rule: Rule) -> Identity:
     return (rule.priority, rule.source, rule.table, rule.suppress)
 
 
-def _strangers(wanted: Sequence[Item], observed: Observed, is_owned: Callable[[Seen], bool]) -> list[Conflict]:
-    """Foreign routes in a table that is about to be filled: their purpose is unknown.
+def _strangers(
+    wanted: Sequence[Item], observed: Observed, is_owned: Callable[[Seen], bool], had: Collection[int]
+) -> tuple[list[Conflict], list[Seen]]:
+    """Foreign routes in the way of a desired one, and foreign routes beside them in the same tables.
 
-    And a foreign name, equal to a desired one, of another table: rules would be shown, and typed, with the wrong table.
+    A route is in the way if it has the same destination and would come first, or equal. A table is another program's if
+    that program leads every packet into it: a default route there would take them all. And a foreign name, equal to a
+    desired one, of another table is in the way: rules would be shown, and typed, with the wrong table.
     """
-    tables = {item.table: item for item in wanted if isinstance(item, Route)}
+    mine: dict[int, dict[str, Route]] = {}
+    for item in wanted:
+        if isinstance(item, Route):
+            mine.setdefault(item.table, {})[item.destination] = item
     names = {item.name: item for item in wanted if isinstance(item, TableName)}
-    routes: dict[int, list[Seen]] = {}
-    found = []
+    conflicts: list[Conflict] = []
+    beside: list[Seen] = []
+    ours = set(had)
     for seen in observed.seen:
         other = seen.item
-        if isinstance(other, Route) and other.table in tables and not is_owned(seen):
-            routes.setdefault(other.table, []).append(seen)
+        if isinstance(other, Route) and other.table in mine:
+            route = mine[other.table].get(other.destination)
+            if is_owned(seen):
+                ours.add(other.table)
+            elif route and other.metric <= route.metric and not any(each.startswith("tos ") for each in seen.extra):
+                conflicts.append(Conflict(route, seen))
+            else:
+                beside.append(seen)
         elif isinstance(other, TableName) and other.name in names and other.number != names[other.name].number:
-            found += [] if is_owned(seen) else [Conflict(names[other.name], seen)]
-    return [*(Conflict(tables[table], theirs[0], len(theirs) - 1) for table, theirs in routes.items()), *found]
+            conflicts += [] if is_owned(seen) else [Conflict(names[other.name], seen)]
+    conflicts += _used_by_others({table: mine[table] for table in mine if table not in ours}, observed, beside)
+    return conflicts, beside
+
+
+def _used_by_others(
+    tables: Mapping[int, Mapping[str, Route]], observed: Observed, foreign: Iterable[Seen]
+) -> Iterator[Conflict]:
+    """Tables with a route by another interface, and with a foreign rule for all sources that leads there."""
+    rules = {seen.item.table: seen for seen in observed.seen if isinstance(seen.item, Rule) and not seen.item.source}
+    told = set()
+    for seen in foreign if tables else ():
+        route = seen.item
+        assert isinstance(route, Route)
+        first = next(iter(tables.get(route.table, {}).values()), None)
+        if first and route.table in rules and route.device not in ("", first.device) and route.table not in told:
+            told.add(route.table)
+            yield Conflict(first, seen, rules[route.table])
 
 
 def shadows(items: Iterable[Item], observed: Observed) -> dict[Item, Seen]:

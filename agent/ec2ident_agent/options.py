@@ -36,6 +36,9 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "--scheme": ("NAME", "which traffic its rules select: by-source or split"),
     "--source": ("CIDR", "further source addresses for its rules *"),
     "--vpc": ("CIDR", "address range of the VPC *"),
+    "--route": ("ROUTE", 'further route in its table: "10.50.0.0/16 via 10.0.1.1" *'),
+    "--mtu": ("BYTES", "MTU of its default route"),
+    "--advmss": ("BYTES", "the same for the segment size that TCP announces"),
     "--overlay": ("ADDRESS", "hold this overlay address; needs --device"),
     "--device": ("IF", "the interface that holds the overlay address"),
     "--label": ("IF:N", "label of the address; default: the next free one"),
@@ -48,10 +51,15 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "--ocf": ("", "also the resource agents for Pacemaker"),
 }
 #: Options that may be given more than once, and those with a number as their value.
-LISTS = {"--subnet", "--router", "--source", "--vpc", "--manager"}
-NUMBERS = {"--table", "--priority"}
+LISTS = {"--subnet", "--router", "--source", "--vpc", "--route", "--manager"}
+NUMBERS = {"--table", "--priority", "--mtu", "--advmss"}
 COMMON = {"--config", "--state-dir", "--names-dir", "--wait"}
-PROFILE = {"--subnet", "--router", "--table", "--table-name", "--priority", "--scheme", "--source", "--vpc"}
+PROFILE = {
+    "--subnet", "--router", "--table", "--table-name", "--priority", "--scheme", "--source", "--vpc", "--route",
+    "--mtu", "--advmss",
+}  # fmt: skip
+#: Where the configuration's key has another name.
+KEYS = {"route": "routes"}
 OVERLAY = {"--device", "--label", "--via"}
 
 

@@ -34,6 +34,15 @@ TABLE_BASE = 23600
 MAIN = 254
 
 
+class ExtraRoute(Value):
+    """A further route in an interface's table, such as to a peering; without `via`, through the interface's router."""
+
+    destination: str
+    via: str = ""
+    mtu: int = 0
+    advmss: int = 0
+
+
 class Section(Value):
     """`[interface.NAME]`. A field that is empty, zero or negative was not written."""
 
@@ -47,6 +56,9 @@ class Section(Value):
     scheme: str = BY_SOURCE
     sources: tuple[str, ...] = ()
     vpc: tuple[str, ...] = ()
+    routes: tuple[ExtraRoute, ...] = ()
+    mtu: int = 0
+    advmss: int = 0
 
 
 class Overlay(Value):
@@ -103,6 +115,9 @@ class Profile(Value):
     vpc: tuple[str, ...] = ()
     #: The interface's own addresses and delegated prefixes, as far as they are known.
     addresses: tuple[str, ...] = ()
+    routes: tuple[ExtraRoute, ...] = ()
+    #: The attributes of the default route of each family: version, mtu, advmss.
+    metrics: tuple[tuple[int, int, int], ...] = ()
 
     def carries(self, overlay: Overlay) -> bool:
         """True if the overlay is routed to this interface."""
@@ -195,7 +210,13 @@ def resolve(section: Section, facts: Facts) -> Profile:
     priority = section.priority if section.priority >= 0 else PRIORITY[section.scheme]
     sources = sources or subnets
     fixed = (table, section.table_name, priority, section.scheme)
-    return Profile(name, facts.device, subnets, routers, *fixed, sources, vpc, facts.addresses or ())
+    if not section.subnets:
+        check_routes(section, subnets)
+    profile = Profile(name, facts.device, subnets, routers, *fixed, sources, vpc, facts.addresses or ())
+    if not (section.routes or section.mtu or section.advmss):
+        return profile
+    metrics = ((section.mtu, section.advmss),) if section.mtu or section.advmss else ()
+    return replace(profile, routes=section.routes, metrics=tuple((n, *each) for n in (4, 6) for each in metrics))
 
 
 def profile_items(profile: Profile) -> tuple[Item, ...]:
@@ -203,10 +224,57 @@ def profile_items(profile: Profile) -> tuple[Item, ...]:
     table, device = profile.table, profile.device
     items: list[Item] = [TableName(table, profile.table_name)] if profile.table_name else []
     items += [Route(subnet, device, table, metric=METRIC[family(subnet)]) for subnet in profile.subnets]
+    metrics = {version: values for version, *values in profile.metrics}
     items += [
-        Route(DEFAULT[family(router)], device, table, router, METRIC[family(router)]) for router in profile.routers
+        Route(DEFAULT[version], device, table, router, METRIC[version], *metrics.get(version, ()))
+        for router in profile.routers
+        for version in [family(router)]
     ]
+    routers = {family(router): router for router in profile.routers}
+    for each in profile.routes:
+        version = family(each.destination)
+        via = each.via or routers.get(version, "")
+        if via:
+            items.append(Route(each.destination, device, table, via, METRIC[version], each.mtu, each.advmss))
     return (*items, *rules(profile, profile.sources))
+
+
+def without_a_router(profile: Profile) -> tuple[ExtraRoute, ...]:
+    """The further routes that need the interface's router of a family in which none is known."""
+    routed = {family(router) for router in profile.routers}
+    return tuple(each for each in profile.routes if not each.via and family(each.destination) not in routed)
+
+
+def default_metrics(device: str, observed: Observed) -> dict[int, tuple[int, int]]:
+    """The mtu and advmss of the interface's own default routes in main, by family, as other programs set them.
+
+    AWS says to set the MTU by route where a link of 9001 bytes leads to an internet gateway or a VPN ("Network maximum
+    transmission unit (MTU) for your EC2 instance", Amazon EC2 User Guide).
+    """
+    found: dict[int, Route] = {}
+    for seen in observed.seen:
+        route = seen.item
+        if isinstance(route, Route) and route.table == MAIN and route.device == device and seen.protocol != OURS:
+            version = family(route.destination)
+            if route.destination == DEFAULT[version]:
+                first = found.setdefault(version, route)
+                found[version] = route if route.metric < first.metric else first
+    return {version: (route.mtu, route.advmss) for version, route in found.items()}
+
+
+def with_metrics(profile: Profile, section: Section, observed: Observed, there: Iterable[Item]) -> Profile:
+    """The profile with the mtu and advmss of its default routes: as configured, or else as main's have them.
+
+    While main has no default route by the interface, as between two leases, those that are `there` stay.
+    """
+    if section.mtu or section.advmss:
+        return profile
+    known = default_metrics(profile.device, observed)
+    for item in there:
+        if isinstance(item, Route) and item.destination in DEFAULT.values():
+            known.setdefault(family(item.destination), (item.mtu, item.advmss))
+    metrics = tuple((version, *values) for version, values in sorted(known.items()) if any(values))
+    return replace(profile, metrics=metrics) if metrics else profile
 
 
 def rules(profile: Profile, sources: Iterable[str]) -> tuple[Rule, ...]:
@@ -321,3 +389,18 @@ def check_routers(name: str, subnets: Sequence[str], routers: Sequence[str]) -> 
             raise ConfigError(f"{name}: router {router} is not in its subnet {', '.join(subnets)}")
     if len({family(router) for router in routers}) < len(routers):
         raise ConfigError(f"{name}: more than one router of a family: {', '.join(routers)}")
+
+
+def check_routes(section: Section, subnets: Sequence[str]) -> None:
+    """Raises ConfigError for a further route through a router off the interface's link, or to its own subnet."""
+    for each in section.routes:
+        what = f"{section.name}: route {each.destination}"
+        if each.destination in subnets:
+            raise ConfigError(f"{what}: that is the interface's own subnet, which has its route already")
+        if not each.via:
+            continue
+        on_link = any(contains(subnet, each.via) for subnet in subnets)
+        if not on_link and not (family(each.via) == 6 and link_local(each.via)):
+            raise ConfigError(f"{what}: router {each.via} is not in its subnet {', '.join(subnets)}")
+        if each.via == each.destination.partition("/")[0]:
+            raise ConfigError(f"{what}: its router is the destination itself")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ec2ident.program.frame import log, safe, say
 
+from .items import Route
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .engine import Report
@@ -13,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_dict", "log", "rows", "safe", "say", "table"]
 
-#: The state that is as it should be.
-FINE = ("ok",)
+#: The states that are as they should be: in place, and another program's without being in the way.
+FINE = ("ok", "foreign")
 
 
 def rows(report: Report) -> list[Row]:
@@ -28,6 +30,9 @@ def rows(report: Report) -> list[Row]:
     in_the_way += [("refused", each.owner, each.why) for each in report.harmful]
     in_the_way += [("taken", each.owner, str(each)) for each in report.taken]
     unknown = [("unknown", each.owner, each.why) for each in report.unknown]
+    beside: dict[int, list[str]] = {}
+    for seen in difference.foreign:
+        beside.setdefault(getattr(seen.item, "table", 0), []).append(str(seen))
     found: list[Row] = []
     for desired in report.desired:
         owner = str(desired.owner)
@@ -38,7 +43,8 @@ def rows(report: Report) -> list[Row]:
             state = states.get(item, "")
             state = "refused" if state == "missing" and desired.owner in report.refused else state
             mine += [(state, owner, str(item))] if state else []
-        found += mine
+        tables = dict.fromkeys(item.table for item in desired.items if isinstance(item, Route))
+        found += [*mine, *(("foreign", owner, text) for table in tables for text in beside.pop(table, ()))]
     return found + [("leftover", "-", str(item)) for item in difference.leftover]
 
 

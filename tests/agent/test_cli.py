@@ -166,7 +166,7 @@ def test_a_dry_run_says_whether_apply_would_change_anything(agent: Agent, kernel
     kernel.link_down("eth1")
     assert 1 == run(agent, kernel, "apply", "--dry-run") == run(agent, kernel, "apply")
     kernel.link_up("eth1")
-    kernel.add(Seen(Route("10.9.0.0/16", "eth0", 100), 3))
+    kernel.add(Seen(Route("10.0.1.0/24", "eth0", 100), 3))
     assert 4 == run(agent, kernel, "apply", "--dry-run") == run(agent, kernel, "apply")
     assert [] == kernel.done
 

@@ -80,7 +80,7 @@ def test_both_families_and_a_mac() -> None:
         ("overlay = 3", r"f:1: overlay: write \[\[overlay\]\]"),
         ("[overlay]\naddress = '10.9.9.9'", r"f:1: overlay: write \[\[overlay\]\]"),
         ("[interface.eth1]\ntabel = 100", r"f:2: interface\.eth1: tabel: no such key \(did you mean table\?\)"),
-        ("[interface.eth1]\nmtu = 100", r"f:2: interface\.eth1: mtu: no such key \(known: mac, subnet,"),
+        ("[interface.eth1]\nmru = 100", r"f:2: interface\.eth1: mru: no such key \(known: mac, subnet,"),
         ("[interface.eth1]\ntable = '100'", r"interface\.eth1: table = '100': not a number"),
         ("[interface.eth1]\ntable = true", r"table = True: not a number"),
         ("[interface.eth1]\ntable = 0", r"table = 0: not a number from 1"),
@@ -150,7 +150,10 @@ def test_a_missing_file_is_an_empty_configuration_unless_it_was_named(tmp_path: 
 def test_what_was_read_once_is_not_parsed_again(file: Path, tmp_path: Path) -> None:
     """As long as the very same file is there: the second time comes from the cache."""
     cache = tmp_path / "cache"
+    routes = '["10.50.0.0/16", "10.60.0.0/16 via 10.0.1.9 mtu 1400 advmss 1300"]'
+    file.write_text(CONFIGURATION.replace("priority", f"mtu = 1500\nadvmss = 1460\nroutes = {routes}\npriority"))
     first = read(file, cache=cache)
+    assert (2, 1500) == (len(first.sections[0].routes), first.sections[0].mtu)
     kept = cache.read_bytes().replace(b"192.168.10.10", b"192.168.10.99")
 
     assert first == read(file, cache=cache)

@@ -39,6 +39,8 @@ subnet = ["10.0.1.0/24", "fd00:0:0:1::/64"]
 router = ["10.0.1.254", "fe80::1"]
 table  = 100
 table_name = "OTHER"
+routes = ["10.50.0.0/16", "10.60.0.0/16 via 10.0.1.1 mtu 1400", "fd00:50::/32 advmss 1200"]
+mtu    = 1500
 
 [[overlay]]
 address = "fd00:5::1/128"
@@ -162,7 +164,7 @@ def test_killed_at_any_effect_of_apply(agent: Agent, kernel: str) -> None:
 
 @pytest.mark.parametrize("kernel", ["pipelined", "one by one"])
 def test_killed_at_any_effect_of_a_change(agent: Agent, kernel: str) -> None:
-    """An apply that replaces a gateway, removes an overlay and adds a family and a name."""
+    """An apply that replaces a gateway, removes an overlay and adds a family, a name, further routes and an MTU."""
     run = through(OneByOne, agent, "apply") if kernel == "one by one" else lambda: agent("apply")
 
     def prepare() -> None:
@@ -175,7 +177,7 @@ def test_killed_at_any_effect_of_a_change(agent: Agent, kernel: str) -> None:
 
 def test_killed_at_any_effect_of_an_apply_that_one_is_refused(agent: Agent) -> None:
     """What is added for the others is known, and what the refused had before."""
-    ip("route add blackhole 10.7.0.0/16 table 101")
+    ip("route add blackhole default table 101")
 
     def prepare() -> None:
         agent.write(CONFIGURATION)

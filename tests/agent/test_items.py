@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+from ec2ident.value import replace
 from ec2ident_agent.items import (
     OURS,
     Address,
@@ -163,15 +164,14 @@ def test_a_near_miss_is_foreign(foreign: Seen) -> None:
     [
         Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.1"), 3),
         Seen(Route("0.0.0.0/0", "eth0", 100, "10.0.0.1"), 4),
-        Seen(Route("10.9.0.0/16", "eth0", 100), 3),
+        Seen(Route("10.0.1.0/24", "eth0", 100), 3),
         Seen(Route("0.0.0.0/0", "", 100), 3, ("blackhole",)),
-        Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.1", 5), 3),
         Seen(OVERLAY, None),
         Seen(TableName(200, "MYHA"), 0),
     ],
 )
 def test_a_foreign_item_in_the_agents_place_is_a_conflict(foreign: Seen) -> None:
-    """Shown, and not overwritten; a table that holds others' routes is not for the agent to fill."""
+    """Shown, and not overwritten."""
     there = observed(foreign)
 
     found = diff([NAME, OVERLAY, SUBNET, OUT, RULE], there, owner_test(there, ()))
@@ -182,17 +182,50 @@ def test_a_foreign_item_in_the_agents_place_is_a_conflict(foreign: Seen) -> None
     assert [] == [step for step in found.steps if step.verb == "del"]
 
 
-def test_a_table_full_of_foreign_routes_is_one_conflict() -> None:
-    """How many, and one of them: not a line for each."""
-    there = observed(*(Seen(Route(f"10.{number}.0.0/16", "eth0", 100), 3) for number in range(7)))
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        Seen(Route("10.50.0.0/16", "eth1", 100, "10.0.1.1"), 3),
+        Seen(Route("10.50.0.0/16", "eth0", 100, "10.0.0.1"), 3),
+        Seen(Route("10.50.0.0/16", "", 100), 3, ("blackhole",)),
+        Seen(Route("0.0.0.0/0", "", 100, "", 4278198272), 3, ("unreachable",)),
+        Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), 3, ("tos 16",)),
+    ],
+)
+def test_a_foreign_route_beside_ours_is_shown_and_left(foreign: Seen) -> None:
+    """Peerings, on-premises networks, a fallback behind the default route: amazon-ec2-net-utils#82."""
+    there = observed(foreign)
 
     found = diff([SUBNET, OUT, RULE], there, owner_test(there, ()))
 
-    (conflict,) = found.conflicts
+    assert ((), (foreign,), 3) == (found.conflicts, found.foreign, len(found.steps))
+
+
+def test_a_route_that_comes_before_ours_is_in_the_way() -> None:
+    """IPv6 takes the lower metric, whichever program added it."""
+    out = Route("::/0", "eth1", 100, "fe80::1", 1024)
+    for metric, conflicts in ((512, 1), (1024, 1), (2048, 0)):
+        there = observed(Seen(Route("::/0", "eth1", 100, "fe80::2", metric), 3))
+        assert len(diff([out], there, owner_test(there, ())).conflicts) == conflicts
+
+
+def test_a_table_that_another_program_uses_is_not_filled() -> None:
+    """tailscale leads every packet into table 52: a default route there would take the whole node's packets."""
+    route, rule = Seen(Route("100.64.0.7/32", "tailscale0", 52), 3), Seen(Rule("", 52, 5270), 3)
+    mine: list[Item] = [replace(SUBNET, table=52), replace(OUT, table=52)]
+    there = observed(route, rule)
+
+    (conflict,) = diff(mine, there, owner_test(there, ())).conflicts
     assert str(conflict) == (
-        "table 100 holds 7 foreign routes, such as 10.0.0.0/16 dev eth0 table 100 scope link proto 3;"
-        " remove them, or choose another table"
+        "table 52 holds a foreign route: 100.64.0.7/32 dev tailscale0 table 52 scope link proto 3, and another program"
+        " uses it: from all table 52 priority 5270 proto 3; choose another table"
     )
+    for harmless in ((route,), (rule,), (replace(route, item=replace(route.item, device="eth1")), rule)):
+        there = observed(*harmless)
+        assert () == diff(mine, there, owner_test(there, ())).conflicts
+    # What the agent has had routes in is its own: a repair is not refused.
+    there = observed(route, rule)
+    assert () == diff(mine, there, owner_test(there, ()), tables=[52]).conflicts
 
 
 def test_a_name_that_another_program_gave_is_as_good() -> None:

@@ -115,13 +115,13 @@ def test_each_change_is_logged_as_a_command_before_it_is_done(tmp_path: Path, ke
 
 def test_a_foreign_object_is_in_the_report_and_no_error(fake: Node, kernel: CountingKernel) -> None:
     """Everything is done for the other owners; the refusal has the owner and the reason as fields."""
-    kernel.add(Seen(Route("10.7.0.0/16", "eth0", 100), 3))
+    kernel.add(Seen(Route("10.0.1.0/24", "eth0", 100), 3))
 
     report = fake.apply()
 
     (refusal,) = report.refusals
     assert (ETH1, frozenset({ETH1})) == (refusal.owner, report.refused)
-    assert refusal.why.startswith("table 100 holds a foreign route: 10.7.0.0/16")
+    assert refusal.why.startswith("table 100 holds a foreign route: 10.0.1.0/24")
     assert {ADDRESS} == ours(kernel)
 
 

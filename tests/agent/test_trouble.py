@@ -76,7 +76,7 @@ class Trouble:
         ip("route flush table 100")
         ip("rule del from 10.0.2.0/24")
         ip("route flush table 102")
-        ip("route add blackhole 10.7.0.0/16 table 102")
+        ip("route add blackhole default table 102")
         ip("link set eth3 down")
 
     def facts(self, device: str, _: Observed) -> Facts:
@@ -123,7 +123,7 @@ def test_scripts_are_told_the_same(trouble: Trouble) -> None:
 
 def test_when_each_trouble_is_over_all_is_in_order(trouble: Trouble) -> None:
     """The foreign route goes, the link comes up, the administrator names the table and removes what is not there."""
-    ip("route del blackhole 10.7.0.0/16 table 102")
+    ip("route del blackhole default table 102")
     ip("link set eth3 up")
     configuration = CONFIGURATION.replace("[interface.eth5]\n", "")
     trouble.agent.write(configuration.replace("[interface.eth4]", "[interface.eth4]\ntable = 104"))

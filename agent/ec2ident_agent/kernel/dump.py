@@ -269,10 +269,13 @@ ROUTE_TYPES = {
     9: "throw", 10: "nat", 11: "xresolve",
 }  # fmt: skip
 #: Attributes of a route that no item has a field for -> the word that `ip route` shows.
-ROUTE_EXTRAS = {2: "from", 3: "iif", 7: "src", 8: "metrics", 9: "multipath", 11: "realms", 16: "mark", 18: "via",
+ROUTE_EXTRAS = {2: "from", 3: "iif", 7: "src", 9: "multipath", 11: "realms", 16: "mark", 18: "via",
                 20: "pref", 21: "encap-type", 22: "encap", 26: "sport", 30: "nhid"}  # fmt: skip
 #: Ages, padding and the medium preference say nothing about which route it is.
-ROUTE_KNOWN = {0, 1, 4, 5, 6, 12, 15, 20, 23, 24, 25, 27, 28, 29}
+ROUTE_KNOWN = {0, 1, 4, 5, 6, 8, 12, 15, 20, 23, 24, 25, 27, 28, 29}
+#: RTA_METRICS, and in it RTAX_MTU and RTAX_ADVMSS; of any other metric an item has no field.
+METRICS, MTU, ADVMSS = 8, 2, 8
+METRICS_KNOWN = {MTU, ADVMSS}
 CLONED, ONLINK = 0x200, 4
 
 
@@ -291,6 +294,7 @@ def route(payload: bytes, names: dict[int, str]) -> Seen | None:
     if family not in SIZES or flags & CLONED:
         return None
     found = attributes(payload, 12)
+    metrics = attributes(found[METRICS], 0) if METRICS in found else {}
     version = 4 if family == AF_INET else 6
     device = number(found.get(4, b""))
     item = Route(
@@ -299,10 +303,14 @@ def route(payload: bytes, names: dict[int, str]) -> Seen | None:
         number(found[15]) if 15 in found else header_table,
         text(family, found[5]) if 5 in found else "",
         number(found.get(6, b"")),
+        number(metrics.get(MTU, b"")),
+        number(metrics.get(ADVMSS, b"")),
     )
     extra = []
     if tos:
         extra.append(f"tos {tos}")
+    if not METRICS_KNOWN.issuperset(metrics):
+        extra.append(f"metrics {found[METRICS].hex()}")
     if kind != UNICAST:
         extra.append(ROUTE_TYPES.get(kind, f"type {kind}"))
     if family == AF_INET and scope != (0 if item.gateway else 253) and kind == UNICAST:

@@ -203,6 +203,7 @@ def _rule(item: Rule) -> Any:
 def _route(item: Route, index: int, verb: str) -> Any:
     destination, length = _split(item.destination)
     scope = UNIVERSE if item.gateway or ":" in item.destination else LINK_SCOPE
+    metrics = [(name, value) for name, value in (("RTAX_MTU", item.mtu), ("RTAX_ADVMSS", item.advmss)) if value]
     fields = {
         "family": _family(item.destination),
         "dst_len": length,
@@ -217,6 +218,8 @@ def _route(item: Route, index: int, verb: str) -> Any:
         ("RTA_OIF", index),
         ("RTA_GATEWAY", item.gateway or None),
         ("RTA_PRIORITY", item.metric or None),
+        # A removal names no metrics: the kernel would remove the route only if it still has them.
+        ("RTA_METRICS", {"attrs": metrics} if metrics and verb == "add" else None),
     )
     return _fill(load().route(), fields, attributes)
 

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 STATE_DIRECTORY = "/run/ec2ident"
-KIND, VERSION = "ec2ident-journal", 2
+KIND, VERSION = "ec2ident-journal", 3
+#: A journal of this version is read too, so that an upgrade forgets nothing: its routes have no mtu and no advmss.
+BEFORE = 2
 
 _KINDS: dict[str, Any] = {"name": TableName, "address": Address, "route": Route, "rule": Rule}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
-_NUMBERS = {"number", "table", "metric", "priority", "suppress"}
+_NUMBERS = {"number", "table", "metric", "mtu", "advmss", "priority", "suppress"}
+_ADDED = {"mtu", "advmss"}
 
 
 class Journal:
@@ -45,7 +48,8 @@ class Journal:
         _check(self.directory)
         try:
             data = statefile.read(self.path)
-            lines = [] if data is None else statefile.unpack(KIND, VERSION, data)
+            version = BEFORE if data and data.startswith(b"%s %d\n" % (KIND.encode(), BEFORE)) else VERSION
+            lines = [] if data is None else statefile.unpack(KIND, version, data)
             return State(tuple(_decode(line, owners) for line in lines))
         except statefile.DamagedError as damaged:
             raise JournalError(f"{self.path}: {damaged}; {_ADVICE}") from damaged
@@ -164,6 +168,8 @@ def _decode(fields: statefile.Fields, owners: dict[tuple[str, str], Owner]) -> R
     try:
         owner_kind, name, origin, index, kind, *values = fields
         names = _KINDS[kind]._fields
+        if len(values) < len(names):
+            names = tuple(name for name in names if name not in _ADDED)
         known = origin in (CONFIG, COMMAND, LEAVING) and owner_kind in (INTERFACE, OVERLAY)
         if len(values) != len(names) or not known:
             raise ValueError

@@ -45,6 +45,9 @@ EVERYTHING = (
     "route add throw 10.9.0.0/16 table 70",
     "route add local 10.10.0.0/16 dev lo table 70",
     "route add 10.11.0.0/16 dev eth1 tos 0x10 mtu 1400 table 100000",
+    "route add 10.12.0.0/16 dev eth1 mtu 1400 advmss 1300 initcwnd 20 table 100000",
+    "route add 10.13.0.0/16 dev eth1 mtu lock 1400 table 100000",
+    "-6 route add fd00:77::/64 dev eth1 mtu 1400 hoplimit 64 table 100000",
     "route add 10.12.0.0/16 via 10.99.0.1 dev eth1 onlink table 70",
     "route add 10.13.0.0/16 via inet6 fd00:0:0:1::99 dev eth1 table 70",
     "route add default via 10.0.1.1 dev eth1 table 70",
@@ -74,7 +77,7 @@ RULE_WORDS = {
     "FRA_DPORT_RANGE": "dport", "FRA_UID_RANGE": "uidrange", "FRA_FLOW": "realms",
 }  # fmt: skip
 ROUTE_WORDS = {
-    "RTA_PREFSRC": "src", "RTA_METRICS": "metrics", "RTA_MULTIPATH": "multipath", "RTA_VIA": "via",
+    "RTA_PREFSRC": "src", "RTA_MULTIPATH": "multipath", "RTA_VIA": "via",
     "RTA_FLOW": "realms", "RTA_IIF": "iif", "RTA_SRC": "from",
 }  # fmt: skip
 
@@ -130,15 +133,19 @@ def route_of(message: Any, names: dict[int, str]) -> tuple[object, ...]:
     attributes = dict(message["attrs"])
     version = 4 if message["family"] == 2 else 6
     destination = attributes.get("RTA_DST")
+    metrics = dict(attributes["RTA_METRICS"]["attrs"]) if "RTA_METRICS" in attributes else {}
     item = Route(
         f"{destination}/{message['dst_len']}" if destination else DEFAULT[version],
         names.get(attributes.get("RTA_OIF", 0), ""),
         attributes["RTA_TABLE"],
         attributes.get("RTA_GATEWAY") or "",
         attributes.get("RTA_PRIORITY", 0),
+        metrics.get("RTAX_MTU", 0),
+        metrics.get("RTAX_ADVMSS", 0),
     )
     extra = [word for name, word in ROUTE_WORDS.items() if name in attributes]
     extra += ["tos"] if message["tos"] else []
+    extra += ["metrics"] if {*metrics} - {"RTAX_MTU", "RTAX_ADVMSS"} else []
     kinds = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
     kinds |= {6: "blackhole", 7: "unreachable", 8: "prohibit", 9: "throw"}
     extra += [kinds[message["type"]]] if message["type"] != 1 else []

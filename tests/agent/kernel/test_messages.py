@@ -40,6 +40,7 @@ def alike() -> list[Item]:
         found += [Rule(f"{four}/32", 70000, 1, "10.0.0.0/16"), Rule(f"{four}/32", 254, 9, "", 0)]
         found += [Address("eth1", f"{four}/32", label) for label in ("", "eth1:1")]
         found += [Address("eth2", f"{four}/24"), Route(f"{four}/32", "eth1", 100)]
+        found += [Route(f"{four}/32", "eth1", 100, "10.0.1.1", 0, 1500, 1460)]
     for six in (*ODD_6, *(f"fd00::{number}" for number in range(2, 9))):
         found += [Rule(f"{six}/{length}", 100, 100) for length in (64, 128)]
         found += [

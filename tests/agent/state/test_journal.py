@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ec2ident_agent.errors import JournalError, LockedError
 from ec2ident_agent.items import Address, Route, Rule, TableName
-from ec2ident_agent.state.journal import KIND, VERSION, Journal
+from ec2ident_agent.state.journal import BEFORE, KIND, VERSION, Journal
 from ec2ident_agent.state.owned import Record, State, interface, overlay
 from ec2ident_agent.state.statefile import DamagedError, pack, unpack
 
@@ -23,6 +23,7 @@ STATE = State(
     (
         Record(interface("eth1"), "config", 0, TableName(100, "MYHA")),
         Record(interface("eth1"), "config", 3, Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")),
+        Record(interface("eth1"), "config", 3, Route("10.50.0.0/16", "eth1", 100, "10.0.1.1", 0, 1500, 1460)),
         Record(interface("eth1"), "command", 0, Rule("10.0.1.0/24", 100, 100)),
         Record(overlay("192.168.10.10/32"), "command", 2, Address("eth0", "192.168.10.10/32", "eth0:1")),
     )
@@ -85,6 +86,14 @@ def test_changed_anywhere_it_is_refused(tmp_path: Path) -> None:
         Path(journal.path).write_bytes(changed)
         with pytest.raises(JournalError, match=r"damaged|version"):
             journal.read()
+
+
+def test_a_journal_of_the_version_before_is_read(tmp_path: Path) -> None:
+    """An upgrade forgets nothing: its routes had no mtu and no advmss."""
+    rows = [("interface", "eth1", "config", "3", "route", "0.0.0.0/0", "eth1", "100", "10.0.1.1", "0")]
+    (tmp_path / "journal").write_bytes(pack(KIND, BEFORE, rows))
+
+    assert State((STATE.records[1],)) == Journal(str(tmp_path)).read()
 
 
 def test_a_newer_version_is_named(tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def test_a_suppression_file_that_is_damaged_suppresses_nothing(node: Node) -> No
 
 def test_a_conflict_of_one_owner_stops_it_alone(node: Node) -> None:
     """Another program's route in eth1's table: it is said once, and the overlay is repaired all the same."""
-    theirs = Seen(Route("10.9.0.0/16", "eth1", 100, "10.0.1.7"), 4)
+    theirs = Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.7"), 4)
     node.kernel.flush_table(100)
     node.kernel.add(theirs)
     node.lose(OVERLAY)
