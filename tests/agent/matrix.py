@@ -82,7 +82,7 @@ class Away(threading.Thread):
 
 def cell(by: Iterable[str], seconds: float) -> str:
     """`hook 0.3 s`; a dash where nothing was lost."""
-    return f"{' and '.join(by) or 'by itself'} {seconds:.1f} s" if seconds else "–"
+    return f"{' and '.join(by) or 'by itself'} {seconds:.1f} s" if by or seconds else "–"
 
 
 def table(cells: Mapping[tuple[str, str, str, str], str]) -> list[str]:

@@ -76,7 +76,7 @@ EVENTS = [
     (name, keeper, event, interface)
     for name, made in MANAGERS.items()
     for keeper in KEEPERS
-    for event in ("attach", *made.events, "detach")
+    for event in ("attach", "attach eth2", *made.events, "detach")
     for interface in ("eth0", "eth1")
     if keeper != HOOKS or (name, event) not in NOT_BY_HOOK
     if interface == "eth1" or event in made.events
@@ -195,7 +195,8 @@ def test_after_each_event_the_desired_state_is_there_again(
 ) -> None:
     """Whatever the manager deleted on the way; of an interface that goes no rule is left, and it comes back.
 
-    An attached one gets its profile from the hooks or from the watch; apply is never typed.
+    An attached one gets its profile from the hooks or from the watch; apply is never typed. eth2 is an ENI that the
+    configuration does not name: networkd deletes eth1's rules when it is attached.
     """
     there = node(name, keeper)
 
@@ -205,6 +206,13 @@ def test_after_each_event_the_desired_state_is_there_again(
     record_property(VERSION, there.versions(name))
     if event == "attach":
         tell(event, there.attached)
+    elif event == "attach eth2":
+        there.agent("apply")
+        try:
+            tell(event, there.measure(lambda: there.manager.attach("eth2")))
+        finally:
+            there.manager.detach("eth2")
+            there.manager.settle()
     elif event == "detach":
         there.agent("apply")
         took, again = there.detach(interface)

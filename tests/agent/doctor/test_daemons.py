@@ -87,6 +87,9 @@ def test_networkd_takes_what_the_doctor_says_and_after_the_fix_it_does_not(netwo
     """Rules, overlay and IPv6 routes survive; IPv4 routes go with their lease's address, as the doctor says too."""
     who = "systemd-networkd"
     anew = {name: f"it configures {name} anew" for name in ("eth0", "eth1")}
+    assert RULES == lost(networkd, "attach", "eth2")
+    assert RULES <= foretold(networkd, who, "it configures an interface that is attached")
+    networkd.detach("eth2")
     assert RULES | OVERLAY == lost(networkd, "reconfigure", "eth0")
     assert RULES | ROUTES | ROUTES6 == lost(networkd, "reconfigure", "eth1")
     assert ROUTES == lost(networkd, "restart", "eth1")

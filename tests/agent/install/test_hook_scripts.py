@@ -120,6 +120,22 @@ def test_foreign_interfaces_pass_without_starting_the_program(node: Node, interf
     assert (0, "", []) == (done.returncode, done.stderr, node.calls)
 
 
+@pytest.mark.parametrize(("event", "reaches"), [("configured", True), ("routable", False), ("off", False)])
+def test_a_foreign_interface_that_networkd_configured_reaches_the_program(
+    node: Node, event: str, reaches: bool
+) -> None:
+    """networkd has deleted the rules of all interfaces by then. A container's link gets to routable alone."""
+    calls = [f"networkd-dispatcher eth10 {event}"] if reaches else []
+    assert 0 == node.run("networkd-dispatcher", IFACE="eth10", STATE=event).returncode
+    assert calls == node.calls
+
+    (node.state / "journal").unlink()
+    assert 0 == node.run("networkd-dispatcher", IFACE="eth10", STATE=event).returncode
+    assert calls == node.calls  # nothing is applied, so nothing can be lost
+    assert 0 == node.run("networkd-dispatcher", IFACE="eth1", STATE=event).returncode
+    assert [*calls, f"networkd-dispatcher eth1 {event}"] == node.calls
+
+
 @pytest.mark.parametrize("interface", ["eth", "ETH1", "table"])
 def test_in_doubt_the_program_decides(node: Node, interface: str) -> None:
     """The shell looks for a word, without knowing TOML: eth is a word of eth-5. A start too many costs milliseconds."""

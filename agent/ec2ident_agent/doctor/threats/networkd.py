@@ -63,7 +63,7 @@ def networkd(view: NodeView) -> Iterator[Threat]:
     yield _foreign(
         view,
         "ManageForeignRoutingPolicyRules",
-        f"it configures {_or(managed)} anew: {_causes(node)}",
+        f"it configures an interface that is attached, or {_or(managed)} anew: {_causes(node)}",
         view.of(Rule),
         version,
     )
