@@ -9,6 +9,8 @@ is right; tests hold both ways of reading equal over mutants.
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from ec2ident.errors import MalformedError
 from ec2ident.value import Value
 
@@ -16,28 +18,29 @@ from . import ber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
     Place = tuple[int, int]
 
 
 class Layout(Value):
-    """Everything after the document. Places are (start, end), counted from the end of the document."""
+    """How everything after the document is cut, and what stands outside the holes."""
 
-    #: The octets outside the holes, with their places.
-    fixed: tuple[tuple[int, int, bytes], ...]
-    attributes: Place
-    time: Place
+    #: All parts outside the holes, and what they must be.
+    outside: Callable[[bytes], tuple[bytes, ...]]
+    fixed: tuple[bytes, ...]
+    #: Signing time, signed attributes without their tag, digest, signature.
+    holes: Callable[[bytes], tuple[bytes, ...]]
     time_tag: int
-    digest: Place
-    signature: Place
     #: What was read of the first object: of the next ones, all but what is in the holes.
     fields: dict[str, Any]
 
 
-#: The octets up to the length of the document -> layouts by the number of octets after the document.
+#: The octets up to the length of the document -> layouts by the number of octets after the document. Never changed, but
+#: replaced by a larger one, so that several threads may read it.
 _layouts: dict[bytes, dict[int, Layout]] = {}
 _MOST = 64
+_SET = bytes((ber.SET,))
 #: The document is an OCTET STRING with a length of two octets, in one of indefinite length or by itself.
 _OPENINGS = (bytes.fromhex("24800482"), bytes.fromhex("0482"))
 #: Tag and length of the SET of an attribute and of its one value, which have fewer than 128 octets.
@@ -56,23 +59,21 @@ def read(blob: bytes) -> dict[str, Any] | None:
 
 
 def _read(layout: Layout, content: bytes, tail: bytes) -> dict[str, Any] | None:
-    for start, end, octets in layout.fixed:
-        if tail[start:end] != octets:
-            return None
-    fields = layout.fields.copy()
-    start, end = layout.time
+    if layout.outside(tail) != layout.fixed:
+        return None
+    time, attributes, digest, signature = layout.holes(tail)
     try:
-        fields["signing_time"] = ber.time(layout.time_tag, tail[start:end])
+        signing_time = ber.time(layout.time_tag, time)
     except MalformedError:
         return None
-    fields["content"] = content
-    start, end = layout.attributes
-    fields["signed_attributes"] = b"\x31" + tail[start + 1 : end]
-    start, end = layout.digest
-    fields["message_digest"] = tail[start:end]
-    start, end = layout.signature
-    fields["signature"] = tail[start:end]
-    return fields
+    return {
+        **layout.fields,
+        "content": content,
+        "signed_attributes": _SET + attributes,
+        "message_digest": digest,
+        "signing_time": signing_time,
+        "signature": signature,
+    }
 
 
 def remember(blob: bytes, fields: dict[str, Any], places: dict[str, Place]) -> None:
@@ -82,6 +83,7 @@ def remember(blob: bytes, fields: dict[str, Any], places: dict[str, Place]) -> N
     signature, as whole elements; those of the signing time and the digest are of their attributes' values, counted from
     the end of the attributes.
     """
+    global _layouts
     if not {"content", "signing time", "message digest"} <= places.keys() or fields["signing_time"] is None:
         return
     content = fields["content"]
@@ -95,9 +97,9 @@ def remember(blob: bytes, fields: dict[str, Any], places: dict[str, Place]) -> N
     layout = _layout(tail, fields, {name: (a - end, b - end) for name, (a, b) in places.items()}, places)
     if layout is None or blob[start:end] != len(content).to_bytes(2, "big") + content:
         return
-    if sum(map(len, _layouts.values())) >= _MOST:
-        _layouts.clear()
-    _layouts.setdefault(blob[:start], {})[len(tail)] = layout
+    known = _layouts if sum(map(len, _layouts.values())) < _MOST else {}
+    head = blob[:start]
+    _layouts = {**known, head: {**known.get(head, {}), len(tail): layout}}
 
 
 def _layout(tail: bytes, fields: dict[str, Any], places: dict[str, Place], within: dict[str, Place]) -> Layout | None:
@@ -111,14 +113,13 @@ def _layout(tail: bytes, fields: dict[str, Any], places: dict[str, Place], withi
     holes = sorted((_inside(tail, places["identifier"]), time, digest, signature))
     ends = [0, *(end for _, end in holes)]
     starts = [*(start for start, _ in holes), len(tail)]
+    outside = itemgetter(*map(slice, ends, starts))
     layout = Layout(
-        tuple((end, start, tail[end:start]) for end, start in zip(ends, starts)),
-        attributes,
-        time,
-        tail[time[0] - 2],
-        digest,
-        signature,
-        fields,
+        outside=outside,
+        fixed=outside(tail),
+        holes=itemgetter(*(slice(*place) for place in (time, (attributes[0] + 1, attributes[1]), digest, signature))),
+        time_tag=tail[time[0] - 2],
+        fields=fields,
     )
     short = all(within[name][0] - within[name][1] <= _LONGEST_VALUES for name in ("signing time", "message digest"))
     # That it reads this very object as the walk did: else some part is written in another way.

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 #: Characters of a signature in base64 or PEM; real ones have 172 to 1511. Of JSON around it, which is read elsewhere.
 _LARGEST, _LARGEST_JSON = 64 * 1024, 1024 * 1024
+_KINDS: dict[str, Kind] = {kind.value: kind for kind in Kind}
 
 
 def verify(
@@ -74,7 +75,7 @@ def verify(
     if kind is None:
         _as_bytes("signature", signature, _LARGEST_JSON)
         raise ValueError(f"kind: missing (one of {', '.join(Kind)}: which item of the metadata service this is)")
-    kind = Kind(kind)
+    kind = _KINDS.get(kind) or Kind(kind)
     trust = TrustStore.bundled() if trust is None else trust
 
     # (1) The octets of the signature, from any form.
@@ -306,6 +307,7 @@ def _check_changed(raw: bytes, blob: bytes, trust: TrustStore, cause: MalformedE
         if changed:
             changed.document = parsed
             raise changed from cause
+        return  # all candidates were tried
 
 
 def _named(keys: tuple[TrustedKey, ...]) -> str:
