@@ -4,6 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .model import IdentityDocument, Reason
 
 
@@ -12,6 +14,14 @@ class Ec2IdentError(Exception):
 
     #: From `ec2ident.verify`: what the document says, where it could be read. It is a claim that was not proven.
     document: IdentityDocument | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross between the processes of a pool; Exception would call the class with the message alone.
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(cls: type[Ec2IdentError], arguments: tuple[object, ...]) -> Ec2IdentError:
+    return cls.__new__(cls, *arguments)
 
 
 class MalformedError(Ec2IdentError, ValueError):

@@ -46,6 +46,7 @@ PURE = {
     "ec2ident/proof/cms.py",
     "ec2ident/proof/algorithms.py",
     "ec2ident/proof/layout.py",
+    "ec2ident/proof/template.py",
     "ec2ident/proof/forms.py",
     "ec2ident/proof/repairs.py",
     "ec2ident/firmware.py",

@@ -24,6 +24,7 @@ from ec2ident import Imds
 from ec2ident.admission import prepare
 from ec2ident.testing import Authority, Instance, MetadataService, pretend
 from ec2ident.value import replace
+from tests.lib import vectors
 
 TOP = Path(__file__).parents[2]
 PAGE = TOP / "docs" / "attestation.md"
@@ -190,3 +191,19 @@ def test_a_source_that_asks_too_often_is_told_so(servers: tuple[Server, Server])
     assert {200, 429} == set(statuses)
     assert 200 == statuses[0]
     assert 200 == servers[1].post("/challenge", b"{}")[0]
+
+
+def test_the_program_for_many_documents_answers_each_in_its_order(tmp_path: Path) -> None:
+    """More than a batch, genuine and damaged in turn; the processes start as on any machine."""
+    program = tmp_path / "many.py"
+    program.write_text(PROGRAMS["many.py"], encoding="utf-8")
+    genuine = "".join(vectors.signature("teleport-us-west-2-2021", "rsa2048").split())
+    lines = [genuine if number % 2 else genuine[:-4] for number in range(601)]
+    done = subprocess.run(
+        [sys.executable, str(program)], input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=120
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
+    answers = done.stdout.splitlines()
+    assert ["i-078517ca8a70a1dde"] * 300 == answers[1::2]
+    assert 301 == sum(answer.startswith("MalformedError: ") for answer in answers[::2])

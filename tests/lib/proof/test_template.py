@@ -124,7 +124,9 @@ def test_mutants_of_what_is_remembered_are_read_as_json_reads_them() -> None:
         documents.walk(raw)
         at = random.randrange(len(raw))
         end = at + random.choice((0, 1, 1, 3))
-        piece = random.choice((b"", b"0", b"a", b'"', b"\\", b",", b"}", b"\n", b"\x7f", b"\0", b"\xc3\xa9", b" : null"))
+        piece = random.choice(
+            (b"", b"0", b"a", b'"', b"\\", b",", b"}", b"\n", b"\x7f", b"\0", b"\xc3\xa9", b" : null")
+        )
         changed = random.choice((raw[:at] + piece + raw[end:], mutants.octets(random, raw, samples)))
         found = compared(changed)
         outcomes[found is not None] += 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import pickle
 import statistics
 import subprocess
 import sys
 import tracemalloc
 from base64 import b64decode, b64encode
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from typing import Any, Callable
 
@@ -20,7 +22,8 @@ from hypothesis import strategies as st
 import ec2ident
 from ec2ident.errors import MalformedError, UnverifiableError, VerificationError
 from ec2ident.model import Identity, Kind, Reason
-from ec2ident.proof import verification
+from ec2ident.proof import document as documents
+from ec2ident.proof import layout, verification
 from ec2ident.proof.trust import TrustedKey, TrustStore
 from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import NULL, OID_DIGEST, OID_SHA256_WITH_RSA, Authority, tlv, wire
@@ -745,6 +748,34 @@ def test_verifying_again_and_again_keeps_nothing() -> None:
     batches = [grown(100) for _ in range(5)]
     # One object kept of each document would be a hundred in every batch.
     assert 50 > statistics.median(batches), batches
+
+
+def test_threads_may_verify_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While others make it forget and remember forms of documents and objects: each gets its own identity."""
+    monkeypatch.setattr(layout, "_MOST", 2)
+    monkeypatch.setattr(documents, "_MOST_FORMS", 2)
+    expected = {case: check(*case) for case in vectors.GENUINE}
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda case: (case, check(*case)), vectors.GENUINE * 40))
+    finally:
+        sys.setswitchinterval(before)
+
+    assert all(expected[case] == identity for case, identity in found)
+
+
+@pytest.mark.parametrize("case", [("teleport-us-west-2-2021", "rsa2048"), ("rspamd-b-us-east-1-2024", "signature")])
+def test_an_identity_and_an_error_pass_between_processes(case: tuple[str, str]) -> None:
+    """What a process pool returns or raises is the same on the other side."""
+    identity = check(*case)
+    assert identity == pickle.loads(pickle.dumps(identity))
+    with pytest.raises(VerificationError) as raised:
+        verify(vectors.signature(*case), kind=case[1], document=vectors.document(case[0]).replace(b"t2", b"t3") + b" ")
+    error = pickle.loads(pickle.dumps(raised.value))
+
+    assert (str(raised.value), raised.value.reason, raised.value.document) == (str(error), error.reason, error.document)
 
 
 def test_the_package_names_what_servers_need() -> None:
