@@ -215,7 +215,7 @@ def test_a_dry_run_has_one_name_and_one_line(program: str) -> None:
     """In each verb that acts."""
     acting = {
         "ec2ident-agent": ("apply", "revert", "overlay", "doctor", "install", "uninstall"),
-        "ec2ident-failover": ("route ensure", "route delete", "eni move", "dns ensure", "takeover"),
+        "ec2ident-failover": ("route ensure", "route delete", "eni move", "dns ensure", "takeover", "release"),
     }
 
     for verb in acting[program]:

@@ -138,6 +138,7 @@ def run(aws: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callab
         path.write_text(configuration(aws) if config is None else config)
         path.chmod(0o600)
         words = [*arguments, "--config", str(path), "--instance", instance or aws.lab.node1]
+        words += [] if "--state-dir" in arguments else ["--state-dir", str(tmp_path / "state")]
         code = main(words, environ=ENVIRONMENT, root="/nonexistent")
         said = capsys.readouterr()
         return code, said.out.splitlines(), said.err

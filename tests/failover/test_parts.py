@@ -36,11 +36,12 @@ SHAPE = {
     "run": ["self", "session", "decision"],
     "undo": ["self", "decision", "findings"],
     "verify": ["self", "session"],
+    "release": ["self", "session"],
 }
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_every_part_has_the_same_six_steps(part: type[object]) -> None:
+def test_every_part_has_the_same_seven_steps(part: type[object]) -> None:
     """A take-over, a verb and a monitor then need to know nothing else of it."""
     found = {name: [*inspect.signature(getattr(part, name)).parameters] for name in SHAPE}
 
@@ -154,7 +155,10 @@ def test_an_error_names_the_flag_or_the_key_that_was_written(
         (("route", "show", "db", "--region", "moon"), "--region: 'moon' is not the name of a region"),
         (("route", "show", "db", "--profile", "\udcff"), "--profile: '\\udcff' is not UTF-8"),
         (("route", "show", "db", "--endpoint", "file:///x"), "--endpoint: 'file:///x' is not https://HOST[:PORT]"),
-        (("dns", "show", "--zone", "z 1", "--name", "a.b"), "--zone: 'z 1' is not the id of a hosted zone (Z…)"),
+        (
+            ("dns", "show", "--zone", "z 1", "--name", "a.b"),
+            "--zone: 'z 1' is not the id of a hosted zone (Z…) and not its name (example.corp)",
+        ),
         (
             ("route", "show", "--overlay", "192.168.10.5"),
             "--table, --tag, --vpc: give either ids, or a tag KEY=VALUE, or a VPC",

@@ -441,6 +441,17 @@ tables = {json.dumps(lab["tables"])}
     assert (0, "") == (lambda again: (again.returncode, again.stdout))(run(*failover, "--dry-run"))
     assert 0 == run("ec2ident_agent.cli", "overlay", "del", "192.168.10.5/32").returncode
     assert before == node.snapshot()
+
+    assert 0 == run(*failover).returncode
+    release = ("ec2ident_agent.failover.cli", "release", "db", "--config", str(path))
+    planned = run(*release, "--plan")
+    assert (1, "ip address del 192.168.10.5/32 dev eth0 label eth0:1\n") == (planned.returncode, planned.stdout)
+    status = run("ec2ident_agent.failover.cli", "status", "db", "--config", str(path))
+    assert (0, ["address", "yes"]) == (status.returncode, status.stdout.splitlines()[0].split()), status.stderr
+    done = run(*release, "--endpoint", "http://127.0.0.1:1")
+    assert 0 == done.returncode, done.stderr
+    assert before == node.snapshot()
+    assert (0, "") == (lambda again: (again.returncode, again.stdout))(run(*release, "--plan"))
     fake.terminate()
     fake.wait()
     fake.stdout.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 from ec2ident_agent.errors import AgentError
 
-from .part import Finding, HeldAddress, Planned
+from .part import Finding, HeldAddress, Planned, Release
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ class AddressPart(Value):
                 if self.here.hold(each, self.device, self.label):
                     held.append(each)
         except AgentError:
-            yield from self.release(held)
+            yield from self.drop(held)
             raise
         for each in held:
             yield Finding(f"{each}: held here", HeldAddress(each))
 
-    def release(self, addresses: Sequence[str]) -> Iterator[Finding]:
+    def drop(self, addresses: Sequence[str]) -> Iterator[Finding]:
         """Release addresses that `run` added. Raises AgentError."""
         for each in addresses:
             self.here.release(each)
@@ -75,3 +75,15 @@ class AddressPart(Value):
         """What the agent would still have to do. Raises AgentError."""
         for step in self.plan(self.addresses):
             yield Finding(f"missing on this node: {step}", exit=1)
+
+    def release(self, session: Session) -> Iterator[Release]:
+        """Remove what was added for them, and then the addresses themselves. Raises AgentError."""
+        steps = self.here.removal(*self.addresses)
+
+        def removed() -> Iterator[Finding]:
+            self.here.let_go(*self.addresses, wait=session.deadline.left / 4)
+            for each in self.addresses:
+                yield Finding(f"{each}: released", HeldAddress(each))
+
+        if steps:
+            yield Release(tuple(map(str, steps)), removed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from ec2ident_agent.errors import AgentError
+
 from .errors import OutOfTimeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from ec2ident_agent.items import Link, Step
+    from ec2ident_agent.items import Address, Link, Step
     from ec2ident_agent.node import Node
 
     from .aws.deadline import Deadline
@@ -71,6 +73,27 @@ class AgentBridge:
         with self._node() as node:
             return node.overlay_device(address)
 
+    def removal(self, *addresses: str) -> tuple[Step, ...]:
+        """The steps of `let_go`. Raises AgentError."""
+        with self._node() as node:
+            steps = node.release_overlays(*addresses, dry_run=True)
+        known = {step.item for step in steps}
+        return (*steps, *(step for step in _left(addresses) if step.item not in known))
+
+    def let_go(self, *addresses: str, wait: float) -> None:
+        """Remove what was added for them, and then the addresses even if they are not in the journal: two nodes must
+        not answer for them. Raises AgentError."""
+        from ec2ident_agent.kernel.change import NetlinkKernel
+
+        try:
+            self.release(*addresses, wait=wait)
+        except AgentError as error:
+            # A damaged journal must not keep the address here; the other items that were added for it do no harm.
+            self.log(f"{' '.join(addresses)}: {error}")
+        left = _left(addresses)
+        for failure in NetlinkKernel().do(left) if left else ():
+            raise AgentError(str(failure))
+
     def device(self, mac: str, deadline: Deadline) -> str:
         """The name of the interface with this MAC address, as soon as the kernel shows it. Raises OutOfTimeError."""
         while True:
@@ -98,6 +121,30 @@ class AgentBridge:
             report = node.apply([interface(device)])
         waiting = (f"{device}: waits until its link is up" for _ in report.waiting[:1])
         return "; ".join(map(str, (*report.refusals, *report.unknown, *waiting)))
+
+
+def _left(addresses: Sequence[str]) -> list[Step]:
+    """The removal of each of these addresses that this node has, whatever its prefix length and its interface."""
+    from ec2ident_agent.items import Step
+
+    names = {each.partition("/")[0] for each in addresses}
+    return [Step("del", each) for each in seen_addresses() if each.address.partition("/")[0] in names]
+
+
+def seen_addresses() -> list[Address]:
+    """The addresses of this node: a dump of the links and one of the addresses, but none of the routes.
+
+    Raises UnknownError.
+    """
+    from ec2ident_agent.items import Address
+    from ec2ident_agent.kernel.dump import Channel, addresses, links
+
+    channel = Channel()
+    try:
+        names = {each.index: each.name for each in links(channel)}
+        return [each.item for each in addresses(channel, names) if isinstance(each.item, Address)]
+    finally:
+        channel.close()
 
 
 def device_of(mac: str) -> str:

@@ -55,8 +55,19 @@ def parser() -> Parser:
     _acting(found)
     found.add_argument("--force", action="store_true", help="detach by force at once; may harm the old instance")
     found.add_argument("--no-local", action="store_true", help="do not change this node's addresses and interfaces")
+    found = _verb(
+        verbs, "release", "let a service go: what a stop does, for all of its parts", words="SERVICE", slow=True
+    )
+    found.add_argument("service", metavar="SERVICE", help="of the configuration")
+    _dry_run(found)
+    found.add_argument("--no-local", action="store_true", help="do not change this node's addresses")
+    text = "show all parts of a service; exit code 1 if one is not as it should be on this node"
+    found = _verb(verbs, "status", text, words="SERVICE", aliases=("show",))
+    found.add_argument("service", metavar="SERVICE", help="of the configuration")
+    found.set_defaults(no_local=False)
     found = _verb(verbs, "policy", "print the minimal IAM policy for this configuration")
     found.add_argument("--account", metavar="ID", help="default: as configured, else of the credentials")
+    found.add_argument("--release", action="store_true", help="also what `release` needs")
     found.add_argument("--node-role", action="store_true", help="in its place: what the nodes need to assume role_arn")
     _bind_parser(verbs)
     return top
@@ -80,6 +91,7 @@ KEYS = {
     "dns": {
         **{name: f"dns.{name}" for name in ("zone", "name", "vpc", "ttl", "resolver")},
         "value": "dns.values",
+        "public": "dns.public",
         "no_wait": "dns.wait",
     },
 }
@@ -89,6 +101,10 @@ INSTEAD = {"route": ("overlay", "table", "tag", "vpc"), "eni": ("id", "tag", "ad
 CHOICE = {"route": ("table", "tag", "vpc"), "eni": ("id", "tag", "address"), "dns": ("zone",)}
 #: Of INSTEAD, those that are all needed without the name of a service.
 NEEDED = {"route": ("overlay",), "eni": (), "dns": ("zone", "name")}
+
+
+#: Options without a value, and what each says of its key.
+FLAGS: dict[str, bool | str] = {"keep_check": "leave", "no_wait": False, "public": True}
 
 
 def flag(name: str) -> str:
@@ -118,8 +134,8 @@ def places(options: argparse.Namespace) -> tuple[dict[tuple[str, ...], Any], dic
         values["service", "", part], names[f"service..{part}"] = {}, ", ".join(map(flag, CHOICE[part]))
     for name, key in KEYS[part].items():
         place, value = ("service", options.service, *key.split(".")), getattr(options, name, None)
-        if name in ("keep_check", "no_wait"):
-            value = {"keep_check": "leave", "no_wait": False}[name] if value else None
+        if name in FLAGS:
+            value = FLAGS[name] if value else None
         if value not in (None, "", []):
             values[place] = value
         if place in values or not options.service:
@@ -213,14 +229,15 @@ def _eni_parser(verbs: Any) -> None:
 
 
 def _dns_parser(verbs: Any) -> None:
-    group = _group(verbs, "dns", "a name in a private hosted zone")
+    group = _group(verbs, "dns", "a name in a hosted zone")
     for name, text in (
         ("status", "compare the records with this node; exit code 1 if they differ"),
         ("ensure", "write the records that differ; wait until all name servers have them"),
     ):
         found = _verb(group, name, text, words="[SERVICE]", slow=True, aliases=("show",) if name == "status" else ())
         _service(found)
-        found.add_argument("--zone", default="", metavar="ID", help="the hosted zone")
+        found.add_argument("--zone", default="", metavar="ZONE", help="the hosted zone: its id, ARN or name")
+        found.add_argument("--public", action="store_true", help="the zone may be a public one")
         found.add_argument("--name", default="", metavar="NAME", help="the name of the records")
         found.add_argument(
             "--value", action="append", default=[], metavar="ADDRESS", help="default: an address of this node *"
@@ -230,6 +247,8 @@ def _dns_parser(verbs: Any) -> None:
         found.add_argument("--resolver", default="", metavar="ADDRESS", help="confirm with this resolver; ADDRESS#PORT")
     _dry_run(found)
     found.add_argument("--no-wait", action="store_true", help="do not wait for the name servers")
+    found = _verb(group, "wait", "wait until all name servers have a change", words="CHANGE", slow=True)
+    found.add_argument("change", metavar="CHANGE", help="the id that `dns ensure` shows")
     found = _verb(group, "zone", "make sure that a VPC has a private zone, and DNS switched on")
     found.add_argument("--name", required=True, metavar="NAME", help="name of the zone")
     found.add_argument("--vpc", required=True, metavar="ID", help="the VPC")

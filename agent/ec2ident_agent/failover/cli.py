@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
+from itertools import chain
 
+from ec2ident.program import exit_codes
 from ec2ident.program.frame import log, run, say
 from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
 
 from . import arguments, dns, eni, parts, route, settings
 from .aws import forms
-from .aws.deadline import Deadline
+from .aws.deadline import Deadline, each_ended
+from .aws.model import Change
 from .errors import UsageError
-from .part import Finding, exit_of, wanted
+from .memory import Memory
+from .part import Finding, exit_of, wanted, warnings_of
 from .route_tables import describe
 from .session import Session
 
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .agent_bridge import AgentBridge
+    from .audit import Audit
     from .part import AnyPart
     from .settings import Service
 
@@ -55,7 +61,9 @@ class FailoverCommand:
         self.path = options.config or settings.path_from(environ)
         self.settings = self._settings()
         deadline = Deadline(self.settings.deadline or (LONG_DEADLINE if options.slow else DEADLINE))
-        self.session = Session(self.settings, deadline, log, environ=environ, root=root)
+        self.environ, self.root, name = environ, root, getattr(options, "service", "")
+        memory = Memory(os.path.join(self.state_dir, "failover"), name) if name else None
+        self.session = Session(self.settings, deadline, log, environ=environ, root=root, memory=memory)
         if not options.instance or self.session.is_this_node:
             self.session.here = self._bridge()
 
@@ -102,6 +110,21 @@ class FailoverCommand:
 
         return AgentBridge(log, self.options.state_dir or "", self.options.agent_config or "")
 
+    @property
+    def state_dir(self) -> str:
+        """The directory of the agent's run state."""
+        from ec2ident_agent.state.journal import STATE_DIRECTORY
+
+        return self.options.state_dir or STATE_DIRECTORY
+
+    def audit(self) -> Audit:
+        """The line that says who did this."""
+        from .audit import Audit
+
+        options = self.options
+        service = getattr(options, "service", "")
+        return Audit(options.verb, service, state_dir=self.state_dir, root=self.root, environ=self.environ)
+
     def part(self) -> AnyPart:
         """The one part that the verb is about."""
         kind = self.options.verb.partition(" ")[0]
@@ -125,28 +148,49 @@ class FailoverCommand:
         self.say(lines, lines)
         return int(bool(lines))
 
-    def finish(self, findings: Iterator[Finding]) -> int:
-        """Print the results and log the rest, as they come. Returns the exit code."""
+    def finish(self, findings: Iterable[Finding], audit: Audit | None = None) -> int:
+        """Print the results and log the rest, as they come. Returns the exit code.
+
+        With --json every finding is printed, and also the error that ended them.
+        """
         found: list[Finding] = []
         try:
             for finding in findings:
                 found.append(finding)
                 if finding.value is None or finding.text != str(finding.value):
-                    log(finding.text)
+                    log(str(finding))
                 if finding.value is not None and not self.options.json:
                     self.say((), [finding.value])
+        except AgentError as error:
+            found.append(Finding(str(error), exit=error.exit))
+            raise
         finally:
-            results = [finding.value for finding in found if finding.value is not None]
-            if self.options.json and results:
-                self.say(results, ())
+            if audit:
+                audit.findings, audit.exit = found, exit_of(found)
+                # What was found before names the instance already, if anything needed it.
+                audit.instance = self.session.known_instance
+            if self.options.json and found:
+                self.say(map(_row, found), ())
         return exit_of(found)
 
 
+def _row(finding: Finding) -> dict[str, Any]:
+    """A finding for --json: the fields of its result, its text, its exit code, and what kind it is."""
+    kind = "warning" if finding.warning else "error" if finding.error else "result" if finding.value else "note"
+    kind = "error" if finding.exit > 1 else kind
+    value = _plain(finding.value) if finding.value is not None else {}
+    return {**value, "kind": kind, "text": finding.text, "exit": finding.exit}
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, Finding):
+        return _row(value)
     if isinstance(value, Value):
         return {name: _plain(each) for name, each in as_dict(value).items()}
     if isinstance(value, (tuple, list)):
         return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     return str(value) if isinstance(value, Exception) else value
 
 
@@ -157,12 +201,13 @@ def ensure(command: FailoverCommand) -> int:
     """`route ensure`, `eni move`, `dns ensure`: run one part, or print its plan."""
     expect, part = command.expect, command.part()
     sight = part.look(command.session)
-    for warning in sight.warnings:
-        log(f"warning: {warning}")
-    decision = part.decide(sight, expect)
     if command.options.dry_run:
-        return command.plans(step for step in part.plan(decision) if not step.note)
-    return command.finish(part.run(command.session, decision))
+        for warning in warnings_of(sight.warnings):
+            log(str(warning))
+        return command.plans(step for step in part.plan(part.decide(sight, expect)) if not step.note)
+    with command.audit() as audit:
+        decision = part.decide(sight, expect)
+        return command.finish(chain(warnings_of(sight.warnings), part.run(command.session, decision)), audit)
 
 
 def status(command: FailoverCommand) -> int:
@@ -178,8 +223,9 @@ def route_delete(command: FailoverCommand) -> int:
         tables = describe(api, part.settings.select)
         moves = route.removals(tables, part.destinations, expect=expect)
         return command.plans(call for call in (move.call() for move in moves) if call)
-    result = route.delete(api, part.settings.select, part.destinations, expect=expect)
-    return command.finish(route.findings(result.outcomes))
+    with command.audit() as audit:
+        result = route.delete(api, part.settings.select, part.destinations, expect=expect)
+        return command.finish(route.findings(result.outcomes), audit)
 
 
 def eni_create(command: FailoverCommand) -> int:
@@ -203,6 +249,77 @@ def dns_zone(command: FailoverCommand) -> int:
     return 0
 
 
+def dns_wait(command: FailoverCommand) -> int:
+    """`dns wait`: wait until every name server has a change."""
+    change = Change(forms.named("CHANGE", forms.change, command.options.change), "PENDING")
+    done = dns.wait(command.session.api(), change, first=0.0)
+    command.say([done], [f"change {done.id}: {done.status}"])
+    return 0
+
+
+# A whole service
+
+
+def service_status(command: FailoverCommand) -> int:
+    """`status`: verify all parts of a service at the same time. A part that cannot tell does not hide the others."""
+    session, options = command.session, command.options
+    found = parts.parts_of(command.service, command.here)
+    answers = [_answer(part.name, done) for part, done in zip(found, each_ended(partial(_verified, session), found))]
+    command.say(answers, [line for answer in answers for line in answer.lines()])
+    for answer in answers if not options.json else ():
+        for finding in answer.findings:
+            if finding.warning:
+                log(f"{answer.part}: {finding}")
+    return max((answer.exit for answer in answers), default=0)
+
+
+def _verified(session: Session, part: AnyPart) -> list[Finding]:
+    return list(part.verify(session))
+
+
+class PartStatus(Value):
+    """How one part stands: `answer` is yes (as it should be on this node), no, or cannot tell."""
+
+    part: str
+    answer: str
+    exit: int
+    findings: tuple[Finding, ...]
+
+    def lines(self) -> list[str]:
+        """For a person: the answer, and each thing found."""
+        said = [finding.text for finding in self.findings if not finding.warning]
+        return [f"{self.part:<8} {self.answer:<11} {text}".rstrip() for text in said or [""]]
+
+
+def _answer(part: str, done: list[Finding] | BaseException) -> PartStatus:
+    if isinstance(done, AgentError):
+        done = [Finding(str(done), exit=done.exit)]
+    elif isinstance(done, BaseException):
+        raise done
+    exit_ = exit_of(done)
+    return PartStatus(part, {0: "yes", 1: "no"}.get(exit_, "cannot tell"), exit_, tuple(done))
+
+
+def release(command: FailoverCommand) -> int:
+    """`release`: let all parts go, this node's first, or print the plan. Each is tried, whatever became of another."""
+    session, options = command.session, command.options
+    found = parts.parts_of(command.service, command.here)
+    # The address first: it needs no API, and two nodes must not answer for it.
+    ordered = sorted(found, key=lambda part: part.name != "address")
+    if options.dry_run:
+        return command.plans(line for part in ordered for step in part.release(session) for line in step.commands)
+    with command.audit() as audit:
+        return command.finish((finding for part in ordered for finding in _released(session, part)), audit)
+
+
+def _released(session: Session, part: AnyPart) -> Iterator[Finding]:
+    try:
+        for step in part.release(session):
+            yield from step.do()
+    except AgentError as error:
+        yield Finding(f"{part.name}: {error}", exit=error.exit, error=error)
+
+
 # The whole configuration
 
 
@@ -219,7 +336,10 @@ def policy(command: FailoverCommand) -> int:
         return 0
     account = found.account or (found.role_arn.split(":")[4] if found.role_arn else "")
     account = account or session.api().call(actions.caller_identity())
-    say(json.dumps(document(found, session.region, account), indent=2))
+    named_zones = [each.dns for each in found.services if each.dns and each.dns.zone.endswith(".")]
+    zones = {each.zone: dns.zone_id(session.api(), each.zone, vpc=each.vpc, public=each.public) for each in named_zones}
+    said = document(found, session.region, account, zones=zones, release=command.options.release)
+    say(json.dumps(said, indent=2))
     return 0
 
 
@@ -243,17 +363,28 @@ def takeover(command: FailoverCommand) -> int:
     options, expect, session = command.options, command.expect, command.session
     session.advise = False
     run = Takeover(session, parts.parts_of(command.service, command.here, force=options.force))
-    decided = run.decide(expect=expect)
     if options.dry_run:
-        return command.plans(run.plan(decided))
-    findings = run.run(decided)
-    code, moved = exit_of(findings), not exit_of(wanted(findings))
+        return command.plans(run.plan(run.decide(expect=expect)))
+    ended = {"service": options.service, "instance": "", "exit": exit_codes.FAILED}
+    with command.audit() as audit:
+        try:
+            findings = run.run(run.decide(expect=expect))
+            code, moved = exit_of(findings), not exit_of(wanted(findings))
+            ended["instance"], ended["exit"] = session.instance, code
+        except AgentError as error:
+            ended["exit"] = error.exit
+            run.told.append(("", Finding(str(error), exit=error.exit)))
+            raise
+        finally:
+            audit.findings, audit.exit = [finding for _, finding in run.told], int(ended["exit"])
+            audit.instance = session.known_instance
+            told = [{"part": part, **_row(finding)} for part, finding in run.told]
+            command.say([{**ended, "findings": told}] if options.json else (), ())
     said = "is here" if moved else f"exit {code}: run it again to go on"
     if moved and code:
         said += f", but exit {code}: the log names the settings to correct"
-    command.say(
-        [{"service": options.service, "instance": session.instance, "exit": code}], [f"{options.service}: {said}"]
-    )
+    if not options.json:
+        say(f"{options.service}: {said}")
     return code
 
 
@@ -266,10 +397,13 @@ VERBS = {
     "eni move": ensure,
     "dns status": status,
     "dns ensure": ensure,
+    "dns wait": dns_wait,
     "dns zone": dns_zone,
     "policy": policy,
     "bind": bind,
     "takeover": takeover,
+    "release": release,
+    "status": service_status,
 }
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ec2ident.value import Value, replace
 
 from .aws import actions, forms
 from .aws.deadline import both, each
 from .aws.model import RecordSet
 from .aws.response import name as normal
-from .errors import ApiUnknownError, FailoverError, OutOfTimeError, UsageError
-from .part import Finding, Planned
+from .errors import ApiError, ApiUnknownError, FailoverError, OutOfTimeError, UsageError
+from .part import Finding, Planned, Release, warnings_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,10 +66,11 @@ def wanted(name: str, values: Sequence[str], ttl: int) -> tuple[RecordSet, ...]:
     return tuple(RecordSet(normal(name), kind, ttl, found) for kind, found in split.items() if found)
 
 
-def check_zone(zone: HostedZone, name: str, *, vpc: str = "") -> None:
-    """Raises UsageError for the wrong zone: public, of another domain, or of another VPC. Pure."""
-    if not zone.private:
-        raise UsageError(f"zone: {zone.id} ({zone.name}) is public: a private address would be shown to the world")
+def check_zone(zone: HostedZone, name: str, *, vpc: str = "", public: bool = False) -> None:
+    """Raises UsageError for the wrong zone: public (unless that is wanted), of another domain or VPC. Pure."""
+    if not (zone.private or public):
+        said = "is public: a private address would be shown to the world"
+        raise UsageError(f"zone: {zone.id} ({zone.name}) {said} (if that is wanted: public)")
     if not (normal(name) == zone.name or normal(name).endswith(f".{zone.name}")):
         raise UsageError(f"zone: {zone.id} is {zone.name} (the record is {normal(name)})")
     if vpc and vpc not in {each for each, _ in zone.vpcs}:
@@ -98,15 +101,36 @@ def compare(api: Api, zone: str, records: Sequence[RecordSet]) -> tuple[DnsDiffe
     return tuple(each(one, records))
 
 
+def zone_id(api: Api, zone: str, *, vpc: str = "", public: bool = False) -> str:
+    """The id of a zone that is given by its id, or by its name with a final dot.
+
+    Of several zones of that name it is the one that is associated with `vpc`. Raises UsageError for none or several.
+    """
+    if not zone.endswith("."):
+        return zone
+    listed: tuple[HostedZone, ...] = api.call(actions.zones_by_name(normal(zone)))
+    same = [found for found in listed if found.name == normal(zone) and found.private != public]
+    if len(same) > 1 and vpc:
+        every: list[HostedZone] = each(lambda one: api.call(actions.get_zone(one.id)), same)
+        same = [found for found in every if vpc in {associated for associated, _ in found.vpcs}] or same
+    if len(same) != 1:
+        said = f"{len(same)} {'public' if public else 'private'} zones have the name {normal(zone)}"
+        raise UsageError(f"zone: {said}: {', '.join(found.id for found in same) or 'none'}; name it by its id")
+    return same[0].id
+
+
 class DnsSight(Value):
     """What one look showed."""
 
+    zone: str
     differences: tuple[DnsDifference, ...]
     warnings: tuple[str, ...] = ()
     interface: NetworkInterface | None = None
 
 
-def look(api: Api, zone: str, records: Sequence[RecordSet], *, vpc: str = "", own: str = "") -> DnsSight:
+def look(
+    api: Api, zone: str, records: Sequence[RecordSet], *, vpc: str = "", own: str = "", public: bool = False
+) -> DnsSight:
     """Check the zone and compare the records, at the same time.
 
     The zone must be associated with `vpc`. Without that, a zone that is not associated with the node's VPC `own` is a
@@ -115,14 +139,14 @@ def look(api: Api, zone: str, records: Sequence[RecordSet], *, vpc: str = "", ow
 
     def checked() -> tuple[str, ...]:
         found: HostedZone = api.call(actions.get_zone(zone))
-        check_zone(found, records[0].name, vpc=vpc)
+        check_zone(found, records[0].name, vpc=vpc, public=public)
         vpcs = [associated for associated, _ in found.vpcs]
-        if not own or vpc or own in vpcs:
+        if not own or vpc or own in vpcs or not found.private:
             return ()
         return (f"zone: {zone} is associated with {', '.join(vpcs) or 'none'}, not with this node's {own}",)
 
     warnings, differences = both(checked, lambda: compare(api, zone, records))
-    return DnsSight(differences, warnings)
+    return DnsSight(zone, differences, warnings)
 
 
 def plan(zone: str, differences: Sequence[DnsDifference]) -> tuple[ApiCall, ...]:
@@ -150,11 +174,16 @@ def upsert(api: Api, zone: str, differences: Sequence[DnsDifference]) -> Change:
     return change
 
 
-def wait(api: Api, change: Change, *, every: float = LOOK_EVERY) -> Change:
-    """Wait until every name server has it. Raises OutOfTimeError with the id of the change, which itself goes on."""
+def wait(api: Api, change: Change, *, every: float = LOOK_EVERY, first: float | None = None) -> Change:
+    """Wait until every name server has it: look after `first` seconds, then after `every`.
+
+    Raises OutOfTimeError with the id of the change, which itself goes on.
+    """
+    pause = every if first is None else first
     while change.status != "INSYNC":
         try:
-            api.deadline.pause(every, "")
+            api.deadline.pause(pause, "")
+            pause = every
             change = api.call(actions.get_change(change.id))
         except OutOfTimeError:
             # The pause or the call: either way the user needs the id of the change.
@@ -248,8 +277,13 @@ class DnsPart(Value):
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> DnsSight:
         """Check the zone, and compare the records."""
         own = self._own(session, earlier)
-        wanted = self._wanted(own)
-        return look(session.api(), self.settings.zone, wanted, vpc=self.settings.vpc, own=own.vpc if own else "")
+        wanted, vpc = self._wanted(own), own.vpc if own else ""
+        zone, public = self._zone(session, vpc), self.settings.public
+        return look(session.api(), zone, wanted, vpc=self.settings.vpc, own=vpc, public=public)
+
+    def _zone(self, session: Session, own: str = "") -> str:
+        found = self.settings
+        return zone_id(session.api(), found.zone, vpc=found.vpc or own, public=found.public)
 
     def _own(self, session: Session, earlier: Sequence[PartSight]) -> NetworkInterface | None:
         """The ENI that gives the default address; read only if it is needed and no earlier part has seen it."""
@@ -267,9 +301,9 @@ class DnsPart(Value):
 
     def plan(self, decision: DnsSight) -> tuple[Planned, ...]:
         """The batch, and the waiting."""
-        found = [Planned(str(call)) for call in plan(self.settings.zone, decision.differences)]
+        found = [Planned(str(call)) for call in plan(decision.zone, decision.differences)]
         if not found:
-            again = batch(self.settings.zone, decision.differences)
+            again = batch(decision.zone, decision.differences)
             return (Planned(str(again), "written again, as the look may be old:"),)
         if self.settings.wait:
             found.append(Planned(str(actions.get_change("CHANGE")), "until it is INSYNC:"))
@@ -278,7 +312,10 @@ class DnsPart(Value):
     def run(self, session: Session, decision: DnsSight) -> Iterator[Finding]:
         """Write the records, wait for what differed, and let the resolver confirm."""
         api = session.api()
-        change = upsert(api, self.settings.zone, decision.differences)
+        for difference in filter(None, decision.differences):
+            key = ("record", decision.zone, difference.wanted.name, difference.wanted.type)
+            session.remember(key, (*_fields(difference.wanted), *_fields(difference.found)))
+        change = upsert(api, decision.zone, decision.differences)
         for difference in decision.differences:
             verb = "upserted" if difference else "right"
             done = RecordOutcome(verb, difference.wanted, difference.found)
@@ -300,16 +337,46 @@ class DnsPart(Value):
     def undo(self, decision: DnsSight, findings: Sequence[Finding]) -> tuple[str, ...]:
         """The calls that restore the records."""
         written = any(isinstance(each.value, RecordOutcome) for each in findings)
-        return tuple(map(str, undo(self.settings.zone, decision.differences))) if written else ()
+        return tuple(map(str, undo(decision.zone, decision.differences))) if written else ()
 
     def verify(self, session: Session) -> Iterator[Finding]:
         """Compare the records, and ask the resolver once; with `session.advise` also check the zone."""
         if session.advise:
             sight = self.look(session)
         else:
-            sight = DnsSight(compare(session.api(), self.settings.zone, self._wanted(self._own(session, ()))))
-        for warning in sight.warnings:
-            yield Finding(f"warning: {warning}")
+            own = self._own(session, ())
+            zone = self._zone(session, own.vpc if own else "")
+            sight = DnsSight(zone, compare(session.api(), zone, self._wanted(own)))
+        yield from warnings_of(sight.warnings)
         for difference in sight.differences:
             yield Finding(str(difference), difference, int(bool(difference)))
         yield from self._resolved(session.api(), [difference.wanted for difference in sight.differences], once=True)
+
+    def release(self, session: Session) -> Iterator[Release]:
+        """Put each record back that a move of this service changed, if it still says what that move wrote."""
+        for (zone, name, kind), found in session.memory.all("record"):
+            old, new = _record(name, kind, found[:2]), _record(name, kind, found[2:])
+            if old:
+                call = actions.exchange_records(zone, old, new)
+                yield Release((str(call),), partial(_put_back, session, call, (zone, name, kind)))
+
+
+def _fields(records: RecordSet | None) -> tuple[str, str]:
+    return (str(records.ttl), " ".join(records.values)) if records else ("", "")
+
+
+def _record(name: str, kind: str, fields: Sequence[str]) -> RecordSet | None:
+    """The inverse of `_fields`."""
+    return RecordSet(name, kind, int(fields[0]), tuple(fields[1].split())) if fields[0].isdigit() else None
+
+
+def _put_back(session: Session, call: ApiCall, key: tuple[str, str, str]) -> Iterator[Finding]:
+    try:
+        change: Change = session.api().call(call)
+        yield Finding(f"{key[1]} {key[2]}: as before; change {change.id}: {change.status}", change)
+    except ApiError as error:
+        # InvalidInput is what older endpoints answer for the same.
+        if error.code not in ("InvalidChangeBatch", "InvalidInput", "NoSuchHostedZone"):
+            raise
+        yield Finding(f"{key[1]} {key[2]}: changed since by another program, and left as it is")
+    session.memory.forget("record", *key)

@@ -18,7 +18,7 @@ from .aws import actions, forms
 from .aws.deadline import both
 from .aws.model import NetworkInterface
 from .errors import ApiError, ErrorKind, MoveRefusedError, OutOfTimeError, UsageError
-from .part import Finding, Planned
+from .part import Finding, Planned, Release, warnings_of
 from .selectors import EniSelector
 
 TYPE_CHECKING = False
@@ -393,10 +393,9 @@ class EniPart(Value):
             device = self.here.device(moving.mac, session.deadline)
             try:
                 problem = self.here.apply(device)
-                done = f"{device}: {moving.id}, profile applied"
-                yield Finding(f"warning: {problem}" if problem else done)
+                yield Finding(problem or f"{device}: {moving.id}, profile applied", warning=bool(problem))
             except ConfigError as error:
-                yield Finding(f"warning: {device}: no profile applied: {error}")
+                yield Finding(f"{device}: no profile applied: {error}", warning=True)
 
     def undo(self, decision: EniSight, findings: Sequence[Finding]) -> tuple[str, ...]:
         """The detach from here, and the attach to the previous instance."""
@@ -412,5 +411,10 @@ class EniPart(Value):
     def verify(self, session: Session) -> Iterator[Finding]:
         """Look whether the ENI is attached to the instance."""
         found = find(session.api(), self.settings.find)
+        yield from warnings_of(_warnings(found))
         holder = f"at {found.holder}" if found.holder else "not attached to an instance"
         yield Finding(f"{found.id}: is {holder}", found, int(not here(found, session.instance)))
+
+    def release(self, session: Session) -> Iterator[Release]:
+        """Nothing: the ENI stays attached until another node takes it, and its traffic ends with the service."""
+        return iter(())

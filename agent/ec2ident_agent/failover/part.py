@@ -1,4 +1,4 @@
-"""The shape of every part of a service: look, decide, plan, run, undo, verify.
+"""The shape of every part of a service: look, decide, plan, run, undo, verify, release.
 
 A part is one thing that moves: an ENI, an overlay address on this node, a route, a Route 53 name. `takeover` runs the
 parts of a service in order, a verb such as `route ensure` runs one part, and a deep monitor verifies parts.
@@ -9,6 +9,7 @@ parts of a service in order, a verb such as `route ensure` runs one part, and a 
     part.run(session, decision)             does them, and yields a Finding after each
     part.undo(decision, findings)           pure; the commands that take back what the findings say was done
     part.verify(session)                    looks, and yields what is as it should be and what is not
+    part.release(session)                   yields the steps that let the part go, for the caller to print or do
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any, Protocol, TypeVar
 
     from ec2ident_agent.errors import AgentError
@@ -64,6 +65,9 @@ if TYPE_CHECKING:
         def verify(self, session: Session) -> Iterator[Finding]:
             """Compare the state with the settings; a Finding with exit 1 is otherwise than wanted."""
 
+        def release(self, session: Session) -> Iterator[Release]:
+            """The steps that let it go. Those that change this node come first, and need no API."""
+
     AnyPart = Part[Any, Any]
 
 
@@ -89,12 +93,31 @@ class Finding(Value):
     error: AgentError | None = None
     #: Whether the move goes on without this, because no repetition helps: the settings name what cannot be used.
     skipped: bool = False
+    #: Whether this does not prevent the move, but will not work.
+    warning: bool = False
+
+    def __str__(self) -> str:
+        return f"warning: {self.text}" if self.warning else self.text
+
+
+class Release(Value):
+    """A step that lets a part go: the commands as a person would type them, and a function that does the same."""
+
+    commands: tuple[str, ...]
+    #: Yields a Finding for each thing done; raises AgentError.
+    do: Callable[[], Iterator[Finding]]
 
 
 class HeldAddress(Value):
     """An overlay address that was added to this node."""
 
     address: str
+
+
+def warnings_of(warnings: Iterable[str]) -> Iterator[Finding]:
+    """A Finding for each warning of a look."""
+    for warning in warnings:
+        yield Finding(warning, warning=True)
 
 
 def exit_of(findings: Sequence[Finding]) -> int:

@@ -31,8 +31,19 @@ class _Arns:
         return f"arn:{self.partition}:route53:::{tail}"
 
 
-def document(settings: Settings, region: str, account: str) -> dict[str, Any]:
-    """The policy for every node of the cluster. Raises UsageError if a needed setting is missing."""
+def document(
+    settings: Settings,
+    region: str,
+    account: str,
+    *,
+    zones: Mapping[str, str] | None = None,
+    release: bool = False,
+) -> dict[str, Any]:
+    """The policy for every node of the cluster; with `release` also for the verb of that name.
+
+    `zones` has the id of each zone that the settings name, because ARNs have ids. Raises UsageError if a needed setting
+    is missing.
+    """
     from ec2ident.regions.partitions import Partition
 
     arns = _Arns(Partition.of(region).name, region, account)
@@ -44,9 +55,9 @@ def document(settings: Settings, region: str, account: str) -> dict[str, Any]:
     if looks:
         statements.append(_allow("Look", sorted(looks), ["*"], {"StringEquals": {"ec2:Region": region}}))
     statements += _routes(services, arns)
-    statements += _checks(services, settings.interfaces, arns)
+    statements += _checks(services, settings.interfaces, arns, release)
     statements += _interfaces(services, settings.instances, arns)
-    statements += _names(services, arns)
+    statements += _names(services, arns, zones or {}, release)
     if not statements:
         raise UsageError("policy: nothing to allow: no service has a route, eni or dns; an address alone needs no API")
     return {"Version": "2012-10-17", "Statement": statements}
@@ -95,8 +106,8 @@ def _route(part: RouteSettings, sid: str, arns: _Arns) -> Statement:
     return _allow(sid, actions, arns.ec2("route-table", ["*"]), condition)
 
 
-def _checks(services: Sequence[Service], interfaces: Sequence[str], arns: _Arns) -> Iterable[Statement]:
-    """Allow switching the source/destination check off, and no other change of the interface."""
+def _checks(services: Sequence[Service], interfaces: Sequence[str], arns: _Arns, release: bool) -> Iterable[Statement]:
+    """Allow switching the source/destination check off, with `release` also on; no other change of the interface."""
     parts = [each.route for each in services if each.route and each.route.check]
     ids = {part.eni for part in parts if part.eni}
     if any(not part.eni for part in parts):
@@ -107,7 +118,7 @@ def _checks(services: Sequence[Service], interfaces: Sequence[str], arns: _Arns)
             )
         ids |= {*interfaces}
     if ids:
-        condition = {"StringEquals": {"ec2:Attribute/SourceDestCheck": "false"}}
+        condition = {"StringEquals": {"ec2:Attribute/SourceDestCheck": ["false", "true"] if release else "false"}}
         yield _allow("Check", ["ec2:ModifyNetworkInterfaceAttribute"], arns.ec2("network-interface", ids), condition)
 
 
@@ -131,12 +142,12 @@ def _interfaces(services: Sequence[Service], instances: Sequence[str], arns: _Ar
         )
 
 
-def _names(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
+def _names(services: Sequence[Service], arns: _Arns, ids: Mapping[str, str], release: bool) -> Iterable[Statement]:
     parts = [each.dns for each in services if each.dns]
     if not parts:
         return
     zones = sorted({part.zone for part in parts})
-    paths = [arns.route53(f"hostedzone/{zone}") for zone in zones]
+    paths = sorted({arns.route53(f"hostedzone/{ids.get(zone, zone)}") for zone in zones})
     yield _allow("LookAtZone", ["route53:GetHostedZone", "route53:ListResourceRecordSets"], paths)
     for number, zone in enumerate(zones):
         names = sorted({normalized(part.name) for part in parts if part.zone == zone})
@@ -146,11 +157,15 @@ def _names(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
             "ForAllValues:StringEquals": {
                 f"{prefix}NormalizedRecordNames": names,
                 f"{prefix}RecordTypes": kinds,
-                f"{prefix}Actions": ["UPSERT"],
+                f"{prefix}Actions": ["UPSERT", *(("CREATE", "DELETE") if release else ())],
             }
         }
         sid = f"ChangeRecords{number or ''}"
-        yield _allow(sid, ["route53:ChangeResourceRecordSets"], [arns.route53(f"hostedzone/{zone}")], condition)
+        yield _allow(
+            sid, ["route53:ChangeResourceRecordSets"], [arns.route53(f"hostedzone/{ids.get(zone, zone)}")], condition
+        )
+    if ids:
+        yield _allow("FindZone", ["route53:ListHostedZonesByName"], ["*"])
     if any(part.wait for part in parts):
         # The id of a change is not known in advance.
         yield _allow("WaitForChange", ["route53:GetChange"], [arns.route53("change/*")])

@@ -6,6 +6,8 @@ who owns the route in the end. A Describe may be old (see `consistency`), so a r
 
 from __future__ import annotations
 
+from functools import partial
+
 from ec2ident.value import Value, replace
 
 from . import consistency
@@ -13,7 +15,7 @@ from .aws import actions
 from .aws.deadline import both, each, each_ended, together
 from .aws.forms import NO_OWNER
 from .errors import ApiError, ApiUnknownError, FailoverError, MoveRefusedError, UsageError, may_be_done
-from .part import Finding, Planned
+from .part import Finding, Planned, Release, warnings_of
 from .route_tables import describe, holders
 from .selectors import TableSelector
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .aws.client import Api
     from .aws.deadline import Ended
     from .aws.model import NetworkInterface, RouteTable, VpcRoute
+    from .memory import Memory
     from .part import PartSight
     from .session import Device, Session
     from .settings import RouteSettings
@@ -561,6 +564,10 @@ class RoutePart(Value):
 
     def run(self, session: Session, decision: RouteDecision) -> Iterator[Finding]:
         """Write and read back; a Finding for each table."""
+        eni = decision.sight.interface
+        if self.settings.check and (eni.check or not session.memory.get("check", eni.id)):
+            # Another service of this node may have switched it off, and need it to stay so.
+            session.remember(("check", eni.id), (eni.owner, "switched off" if eni.check else "was off"))
         result = ensure(session.api(), decision.sight, decision.moves, check=self.settings.check)
         yield from findings(result.outcomes)
         if result.switched_off:
@@ -578,15 +585,46 @@ class RoutePart(Value):
     def verify(self, session: Session) -> Iterator[Finding]:
         """Look, and compare the route in each table."""
         sight = self.look(session)
-        for warning in sight.warnings:
-            yield Finding(f"warning: {warning}")
+        yield from warnings_of(sight.warnings)
         eni = sight.interface
         if eni.check:
             said = "source/destination check is on: it drops what is not for its own addresses"
-            yield Finding(f"warning: {eni.id}: {said}")
+            yield Finding(f"{eni.id}: {said}", warning=True)
         else:
             yield Finding(f"{eni.id}: source/destination check is off, as it should be")
         yield from findings(show(sight, self.destinations).outcomes)
+
+    def release(self, session: Session) -> Iterator[Release]:
+        """Switch the check on again where a move of this service switched it off. The routes stay until they move.
+
+        The call may be repeated, so it needs no look. If another service of this node uses the ENI too, the check stays
+        off, and that service will switch it on.
+        """
+        for (eni,), (owner, was) in session.memory.all("check"):
+            others = session.memory.others("check", eni)
+            if was == "was off":
+                session.memory.forget("check", eni)
+            elif others:
+                yield Release((), partial(_handed_over, session.memory, eni, owner, others[0]))
+            else:
+                call = actions.source_dest_check(eni, owner, True)
+                yield Release((str(call),), partial(_switched_on, session, eni, call))
+
+
+def _handed_over(memory: Memory, eni: str, owner: str, other: str) -> Iterator[Finding]:
+    memory.hand_over(other, ("check", eni), (owner, "switched off"))
+    yield Finding(f"{eni}: source/destination check stays off: {other} needs that")
+
+
+def _switched_on(session: Session, eni: str, call: ApiCall) -> Iterator[Finding]:
+    try:
+        session.api().call(call)
+        yield Finding(f"{eni}: source/destination check switched on again")
+    except ApiError as error:
+        if error.code != "InvalidNetworkInterfaceID.NotFound":
+            raise
+        yield Finding(f"{eni}: does not exist any more")
+    session.memory.forget("check", eni)
 
 
 def _may_stay(outcome: RouteOutcome) -> bool:

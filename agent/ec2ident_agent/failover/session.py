@@ -12,6 +12,7 @@ from ec2ident.value import Value
 from . import this_instance
 from .aws.client import Access, Api
 from .errors import UsageError
+from .memory import Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Device(Value):
 class Session:
     """One action. Use it as a context manager: it closes the connections at the end.
 
-    `advise` says whether to make calls that serve warnings only. `here` is this node, None if the
-    target is another one.
+    `advise` says whether to make calls that serve warnings only. `here` is this node, None if the target is another
+    one. `memory` remembers what a release puts back.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Session:
         root: str = "/",
         advise: bool = True,
         here: AgentBridge | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.settings, self.deadline, self.log, self.advise = settings, deadline, log, advise
-        self.here = here
+        self.here, self.memory = here, memory or Memory()
         self._environ, self._root = os.environ if environ is None else environ, root
         self._metadata = this_instance.metadata_service(self._environ, deadline)
         self._region = self._instance = ""
@@ -83,6 +85,11 @@ class Session:
         given = self.settings.instance
         self._instance = self._instance or this_instance.instance_of(given, self._root, self._metadata)
         return self._instance
+
+    @property
+    def known_instance(self) -> str:
+        """The instance if it is known already, else "". Asks nothing."""
+        return self._instance or self.settings.instance or this_instance.board_tag(self._root)
 
     @property
     def is_this_node(self) -> bool:
@@ -126,3 +133,10 @@ class Session:
     def looks(self) -> tuple[str, ...]:
         """Every call so far that changed nothing, as a person would type it, sorted."""
         return tuple(sorted({look for api in self._apis.values() for look in api.looks}))
+
+    def remember(self, key: tuple[str, ...], value: tuple[str, ...]) -> None:
+        """Remember something for a release. A move is worth more than what a release puts back after it."""
+        try:
+            self.memory.note(key, value)
+        except OSError as error:
+            self.log(f"warning: a release will not put it back: {' '.join(key)}: {error}")

@@ -29,13 +29,14 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     grace = 30                        # seconds before a hanging detach is forced
 
     [service.db.dns]                  # a name in a private hosted zone
-    zone = "Z…"
+    zone = "Z…"                       # or its ARN, or its name, such as "example.corp"
     name = "db.example.corp"
     values = ["10.0.0.11"]            # default: the overlay addresses, else the address of the node
     ttl = 10
     wait = true                       # until every name server has it
     resolver = "10.0.0.2"             # asked at the end to confirm
     vpc = "vpc-…"                     # refuse a zone that is not associated with it
+    public = false                    # true: the zone may be a public one
 
 The file is separate from the agent's, because the agent does not need failover and may have another administrator.
 """
@@ -79,7 +80,7 @@ class EniSettings(Value):
 
 
 class DnsSettings(Value):
-    """A name in a private hosted zone. `ttl` is in seconds."""
+    """A name in a hosted zone; `public` says in which kind. `zone` is an id, or a name with a final dot."""
 
     zone: str
     name: str
@@ -88,6 +89,7 @@ class DnsSettings(Value):
     wait: bool = True
     resolver: str = ""
     vpc: str = ""
+    public: bool = False
 
 
 class Service(Value):
@@ -312,6 +314,7 @@ def _dns(table: _Reader) -> DnsSettings:
         table.boolean("wait", True),
         table.text("resolver", forms.server),
         table.text("vpc", forms.identifier("vpc")),
+        table.boolean("public", False),
     )
     table.end()
     for key, value in (("zone", found.zone), ("name", found.name)):

@@ -20,7 +20,7 @@ from ec2ident.value import Value
 
 from .address import AddressPart
 from .errors import MoveRefusedError, may_be_done
-from .part import Finding, HeldAddress, exit_of, wanted
+from .part import Finding, HeldAddress, exit_of, wanted, warnings_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ class Takeover:
 
     def __init__(self, session: Session, parts: Sequence[AnyPart]) -> None:
         self.session, self.parts = session, parts
+        #: Everything that was logged: the name of the part, and its finding.
+        self.told: list[tuple[str, Finding]] = []
+
+    def _tell(self, part: str, finding: Finding) -> None:
+        self.session.log(str(finding))
+        self.told.append((part, finding))
 
     def decide(self, *, expect: str = "") -> tuple[Progress, ...]:
         """Look, part by part, and decide. Raises what speaks against the move, before anything is changed."""
@@ -53,8 +59,8 @@ class Takeover:
         seen: list[PartSight] = []
         for part in self.parts:
             sight = part.look(self.session, seen)
-            for warning in sight.warnings:
-                self.session.log(f"warning: {warning}")
+            for warning in warnings_of(sight.warnings):
+                self._tell(part.name, warning)
             # An ENI can own a route, but it cannot own another ENI.
             owner = "" if part.name == "eni" and expect.startswith("eni-") else expect
             found.append(Progress(part, part.decide(sight, owner)))
@@ -79,7 +85,7 @@ class Takeover:
                 findings: list[Finding] = []
                 try:
                     for finding in each.part.run(self.session, each.decision):
-                        self.session.log(finding.text)
+                        self._tell(each.part.name, finding)
                         findings.append(finding)
                 finally:
                     done.append(Progress(each.part, each.decision, tuple(findings)))
@@ -92,7 +98,7 @@ class Takeover:
                 if errors:
                     results = [finding for finding in counted if finding.value]
                     said = f"{len(errors)} of {len(results)} not moved; run it again to go on"
-                    self.session.log(f"{each.part.name}: {said}")
+                    self._tell(each.part.name, Finding(f"{each.part.name}: {said}"))
                 # A name that points to half of a service is of no use; the next run changes it.
                 if exit_of(counted):
                     break
@@ -100,8 +106,8 @@ class Takeover:
             exit_ = exit_of(wanted(found))
         finally:
             # With exit 1 only a resolver disagrees: it has the old answer in its cache.
-            for line in self._undo(done) if exit_ > 1 else ():
-                self.session.log(f"to undo: {line}")
+            for part, line in self._undo(done) if exit_ > 1 else ():
+                self._tell(part, Finding(f"to undo: {line}"))
         return found
 
     def _released(self, done: Sequence[Progress], *, whole: bool) -> Iterator[Progress]:
@@ -109,13 +115,13 @@ class Takeover:
         for each in done:
             added = [finding.value.address for finding in each.findings if isinstance(finding.value, HeldAddress)]
             if isinstance(each.part, AddressPart):
-                for finding in each.part.release(each.part.addresses if whole else added):
-                    self.session.log(finding.text)
+                for finding in each.part.drop(each.part.addresses if whole else added):
+                    self._tell(each.part.name, finding)
             yield Progress(each.part, each.decision, () if added else each.findings)
 
     @staticmethod
-    def _undo(done: Sequence[Progress]) -> list[str]:
-        return [line for each in reversed(done) for line in each.part.undo(each.decision, each.findings)]
+    def _undo(done: Sequence[Progress]) -> list[tuple[str, str]]:
+        return [(one.part.name, line) for one in reversed(done) for line in one.part.undo(one.decision, one.findings)]
 
 
 def _moved(findings: Sequence[Finding]) -> bool:

@@ -62,7 +62,8 @@ def changes_of(request: Request) -> list[ElementTree.Element]:
 
 
 def check(request: Request, zone: Any) -> None:
-    """Raises RefusalError for what ChangeResourceRecordSets does not take."""
+    """Raises RefusalError for what ChangeResourceRecordSets does not take. Changes of a batch follow one another."""
+    deleted: set[tuple[str, str, str]] = set()
     for change in changes_of(request):
         record = change.find("ResourceRecordSet")
         if record is None:
@@ -75,8 +76,14 @@ def check(request: Request, zone: Any) -> None:
             raise RefusalError("InvalidChangeBatch", f"[{said}]")
         for value in values:
             _value(kind, value)
-        stored = [r for r in zone.rrsets if normal(r.name) == name and kind_of(r) == kind]
+        stored = [
+            r
+            for r in zone.rrsets
+            if normal(r.name) == name and kind_of(r) == kind and (name, kind, r.set_identifier or "") not in deleted
+        ]
         _against(stored, action, name, kind, text(record, "SetIdentifier"), values)
+        if action == "DELETE":
+            deleted.add((name, kind, text(record, "SetIdentifier")))
 
 
 def _ordered(record: ElementTree.Element) -> None:

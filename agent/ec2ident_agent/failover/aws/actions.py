@@ -308,10 +308,19 @@ def list_records(zone: str, name: str, kind: str) -> ApiCall:
 
 def change_records(zone: str, action: str, records: Sequence[RecordSet]) -> ApiCall:
     """One batch, which succeeds or fails as a whole. `action` is UPSERT or DELETE."""
+    return _batch(zone, [(action, each) for each in records])
+
+
+def exchange_records(zone: str, old: RecordSet, new: RecordSet | None) -> ApiCall:
+    """Put `new` (None: nothing) in the place of exactly `old`. A zone that says anything else refuses the batch."""
+    return _batch(zone, [("DELETE", old), *([("CREATE", new)] if new else [])])
+
+
+def _batch(zone: str, pairs: Sequence[tuple[str, RecordSet]]) -> ApiCall:
     import json
 
-    batch = {"Changes": [{"Action": action, "ResourceRecordSet": _as_json(each)} for each in records]}
-    changes = "".join(f"<Change><Action>{action}</Action>{_as_xml(each)}</Change>" for each in records)
+    batch = {"Changes": [{"Action": action, "ResourceRecordSet": _as_json(each)} for action, each in pairs]}
+    changes = "".join(f"<Change><Action>{action}</Action>{_as_xml(each)}</Change>" for action, each in pairs)
     return ApiCall(
         "route53",
         "ChangeResourceRecordSets",

@@ -13,6 +13,7 @@ from ec2ident_agent.inet import is_device_name
 
 from .response import address as normal_address
 from .response import is_a
+from .response import name as normal_name
 from .response import network as normal_network
 
 TYPE_CHECKING = False
@@ -75,10 +76,23 @@ def endpoint(text: str) -> str:
 
 
 def zone(text: str) -> str:
-    """The id of a hosted zone: `Z…` or `/hostedzone/Z…`."""
-    found = text.replace("/hostedzone/", "")
-    if not is_a("zone", found):
-        raise UsageError(f"{text!r} is not the id of {_EXAMPLES['zone']}")
+    """A hosted zone by its id (`Z…`, `/hostedzone/Z…` or its ARN), or by its name, which has a dot.
+
+    Returns the id, or the name with a final dot.
+    """
+    found = re.sub(r"^(arn:aws[a-z-]*:route53:::hostedzone/|/?hostedzone/)", "", text)
+    if is_a("zone", found):
+        return found
+    if "." in text and re.fullmatch(r"[A-Za-z0-9_*.\\-]{1,255}", text, re.ASCII) and ".." not in text:
+        return normal_name(text) + "."
+    raise UsageError(f"{text!r} is not the id of {_EXAMPLES['zone']} and not its name (example.corp)")
+
+
+def change(text: str) -> str:
+    """The id of a change of Route 53: `C…` or `/change/C…`."""
+    found = text.replace("/change/", "")
+    if not is_a("change", found):
+        raise UsageError(f"{text!r} is not the id of a change (C…)")
     return found
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
     from ec2ident_agent.failover.agent_bridge import AgentBridge
+    from ec2ident_agent.failover.audit import Audit
+    from ec2ident_agent.failover.memory import Memory
     from ec2ident_agent.failover.part import AnyPart
     from ec2ident_agent.failover.session import Session
     from ec2ident_agent.failover.settings import Settings
@@ -146,7 +148,21 @@ class OcfAgent:
             root=self.root,
             advise=False,
             here=self.bridge(),
+            memory=self._memory(),
         )
+
+    def _memory(self) -> Memory:
+        """What this resource needs of the node, for the releases of other services."""
+        from ec2ident_agent.failover.memory import Memory
+
+        return Memory(os.path.join(self.request.state_dir, "failover"), f"ocf:{self.request.instance}")
+
+    def _audit(self) -> Audit:
+        from ec2ident_agent.failover.audit import Audit
+
+        request = self.request
+        verb, service = f"{request.kind}-{request.action}", request.instance
+        return Audit(verb, service, state_dir=request.state_dir, root=self.root, environ=self.environ)
 
     def settings(self) -> Settings:
         """The settings that the parameters describe. Raises UsageError."""
@@ -178,10 +194,11 @@ class OcfAgent:
         from ec2ident_agent.failover.takeover import Takeover
 
         self.validate()
-        with self._session() as session:
+        with self._session() as session, self._audit() as audit:
             run = Takeover(session, self._parts(session.settings, self.bridge()))
             decided = run.decide()
-            findings = run.run(decided)
+            findings = audit.findings = run.run(decided)
+            audit.exit, audit.instance = exit_of(findings), session.known_instance
         # A failed start would end a service that runs, because of a table that no start can use.
         counted = wanted(findings)
         if exit_of(counted):
@@ -196,8 +213,13 @@ class OcfAgent:
 
     def stop(self) -> int:
         """Remove the resource from this node."""
-        self.local.drop()
+        with self._audit():
+            self.local.drop()
         if self.local.look() == ABSENT:
+            try:
+                self._memory().clear()
+            except OSError as error:
+                self.say(f"warning: {error}")
             return SUCCESS
         self.say(f"{self.request.prefix}still on this node after its removal")
         return GENERIC

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import os
 
-from ec2ident_agent.errors import AgentError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Protocol
 
     from ec2ident_agent.failover.agent_bridge import AgentBridge
-    from ec2ident_agent.items import Address
 
     from .request import OcfRequest
 
@@ -45,7 +42,7 @@ class Addresses:
     lacking = "only some of the addresses are on this node"
 
     def __init__(self, request: OcfRequest, bridge: Callable[[], AgentBridge], say: Callable[[str], object]) -> None:
-        self._bridge, self._state_dir, self._say = bridge, request.state_dir, say
+        self._bridge, self._state_dir = bridge, request.state_dir
         self._texts = request.values.get("address", "").replace(",", " ").split()
         #: Seconds to wait for the agent's lock. Another process holds it for a moment, or hangs.
         self._wait = request.deadline / 4
@@ -66,6 +63,8 @@ class Addresses:
     def look(self) -> str:
         """HELD, PARTLY or ABSENT, whatever the prefix length and the interface. Raises UnknownError."""
         addresses = self.addresses
+        from ec2ident_agent.failover.agent_bridge import seen_addresses
+
         held = {each.address.partition("/")[0] for each in seen_addresses()}
         here = [each for each in addresses if each.partition("/")[0] in held]
         return ABSENT if not here else HELD if len(here) == len(addresses) else PARTLY
@@ -78,35 +77,7 @@ class Addresses:
         answer. Raises AgentError."""
         if self.look() == ABSENT and not os.path.exists(os.path.join(self._state_dir, "journal")):
             return
-        from ec2ident_agent.items import Step
-        from ec2ident_agent.kernel.change import NetlinkKernel
-
-        try:
-            self._bridge().release(*self.addresses, wait=self._wait)
-        except AgentError as error:
-            # A damaged journal must not keep the address here; the other items that were added for it do no harm.
-            self._say(f"{' '.join(self.addresses)}: {error}")
-        names = {each.partition("/")[0] for each in self.addresses}
-        left = [Step("del", each) for each in seen_addresses() if each.address.partition("/")[0] in names]
-        if left:
-            for failure in NetlinkKernel().do(left):
-                raise AgentError(str(failure))
-
-
-def seen_addresses() -> list[Address]:
-    """The addresses of this node: a dump of the links and one of the addresses, but none of the routes.
-
-    Raises UnknownError.
-    """
-    from ec2ident_agent.items import Address
-    from ec2ident_agent.kernel.dump import Channel, addresses, links
-
-    channel = Channel()
-    try:
-        names = {each.index: each.name for each in links(channel)}
-        return [each.item for each in addresses(channel, names) if isinstance(each.item, Address)]
-    finally:
-        channel.close()
+        self._bridge().let_go(*self.addresses, wait=self._wait)
 
 
 class StartedMarker:

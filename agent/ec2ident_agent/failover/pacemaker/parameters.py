@@ -73,11 +73,12 @@ PARAMETERS = (
     Parameter("private_address", "service.s.eni.address", ("eni",), "An address of the interface, instead of its id."),
     Parameter("index", "service.s.eni.index", ("eni",), "The device index; default: the first free one.", "integer"),
     Parameter("grace", "service.s.eni.grace", ("eni",), "Seconds before a detach is forced.", "integer", "30"),
-    Parameter("zone", "service.s.dns.zone", ("dns",), "The id of the private hosted zone.", required=True),
+    Parameter("zone", "service.s.dns.zone", ("dns",), "The id or the name of the hosted zone.", required=True),
     Parameter("name", "service.s.dns.name", ("dns",), "The name of the record.", required=True, unique=True),
     Parameter("values", "service.s.dns.values", ("dns",), "Its addresses; default: the first one of this node."),
     Parameter("ttl", "service.s.dns.ttl", ("dns",), "Its time to live, in seconds.", "integer", "10"),
     Parameter("wait", "service.s.dns.wait", ("dns",), "Wait until every name server has it.", "boolean", "true"),
+    Parameter("public", "service.s.dns.public", ("dns",), "Whether the zone is a public one.", "boolean", "false"),
     Parameter("region", "region", KINDS, "The region; default: the one that the metadata service names."),
     Parameter(
         "instance", "instance", KINDS, "This node's instance id. It differs on each node, so it is better not set."

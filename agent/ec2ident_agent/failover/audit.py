@@ -1,0 +1,112 @@
+"""One line for each action that moves something: who moved what, when, and how long it took.
+
+It goes to the system's log (`journalctl -t ec2ident-failover`) and to `/run/ec2ident/failover/audit.log`. Neither may
+fail or delay the action.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from .part import Finding
+
+#: The longest line, and the size at which the file becomes `audit.log.1`; in bytes.
+LINE, FILE = 2000, 256 << 10
+
+#: The facility "daemon" and the severity "notice" (RFC 5424, section 6.2.1).
+_PRIORITY = 3 * 8 + 5
+
+
+class Audit:
+    """One action, as a context manager: the line is written when it ends, with its exit code or its error's."""
+
+    def __init__(
+        self, verb: str, service: str, *, state_dir: str, root: str = "/", environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.verb, self.service, self.instance = verb, service, ""
+        self._path, self._log = os.path.join(state_dir, "failover", "audit.log"), os.path.join(root, "dev/log")
+        self._environ = os.environ if environ is None else environ
+        self._began = time.monotonic()
+        self.findings: Sequence[Finding] = ()
+        self.exit = 0
+
+    def __enter__(self) -> Audit:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is not None:
+            self.exit = getattr(error, "exit", 70)
+        line = self.line(str(error) if error else "")
+        _send(self._log, line)
+        _append(self._path, line)
+
+    def line(self, error: str = "") -> str:
+        """Pairs of a name and a value; the last one is free text."""
+        said = "; ".join(
+            [*(each.text for each in self.findings if each.value is not None), *([error] if error else [])]
+        )
+        pairs = {
+            "verb": self.verb.replace(" ", "-"),
+            "service": self.service or "-",
+            "instance": self.instance or "-",
+            "exit": str(self.exit),
+            "seconds": f"{time.monotonic() - self._began:.2f}",
+            **_who(self._environ),
+            "what": said or "nothing to do",
+        }
+        text = " ".join(f"{name}={value}" for name, value in pairs.items())
+        return (
+            "".join(c if c.isprintable() else " " for c in text)
+            .encode("utf-8", "replace")[:LINE]
+            .decode("utf-8", "ignore")
+        )
+
+
+def _who(environ: Mapping[str, str]) -> dict[str, str]:
+    """The user, the user before sudo, and the parent process: a shell, Pacemaker's executor, keepalived's script."""
+    parent = os.getppid()
+    try:
+        with open(f"/proc/{parent}/comm", encoding="utf-8", errors="replace") as file:
+            name = "".join(file.read(32).split())
+    except OSError:
+        name = "?"
+    sudo = "".join(environ.get("SUDO_USER", "").split())
+    return {"uid": str(os.getuid()), **({"sudo": sudo[:32]} if sudo else {}), "parent": f"{name}[{parent}]"}
+
+
+def _send(path: str, line: str) -> None:
+    """To the system's log, without waiting: a log that hangs must not hold the service."""
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as log:
+            log.connect(path)
+            log.send(f"<{_PRIORITY}>ec2ident-failover[{os.getpid()}]: {line}".encode())
+    except OSError:
+        return
+
+
+def _append(path: str, line: str) -> None:
+    from ec2ident_agent.state import statefile
+
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    try:
+        statefile.make_directory(os.path.dirname(path))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        handle = os.open(path, flags, 0o644)
+        try:
+            statefile.check_regular(os.fstat(handle))
+            os.write(handle, f"{moment} {line}\n".encode())
+            full = os.fstat(handle).st_size > FILE
+        finally:
+            os.close(handle)
+        if full:
+            os.replace(path, f"{path}.1")
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,395 @@
+"""It lets go, and says how it stands: release, status, dns wait, zones by name, --json, and the audit line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ec2ident_agent.failover import policy, settings
+from ec2ident_agent.failover.audit import Audit
+from ec2ident_agent.failover.memory import Memory
+from ec2ident_agent.failover.part import Finding, HeldAddress
+
+from .conftest import configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .fake import Fake
+
+NAME = "db.awslab.mycompany.corp"
+
+
+@pytest.fixture
+def consistent(either_consistency: bool) -> bool:
+    """Every test here runs with reads of the present and with old ones."""
+    return either_consistency
+
+
+def service(aws: Fake, zone: str = "", **more: str) -> str:
+    """A service with a route and a name; no address is held on this machine."""
+    lines = "".join(f"{key} = {value}\n" for key, value in more.items())
+    return configuration(aws, f'[service.db.dns]\nzone = "{zone or aws.lab.zone}"\nname = "{NAME}"\n{lines}')
+
+
+def records(aws: Fake) -> dict[str, tuple[int, list[str]]]:
+    from moto.route53.models import route53_backends
+
+    zone = route53_backends[aws.account]["aws"].zones[aws.lab.zone]
+    return {r.name.rstrip("."): (int(str(r.ttl)), [*r.records]) for r in zone.rrsets if r.name.startswith("db.")}
+
+
+def check_of(aws: Fake) -> bool:
+    return bool(aws.backend.enis[aws.lab.eni1].source_dest_check)
+
+
+def switch_on(aws: Fake) -> None:
+    aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
+
+
+def take(aws: Fake, run: Callable[..., Any], *words: str) -> Any:
+    return run("takeover", "db", "--no-local", *words, config=service(aws))
+
+
+def release(aws: Fake, run: Callable[..., Any], *words: str) -> Any:
+    return run("release", "db", "--no-local", *words, config=service(aws))
+
+
+def test_release_puts_back_the_check_and_the_record(aws: Fake, run: Callable[..., Any]) -> None:
+    """The check was on, and there was no record. The routes stay: another node takes them."""
+    switch_on(aws)
+    assert 0 == take(aws, run)[0]
+    assert (False, {NAME: (10, ["192.168.10.5"])}) == (check_of(aws), records(aws))
+
+    code, _, log = release(aws, run)
+    assert (0, True, {}) == (code, check_of(aws), records(aws)), log
+    assert f"{aws.lab.eni1}: source/destination check switched on again" in log
+    before = len(aws.journal)
+    assert 0 == release(aws, run)[0]
+    assert [] == [call for call in aws.journal[before:] if call["action"].startswith(("Change", "Modify"))]
+
+
+def test_the_record_of_another_node_comes_back_with_its_ttl(aws: Fake, run: Callable[..., Any]) -> None:
+    """Exactly as the take-over found it, even after two take-overs."""
+    assert 0 == run("dns", "ensure", "--zone", aws.lab.zone, "--name", NAME, "--value", "10.0.0.12", "--ttl", "33")[0]
+    aws.settle()
+    for _ in range(2):
+        assert 0 == take(aws, run)[0]
+        aws.settle()
+
+    assert 0 == release(aws, run)[0]
+    assert {NAME: (33, ["10.0.0.12"])} == records(aws)
+
+
+def test_a_record_that_another_program_changed_since_stays(aws: Fake, run: Callable[..., Any]) -> None:
+    """The batch names exactly what this node wrote, so Route 53 itself compares: there is no race."""
+    assert 0 == take(aws, run)[0]
+    assert 0 == run("dns", "ensure", "--zone", aws.lab.zone, "--name", NAME, "--value", "10.0.0.12")[0]
+
+    code, _, log = release(aws, run)
+    assert (0, {NAME: (10, ["10.0.0.12"])}) == (code, records(aws))
+    assert "changed since by another program, and left as it is" in log
+
+
+def test_what_was_so_before_stays_so(aws: Fake, run: Callable[..., Any]) -> None:
+    """A check that was off, and a record that was right, are not ours to change."""
+    assert 0 == run("dns", "ensure", "--zone", aws.lab.zone, "--name", NAME, "--value", "192.168.10.5")[0]
+    aws.settle()
+    assert 0 == take(aws, run)[0]
+
+    assert (0, []) == release(aws, run, "--plan")[:2]
+    assert 0 == release(aws, run)[0]
+    assert (False, {NAME: (10, ["192.168.10.5"])}) == (check_of(aws), records(aws))
+
+
+def test_the_plan_of_a_release_shows_each_call_and_changes_nothing(aws: Fake, run: Callable[..., Any]) -> None:
+    """Exit 1 while there is something to do, as every plan."""
+    switch_on(aws)
+    assert 0 == take(aws, run)[0]
+    code, lines, _ = release(aws, run, "--dry-run")
+
+    assert 1 == code
+    assert (
+        f"aws ec2 modify-network-interface-attribute --network-interface-id {aws.lab.eni1} --source-dest-check" in lines
+    )
+    assert any('"Action": "DELETE"' in line and '"192.168.10.5"' in line for line in lines)
+    assert (False, {NAME: (10, ["192.168.10.5"])}) == (check_of(aws), records(aws))
+
+
+def test_a_check_that_another_service_needs_stays_off(aws: Fake, run: Callable[..., Any]) -> None:
+    """The last service that goes switches it on, whichever of them switched it off."""
+    switch_on(aws)
+    both = service(aws) + service(aws)[service(aws).index("[service.db]") :].replace("service.db", "service.web")
+    both = both.replace('name = "db.', 'name = "web.', 1)
+    for name in ("db", "web"):
+        assert 0 == run("takeover", name, "--no-local", config=both)[0]
+        aws.settle()
+
+    code, _, log = run("release", "db", "--no-local", config=both)
+    assert (0, False) == (code, check_of(aws)), log
+    assert 0 == run("release", "web", "--no-local", config=both)[0]
+    assert check_of(aws)
+
+
+def test_a_call_that_is_denied_does_not_hide_the_others(aws: Fake, run: Callable[..., Any]) -> None:
+    """Each part is tried; the next release does the rest."""
+    switch_on(aws)
+    assert 0 == take(aws, run)[0]
+    aws.fault(action="ModifyNetworkInterfaceAttribute", code="UnauthorizedOperation", status=403)
+
+    code, _, log = release(aws, run)
+    assert (4, False, {}) == (code, check_of(aws), records(aws))
+    assert "allow ec2:ModifyNetworkInterfaceAttribute on " in log
+    aws.faults.clear()
+    assert 0 == release(aws, run)[0]
+    assert check_of(aws)
+
+
+def test_a_damaged_memory_puts_back_nothing(aws: Fake, run: Callable[..., Any], tmp_path: Path) -> None:
+    """What cannot be read is unknown, and unknown changes nothing."""
+    switch_on(aws)
+    assert 0 == take(aws, run)[0]
+    file = tmp_path / "state/failover/service-db"
+    file.write_bytes(file.read_bytes()[:-3])
+
+    assert (0, []) == release(aws, run)[:2]
+    assert not check_of(aws)
+
+
+def test_release_needs_the_permissions_that_policy_shows(aws: Fake, run: Callable[..., Any]) -> None:
+    """`policy` alone is for a take-over; `policy --release` is exactly enough for both."""
+    switch_on(aws)
+    aws.policy("AKIDTEST", json.loads("\n".join(run("policy", "--release", config=service(aws))[1])))
+    assert 0 == take(aws, run)[0]
+    assert 0 == release(aws, run)[0]
+    assert (True, {}) == (check_of(aws), records(aws))
+
+
+# Status
+
+
+def test_status_answers_for_every_part(aws: Fake, run: Callable[..., Any]) -> None:
+    """Yes, no, cannot tell; the exit code is the greatest, and one part that cannot tell does not hide another."""
+    # The address of the example is not on this machine, so --no-local of status would be a lie: another node is asked.
+    other = service(aws)
+    code, lines, _ = run("status", "db", config=other, instance=aws.lab.node2)
+    assert (1, ["route", "route", "route", "dns"]) == (code, [line.split()[0] for line in lines])
+    assert "yes" in lines[0]
+    assert "no" in lines[3].split()
+
+    aws.fault(action="ListResourceRecordSets", code="AccessDenied", status=403)
+    code, lines, _ = run("status", "db", "--json", config=other, instance=aws.lab.node2)
+    rows = {row["part"]: row for row in json.loads("\n".join(lines))}
+    assert (4, "yes", "cannot tell") == (code, rows["route"]["answer"], rows["dns"]["answer"])
+    assert {"created", "right"} & {each.get("verb") for each in rows["route"]["findings"]}
+    assert 4 == rows["dns"]["exit"]
+
+
+def test_status_counts_a_warning_as_no_answer(aws: Fake, run: Callable[..., Any]) -> None:
+    """It is shown in the JSON with its kind, and the answer stays yes."""
+    aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni2, **{"SourceDestCheck.Value": "true"})
+    code, lines, _ = run("status", "db", "--json", config=configuration(aws), instance=aws.lab.node2)
+    (row,) = json.loads("\n".join(lines))
+    kinds = {each["kind"]: each["text"] for each in row["findings"]}
+
+    assert (0, "yes") == (code, row["answer"])
+    assert "source/destination check is on" in kinds["warning"]
+
+
+# Names of zones, and changes
+
+
+@pytest.mark.parametrize("spelling", ["{}", "/hostedzone/{}", "arn:aws:route53:::hostedzone/{}"])
+def test_a_zone_has_three_spellings_and_a_name(aws: Fake, run: Callable[..., Any], spelling: str) -> None:
+    """As the console, the CLI and a policy show it."""
+    for zone in (spelling.format(aws.lab.zone), "awslab.mycompany.corp", "AWSLAB.mycompany.corp."):
+        code, _, log = run("dns", "ensure", "--zone", zone, "--name", NAME, "--value", "10.0.0.11")
+        assert 0 == code, log
+    assert {aws.lab.zone} == {call["resources"][0][0].rpartition("/")[2] for call in aws.calls("GetHostedZone")}
+
+
+def public_zone(aws: Fake, name: str = "mycompany.example") -> str:
+    body = (
+        f'<CreateHostedZoneRequest xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Name>{name}</Name>'
+        "<CallerReference>public</CallerReference></CreateHostedZoneRequest>"
+    )
+    answer = aws._direct("route53", "POST", "/2013-04-01/hostedzone", {}, body.encode())[1]
+    aws.settle()
+    found = re.search(r"<Id>/hostedzone/(.*?)</Id>", answer.decode())
+    assert found
+    return found[1]
+
+
+def test_a_public_zone_needs_the_switch(aws: Fake, run: Callable[..., Any]) -> None:
+    """A private address would be shown to the world; an Elastic IP is what a public name is for."""
+    zone = public_zone(aws)
+    words = ("dns", "ensure", "--zone", zone, "--name", "db.mycompany.example", "--value", "198.51.100.7")
+    code, _, log = run(*words)
+    assert 2 == code
+    assert "is public" in log
+    assert 0 == run(*words, "--public")[0]
+    assert 0 == run(*words[:3], "mycompany.example", *words[4:], "--public")[0]
+
+
+def test_a_name_that_no_zone_or_several_have_is_refused(aws: Fake, run: Callable[..., Any]) -> None:
+    """With what to write instead."""
+    for name, said in (("nothing.example", "0 private zones"), ("mycompany.example", "0 private zones")):
+        code, _, log = run("dns", "status", "--zone", name, "--name", f"db.{name}", "--value", "10.0.0.1")
+        assert (2, True) == (code, said in log), log
+
+
+def test_dns_wait_ends_when_all_name_servers_have_it(aws: Fake, run: Callable[..., Any]) -> None:
+    """0 INSYNC, 2 for a change that does not exist, 3 at the deadline."""
+    aws.settings(insync=0.3)
+    words = ("dns", "ensure", "--zone", aws.lab.zone, "--name", NAME, "--value", "10.0.0.11", "--no-wait")
+    found = re.search(r"change (\w+): PENDING", run(*words)[2])
+    assert found
+
+    assert (0, [f"change {found[1]}: INSYNC"]) == run("dns", "wait", f"/change/{found[1]}")[:2]
+    assert 2 == run("dns", "wait", "CNEVER")[0]
+    assert 2 == run("dns", "wait", "not a change")[0]
+    aws.settings(insync=60.0)
+    found = re.search(r"change (\w+): PENDING", run(*words[:-2], "10.0.0.12", "--no-wait")[2])
+    assert found
+    assert 3 == run("dns", "wait", found[1], "--deadline", "0.5")[0]
+
+
+def test_policy_takes_the_id_of_a_zone_that_is_named(aws: Fake, run: Callable[..., Any]) -> None:
+    """ARNs have ids; the name is looked up once, and each node needs to look it up too."""
+    by_id, by_name = (
+        json.loads("\n".join(run("policy", config=service(aws, zone))[1]))["Statement"]
+        for zone in (aws.lab.zone, "awslab.mycompany.corp")
+    )
+    (more,) = [each for each in by_name if each not in by_id]
+    assert (["route53:ListHostedZonesByName"], ["*"]) == (more["Action"], more["Resource"])
+    aws.policy("AKIDTEST", {"Version": "2012-10-17", "Statement": by_name})
+    assert 0 == run("takeover", "db", "--no-local", config=service(aws, "awslab.mycompany.corp"))[0]
+
+
+# JSON
+
+
+def test_the_json_of_a_takeover_has_every_finding(aws: Fake, run: Callable[..., Any]) -> None:
+    """Of every part, also what the log says of a move that failed, and the commands that take it back."""
+    (row,) = json.loads("\n".join(take(aws, run, "--json")[1]))
+    assert ("db", aws.lab.node1, 0) == (row["service"], row["instance"], row["exit"])
+    assert ["route", "route", "dns", "dns"] == [each["part"] for each in row["findings"]]
+    assert aws.lab.tables[0] in {each.get("table") for each in row["findings"]}
+
+    aws.reset()
+    aws.fault(action="ChangeResourceRecordSets", code="AccessDenied", status=403)
+    code, lines, _ = take(aws, run, "--json")
+    (row,) = json.loads("\n".join(lines))
+    assert (4, 4) == (code, row["exit"])
+    texts = [each["text"] for each in row["findings"]]
+    assert any(text.startswith("to undo: aws ec2 replace-route") for text in texts)
+    assert any("AccessDenied" in text for text in texts)
+
+
+# The audit line
+
+
+def test_a_line_says_who_moved_what_when_and_how_long(aws: Fake, run: Callable[..., Any], tmp_path: Path) -> None:
+    """One line for each action that writes, also for a refused one; none for a look or a plan."""
+    take(aws, run)
+    take(aws, run, "--plan")
+    run("route", "status", "db")
+    aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
+    take(aws, run)
+    lines = (tmp_path / "state/failover/audit.log").read_text().splitlines()
+
+    assert 2 == len(lines)
+    form = (
+        rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ verb=takeover service=db instance={aws.lab.node1} exit=0 seconds=\d+\.\d\d"
+    )
+    assert re.match(form + r" uid=\d+ (sudo=\w+ )?parent=\S+\[\d+\] what=rtb-", lines[0]), lines[0]
+    assert "exit=4" in lines[1]
+    assert "UnauthorizedOperation" in lines[1]
+
+
+def test_the_line_goes_to_the_systems_log_without_waiting(tmp_path: Path) -> None:
+    """As one datagram, with the program's name; a log that is full or missing holds nothing."""
+    (tmp_path / "dev").mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(tmp_path / "dev/log"))
+        for _ in range(2000):
+            with Audit(
+                "start", "db", state_dir=str(tmp_path), root=str(tmp_path), environ={"SUDO_USER": "al ice"}
+            ) as audit:
+                audit.findings = [Finding("x\n\x1b[2Jy" + "ä" * 3000, HeldAddress("x"))]
+        line = log.recv(65536)
+
+    assert line.startswith(b"<29>ec2ident-failover[")
+    assert b" sudo=alice " in line
+    assert b"\x1b" not in line
+    assert len(line) < 2100
+
+
+def test_the_file_of_the_lines_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its limit it becomes audit.log.1, in place of an older one."""
+    monkeypatch.setattr("ec2ident_agent.failover.audit.FILE", 300)
+    for number in range(20):
+        with Audit("start", f"s{number}", state_dir=str(tmp_path), root=str(tmp_path)):
+            pass
+
+    sizes = [file.stat().st_size for file in (tmp_path / "failover").iterdir()]
+    assert sum(sizes) < 1000
+    assert "service=s19" in "".join(file.read_text() for file in (tmp_path / "failover").iterdir())
+
+
+def test_nothing_about_the_file_fails_the_action(tmp_path: Path) -> None:
+    """A link, a pipe, a directory in its place, no directory at all."""
+    (tmp_path / "failover").mkdir()
+    path = tmp_path / "failover/audit.log"
+    makers: tuple[Callable[[], object], ...] = (
+        partial(os.mkfifo, path),
+        partial(path.symlink_to, tmp_path / "target"),
+        path.mkdir,
+    )
+    for make in makers:
+        make()
+        with Audit("start", "db", state_dir=str(tmp_path), root=str(tmp_path)):
+            pass
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    assert not (tmp_path / "target").exists()
+
+
+# Memory
+
+
+def test_a_memory_is_one_file_a_service(tmp_path: Path) -> None:
+    """It vanishes with its last record, and any name of a service is a file's name."""
+    memory = Memory(str(tmp_path), "../a b/ä")
+    memory.note(("check", "eni-1"), ("123", "switched off"))
+    (file,) = tmp_path.iterdir()
+    assert "service-%2e%2e%2fa%20b%2fä" == file.name
+    assert ("123", "switched off") == Memory(str(tmp_path), "../a b/ä").get("check", "eni-1")
+    assert [file.name] == Memory(str(tmp_path), "other").others("check", "eni-1")
+
+    memory.forget("check", "eni-1")
+    assert [] == [*tmp_path.iterdir()]
+
+
+def test_release_is_allowed_nothing_more_than_it_does() -> None:
+    """The check in both directions, and three actions for the same record."""
+    text = """
+    interfaces = ["eni-0a1b2c3d"]
+    [service.db]
+    overlay = "192.168.10.5"
+    route.vpc = "vpc-0a1b2c3d"
+    dns = { zone = "Z1", name = "db.example.corp" }
+    """
+    found = settings.parse(text.encode())
+    less, more = (policy.document(found, "eu-west-1", "123456789012", release=each) for each in (False, True))
+    differ = [two["Condition"] for one, two in zip(less["Statement"], more["Statement"]) if one != two]
+
+    assert len(differ) == 2
+    assert {"StringEquals": {"ec2:Attribute/SourceDestCheck": ["false", "true"]}} in differ
