@@ -100,7 +100,7 @@ def test_a_record_that_another_program_changed_since_stays(aws: Fake, run: Calla
 
 
 def test_what_was_so_before_stays_so(aws: Fake, run: Callable[..., Any]) -> None:
-    """A check that was off, and a record that was right, are not ours to change."""
+    """A check that was off and a record that was right are not changed by a release."""
     assert 0 == run("dns", "ensure", "--zone", aws.lab.zone, "--name", NAME, "--value", "192.168.10.5")[0]
     aws.settle()
     assert 0 == take(aws, run)[0]
