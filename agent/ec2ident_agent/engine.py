@@ -13,7 +13,7 @@ from ec2ident.value import Value, replace
 
 from .desired import Refusal, held
 from .errors import ConfigError, KernelError
-from .items import Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
+from .items import OURS, Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
 from .state.owned import LEAVING, Record, State
 
 TYPE_CHECKING = False
@@ -231,6 +231,15 @@ def removals(owners: Collection[Owner] | None, look: Look) -> tuple[Step, ...]:
     return steps + tuple(
         Step("del", name) for name in dict.fromkeys(names) if name.identity in mine and name not in there
     )
+
+
+def unlisted(look: Look) -> tuple[Seen, ...]:
+    """Objects with the agent's number that the journal does not name: an agent with another state directory added them,
+    or the journal was lost. Pure.
+    """
+    named = look.state.follow(look.observed).records
+    is_owned = owner_test(look.observed, [record.item for record in named])
+    return tuple(seen for seen in look.observed.seen if seen.protocol == OURS and seen.item.rank and not is_owned(seen))
 
 
 def _one_owner_a_table(desired: Iterable[Desired], others: Iterable[Record]) -> None:

@@ -287,22 +287,28 @@ class Difference(Value):
 
 
 def owner_test(observed: Observed, owned: Iterable[Item]) -> Callable[[Seen], bool]:
-    """A function that tells whether an object is owned: by its protocol number, or, where the kernel keeps none, by the
-    journal's items (`owned`).
+    """A function that tells whether an object is owned: the journal's items (`owned`) name it, and it has the agent's
+    protocol number, or none where the kernel keeps none.
 
-    An object with an attribute that no item has a field for is foreign, whatever its number is.
+    The number alone is not enough: an agent with another state directory adds objects with the same number. An object
+    with an attribute that no item has a field for is foreign, whatever its number is.
     """
     tagless = {kind for kind in (Address, Route, Rule) if not observed.keeps_tags(kind)}
-    journal = frozenset(item.identity for item in owned if type(item) in tagless)
+    journal = frozenset(item.identity for item in owned)
 
     def is_owned(seen: Seen) -> bool:
-        if seen.extra:
-            return False
-        if seen.protocol is not None:
-            return seen.protocol == OURS
-        return seen.item.identity in journal
+        tagged = seen.protocol == OURS or (seen.protocol is None and type(seen.item) in tagless)
+        return tagged and not seen.extra and seen.item.identity in journal
 
     return is_owned
+
+
+def stands_for(item: Item, seen: Seen) -> bool:
+    """True if the object equals the item and has the agent's number: it is as good as added, whatever journal names it.
+
+    So `apply` enters it in the journal, also after the journal was lost.
+    """
+    return seen.protocol == OURS and seen.item == item and not seen.extra
 
 
 def diff(
@@ -330,7 +336,11 @@ def diff(
         elif found is None:
             missing.append(item)
             steps.append(Step("add", item))
-        elif found.item == item and not found.extra and (is_owned(found) or isinstance(item, TableName)):
+        elif (
+            stands_for(item, found)
+            or (found.item == item and not found.extra and is_owned(found))
+            or (found.item == item and isinstance(item, TableName))
+        ):
             present.append(item)
         elif is_owned(found):
             missing.append(item)
@@ -391,7 +401,7 @@ def _strangers(
         other = seen.item
         if isinstance(other, Route) and other.table in mine:
             route = mine[other.table].get(other.destination)
-            if is_owned(seen):
+            if is_owned(seen) or (route and stands_for(route, seen)):
                 ours.add(other.table)
             elif route and other.metric <= route.metric and not any(each.startswith("tos ") for each in seen.extra):
                 conflicts.append(Conflict(route, seen))

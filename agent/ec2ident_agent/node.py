@@ -327,6 +327,13 @@ class Node:
             self.suppressed.write(before, suppressed.with_reverted(before, owners, look.state, look.observed))
         except JournalError as failed:
             self.note(f"{failed}; watch will add again what is reverted now")
+        others = engine.unlisted(look) if owners is None else ()
+        if others:
+            from .items import Step
+
+            why = "another agent's, or this journal was lost; apply enters what is configured"
+            first = Step("del", others[0].item)
+            self.note(f"not in {self.journal.path}, so left in place ({why}): {len(others)}, the first by: {first}")
         return engine.revert(owners, look, self.kernel, self.journal, self.log)
 
     # -- the parts --

@@ -258,14 +258,18 @@ def test_revert_finds_the_agents_under_a_new_name(agent: Agent) -> None:
     assert "10.0.1.0/24" not in ip("rule")
 
 
-def test_revert_knows_the_agents_without_the_journal(agent: Agent) -> None:
-    """Another program emptied /run: what carries the agent's number is still the agent's."""
+def test_apply_enters_what_is_there_after_the_journal_was_lost(agent: Agent) -> None:
+    """Another program emptied /run. Without an apply, revert leaves all in place: it may be another agent's."""
     before = snapshot()
     agent("apply")
+    applied = snapshot()
     shutil.rmtree(agent.state)
 
+    assert 0 == agent("revert", "--all")
+    assert applied == snapshot()
+    assert f"not in {agent.state}/journal, so left in place" in agent.err
     assert 0 == agent("apply")
-    shutil.rmtree(agent.state)
+    assert applied == snapshot()
     assert 0 == agent("revert", "--all")
     assert before == snapshot()
 

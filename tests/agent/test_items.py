@@ -98,7 +98,7 @@ def test_removals_come_after_additions_and_in_reverse() -> None:
         str(Step("add", RULE)),
         "ip rule del from 10.0.2.0/24 table 102 priority 100",
         "ip route del 10.0.2.0/24 dev eth1 table 102 scope link",
-    ] == steps([RULE], observed(*old))
+    ] == steps([RULE], observed(*old), *(seen.item for seen in old))
 
 
 def test_what_is_there_with_the_agents_number_needs_no_step() -> None:
@@ -110,12 +110,13 @@ def test_what_is_there_with_the_agents_number_needs_no_step() -> None:
 
 def test_what_changed_makes_room_for_its_successor() -> None:
     """The kernel takes another gateway for the same route: the agent's goes directly before the new one comes."""
-    there = observed(Seen(SUBNET, OURS), Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), OURS))
+    old = Route("0.0.0.0/0", "eth1", 100, "10.0.1.254")
+    there = observed(Seen(SUBNET, OURS), Seen(old, OURS))
 
     assert [
         "ip route del default via 10.0.1.254 dev eth1 table 100",
         "ip route add default via 10.0.1.1 dev eth1 table 100",
-    ] == steps([SUBNET, OUT], there)
+    ] == steps([SUBNET, OUT], there, old)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,20 @@ def test_a_rule_goes_before_one_that_differs_in_its_destination(old: list[str], 
     assert list(map(str, [
         *(Step("del", rule) for rule in mine), *(Step("add", rule) for rule in wanted),
         *(Step("del", rule) for rule in reversed(elsewhere)),
-    ])) == steps([*wanted], there)  # fmt: skip
+    ])) == steps([*wanted], there, *mine, *elsewhere)  # fmt: skip
+
+
+def test_an_object_with_the_agents_number_that_the_journal_does_not_name_is_another_agents() -> None:
+    """An agent with another state directory added it. One that equals a desired item is as good as added."""
+    theirs = [Seen(Rule("10.0.2.0/24", 102, 100), OURS), Seen(Route("10.0.2.0/24", "eth2", 102), OURS)]
+    other = Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.254"), OURS)
+    there = observed(*theirs, other, Seen(SUBNET, OURS), Seen(RULE, OURS))
+
+    found = diff([SUBNET, OUT, RULE], there, owner_test(there, ()))
+
+    assert (SUBNET, RULE) == found.present
+    assert () == (*found.steps, *found.leftover)
+    assert [other] == [conflict.seen for conflict in found.conflicts]
 
 
 @pytest.mark.parametrize(

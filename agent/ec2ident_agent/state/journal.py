@@ -75,7 +75,8 @@ class Journal:
 
 
 _ADVICE = (
-    "nothing was changed. Restore it, or remove it: objects with the agent's protocol number are still known as its own"
+    "nothing was changed. Restore it; or remove it and run apply, which enters what is there and configured;"
+    " revert --all then names what is left over"
 )
 
 

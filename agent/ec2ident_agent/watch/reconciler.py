@@ -77,6 +77,11 @@ class Sight(Value):
         """What differs. Items in `left` do not count."""
         return engine.compare(self.desired, self.look, leave=left)
 
+    def journalled(self, present: Sequence[Item]) -> bool:
+        """True if the journal names all of these items; it does not after it was lost."""
+        named = {record.item for record in self.look.state.follow(self.look.observed).records}
+        return named.issuperset(present)
+
     def owner(self, item: Item) -> Owner | Item:
         """The owner that wants this item, or one in its place; else the item itself."""
         asked = ((each.owner, mine.identity) for each in self.all for mine in each.items)
@@ -179,7 +184,7 @@ class Reconciler:
         """Compare and repair; returns the complaints, and what is unknown. Raises AgentError."""
         sight = self._sight(now)
         report = sight.report(self._left(sight, now))
-        if self._begun and not report.steps:
+        if self._begun and not report.steps and sight.journalled(report.difference.present):
             self.backoff.keep(self.backoff.waiting(now) - {NODE})
             return (*sight.complaints, *map(str, report.refusals)), sight.unknown
         with self.node.journal.lock(LOCK):

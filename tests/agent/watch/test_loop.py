@@ -552,6 +552,18 @@ def test_a_look_that_fails_is_said_once_and_tried_again(node: Node) -> None:
     assert ALL == node.ours()
 
 
+def test_a_journal_that_was_lost_is_written_again(node: Node) -> None:
+    """Another program emptied /run: what is there and configured is owned again, so that a revert finds it."""
+    (node.state / "journal").unlink()
+    node.look()
+    node.said.clear()
+    node.look()
+
+    assert [] == node.said
+    assert 0 == node.run("revert", "--all").run()
+    assert set() == node.ours()
+
+
 def test_memory_is_bounded_by_what_is_wished(node: Node) -> None:
     """However often and by whomever something is deleted."""
     for number in range(300):
