@@ -30,7 +30,7 @@ sys.path[:0] = [str(TOP), str(TOP / "agent")]
 
 from ec2ident.testing import Instance, Interface, MetadataService  # noqa: E402  the checkout's own, installed or not
 from tests.failover.cluster import pair  # noqa: E402
-from tests.failover.conftest import ENVIRONMENT  # noqa: E402
+from tests.failover.environment import ENVIRONMENT  # noqa: E402
 from tests.lab.enclosure import wait_until  # noqa: E402
 from tests.lab.packages import Unavailable  # noqa: E402
 
@@ -335,7 +335,7 @@ def configure(here: Laboratory, agent: Agent) -> None:
         path = machine.inside.path(f"/usr/lib/ocf/resource.d/{OURS.provider}/{OURS.type}")
         tag = f"export OCF_RESKEY_instance={here.found.ids[machine.name]}\nunset "
         path.write_text(path.read_text().replace("unset ", tag, 1))
-        pair.start_engine(machine)
+        pair.start_engine(machine, here.found.machines)
     inside = here.found.machines[0].inside
     both = "Online: [ node1 node2 ]"
     wait_until(lambda: both in inside.run("crm_mon", "-1").stdout, "both nodes are online", 120)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import warnings
 from pathlib import Path
 
 import pytest
@@ -13,20 +10,14 @@ from ec2ident_agent.failover import consistency
 from ec2ident_agent.failover.aws.client import Access, Api
 from ec2ident_agent.failover.aws.deadline import Deadline
 
+from .environment import ENVIRONMENT as ENVIRONMENT
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from .fake import Fake
-
-#: Keys that no service takes, and no way to a real metadata service.
-ENVIRONMENT = {
-    "AWS_ACCESS_KEY_ID": "AKIDTEST",
-    "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
-
 
 #: What outlasts the deadline is left to its thread, with its socket; that is the design, and no leak of a test's. When
 #: it is collected is chance, and so is the test that runs then.
@@ -46,19 +37,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def _server() -> Iterator[Fake]:
     pytest.importorskip("moto", "5.1", reason="needs moto 5.1")
-    # moto would read some megabytes of machine images that no test launches.
-    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as file:
-        file.write("[]")
-    os.environ.setdefault("MOTO_AMIS_PATH", file.name)
-    with warnings.catch_warnings():
-        # On an old Python, boto3 (which moto brings along) says at its import that it will leave that behind.
-        warnings.simplefilter("ignore")
-        from .fake import Fake
+    from .fake import Fake
 
-        server = Fake()
-    with server as found:
+    with Fake() as found:
         yield found
-    Path(file.name).unlink()
 
 
 #: How old a read may be in a test of a move, and how long a move then waits to exclude that; in seconds.

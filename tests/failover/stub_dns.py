@@ -40,17 +40,22 @@ def answer(query: bytes, table: Table, ttl: int) -> bytes:
     return query[:2] + struct.pack(">5H", flags, 1, len(fits), 0, 0) + question + records
 
 
-def servers(host: str, port: int, table: Callable[[], Table], ttl: int) -> list[socketserver.TCPServer]:
+def servers(
+    host: str, port: int, table: Callable[[], Table], ttl: int | Callable[[], int]
+) -> list[socketserver.TCPServer]:
+    def found(query: bytes) -> bytes:
+        return answer(query, table(), ttl if isinstance(ttl, int) else ttl())
+
     class Udp(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             data, sock = self.request
-            sock.sendto(answer(data, table(), ttl), self.client_address)
+            sock.sendto(found(data), self.client_address)
 
     class Tcp(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             (length,) = struct.unpack(">H", self.rfile.read(2))
-            found = answer(self.rfile.read(length), table(), ttl)
-            self.wfile.write(struct.pack(">H", len(found)) + found)
+            said = found(self.rfile.read(length))
+            self.wfile.write(struct.pack(">H", len(said)) + said)
 
     socketserver.ThreadingTCPServer.allow_reuse_address = True
     while True:

@@ -13,7 +13,8 @@ import pytest
 from ec2ident_agent.failover.pacemaker import agent as ocf
 
 from . import hostile
-from .conftest import ENVIRONMENT, configuration
+from .conftest import configuration
+from .environment import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

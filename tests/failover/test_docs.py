@@ -15,7 +15,7 @@ import pytest
 
 from ec2ident_agent.failover import policy, settings
 
-from .conftest import ENVIRONMENT
+from .environment import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

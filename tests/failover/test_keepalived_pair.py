@@ -13,7 +13,7 @@ from tests.lab.namespace import LabError
 from tests.lab.packages import Unavailable
 
 from .cluster.pair import API, LIBRARY, PROGRAMS, TOP, lab
-from .conftest import ENVIRONMENT
+from .environment import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from ec2ident_agent.failover.parts import parts_of
 from ec2ident_agent.failover.session import Session
 from ec2ident_agent.failover.takeover import Progress, Takeover
 
-from .conftest import ENVIRONMENT, configuration
+from .conftest import configuration
+from .environment import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ class Echo:
 
     def __init__(self, namespace: Namespace) -> None:
         with namespace.entered():
-            self._sockets = [_listen(socket.AF_INET, "0.0.0.0"), _listen(socket.AF_INET6, "::")]
+            self._sockets = listeners()
         self._stop, self._stopped = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name=f"echo {namespace.name}", daemon=True)
         self._thread.start()
@@ -59,11 +59,16 @@ class Echo:
             if self._stop in ready:
                 return
             for each in ready:
-                _answer(each)
+                answer(each)
 
 
 def ask(namespace: Namespace, address: str, *, source: str | None = None, timeout: float = 2.0) -> bool:
     """Whether the echo service at an address answers, from that very address, within `timeout` seconds."""
+    return heard(namespace, address, source=source, timeout=timeout) == b""
+
+
+def heard(namespace: Namespace, address: str, *, source: str | None = None, timeout: float = 2.0) -> bytes | None:
+    """What the service adds to its answer; None if there is no answer from that very address in time."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with namespace.entered():
         asking = socket.socket(family, socket.SOCK_DGRAM)
@@ -78,10 +83,16 @@ def ask(namespace: Namespace, address: str, *, source: str | None = None, timeou
             while (left := deadline - time.monotonic()) > 0:
                 asking.send(question)
                 if select.select([asking], [], [], min(AGAIN, left))[0]:
-                    return asking.recv(64) == question
+                    said = asking.recv(64)
+                    return said[len(question) :] if said.startswith(question) else None
         except OSError:  # no route, or an ICMP error: no answer, either of them
             pass
-        return False
+        return None
+
+
+def listeners() -> list[socket.socket]:
+    """The service's sockets, one for each family, in the namespace of the calling thread."""
+    return [_listen(socket.AF_INET, "0.0.0.0"), _listen(socket.AF_INET6, "::")]
 
 
 def _listen(family: int, address: str) -> socket.socket:
@@ -95,10 +106,11 @@ def _listen(family: int, address: str) -> socket.socket:
     return listening
 
 
-def _answer(listening: socket.socket) -> None:
+def answer(listening: socket.socket, more: bytes = b"") -> None:
+    """Answer one question with itself, and with `more`."""
     question, ancillary, _, sender = listening.recvmsg(2048, _ANCILLARY_SIZE)
     try:
-        listening.sendmsg([question], [_from_destination(*item) for item in ancillary], 0, sender)
+        listening.sendmsg([question, more], [_from_destination(*item) for item in ancillary], 0, sender)
     except OSError:
         # No route back, or the address went away in between: no answer is heard, as on a real node.
         return

@@ -68,7 +68,7 @@ class Router(Namespace):
 
     def plug(self, eni: Eni, machine: Namespace, device: str) -> None:
         """Give a machine the link of an interface: there it appears down and bare, here it is ready."""
-        port = _port(eni)
+        port = port_of(eni)
         index = next(self._indices)
         self.ip(
             f"link add {port} index {index} type veth peer name {device} address {eni.mac} netns {machine.name}",
@@ -87,7 +87,7 @@ class Router(Namespace):
         for other in self._beside(eni):
             # ARP is answered for all that is routed elsewhere; neighbour discovery for each that is named.
             self.ip(
-                f"neigh add proxy {other.address6} dev {port}", f"neigh add proxy {eni.address6} dev {_port(other)}"
+                f"neigh add proxy {other.address6} dev {port}", f"neigh add proxy {eni.address6} dev {port_of(other)}"
             )
         self._plugged.append(eni)
 
@@ -97,7 +97,21 @@ class Router(Namespace):
 
     def wait_for(self, eni: Eni) -> None:
         """Wait until an interface's link carries packets at this end."""
-        self.wait_running(_port(eni))
+        self.wait_running(port_of(eni))
+
+    def configure(self, machine: Namespace, device: str, eni: Eni, metric: int) -> None:
+        """Add in a machine what a lease and an advertisement bring; what is there already stays."""
+        machine.ip(f"link set {device} up")
+        # Nothing comes in by itself after this, so that a snapshot is stable at once.
+        self.wait_for(eni)
+        machine.wait_running(device)
+        machine.ip(
+            f"address replace {eni.address}/24 dev {device} metric {metric}",
+            f"route replace default via {eni.router} dev {device} proto dhcp metric {metric}",
+            f"address replace fe80::{eni.subnet_number:x}:{eni.host:x}/64 dev {device} nodad",
+            f"address replace {eni.address6}/128 dev {device} nodad",
+            f"route replace default via {ROUTER6} dev {device} proto ra metric {metric}",
+        )
 
     def _make_quick(self, port: str) -> None:
         """Ask for neighbours often: a machine hears of it only a moment after it has its IPv6 address.
@@ -113,10 +127,10 @@ class Router(Namespace):
 
     def unplug(self, eni: Eni) -> None:
         """Take the link away, with every route that leads there."""
-        port = _port(eni)
+        port = port_of(eni)
         self.ip(f"link delete {port}", f"-6 rule delete iif {port} priority 200")
         self._plugged.remove(eni)
-        self.ip(*(f"neigh delete proxy {eni.address6} dev {_port(other)}" for other in self._beside(eni)))
+        self.ip(*(f"neigh delete proxy {eni.address6} dev {port_of(other)}" for other in self._beside(eni)))
         for address in [address for address, by in self._sources.items() if by == port]:
             self._forget_source(address)
 
@@ -124,9 +138,9 @@ class Router(Namespace):
         """Route one more address to an interface, in place of where it was routed before."""
         bits = ip_address(address).max_prefixlen
         via = eni.address6 if bits == 128 else eni.address
-        self.ip(f"route replace {address}/{bits} via {via} dev {_port(eni)} onlink")
+        self.ip(f"route replace {address}/{bits} via {via} dev {port_of(eni)} onlink")
         if bits == 128:
-            self._let_source_pass(address, _port(eni))
+            self._let_source_pass(address, port_of(eni))
 
     def _let_source_pass(self, address: str, port: str) -> None:
         if address in self._sources:
@@ -138,6 +152,6 @@ class Router(Namespace):
         self.ip(f"-6 rule delete from {address} iif {self._sources.pop(address)} priority 100")
 
 
-def _port(eni: Eni) -> str:
+def port_of(eni: Eni) -> str:
     """The router's end of an interface's link."""
     return f"to-{eni.name}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from .echo import Echo, ask
-from .eni import METADATA, OUTSIDE, OUTSIDE6, ROUTER6, Eni
+from .eni import METADATA, OUTSIDE, OUTSIDE6, Eni
 from .namespace import Namespace, unique
 from .router import Router
 
@@ -61,7 +61,7 @@ class Vpc:
             self._add(self.node, self.router, self.client)
             self.router.set_up()
             self.router.plug_outside(self.client)
-            _make_quick(self.node, bare=self.bare)
+            make_quick(self.node, bare=self.bare)
             self._inside.enter_context(Echo(self.node))
             self.attach("eth0")
         except BaseException:
@@ -103,7 +103,7 @@ class Vpc:
 
     def configure(self, name: str) -> None:
         """Do in the node what DHCP and router advertisements would: link up, address, default route, both families."""
-        self._configure(self.node, name, self.enis[name])
+        self.router.configure(self.node, name, self.enis[name], 512 + self.enis[name].number)
 
     # What is around it
 
@@ -116,9 +116,9 @@ class Vpc:
         eni = self._create(f"n{len(self.enis)}", subnet)
         machine = Machine(unique(eni.name), eni.address, eni.address6)
         self._add(machine)
-        _make_quick(machine, bare=False)
+        make_quick(machine, bare=False)
         self.router.plug(eni, machine, "eth0")
-        self._configure(machine, "eth0", eni)
+        self.router.configure(machine, "eth0", eni, 512 + eni.number)
         return machine
 
     def serve_metadata(self, instance: Instance | None = None) -> MetadataService:
@@ -141,21 +141,6 @@ class Vpc:
         self._inside.callback(Namespace.remove_all, *namespaces)
         Namespace.add_all(*namespaces)
 
-    def _configure(self, machine: Namespace, device: str, eni: Eni) -> None:
-        """Add what a lease and an advertisement bring; what is there already stays."""
-        machine.ip(f"link set {device} up")
-        # Nothing comes in by itself after this, so that a snapshot is stable at once.
-        self.router.wait_for(eni)
-        machine.wait_running(device)
-        metric = 512 + eni.number
-        machine.ip(
-            f"address replace {eni.address}/24 dev {device} metric {metric}",
-            f"route replace default via {eni.router} dev {device} proto dhcp metric {metric}",
-            f"address replace fe80::{eni.subnet_number:x}:{eni.host:x}/64 dev {device} nodad",
-            f"address replace {eni.address6}/128 dev {device} nodad",
-            f"route replace default via {ROUTER6} dev {device} proto ra metric {metric}",
-        )
-
     def _create(self, name: str, subnet: int | None) -> Eni:
         number = Eni(name, 0, 0).number if subnet is None else subnet
         host = 10 + sum(eni.subnet_number == number for eni in self.enis.values())
@@ -163,7 +148,7 @@ class Vpc:
         return self.enis[name]
 
 
-def _make_quick(machine: Namespace, *, bare: bool) -> None:
+def make_quick(machine: Namespace, *, bare: bool) -> None:
     """Begin from known kernel parameters (a namespace has those of the machine that runs the lab), and do not wait.
 
     IPv6 waits for neighbours that might have the same address, and up to a second before it asks for routers.

@@ -28,7 +28,7 @@ from ec2ident_agent.failover.errors import (
 from ec2ident_agent.failover.route_tables import describe
 from ec2ident_agent.failover.selectors import EniSelector, TableSelector
 from tests.failover import hostile
-from tests.failover.conftest import ENVIRONMENT
+from tests.failover.environment import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

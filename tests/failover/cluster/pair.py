@@ -13,14 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlencode
 
-from tests.failover.conftest import ENVIRONMENT
+from tests.failover.environment import ENVIRONMENT
 from tests.lab import packages
 from tests.lab.enclosure import Enclosure, wait_until
 from tests.lab.namespace import Namespace, unique
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 TOP = Path(__file__).parents[3]
@@ -54,8 +54,8 @@ logging {
 }
 """
 NODE = """    node {
-        ring0_addr: 10.99.0.%d
-        name: node%d
+        ring0_addr: %s
+        name: %s
         nodeid: %d
     }
 """
@@ -78,8 +78,9 @@ hostname %s
 class Machine:
     """A node: its network, its private files, and the agents as `ec2ident-agent install --ocf` installs them."""
 
-    def __init__(self, number: int, namespace: Namespace, inside: Enclosure) -> None:
+    def __init__(self, number: int, namespace: Namespace, inside: Enclosure, address: str = "") -> None:
         self.number, self.name, self.namespace, self.inside = number, f"node{number}", namespace, inside
+        self.address = address or f"10.99.0.{number}"
 
     def prepare(self) -> None:
         library = self.inside.path(LIBRARY)
@@ -116,6 +117,22 @@ class Lab:
             data = None if verb == "journal" else json.dumps(given).encode()
             with urllib.request.urlopen(f"{API}/_fake/{verb}", data, timeout=10) as answer:
                 return json.loads(answer.read() or b"null")
+
+    def cut(self, machine: Machine) -> None:
+        """The power of a machine, at once and whole. The addresses stay with it, as nothing stopped them."""
+        machine.namespace.ip("link set eth0 down")
+        machine.inside.close()
+
+    def restore(self, machine: Machine) -> None:
+        """Its power is back: nothing runs there, and its first interface is as DHCP configures it."""
+        machine.namespace.ip(
+            "address flush dev eth0",
+            f"address add {machine.address}/24 dev eth0",
+            "link set eth0 up",
+            "route add default via 10.99.0.254",
+        )
+        machine.inside.__enter__()
+        machine.prepare()
 
     def isolate(self, on: bool) -> None:
         """Nodes that do not hear each other, and both reach the API."""
@@ -181,11 +198,13 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
-def start_engine(machine: Machine, count: int = 2, **more: str) -> None:
+def start_engine(machine: Machine, members: Sequence[Machine], **more: str) -> None:
     """Corosync and Pacemaker; `more` goes into their environment, which the agents inherit."""
     inside = machine.inside
-    inside.write("/etc/corosync/corosync.conf", COROSYNC % "".join(NODE % (n, n, n) for n in range(1, count + 1)))
-    inside.write("/etc/hosts", "127.0.0.1 localhost\n" + "".join(f"10.99.0.{n} node{n}\n" for n in range(1, count + 1)))
+    nodes = "".join(NODE % (each.address, each.name, each.number) for each in members)
+    inside.write("/etc/corosync/corosync.conf", COROSYNC % nodes)
+    hosts = "".join(f"{each.address} {each.name}\n" for each in members)
+    inside.write("/etc/hosts", f"127.0.0.1 localhost\n{hosts}")
     inside.start("corosync", "-f", log="corosync")
     member = ("corosync-cmapctl", "-g", f"runtime.members.{machine.number}.status")
     wait_until(lambda: inside.run(*member).returncode == 0, "corosync is up")

@@ -12,6 +12,16 @@ moto keeps the state and does what it does well. In front of it stand, in this o
 
 from __future__ import annotations
 
-from .server import Fake
+import os
+import warnings
+from pathlib import Path
+
+# moto would read some megabytes of machine images, which no test launches.
+os.environ.setdefault("MOTO_AMIS_PATH", str(Path(__file__).with_name("images.json")))
+
+with warnings.catch_warnings():
+    # On an old Python, boto3 (which moto brings along) says at its import that it will leave that behind.
+    warnings.simplefilter("ignore")
+    from .server import Fake
 
 __all__ = ["Fake"]

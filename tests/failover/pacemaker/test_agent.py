@@ -16,7 +16,7 @@ from ec2ident_agent.failover.pacemaker.local_state import ABSENT, HELD
 from ec2ident_agent.failover.pacemaker.parameters import KINDS, PARAMETERS, given, metadata, settings_of
 from ec2ident_agent.failover.pacemaker.request import TIMEOUT, read
 from ec2ident_agent.failover.settings import DnsSettings
-from tests.failover.conftest import ENVIRONMENT
+from tests.failover.environment import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.failover.cluster.pair import API, lab
-from tests.failover.conftest import ENVIRONMENT
+from tests.failover.environment import ENVIRONMENT
 from tests.lab.packages import Unavailable
 
 TYPE_CHECKING = False

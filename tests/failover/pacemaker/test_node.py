@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.failover.cluster.pair import API, lab
-from tests.failover.conftest import ENVIRONMENT
+from tests.failover.environment import ENVIRONMENT
 from tests.lab.enclosure import wait_until
 from tests.lab.packages import Unavailable
 
