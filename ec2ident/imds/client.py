@@ -52,7 +52,7 @@ PATIENCE = 1.0
 SILENCE = 0.1
 #: How often a request that failed at once (reset, hang-up, 5xx) is repeated where the caller does not say.
 REPEATS = 2
-#: The most repeats of silent requests in one call, and the time that one needs, in seconds.
+#: The most repeats of silent requests in one call, and the time in seconds that a further request needs.
 MOST_REPEATS = 20
 WORTH_WHILE = 0.02
 
@@ -200,6 +200,10 @@ class Imds(Items):
         """The moment, on this client's clock, at which a question of several requests that begins now ends."""
         return self._clock() + self.timeout
 
+    def has_time(self, deadline: float | None) -> bool:
+        """True if enough time for a request is left before the deadline, a moment on this client's clock."""
+        return deadline is None or self._clock() + WORTH_WHILE < deadline
+
     def elsewhere(self) -> Imds | None:
         """A client of the addresses other than the one that answers, with the same options; None if there is none."""
         others = [one for one in self.endpoints if one != self.endpoint]
@@ -279,7 +283,7 @@ class Imds(Items):
             # In default mode a service is not waited for that has never accepted a connection.
             goes_on = call.hasty < REPEATS and self.endpoint is not None
         pause = 0.0 if silent or not goes_on else self._pause(call.hasty)
-        if not goes_on or self._clock() + max(pause, WORTH_WHILE) >= until:
+        if not goes_on or not self.has_time(until) or self._clock() + pause >= until:
             return None
         call.repeats += 1
         call.silent += silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ec2ident.errors import ImdsError, MalformedError
-from ec2ident.model import Kind
+from ec2ident.model import Kind, Reason
 from ec2ident.value import Value
 
 from . import forms
@@ -137,7 +137,8 @@ def _json(path: str, content: bytes) -> object:
 def fetch(imds: Imds, verdict: Verdict, deadline: float | None = None) -> tuple[dict[str, bytes], dict[str, ImdsError]]:
     """The items that the service has, by name, where the verdict saw a signed one; and why others could not be had.
 
-    `deadline`, on the client's clock, is for all of them. An item that the service does not have is in neither.
+    `deadline`, on the client's clock, is for all of them: an item that came too late leaves no time for those after it,
+    which are not asked for. An item that the service does not have is in neither.
     """
     found: dict[str, bytes] = {}
     failed: dict[str, ImdsError] = {}
@@ -145,6 +146,8 @@ def fetch(imds: Imds, verdict: Verdict, deadline: float | None = None) -> tuple[
         return found, failed
     for name in _NAMES:
         try:
+            if failed and not imds.has_time(deadline):
+                raise ImdsError("metadata service: the time was over before the request; allow more time", Reason.SLOW)
             item = imds.identity_item(name, deadline=deadline)
         except ImdsError as error:
             failed[name] = error

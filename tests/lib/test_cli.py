@@ -15,7 +15,8 @@ import pytest
 
 from ec2ident import Imds, Level, cli, detect, verify
 from ec2ident.cli import main
-from ec2ident.model import Kind
+from ec2ident.errors import ImdsError
+from ec2ident.model import Kind, Reason
 from ec2ident.proof.evidence_files import LARGEST, fetch, load, save
 from ec2ident.regions.partitions import Partition
 from ec2ident.testing.signing import Authority
@@ -383,6 +384,29 @@ def test_what_is_carried_away_verifies_elsewhere_and_holds_no_secret(
     for kind in Kind:
         assert verify(found[kind.value], kind=kind, document=found["document"], trust=metadata_service.trust)
     assert ({}, {}) == fetch(imds, detect(network=False, root=str(tmp_path)))
+
+
+@pytest.mark.parametrize(("left", "asked"), [(0.5, 4), (0.021, 4), (0.02, 1), (0.005, 1), (-1.0, 1)])
+def test_an_item_that_came_too_late_leaves_no_time_for_the_others(
+    left: float, asked: int, metadata_service: MetadataService, tmp_path: Path
+) -> None:
+    """The client gives up some milliseconds before the deadline; they are too few to ask for the next item."""
+    now, names = [0.0], []
+
+    class Late(Imds):
+        def identity_item(self, kind: Kind | str, *, deadline: float | None = None) -> bytes | None:
+            names.append(kind)
+            now[0] = 10.0 - left
+            raise ImdsError("metadata service: only a part of an answer in time", Reason.SLOW)
+
+    imds = Imds(20.0, endpoints=metadata_service.endpoint)
+    verdict = detect(Level.PROOF, 20, root=str(tmp_path), imds=imds, trust=metadata_service.trust)
+
+    found, failed = fetch(Late(clock=lambda: now[0]), verdict, 10.0)
+
+    assert ({}, {"document", *Kind}) == (found, {*failed})
+    assert asked == len(names)
+    assert {Reason.SLOW} == {error.reason for error in failed.values()}
 
 
 @pytest.mark.parametrize("module", ["ec2ident", "ec2ident.cli"])
