@@ -270,7 +270,7 @@ def test_evidence_that_does_not_verify_here_is_saved_for_who_can_tell(
 def test_evidence_has_one_deadline_over_everything(here: Namespace, service: MetadataService, tmp_path: Path) -> None:
     """The first item that comes too late takes the rest of the time, and the items after it are not asked for.
 
-    On a busy machine the time may end before the first of them; a deadline for each item would ask for all three.
+    On a busy machine the time may end before `document`, in the detection, which asks for the signed items by itself.
     """
     folder = tmp_path / "evidence"
     genuine(service).behave("drip", path="/(document|pkcs7|signature)$", seconds=1.0)
@@ -278,9 +278,10 @@ def test_evidence_has_one_deadline_over_everything(here: Namespace, service: Met
     done = command(here, build(tmp_path / "root", EC2["xen pv"]), "evidence", "--save", str(folder), "--timeout", "6")
 
     asked = [one.path.rpartition("/")[2] for one in service.requests]
-    assert {"document", "pkcs7", "signature"} & {*asked} <= {"document"}
+    late = asked[asked.index("document") :] if "document" in asked else []
+    assert {*late} <= {"document"}
     assert "evidence.json" in saved(folder)
-    assert "left out: metadata service: " in done.stderr
+    assert not late or "document: left out: metadata service: " in done.stderr
 
 
 @pytest.mark.parametrize(("machine", "code"), [("no firmware", 1), ("hetzner", 1), ("nitro t3.micro, AL2023", 3)])
