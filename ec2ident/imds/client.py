@@ -73,11 +73,12 @@ _PATH_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 
 class _Token:
-    """A session token. It is secret: it is in no repr, no error and no log."""
+    """A session token. It is secret: it is in no repr, no error and no log, and only its endpoint sees it again."""
 
-    def __init__(self, secret: str, renew_at: float) -> None:
+    def __init__(self, secret: str, renew_at: float, endpoint: Endpoint | None) -> None:
         self.secret = secret
         self.renew_at = renew_at
+        self.endpoint = endpoint
 
     def __repr__(self) -> str:
         return "<token>"
@@ -323,7 +324,7 @@ class Imds(Items):
                 raise NoAnswerError(trouble.reason, trouble.detail, advice=trouble.advice)
             seconds = _seconds(answer.headers.get(TTL_HEADER.lower()))
             renew_at = self._clock() + max(seconds - RENEW_BEFORE, seconds / 2)
-            self._token = _Token(answer.body.decode("latin-1"), renew_at)
+            self._token = _Token(answer.body.decode("latin-1"), renew_at, self.endpoint)
             self.token_granted = True
             self._call.silent_tokens = []
         return {TOKEN_HEADER: self._token.secret}
@@ -343,6 +344,12 @@ class Imds(Items):
     def _ask(self, method: str, target: str, headers: Mapping[str, str], until: float) -> HttpAnswer:
         """One request over a connection of its own: the service closes after each answer."""
         connection = self._connect(until)
+        if TOKEN_HEADER in headers and self._token and self.endpoint != self._token.endpoint:
+            # A token goes to the endpoint that gave it alone: the other one may be a proxy.
+            connection.close()
+            self._token = None
+            headers = self._with_token(until)
+            connection = self._connect(until, self.endpoint)
         try:
             with Loading("requests", lambda says: NoAnswerError(Reason.DEPENDENCY, says)):
                 from .http import Wire, exchange
@@ -371,13 +378,13 @@ class Imds(Items):
         patience = PATIENCE * 2.0 ** max(0, self._call.silent - 1)
         return min(until, now + max(SILENCE, min(patience, (until - now) / 3)))
 
-    def _connect(self, until: float) -> _socket.socket:
-        """A connection to an endpoint that has not failed in this call; then to those that failed in passing."""
+    def _connect(self, until: float, at: Endpoint | None = None) -> _socket.socket:
+        """A connection to `at`; without it, to an endpoint that has not failed in this call, then to one that has."""
         call, failed = self._call, None
         fresh = [one for one in self.endpoints if one not in call.closed and one not in call.tired]
         if self.endpoint in fresh and self._failed is None:
             fresh = [self.endpoint]
-        for candidates in (fresh, call.tired):
+        for candidates in (fresh, call.tired) if at is None else ([at],):
             if not candidates:
                 continue
             now = self._clock()

@@ -181,6 +181,24 @@ def test_a_token_that_is_refused_is_renewed_once(service: MetadataService) -> No
     ] == asked(service)
 
 
+@pytest.mark.parametrize("other", ["kiam", "go", "throttled", "genuine"])
+@pytest.mark.parametrize("trouble", ["silence", "reset", "status"])
+def test_a_token_goes_to_the_address_that_gave_it_alone(service: MetadataService, other: str, trouble: str) -> None:
+    """A proxy at the other address, as uswitch/kiam's agent, is asked when a request is lost, and sees no token."""
+    with MetadataService() as proxy:
+        imds = Imds(PATIENCE, endpoints=(service.endpoint, proxy.endpoint))
+        imds.open_session()
+        given, beside = (service, proxy) if str(imds.endpoint) == str(service.endpoint) else (proxy, service)
+        if other != "genuine":
+            beside.behave(other)
+        given.behave(trouble, path=INSTANCE_ID, times=1)
+
+        assert (given if other != "genuine" else beside).instance.instance_id == imds.get(INSTANCE_ID)
+
+    assert ("GET", f"/latest/{INSTANCE_ID}", "valid") in asked(given if other != "genuine" else beside)
+    assert ("GET", f"/latest/{INSTANCE_ID}", "invalid") not in [*asked(given), *asked(beside)]
+
+
 def test_a_service_that_refuses_its_own_tokens_is_not_asked_for_ever(service: MetadataService) -> None:
     """One new token is enough to know."""
     service.behave("unauthorized", method="GET")
