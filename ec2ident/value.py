@@ -153,14 +153,43 @@ def _check_defaults(cls: type[Value]) -> None:
 
 
 class _Unwritten:
-    """Stands for `__init__` until it is first looked at: most programs make few of the values that they import."""
+    """Stands for `__init__` until it is looked at or some values were made.
+
+    To write one costs as much as to make sixty values without it, and a hook or a status makes few of each class.
+    """
+
+    FEW = 32
 
     def __init__(self, cls: type[Value]) -> None:
         self.cls = cls
+        self.defaults: dict[str, Any] | None = None
+        self.made = 0
 
     def __get__(self, value: Value | None, _: type[Value]) -> Any:
+        self.made += 1
+        if value is None or self.made > self.FEW:
+            return self.write(value)
+        return lambda *given, **named: self.fill(value, given, named)
+
+    def write(self, value: Value | None) -> Any:
+        """From now on the class has a function as any other."""
         init = self.cls.__init__ = _make_init(self.cls)  # type: ignore[method-assign]
         return init if value is None else init.__get__(value)
+
+    def fill(self, value: Value, given: tuple[object, ...], named: dict[str, object]) -> None:
+        """What the function would do; where it would raise TypeError, it does."""
+        if self.defaults is None:
+            self.defaults = _defaults(self.cls)
+        names = self.cls._fields
+        found = {**self.defaults, **dict(zip(names, given)), **named}
+        fields = {name: found[name] for name in names if name in found}
+        complete = len(given) <= len(names) == len(fields) == len(found)
+        if not complete or not named.keys().isdisjoint(names[: len(given)]):
+            self.write(value)(*given, **named)
+            return
+        value.__dict__.update(fields)
+        if hasattr(self.cls, "__post_init__"):
+            value.__post_init__()  # type: ignore[attr-defined]
 
 
 def _make_init(cls: type[Value]) -> Any:

@@ -219,11 +219,14 @@ class Command:
 
     def watch(self) -> int:
         """`watch`: keep the configuration applied until a signal ends the process."""
+        import gc
+
         from .state.journal import STATE_DIRECTORY
         from .watch.loop import watch
 
         if self.options.arguments:
             raise ConfigError(f"watch: takes no arguments: {' '.join(self.options.arguments)}")
+        gc.enable()  # It runs for months.
         return watch(self.node, self.options.get("--state-dir", STATE_DIRECTORY), log)
 
     def doctor(self) -> int:

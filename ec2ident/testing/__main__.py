@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import signal
 import sys
@@ -53,6 +54,7 @@ def _said(error: OSError) -> str:
 
 
 def _serve(words: list[str]) -> int:
+    gc.enable()  # It runs until it is stopped.
     parser = _parser()
     options = parser.parse_args(words)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import resource
@@ -405,3 +406,10 @@ def test_without_a_word_the_usage_is_an_error(agent: Agent) -> None:
 def test_everything_reverted_without_a_journal_is_done(agent: Agent, kernel: FakeKernel) -> None:
     """Having nothing to remove is not an error."""
     assert 0 == run(agent, kernel, "revert", "--all")
+
+
+def test_watch_collects_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs for months; for the other verbs the collector rests."""
+    monkeypatch.setattr("ec2ident_agent.watch.loop.watch", lambda *_: 10 + gc.isenabled())
+
+    assert 11 == cli.main(["watch"])

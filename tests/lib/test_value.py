@@ -12,7 +12,7 @@ from typing import Any, ClassVar, get_type_hints
 
 import pytest
 
-from ec2ident.value import Value, as_dict, made, replace
+from ec2ident.value import Value, _Unwritten, as_dict, made, replace
 
 
 class Point(Value):
@@ -61,6 +61,45 @@ def test_a_class_shows_its_signature_before_the_first_value_is_made() -> None:
     assert __name__ == Fresh.__init__.__module__
     assert "Fresh.__init__" in Fresh.__init__.__qualname__
     assert ("checked", "two") == (Checked(1).second, Fresh(1).second)
+
+
+def test_the_first_values_of_a_class_are_as_the_later_ones() -> None:
+    """The constructor is written when some values were made: same fields and refusals before and after."""
+
+    class Fresh(Value):
+        first: int
+        second: str = "two"
+
+        def __post_init__(self) -> None:
+            if self.first < 0:
+                raise ValueError("negative")
+
+    calls: list[tuple[tuple[object, ...], dict[str, object]]] = [
+        ((1,), {}),
+        ((1, "b"), {}),
+        ((), {"second": "c", "first": 1}),
+        ((), {}),
+        ((1, "b", 3), {}),
+        ((1,), {"first": 1}),
+        ((1,), {"third": 1}),
+        ((), {"third": 1}),
+        ((), {"second": "c", "third": 1}),
+        ((-1,), {}),
+    ]
+
+    def made_with(given: tuple[object, ...], named: dict[str, object]) -> object:
+        try:
+            return list(vars(Fresh(*given, **named)).items())  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            return type(error), str(error)
+
+    for given, named in calls:
+        Fresh.__init__ = _Unwritten(Fresh)  # type: ignore[method-assign,assignment]
+        early = made_with(given, named)
+        for number in range(_Unwritten.FEW):
+            assert number == Fresh(number).first
+        assert type(Fresh.__dict__["__init__"]) is type(made_with)
+        assert early == made_with(given, named)
 
 
 def test_a_value_cannot_be_changed() -> None:

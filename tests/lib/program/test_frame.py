@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -34,6 +36,26 @@ FULL, GONE = OSError(28, "No space left on device"), BrokenPipeError(32, "Broken
 def test_the_code_of_the_command_is_the_programs() -> None:
     """Whatever it is."""
     assert 3 == run("p", lambda: 3)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_collector_rests_while_a_command_runs_and_is_as_before_afterwards(before: bool) -> None:
+    """Also after a bug; a program that calls `main` keeps the collector that it had."""
+    try:
+        for switch in (gc.disable, gc.enable):
+            (gc.enable if before else gc.disable)()
+            seen: list[bool] = []
+
+            def command(switch: Callable[[], None] = switch, seen: list[bool] = seen) -> int:
+                seen.append(gc.isenabled())
+                switch()
+                raise RuntimeError
+
+            run("program", command)
+
+            assert ([False], before) == (seen, gc.isenabled())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(("code", "expected"), [(None, 0), (0, 0), (2, 2), ("text", 2)])
