@@ -75,6 +75,7 @@ PURE = {
     "agent/ec2ident_agent/desired.py",
     "agent/ec2ident_agent/facts.py",
     "agent/ec2ident_agent/engine.py",
+    "agent/ec2ident_agent/warm/progress.py",
     "agent/ec2ident_agent/kernel/protocol.py",
     "agent/ec2ident_agent/state/owned.py",
     "agent/ec2ident_agent/failover/aws/response.py",

@@ -251,6 +251,24 @@ class Command:
             as_json=bool(options.get("--json")),
         )
 
+    def warm(self) -> int:
+        """`warm`: read every block of the named volumes."""
+        from .warm.command import DEPTH, command
+        from .warm.position import DIRECTORY
+
+        options = self.options
+        return command(
+            say=say,
+            log=log,
+            paths=options.arguments,
+            rate=options.get("--rate"),
+            depth=options.get("--depth", DEPTH),
+            state_dir=options.get("--state-dir", DIRECTORY),
+            restart=bool(options.get("--restart")),
+            dry_run=bool(options.get("--dry-run")),
+            as_json=bool(options.get("--json")),
+        )
+
     def install(self) -> int:
         """`install` and `uninstall`: add or remove hooks and units."""
         from .install.installer import command as install
@@ -281,6 +299,7 @@ class Command:
         "overlay": overlay,
         "watch": watch,
         "doctor": doctor,
+        "warm": warm,
         "install": install,
         "uninstall": install,
     }

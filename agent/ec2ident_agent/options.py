@@ -45,6 +45,9 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "--via": ("IF", "the interface that the address is routed to"),
     "--fix": ("", "write the settings that prevent the deletions"),
     "--unfix": ("", "remove the settings that --fix wrote"),
+    "--rate": ("MIB", "at most this many MiB a second, over all volumes"),
+    "--depth": ("N", "reads of each volume at the same time; default 32"),
+    "--restart": ("", "read from the beginning, whatever was read before"),
     "--root": ("DIR", "the node's file system; default /"),
     "--program": ("PATH", "the program that hooks and units call"),
     "--manager": ("NAME", "only the hooks of this network manager *"),
@@ -52,7 +55,7 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
 }
 #: Options that may be given more than once, and those with a number as their value.
 LISTS = {"--subnet", "--router", "--source", "--vpc", "--route", "--manager"}
-NUMBERS = {"--table", "--priority", "--mtu", "--advmss"}
+NUMBERS = {"--table", "--priority", "--mtu", "--advmss", "--rate", "--depth"}
 COMMON = {"--config", "--state-dir", "--names-dir", "--wait"}
 PROFILE = {
     "--subnet", "--router", "--table", "--table-name", "--priority", "--scheme", "--source", "--vpc", "--route",
@@ -116,6 +119,13 @@ VERBS: Mapping[str, Verb] = {
         "Exit code 1 when a program does, or would. With --fix, PROGRAM names the\n"
         "programs to configure; default: every fix without side effects.",
         ("--json", "--dry-run", "--fix", "--unfix", "--root"),
+    ),
+    "warm": Verb(
+        "DEVICE|FILE...",
+        "read whole volumes that were made from snapshots",
+        "Later reads are fast then. Nothing is written to a volume. After an interruption\n"
+        "the same command goes on; its position is in /var/lib/ec2ident, or --state-dir.",
+        ("--json", "--dry-run", "--rate", "--depth", "--restart"),
     ),
     "hook": Verb(
         "MANAGER INTERFACE EVENT",

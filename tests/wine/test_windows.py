@@ -219,3 +219,23 @@ print(programs.run([directory + r"\cmd.exe", "/c", "set"], 60).decode())
     assert done.stdout.lower().startswith(r"c:\windows\system32")
     assert "evil" not in done.stdout
     assert r"SystemRoot=C:\windows" in done.stdout
+
+
+def test_files_are_warmed(windows: Windows, python: Path, tmp_path: Path) -> None:
+    """`warm` reads files on Windows too. For whole disks docs/warm.md names Amazon's own recipe."""
+    image = tmp_path / "image"
+    image.write_bytes(bytes(5 << 20))
+    code = f"import sys; sys.path.insert(0, {as_windows(TOP / 'agent')!r}); from ec2ident_agent.cli import main; "
+    code += f"sys.exit(main(['warm', {as_windows(image)!r}, '--json']))"
+
+    done = windows.python(python, "-c", code)
+
+    assert 0 == done.returncode
+    assert "no direct reads here" in done.stderr
+    (volume,) = json.loads(done.stdout)["volumes"]
+    assert ("read", 5 << 20, 5 << 20) == (volume["state"], volume["size"], volume["done"])
+
+
+def as_windows(path: Path) -> str:
+    r"""The path as Wine shows it to programs: drive Z: is the root directory."""
+    return "Z:" + str(path).replace("/", "\\")
