@@ -384,6 +384,30 @@ def test_another_node_is_served_without_touching_this_one(aws: Fake, run: Callab
     assert "held here" not in log
 
 
+def test_each_part_may_have_a_role(aws: Fake, run: Callable[..., Any]) -> None:
+    """A shared VPC's tables and a central zone are other accounts'; what is the node's own is done with its own keys.
+
+    Each role is assumed with the node's own keys too, never with those of another role.
+    """
+    tables, zones = (f"arn:aws:iam::{aws.lab.account}:role/{name}" for name in ("tables", "zones"))
+    roles = text(aws).replace("[service.db.route]", f'[service.db.route]\nrole_arn = "{tables}"\nexternal_id = "x-1"')
+    roles = roles.replace("[service.db.dns]", f'[service.db.dns]\nrole_arn = "{zones}"')
+    aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
+    assert (0, ["db: is here"]) == run("takeover", "db", config=roles)[:2]
+
+    keys: dict[str, set[str]] = {}
+    for call in aws.calls():
+        keys.setdefault(call["action"], set()).add("own" if call["key"] == "AKIDTEST" else "role")
+    own = {"AssumeRole", "DescribeInstances", "DescribeNetworkInterfaces", "ModifyNetworkInterfaceAttribute"}
+    own |= {"AttachNetworkInterface"}
+    theirs = {"DescribeRouteTables", "ReplaceRoute", "GetHostedZone", "ListResourceRecordSets"}
+    theirs |= {"ChangeResourceRecordSets"}
+    assert {action: {"own"} for action in own} == {action: found for action, found in keys.items() if action in own}
+    assert {action: {"role"} for action in theirs} == {a: found for a, found in keys.items() if a in theirs}
+    asked = {(call["parameters"]["RoleArn"], call["parameters"].get("ExternalId")) for call in aws.calls("AssumeRole")}
+    assert {(tables, "x-1"), (zones, None)} == asked
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Any]:
     """A namespace with eth0 and a fake API of its own."""

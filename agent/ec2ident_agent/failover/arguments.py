@@ -28,6 +28,7 @@ SHARED = (
     ("--role-arn", "ARN", "assume this role"),
     ("--external-id", "ID", "the external id that the role asks for"),
     ("--endpoint", "URL", "in place of the regional endpoints, for all services"),
+    ("--proxy", "URL", "for the API over TLS; default HTTPS_PROXY; `none` for no proxy"),
     ("--ca-bundle", "FILE", "certificates that the endpoints are verified with"),
     ("--deadline", "SECONDS", "for the whole command"),
     ("--state-dir", "DIR", "the journal of ec2ident-agent"),
@@ -74,7 +75,18 @@ def parser() -> Parser:
 
 
 #: Options that override a key of the same name at the top of the configuration.
-TOP = ("region", "profile", "role_arn", "external_id", "endpoint", "ca_bundle", "instance", "deadline", "account")
+TOP = (
+    "region",
+    "profile",
+    "role_arn",
+    "external_id",
+    "endpoint",
+    "proxy",
+    "ca_bundle",
+    "instance",
+    "deadline",
+    "account",
+)
 
 #: Options that override a key of a service, by the first word of their verb.
 KEYS = {
@@ -86,12 +98,16 @@ KEYS = {
         "vpc": "route.vpc",
         "eni": "route.eni",
         "keep_check": "route.source_dest_check",
+        "table_role_arn": "route.role_arn",
+        "table_external_id": "route.external_id",
     },
     "eni": {name: f"eni.{name}" for name in ("id", "tag", "address", "index", "grace")},
     "dns": {
         **{name: f"dns.{name}" for name in ("zone", "name", "vpc", "ttl", "resolver")},
         "value": "dns.values",
         "public": "dns.public",
+        "zone_role_arn": "dns.role_arn",
+        "zone_external_id": "dns.external_id",
         "no_wait": "dns.wait",
     },
 }
@@ -200,6 +216,8 @@ def _route_parser(verbs: Any) -> None:
         found.add_argument("--vpc", default="", metavar="ID", help="all route tables of this VPC")
         found.add_argument("--eni", default="", metavar="ID", help="default: the one of --device, else the first one")
         found.add_argument("--device", default="", metavar="IF", help="the interface of this node that has the address")
+        found.add_argument("--table-role-arn", default="", metavar="ARN", help="assume this role for the tables alone")
+        found.add_argument("--table-external-id", default="", metavar="ID", help="the external id that it asks for")
         found.add_argument("--keep-check", action="store_true", help="do not switch the source/destination check off")
         if name != "status":
             _acting(found)
@@ -244,6 +262,8 @@ def _dns_parser(verbs: Any) -> None:
         )
         found.add_argument("--vpc", default="", metavar="ID", help="refuse a zone of another VPC")
         found.add_argument("--ttl", type=int, metavar="SECONDS", help="default 10")
+        found.add_argument("--zone-role-arn", default="", metavar="ARN", help="assume this role for the zone alone")
+        found.add_argument("--zone-external-id", default="", metavar="ID", help="the external id that it asks for")
         found.add_argument("--resolver", default="", metavar="ADDRESS", help="confirm with this resolver; ADDRESS#PORT")
     _dry_run(found)
     found.add_argument("--no-wait", action="store_true", help="do not wait for the name servers")

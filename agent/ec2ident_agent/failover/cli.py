@@ -217,8 +217,9 @@ def status(command: FailoverCommand) -> int:
 
 def route_delete(command: FailoverCommand) -> int:
     """`route delete`: remove the route from its tables."""
-    expect, part, api = command.expect, command.part(), command.session.api()
+    expect, part = command.expect, command.part()
     assert isinstance(part, route.RoutePart)
+    api = part.api(command.session)
     if command.options.dry_run:
         tables = describe(api, part.settings.select)
         moves = route.removals(tables, part.destinations, expect=expect)

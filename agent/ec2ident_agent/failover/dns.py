@@ -279,11 +279,15 @@ class DnsPart(Value):
         own = self._own(session, earlier)
         wanted, vpc = self._wanted(own), own.vpc if own else ""
         zone, public = self._zone(session, vpc), self.settings.public
-        return look(session.api(), zone, wanted, vpc=self.settings.vpc, own=vpc, public=public)
+        return look(self.api(session), zone, wanted, vpc=self.settings.vpc, own=vpc, public=public)
 
     def _zone(self, session: Session, own: str = "") -> str:
         found = self.settings
-        return zone_id(session.api(), found.zone, vpc=found.vpc or own, public=found.public)
+        return zone_id(self.api(session), found.zone, vpc=found.vpc or own, public=found.public)
+
+    def api(self, session: Session) -> Api:
+        """The API for the zone, which may be another account's."""
+        return session.api(self.settings.role_arn, self.settings.external_id)
 
     def _own(self, session: Session, earlier: Sequence[PartSight]) -> NetworkInterface | None:
         """The ENI that gives the default address; read only if it is needed and no earlier part has seen it."""
@@ -311,7 +315,7 @@ class DnsPart(Value):
 
     def run(self, session: Session, decision: DnsSight) -> Iterator[Finding]:
         """Write the records, wait for what differed, and let the resolver confirm."""
-        api = session.api()
+        api = self.api(session)
         for difference in filter(None, decision.differences):
             key = ("record", decision.zone, difference.wanted.name, difference.wanted.type)
             session.remember(key, (*_fields(difference.wanted), *_fields(difference.found)))
@@ -346,11 +350,11 @@ class DnsPart(Value):
         else:
             own = self._own(session, ())
             zone = self._zone(session, own.vpc if own else "")
-            sight = DnsSight(zone, compare(session.api(), zone, self._wanted(own)))
+            sight = DnsSight(zone, compare(self.api(session), zone, self._wanted(own)))
         yield from warnings_of(sight.warnings)
         for difference in sight.differences:
             yield Finding(str(difference), difference, int(bool(difference)))
-        yield from self._resolved(session.api(), [difference.wanted for difference in sight.differences], once=True)
+        yield from self._resolved(self.api(session), [difference.wanted for difference in sight.differences], once=True)
 
     def release(self, session: Session) -> Iterator[Release]:
         """Put each record back that a move of this service changed, if it still says what that move wrote."""
@@ -358,7 +362,7 @@ class DnsPart(Value):
             old, new = _record(name, kind, found[:2]), _record(name, kind, found[2:])
             if old:
                 call = actions.exchange_records(zone, old, new)
-                yield Release((str(call),), partial(_put_back, session, call, (zone, name, kind)))
+                yield Release((str(call),), partial(_put_back, session, self.api(session), call, (zone, name, kind)))
 
 
 def _fields(records: RecordSet | None) -> tuple[str, str]:
@@ -370,9 +374,9 @@ def _record(name: str, kind: str, fields: Sequence[str]) -> RecordSet | None:
     return RecordSet(name, kind, int(fields[0]), tuple(fields[1].split())) if fields[0].isdigit() else None
 
 
-def _put_back(session: Session, call: ApiCall, key: tuple[str, str, str]) -> Iterator[Finding]:
+def _put_back(session: Session, api: Api, call: ApiCall, key: tuple[str, str, str]) -> Iterator[Finding]:
     try:
-        change: Change = session.api().call(call)
+        change: Change = api.call(call)
         yield Finding(f"{key[1]} {key[2]}: as before; change {change.id}: {change.status}", change)
     except ApiError as error:
         # InvalidInput is what older endpoints answer for the same.

@@ -151,15 +151,17 @@ def look(
     instance: str = "",
     device: Device | None = None,
     others: bool = True,
+    own: Api | None = None,
 ) -> RouteSight:
     """Read the tables and the ENI at the same time; with `others` also which other tables hold the routes.
 
     The ENI is `eni`, or else the one of `instance` that `device` is, or else its first one. Raises UsageError for what
-    does not exist, and the errors of a call.
+    does not exist, and the errors of a call. `own` reads the ENI, by default `api` too: with the tables of a shared VPC
+    in another account, it is the node's own.
     """
 
     def needed() -> tuple[tuple[RouteTable, ...], tuple[NetworkInterface, tuple[str, ...]]]:
-        return both(lambda: describe(api, select), lambda: carrier_of(api, eni, instance, device))
+        return both(lambda: describe(api, select), lambda: carrier_of(own or api, eni, instance, device))
 
     elsewhere = destinations if others and not select.vpc else ()
 
@@ -301,14 +303,16 @@ def plan(sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -
 # Doing
 
 
-def ensure(api: Api, sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -> Result:
+def ensure(
+    api: Api, sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True, own: Api | None = None
+) -> Result:
     """Write in parallel, then read back. Every table is attempted; the result has an outcome for each.
 
     With `check` the source/destination check of the ENI is switched off if it is on: it drops all traffic to an
-    address that is not the ENI's own.
+    address that is not the ENI's own; `own` does that, by default `api` too.
     """
-    eni = sight.interface
-    switch = [lambda: api.call(actions.source_dest_check(eni.id, eni.owner, False))] if check and eni.check else []
+    eni, mine = sight.interface, own or api
+    switch = [lambda: mine.call(actions.source_dest_check(eni.id, eni.owner, False))] if check and eni.check else []
     outcomes, switched = both(lambda: _written(api, moves), lambda: together(switch))
     outcomes = _confirmed(api, moves, outcomes)
     outcomes += sight.unusable
@@ -536,14 +540,19 @@ class RoutePart(Value):
             # The device may be that of an ENI that moves here first.
             eni = next((sight.interface.id for sight in earlier if sight.interface), "")
         return look(
-            session.api(),
+            self.api(session),
             self.settings.select,
             self.destinations,
             eni=eni,
             instance="" if eni else session.instance,
             device=device,
             others=session.advise,
+            own=session.api(),
         )
+
+    def api(self, session: Session) -> Api:
+        """The API for the tables, which may be another account's."""
+        return session.api(self.settings.role_arn, self.settings.external_id)
 
     def decide(self, sight: RouteSight, expect: str = "") -> RouteDecision:
         """See `decide` of this module."""
@@ -568,7 +577,8 @@ class RoutePart(Value):
         if self.settings.check and (eni.check or not session.memory.get("check", eni.id)):
             # Another service of this node may have switched it off, and need it to stay so.
             session.remember(("check", eni.id), (eni.owner, "switched off" if eni.check else "was off"))
-        result = ensure(session.api(), decision.sight, decision.moves, check=self.settings.check)
+        api, own = self.api(session), session.api()
+        result = ensure(api, decision.sight, decision.moves, check=self.settings.check, own=own)
         yield from findings(result.outcomes)
         if result.switched_off:
             yield Finding(f"{result.switched_off}: source/destination check switched off")

@@ -10,7 +10,9 @@ import os
 from ec2ident.value import Value
 
 from . import this_instance
-from .aws.client import Access, Api
+from .aws import shared_config
+from .aws.client import Api
+from .aws.endpoints import Access
 from .errors import UsageError
 from .memory import Memory
 
@@ -76,7 +78,10 @@ class Session:
     @property
     def region(self) -> str:
         """The region. Asks the metadata service only if nothing else names it. Raises UsageError, ApiUnknownError."""
-        self._region = self._region or this_instance.region_of(self.settings.region, self._environ, self._metadata)
+        if not self._region:
+            given = self.settings.region or self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
+            given = given or shared_config.read(self._environ, self.settings.profile).get("region", "")
+            self._region = this_instance.region_of(given, self._environ, self._metadata)
         return self._region
 
     @property
@@ -113,7 +118,10 @@ class Session:
         return Device(found, mac_of(found)) if found else None
 
     def api(self, role_arn: str = "", external_id: str = "") -> Api:
-        """The API with the credentials of a role; by default of the configured one. Raises UsageError."""
+        """The API with the credentials of a role; by default of the configured one. Raises UsageError.
+
+        Every role is assumed with the node's own credentials.
+        """
         found = self.settings
         role = (role_arn, external_id) if role_arn else (found.role_arn, found.external_id)
         if role not in self._apis:
@@ -123,7 +131,11 @@ class Session:
                 role_arn=role[0],
                 external_id=role[1],
                 endpoint=found.endpoint,
+                endpoints=found.endpoints,
                 ca_bundle=found.ca_bundle,
+                proxy=found.proxy,
+                fips=found.fips,
+                dual_stack=found.dual_stack,
                 attempt=found.attempt,
             )
             self._apis[role] = Api(access, self.deadline, environ=self._environ, log=self.log)

@@ -8,9 +8,15 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     deadline = 20                     # seconds for one action; default 20, or 120 where an ENI or a name moves
     attempt  = 5                      # seconds for one attempt of one API call
     profile = "…"  role_arn = "…"  external_id = "…"  endpoint = "https://…"  ca_bundle = "/…"
+    proxy = "http://HOST:PORT"        # for the API over TLS; default HTTPS_PROXY; "none" for no proxy
+    use_fips_endpoint = true          # default: AWS_USE_FIPS_ENDPOINT, then the profile's key; so is
+    use_dualstack_endpoint = true     # AWS_USE_DUALSTACK_ENDPOINT
     account = "123456789012"          # these three are for `policy`: the account, the nodes,
     instances = ["i-…", "i-…"]        # and the interfaces that carry the traffic
     interfaces = ["eni-…", "eni-…"]
+
+    [endpoints]                       # in place of the regional endpoint of one service; default: `endpoint`
+    ec2 = "https://…"  route53 = "https://…"  sts = "https://…"
 
     [service.db]                      # any number of services; each of their parts is optional
     overlay = ["192.168.10.5/32"]     # addresses that the node holds while it has the service
@@ -22,6 +28,7 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     tables = ["rtb-…", "rtb-…"]       # or  tag = "KEY=VALUE"  or  vpc = "vpc-…"
     eni    = "eni-…"                  # default: the ENI of `device`, else the first one of the node
     source_dest_check = "off"         # or "leave"
+    role_arn = "…"  external_id = "…" # to read and change the tables alone, as in a shared VPC; also for eni and dns
 
     [service.db.eni]                  # an ENI that moves with the service
     id = "eni-…"                      # or  tag = "KEY=VALUE"  or  address = "10.0.1.5"
@@ -50,6 +57,7 @@ from ec2ident.value import Value
 from ec2ident_agent import strict_toml
 
 from .aws import forms
+from .aws.endpoints import checked_proxy
 from .errors import UsageError
 from .selectors import EniSelector, TableSelector, check_one
 
@@ -69,6 +77,8 @@ class RouteSettings(Value):
     select: TableSelector
     eni: str = ""
     check: bool = True
+    role_arn: str = ""
+    external_id: str = ""
 
 
 class EniSettings(Value):
@@ -77,6 +87,8 @@ class EniSettings(Value):
     find: EniSelector
     index: int | None = None
     grace: float = 30.0
+    role_arn: str = ""
+    external_id: str = ""
 
 
 class DnsSettings(Value):
@@ -90,6 +102,8 @@ class DnsSettings(Value):
     resolver: str = ""
     vpc: str = ""
     public: bool = False
+    role_arn: str = ""
+    external_id: str = ""
 
 
 class Service(Value):
@@ -116,6 +130,11 @@ class Settings(Value):
     external_id: str = ""
     endpoint: str = ""
     ca_bundle: str = ""
+    proxy: str = ""
+    fips: bool | None = None
+    dual_stack: bool | None = None
+    #: Pairs of a service's name and its endpoint.
+    endpoints: tuple[tuple[str, str], ...] = ()
     account: str = ""
     instances: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
@@ -180,6 +199,11 @@ class _Reader:
         found: bool = self._take(key, (bool,), default, "true or false")
         return found
 
+    def switch(self, key: str) -> bool | None:
+        """True or false, or None if it is not given."""
+        found: bool | None = self._take(key, (bool,), None, "true or false")
+        return found
+
     def number(self, key: str, default: Any, low: float, high: float) -> Any:
         found = self._take(key, (int, float), default, "a number")
         if found is not default and not low <= found <= high:
@@ -241,7 +265,7 @@ def with_places(found: Mapping[str, Any], places: Mapping[tuple[str, ...], Any])
 def read(found: Mapping[str, Any], said: Said = str) -> Settings:
     """The settings of these tables. Raises UsageError; `said` gives the user's name of a place. Pure."""
     top = _Reader("", dict(found), said)
-    services = top.table("service")
+    services, endpoints = top.table("service"), top.table("endpoints")
     settings = Settings(
         region=top.text("region", forms.region),
         instance=top.text("instance", forms.identifier("instance")),
@@ -252,6 +276,10 @@ def read(found: Mapping[str, Any], said: Said = str) -> Settings:
         external_id=top.text("external_id"),
         endpoint=top.text("endpoint", forms.endpoint),
         ca_bundle=top.text("ca_bundle"),
+        proxy=top.text("proxy", checked_proxy),
+        fips=top.switch("use_fips_endpoint"),
+        dual_stack=top.switch("use_dualstack_endpoint"),
+        endpoints=_endpoints(endpoints) if endpoints else (),
         account=top.text("account", forms.identifier("account")),
         instances=top.texts("instances", forms.identifier("instance")),
         interfaces=top.texts("interfaces", forms.identifier("interface")),
@@ -259,6 +287,20 @@ def read(found: Mapping[str, Any], said: Said = str) -> Settings:
     )
     top.end()
     return settings
+
+
+def _endpoints(table: _Reader) -> tuple[tuple[str, str], ...]:
+    found = tuple((name, table.text(name, forms.endpoint)) for name in ("ec2", "route53", "sts"))
+    table.end()
+    return tuple(pair for pair in found if pair[1])
+
+
+def _role(table: _Reader) -> tuple[str, str]:
+    """The role of a part, and its external id. Raises UsageError for an external id without a role."""
+    role, external = table.text("role_arn", forms.role), table.text("external_id")
+    if external and not role:
+        raise UsageError(f"{table.name('external_id')}: is of no use without {table.name('role_arn')}")
+    return role, external
 
 
 def _service(name: str, table: _Reader | None) -> Service:
@@ -288,7 +330,7 @@ def _route(table: _Reader) -> RouteSettings:
     tables_ = table.texts("tables", forms.identifier("table"))
     select = TableSelector(tables_, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
     check_one(select, table.said(table.path))
-    found = RouteSettings(select, table.text("eni", forms.identifier("interface")), check == "off")
+    found = RouteSettings(select, table.text("eni", forms.identifier("interface")), check == "off", *_role(table))
     table.end()
     return found
 
@@ -300,7 +342,8 @@ def _eni(table: _Reader) -> EniSettings:
         table.text("address", forms.address),
     )
     check_one(find, table.said(table.path))
-    found = EniSettings(find, table.whole("index", None, 1, 255), float(table.number("grace", 30.0, 0, 3600)))
+    index, grace = table.whole("index", None, 1, 255), float(table.number("grace", 30.0, 0, 3600))
+    found = EniSettings(find, index, grace, *_role(table))
     table.end()
     return found
 
@@ -315,6 +358,7 @@ def _dns(table: _Reader) -> DnsSettings:
         table.text("resolver", forms.server),
         table.text("vpc", forms.identifier("vpc")),
         table.boolean("public", False),
+        *_role(table),
     )
     table.end()
     for key, value in (("zone", found.zone), ("name", found.name)):

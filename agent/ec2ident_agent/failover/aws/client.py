@@ -4,8 +4,7 @@ This is the only importer of botocore, and it uses the credential chain alone: e
 its profiles and roles, container, instance role ("Configuring credentials" in the Boto3 guide). To load botocore's
 service models would take longer than the whole move; requests are in `actions.py`, responses in `response.py`.
 
-Proxies are not used, because an agent inherits the arbitrary environment of its cluster engine. Configure a VPC
-endpoint instead.
+Where the API is, and through which proxy, is decided in `endpoints.py`. For the metadata service see InstanceRole.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import threading
 import time
 
 from ec2ident.dependency import Loading
-from ec2ident.value import Value
 from ec2ident_agent.failover.errors import (
     ApiError,
     ApiUnknownError,
@@ -27,13 +25,17 @@ from ec2ident_agent.failover.errors import (
     UsageError,
 )
 
-from . import actions, forms, response
+from . import actions, endpoints, response, shared_config
+from .connection import ProxyError, open_connection
 from .deadline import bounded
+from .endpoints import Access as Access
+from .endpoints import Surroundings
 from .model import Credentials
 from .xml import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Mapping
     from http.client import HTTPConnection
     from typing import Any
@@ -48,28 +50,6 @@ LIMIT = 8 << 20
 
 #: Back-off with full jitter: the longest first pause in seconds, which doubles each time, and its cap.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
-
-#: Environment variables that name the endpoint of one service ("Service-specific endpoints", SDKs guide).
-ENDPOINT_VARIABLES = {
-    "ec2": "AWS_ENDPOINT_URL_EC2",
-    "route53": "AWS_ENDPOINT_URL_ROUTE_53",
-    "sts": "AWS_ENDPOINT_URL_STS",
-}
-
-
-class Access(Value):
-    """How to reach the API. Everything but the region may come from the environment."""
-
-    region: str
-    profile: str = ""
-    role_arn: str = ""
-    external_id: str = ""
-    #: Instead of the regional endpoints, for all services: `https://HOST[:PORT]`.
-    endpoint: str = ""
-    #: PEM file of the authorities to trust, instead of those of the system.
-    ca_bundle: str = ""
-    #: The time for one attempt, in seconds.
-    attempt: float = 5.0
 
 
 class _PassingError(ApiUnknownError):
@@ -98,6 +78,10 @@ class Api:
             raise UsageError(str(error)) from None
         self.access, self.deadline, self.log = access, deadline, log
         self._environ = os.environ if environ is None else environ
+        self._shared: dict[str, str] | None = None
+        self._context: ssl.SSLContext | None = None
+        #: Addresses that accepted a connection and then gave no answer: the next attempt tries others first.
+        self._silent: set[str] = set()
         self._now, self._jitter = now, jitter
         self._lock = threading.Lock()
         #: Held while credentials are requested, so that concurrent calls request them once. The key says whether they
@@ -205,19 +189,25 @@ class Api:
         from http.client import HTTPException
 
         url = self._endpoint(call.service)
-        connection, fresh = self._connection(url, seconds)
         try:
+            connection, fresh = self._connection(url, seconds)
+        except ProxyError as error:
+            raise _PassingError(f"{url}: {_line(str(error))}") from None
+        except OSError as error:
+            if type(error).__name__ == "SSLCertVerificationError":
+                raise _untrusted(url, error) from None
+            raise _PassingError(f"{url}: {_reason(error)}") from None
+        peer = _peer(connection)
+        try:
+            with self._lock:
+                self._silent.add(peer)
             status, body = self._talk(connection, call, credentials, url)
+            with self._lock:
+                self._silent.discard(peer)
         except (OSError, HTTPException, MalformedResponseError) as error:
             connection.close()
             if isinstance(error, MalformedResponseError):
                 raise
-            if type(error).__name__ == "SSLCertVerificationError":
-                # Another attempt would not help. The request was not sent.
-                said = _line(str(getattr(error, "verify_message", "") or error))[:200]
-                raise UsageError(
-                    f"{url}: its certificate is not trusted: {said}; name the PEM file of its authority as ca_bundle"
-                ) from None
             if fresh:
                 raise _PassingError(f"{url}: {_reason(error)}") from None
             # A server may close an idle connection at any time: retry on a new one.
@@ -265,35 +255,43 @@ class Api:
             now=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now())),
         )
 
+    @property
+    def _around(self) -> Surroundings:
+        with self._lock:
+            if self._shared is None:
+                self._shared = shared_config.read(self._environ, self.access.profile)
+            return Surroundings(self._environ, self._shared)
+
     def _endpoint(self, service: str) -> str:
-        if self.access.endpoint:
-            return forms.named("endpoint", forms.endpoint, self.access.endpoint)
-        for name in (ENDPOINT_VARIABLES[service], "AWS_ENDPOINT_URL"):
-            if self._environ.get(name):
-                return forms.named(name, forms.endpoint, self._environ[name])
-        return self.partition.endpoint(service, self.access.region)
+        """The URL of a service. Raises UsageError."""
+        return endpoints.url(service, self.access, self.partition, self._around)
 
     def _connection(self, url: str, seconds: float) -> tuple[HTTPConnection, bool]:
-        from http.client import HTTPConnection, HTTPSConnection
-
         with self._lock:
             idle = self._idle.get(url)
             if idle:
                 return idle.pop(), False
-        scheme, _, host = url.partition("://")
+            avoid = {*self._silent}
+        proxy = endpoints.proxy(url, self.access, self._environ)
         # The time-out of the socket ends a thread that was abandoned; the caller itself waits by the clock.
-        if scheme == "http":
-            return HTTPConnection(host, timeout=seconds), True
-        return HTTPSConnection(host, timeout=seconds, context=self._tls()), True
+        return open_connection(url, proxy, self._tls, seconds, avoid), True
 
-    def _tls(self) -> Any:
+    @property
+    def ca_bundle(self) -> str:
+        """The PEM file of the authorities to trust, "" for those of the system. Raises UsageError."""
+        return self.access.ca_bundle or self._environ.get("AWS_CA_BUNDLE") or self._around.shared.get("ca_bundle", "")
+
+    def _tls(self) -> ssl.SSLContext:
         import ssl
 
-        bundle = self.access.ca_bundle or self._environ.get("AWS_CA_BUNDLE") or None
-        try:
-            return ssl.create_default_context(cafile=bundle)
-        except OSError as error:
-            raise UsageError(f"ca_bundle: {bundle}: {error}") from None
+        bundle = self.ca_bundle
+        with self._lock:
+            if self._context is None:
+                try:
+                    self._context = ssl.create_default_context(cafile=bundle or None)
+                except OSError as error:
+                    raise UsageError(f"ca_bundle: {bundle}: {error}") from None
+            return self._context
 
     # Credentials
 
@@ -322,12 +320,23 @@ class Api:
             return Credentials(key, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
         try:
             return bounded(
-                lambda: botocore_chain(self.access.profile, self.deadline.left),
+                lambda: botocore_chain(self.access.profile, self.deadline.left, self._sts_options()),
                 self.deadline.left,
                 "credentials",
             )
         except OutOfTimeError as error:
             raise CredentialsError(f"{error}; is the metadata service reachable?") from None
+
+    def _sts_options(self) -> dict[str, Any]:
+        """How botocore's own client reaches STS, for a profile with a role: as our calls do."""
+        url = self._endpoint("sts")
+        proxy = endpoints.proxy(url, self.access, self._environ)
+        return {
+            "region_name": self.access.region,
+            "endpoint_url": url,
+            "verify": self.ca_bundle or None,
+            "proxies": {"https": proxy.url} if proxy else {},
+        }
 
 
 _CONTENT = {
@@ -350,6 +359,21 @@ def _wire(call: ApiCall) -> tuple[str, bytes]:
 def _line(text: str) -> str:
     """One line that is safe to print on a terminal."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _untrusted(url: str, error: OSError) -> UsageError:
+    """Another attempt would not help. The request was not sent."""
+    said = _line(str(getattr(error, "verify_message", "") or error))[:200]
+    clock = "; is this machine's clock right?" if "expired" in said or "not yet valid" in said else ""
+    help_ = f"; name the PEM file of its authority as ca_bundle{clock}"
+    return UsageError(f"{url}: its certificate is not trusted: {said}{help_}")
+
+
+def _peer(connection: HTTPConnection) -> str:
+    try:
+        return str(connection.sock.getpeername()[0])
+    except OSError:
+        return ""
 
 
 def _reason(error: Exception) -> str:
@@ -400,19 +424,29 @@ class InstanceRole:
         return {"role_name": role, "access_key": key, "secret_key": secret, "token": token, "expiry_time": expiry}
 
 
-def botocore_chain(profile: str, seconds: float) -> Credentials:
-    """The credential chain of the AWS SDKs. Raises CredentialsError with what to do."""
+def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any]) -> Credentials:
+    """The credential chain of the AWS SDKs. Raises CredentialsError with what to do.
+
+    A profile may name a role; botocore then calls STS itself, with `sts` as the arguments of its client. By itself it
+    would ask the endpoint of a region that the profile names, or of all regions, which China and GovCloud do not have.
+    """
     with Loading("botocore", _without_botocore):
         import botocore.config  # type: ignore[import-untyped]
         import botocore.exceptions  # type: ignore[import-untyped]
         import botocore.session  # type: ignore[import-untyped]
     session = botocore.session.Session(profile=profile or None)
-    # A profile may name a role; botocore then calls STS itself.
-    session.set_default_client_config(
-        botocore.config.Config(
-            connect_timeout=min(2, seconds), read_timeout=min(5, seconds), retries={"max_attempts": 1}
-        )
-    )
+    limits = {"connect_timeout": min(2, seconds), "read_timeout": min(5, seconds), "retries": {"max_attempts": 1}}
+    session.set_default_client_config(botocore.config.Config(**limits))
+    make, given = session.create_client, dict(sts)
+    reached = botocore.config.Config(**limits, proxies=given.pop("proxies"))
+
+    def create_client(service: str, **options: Any) -> Any:
+        if service == "sts":
+            wanted = options.pop("config", None)
+            options = {**options, **given, "config": reached.merge(wanted) if wanted else reached}
+        return make(service, **options)
+
+    session.create_client = create_client
     try:
         # The same provider also serves profiles with credential_source = Ec2InstanceMetadata. As the rest of the chain
         # does, it asks the process's environment.

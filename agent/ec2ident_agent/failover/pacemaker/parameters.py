@@ -68,6 +68,12 @@ PARAMETERS = (
     ),
     Parameter("label", "service.s.label", ("overlay",), "The address's label, such as eth0:1."),
     Parameter("eni", "service.s.route.eni", ("overlay",), "The ENI the route goes to; default: that of the device."),
+    Parameter(
+        "table_role_arn", "service.s.route.role_arn", ("overlay",), "The role for the tables alone, as in a shared VPC."
+    ),
+    Parameter(
+        "table_external_id", "service.s.route.external_id", ("overlay",), "The external id that this role requires."
+    ),
     Parameter("id", "service.s.eni.id", ("eni",), "The id of the interface (eni-...).", unique=True),
     Parameter("tag", "service.s.eni.tag", ("eni",), "KEY=VALUE of the interface, instead of its id."),
     Parameter("private_address", "service.s.eni.address", ("eni",), "An address of the interface, instead of its id."),
@@ -76,6 +82,8 @@ PARAMETERS = (
     Parameter("zone", "service.s.dns.zone", ("dns",), "The id or the name of the hosted zone.", required=True),
     Parameter("name", "service.s.dns.name", ("dns",), "The name of the record.", required=True, unique=True),
     Parameter("values", "service.s.dns.values", ("dns",), "Its addresses; default: the first one of this node."),
+    Parameter("zone_role_arn", "service.s.dns.role_arn", ("dns",), "The role for the zone alone."),
+    Parameter("zone_external_id", "service.s.dns.external_id", ("dns",), "The external id that this role requires."),
     Parameter("ttl", "service.s.dns.ttl", ("dns",), "Its time to live, in seconds.", "integer", "10"),
     Parameter("wait", "service.s.dns.wait", ("dns",), "Wait until every name server has it.", "boolean", "true"),
     Parameter("public", "service.s.dns.public", ("dns",), "Whether the zone is a public one.", "boolean", "false"),
@@ -87,6 +95,12 @@ PARAMETERS = (
     Parameter("role_arn", "role_arn", KINDS, "The role to assume; it may be in another account."),
     Parameter("external_id", "external_id", KINDS, "The external id that the role requires."),
     Parameter("endpoint", "endpoint", KINDS, "The URL of the API, instead of the regional one."),
+    Parameter("proxy", "proxy", KINDS, "http://HOST:PORT for the API over TLS; default: HTTPS_PROXY; none."),
+    Parameter("use_fips_endpoint", "use_fips_endpoint", KINDS, "Ask the FIPS endpoints.", "boolean"),
+    Parameter("use_dualstack_endpoint", "use_dualstack_endpoint", KINDS, "Ask the dual-stack endpoints.", "boolean"),
+    Parameter("endpoint_ec2", "endpoints.ec2", KINDS, "The URL of EC2's API alone."),
+    Parameter("endpoint_route53", "endpoints.route53", ("dns",), "The URL of Route 53's API alone."),
+    Parameter("endpoint_sts", "endpoints.sts", KINDS, "The URL of STS's API alone."),
     Parameter("ca_bundle", "ca_bundle", KINDS, "PEM file of the certificate authorities to trust."),
     Parameter("attempt", "attempt", KINDS, "Seconds for one try of one call.", "integer", "5"),
     Parameter(
