@@ -177,6 +177,26 @@ class Command:
         self.planned(report)
         return outcome(report) or changes(report.steps)
 
+    def adopt(self) -> int:
+        """`adopt`: apply, and take over what equals the configuration. Exit code 1 if something like it is left."""
+        from .doctor.origin import as_dict, lines, origins
+        from .install.rootfs import RootFs
+
+        dry_run = bool(self.options.get("--dry-run"))
+        with self.node() as node:
+            report = node.adopt(self.owners(), dry_run=dry_run)
+        found = origins(report, RootFs(self.options.get("--root", "/")))
+        if self.options.get("--json"):
+            from .show import as_dict as report_as_dict
+
+            say_json({**report_as_dict(report), **as_dict(found, done=not dry_run)})
+        else:
+            for line in lines(found, done=not dry_run):
+                say(line)
+            self.steps(report.steps, quiet=not dry_run)
+        code = self.said(report)
+        return code or (changes(report.steps) if dry_run else 0) or exit_codes.DRIFT * bool(report.near_misses)
+
     def revert(self) -> int:
         """`revert`: remove the objects of the named owners, or all. Raises ConfigError for both or none."""
         names, dry_run = self.options.arguments, bool(self.options.get("--dry-run"))
@@ -294,6 +314,7 @@ class Command:
     METHODS: ClassVar[dict[str, Callable[[Command], int]]] = {
         "plan": plan,
         "apply": apply,
+        "adopt": adopt,
         "status": status,
         "revert": revert,
         "overlay": overlay,
@@ -356,9 +377,13 @@ class Command:
 
     def done(self, report: Report) -> int:
         """Say what an apply could not do; returns its exit code."""
-        warn(report)
         if self.options.get("--json"):
             say_report(report)
+        return self.said(report)
+
+    def said(self, report: Report) -> int:
+        """Log what could not be done; returns the exit code of an apply."""
+        warn(report)
         for name in report.difference.unnamed:
             note(f"warning: {name}: cannot be written here; ip shows the number")
         if report.unnamed:

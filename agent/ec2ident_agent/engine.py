@@ -14,12 +14,13 @@ from ec2ident.value import Value, replace
 from .desired import Refusal, held
 from .errors import ConfigError, KernelError
 from .items import OURS, Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
-from .state.owned import LEAVING, Record, State
+from .state.owned import ADOPTING, LEAVING, Record, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from .adoption import Adoption, NearMiss
     from .desired import Desired, InsideVpc, Unknown
     from .effect import Taken
     from .items import Conflict, Item, Link, Observed, Seen
@@ -63,6 +64,10 @@ class Report(Value):
     warnings: tuple[InsideVpc, ...] = ()
     #: Why a table's name could not be written; empty if all were. Routing does not need the names.
     unnamed: str = ""
+    #: Objects of other programs that are taken over: only `adopt` begins this, and every later apply ends it.
+    adopted: tuple[Adoption, ...] = ()
+    #: What `adopt` does not take over, although it resembles an item.
+    near_misses: tuple[NearMiss, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -129,6 +134,13 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
         return [item for item in possible if item not in leave]
 
     is_owned = owner_test(observed, named)
+    taking: Sequence[Adoption] = ()
+    if state.adopting:
+        from .adoption import adopted, adoptions
+
+        theirs = owner_test(observed, [record.item for record in state.records if record.origin != ADOPTING])
+        taking, _ = adoptions([item for item in wanted(desired) if item in state.adopting], observed, theirs)
+        observed = adopted(observed, taking)
     tables = {item.table for item in named if isinstance(item, Route)}
     difference = diff(wanted(desired), observed, is_owned, retire, tables)
     refused = _refused(desired, state.records, difference.conflicts)
@@ -138,7 +150,13 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
         rest = wanted(each for each in desired if each.owner not in refused)
         others = diff(rest, observed, is_owned, retire, tables)
         difference = replace(difference, steps=others.steps, leftover=others.leftover)
-    return Report(desired, difference, tuple(item for each in waiting for item in each.items), refused)
+        untouched = {item for each in desired if each.owner in refused for item in each.items}
+        taking = [each for each in taking if each.item not in untouched]
+    if taking:
+        steps = [step for each in taking for step in each.steps]
+        difference = replace(difference, steps=(*steps, *difference.steps))
+    waits = tuple(item for each in waiting for item in each.items)
+    return Report(desired, difference, waits, refused, adopted=tuple(taking))
 
 
 def apply(
@@ -172,6 +190,61 @@ def apply(
     if (written if report.steps else before) != after:
         journal.write(after)
     return report
+
+
+def adopt(
+    desired: Sequence[Desired], look: Look, kernel: Kernel, journal: Journal, log: Log, *, everything: bool = True
+) -> Report:
+    """Apply, and take over the objects of other programs that equal a wanted item, without a moment without them.
+
+    The journal names what is being taken over before the kernel is asked: after a crash the next apply ends it, and a
+    revert removes what is the agent's by then. Returns and raises as `apply`.
+    """
+    intending = adopting(desired, look, everything=everything)
+    if intending.state != look.state:
+        journal.write(intending.state)
+    try:
+        return apply(desired, intending, kernel, journal, log, everything=everything)
+    except KernelError as failed:
+        if failed.clean:
+            journal.write(look.state)
+        raise
+
+
+def adopting(desired: Sequence[Desired], look: Look, *, everything: bool = True) -> Look:
+    """The look with the intention to take over all that equals an item of an owner that is not refused. Pure."""
+    from .adoption import adoptions
+
+    observed, state = look.observed, look.state.follow(look.observed)
+    if everything:
+        desired = (*desired, *held(state, {each.owner for each in desired}))
+    is_owned = owner_test(observed, [record.item for record in state.records])
+    found, _ = adoptions([item for each in desired for item in each.items], observed, is_owned)
+    owners = {item: each.owner for each in reversed(desired) for item in each.items}
+    records = []
+    for each in found:
+        records.append(_record(owners[each.item], ADOPTING, each.item, observed))
+        if each.loopback:
+            records.append(_record(owners[each.item], LEAVING, each.loopback, observed))
+    intending = Look(observed, State((*look.state.records, *records)))
+    refused = compare(desired, intending, everything=everything).refused
+    kept = (record for record in records if record.owner not in refused)
+    return Look(observed, State((*look.state.records, *kept)))
+
+
+def with_near_misses(report: Report, look: Look) -> Report:
+    """The report of an adoption, with what resembles a wanted item and is not taken over. Pure."""
+    from .adoption import Obstacle, adoptions, near_misses
+
+    observed = look.observed
+    is_owned = owner_test(observed, [record.item for record in look.state.follow(observed).records])
+    items = [item for each in report.desired for item in each.items]
+    found, obstacles = adoptions(items, observed, is_owned)
+    done = {each.item for each in report.adopted}
+    why = "nothing of its owner is taken over, since the owner is refused or its link is down"
+    left = [Obstacle(each.item, seen, why) for each in found if each.item not in done for seen in each.theirs]
+    obstacles = (*obstacles, *left)
+    return replace(report, near_misses=near_misses(report.desired, observed, is_owned, report.adopted, obstacles))
 
 
 def revert(
@@ -296,23 +369,28 @@ def _owning(report: Report, look: Look, everything: bool) -> State:
         if record.owner in report.refused or not (everything or record.owner in owners)
     ]
     mine = [
-        Record(each.owner, each.origin, link.index if link else 0, item)
+        _record(each.owner, each.origin, item, look.observed)
         for each in report.desired
         for item in each.items
         if each.owner in owners and item not in left_out
-        for link in [_link(item, look.observed)]
     ]
     return State(tuple(dict.fromkeys((*others, *mine))))
+
+
+def _record(owner: Owner, origin: str, item: Item, observed: Observed) -> Record:
+    link = _link(item, observed)
+    return Record(owner, origin, link.index if link else 0, item)
 
 
 def _between(before: State, after: State) -> State:
     """The journal while the steps are done: everything that may be there, but only the new items are desired.
 
-    After a crash the next apply then continues to the new state.
+    After a crash the next apply then continues to the new state, and ends what is being taken over.
     """
     coming = {record.item for record in after.records}
     leaving = (replace(record, origin=LEAVING) for record in before.records if record.item not in coming)
-    return State((*after.records, *leaving))
+    taking = (each for each in before.records if each.origin == ADOPTING and each.item in coming)
+    return State(tuple(dict.fromkeys((*after.records, *leaving, *taking))))
 
 
 def _do(steps: Sequence[Step], kernel: Kernel, log: Log) -> None:

@@ -173,17 +173,29 @@ class Rule(Value):
 
 
 class Step(Value):
-    """One change. Its text is the command that does the same, but for the protocol number."""
+    """One change: `add`, `del`, or `replace`, which gives an object that is there another protocol.
+
+    `protocol` is that of the object after an addition and before a removal; `before` that of an object before it is
+    replaced. The text is the command that does the same, but for the agent's own protocol number.
+    """
 
     verb: str
     item: Item
+    protocol: int | None = OURS
+    before: int | None = OURS
 
     def __str__(self) -> str:
-        return self.item.command(self.verb)
+        command = self.item.command(self.verb)
+        if self.verb != "replace" and self.protocol == OURS:
+            return command
+        word = "protocol" if isinstance(self.item, Rule) else "proto"
+        return command if self.protocol is None else f"{command} {word} {self.protocol}"
 
     def undo(self) -> Step:
         """The step that reverses this one."""
-        return Step("del" if self.verb == "add" else "add", self.item)
+        if self.verb == "replace":
+            return Step("replace", self.item, self.before, self.protocol)
+        return Step("del" if self.verb == "add" else "add", self.item, self.protocol)
 
 
 class Seen(Value):
@@ -428,15 +440,16 @@ def _used_by_others(
             yield Conflict(first, seen, rules[route.table])
 
 
-def shadows(items: Iterable[Item], observed: Observed) -> dict[Item, Seen]:
+def shadows(items: Iterable[Item], observed: Observed, protocols: Sequence[int | None] = KEPT) -> dict[Item, Seen]:
     """For each rule that cannot be removed without removing another rule in its place, that other rule.
 
     A removal is a pattern: a selector that it does not name matches anything (fib_nl_delrule), and the first match is
-    removed. So an earlier rule that is alike but has one selector more would be removed instead.
+    removed. So an earlier rule that is alike but has one selector more would be removed instead. A removal names its
+    protocol; `protocols` are those with which a rule may match, and 0 matches any.
     """
     alike: dict[Identity, list[Seen]] = {}
     for seen in observed.seen:
-        if isinstance(seen.item, Rule) and seen.protocol in KEPT:
+        if isinstance(seen.item, Rule) and (seen.protocol in protocols or 0 in protocols):
             alike.setdefault((seen.item.table, seen.item.priority, seen.item.source), []).append(seen)
     found: dict[Item, Seen] = {}
     for item in items:

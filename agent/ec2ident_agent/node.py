@@ -192,19 +192,31 @@ class Node:
         """
         return self._apply(owners, dry_run=dry_run)
 
+    def adopt(self, owners: Collection[Owner] | None = None, *, dry_run: bool = False) -> Report:
+        """Apply, and take over the objects of other programs that equal a wanted item, without a gap in between.
+
+        Nothing of an owner is taken over that is refused or unknown. The report says what was taken over (`adopted`),
+        and what resembles an item and was left alone (`near_misses`). Raises as `apply`.
+        """
+        return self._apply(owners, dry_run=dry_run, adopting=True)
+
     def interface_up(self, device: str) -> Report:
         """Apply the configuration because an interface came up. Owners that were reverted stay so, except the profile
         of this interface. Returns and raises as `apply`.
         """
         return self._apply(None, came_up=device)
 
-    def _apply(self, owners: Collection[Owner] | None, *, dry_run: bool = False, came_up: str = "") -> Report:
+    def _apply(
+        self, owners: Collection[Owner] | None, *, dry_run: bool = False, came_up: str = "", adopting: bool = False
+    ) -> Report:
         config, source = self.configuration(), self._source(acting=True, wait=not dry_run)
         everything = owners is None
         if dry_run:
             look = self.look()
             state = self._desired(config, look, owners, source)
-            return self._report(engine.compare(state.desired, look, everything=everything), state)
+            intending = engine.adopting(state.desired, look, everything=everything) if adopting else look
+            report = self._report(engine.compare(state.desired, intending, everything=everything), state)
+            return engine.with_near_misses(report, look) if adopting else report
         from .state import suppressed
 
         self._ask_before_locking(config, owners, source)
@@ -219,8 +231,10 @@ class Node:
             else:
                 after = suppressed.without(before, owners)
             self.suppressed.write(before, after)
-            report = engine.apply(state.desired, look, self.kernel, self.journal, self.log, everything=everything)
-        return self._report(report, state)
+            act = engine.adopt if adopting else engine.apply
+            report = act(state.desired, look, self.kernel, self.journal, self.log, everything=everything)
+        report = self._report(report, state)
+        return engine.with_near_misses(report, look) if adopting else report
 
     def hold(self, given: Config, *, dry_run: bool = False) -> Report:
         """Apply `given` in place of the configuration, and hold it until it is reverted. Returns and raises as `apply`.

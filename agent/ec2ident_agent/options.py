@@ -90,6 +90,15 @@ VERBS: Mapping[str, Verb] = {
         "Options in place of the configuration describe one interface.",
         ("--json", "--dry-run", *_PROFILE),
     ),
+    "adopt": Verb(
+        "[INTERFACE...]",
+        "apply, and take over what equals it, in place",
+        "What a script or another program has added, and what equals the configuration,\n"
+        "becomes the agent's without a gap. With --dry-run: what that is, which program\n"
+        "made it, and which lines and files add it again.\n"
+        "Exit code 1 when something that resembles a wanted object is left.",
+        ("--json", "--dry-run", "--root"),
+    ),
     "status": Verb(
         "[INTERFACE...]",
         "compare the node with the configuration",

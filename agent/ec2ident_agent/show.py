@@ -26,6 +26,7 @@ def rows(report: Report) -> list[Row]:
     states.update((item, "missing") for item in difference.missing)
     states.update((item, "waiting") for item in report.waiting)
     states.update((item, "no name") for item in difference.unnamed)
+    states.update((each.item, "adopting") for each in report.adopted)
     in_the_way = [("conflict", report.owner(each.item), str(each)) for each in difference.conflicts]
     in_the_way += [("refused", each.owner, each.why) for each in report.harmful]
     in_the_way += [("taken", each.owner, str(each)) for each in report.taken]

@@ -20,7 +20,7 @@ from ec2ident.value import replace
 from ec2ident_agent import engine
 from ec2ident_agent.cli import Command
 from ec2ident_agent.engine import Look
-from ec2ident_agent.items import Link, Observed, Route, Step
+from ec2ident_agent.items import Link, Observed, Route, Rule, Step
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.protocol import Decision, Failure, Query
 from ec2ident_agent.options import parse_command_line
@@ -82,6 +82,11 @@ class Tagless(OneByOne):
         there = super().observe()
         seen = (each if isinstance(each.item, Route) else replace(each, protocol=None) for each in there.seen)
         return replace(there, seen=tuple(seen))
+
+    def do(self, steps: Sequence[Step]) -> list[Failure]:
+        """Such a kernel ignores the protocol in a rule's removal, as this one does for protocol 0."""
+        loose = {each for each in steps if each.verb == "del" and isinstance(each.item, Rule)}
+        return super().do([replace(each, protocol=0) if each in loose else each for each in steps])
 
 
 def files(directory: Path) -> Iterator[tuple[str, bytes]]:
@@ -148,7 +153,7 @@ def nothing() -> None:
     """A fresh node."""
 
 
-def through(kernel: Callable[[], Kernel], agent: Agent, verb: str) -> Callable[[], object]:
+def through(kernel: Callable[[], Kernel], agent: Agent, verb: str) -> Callable[[], int]:
     """The command with another kernel than its own."""
     return lambda: Command(parse_command_line(agent.argv(*verb.split())), kernel=kernel()).run()
 
@@ -186,6 +191,83 @@ def test_killed_at_any_effect_of_an_apply_that_one_is_refused(agent: Agent) -> N
         agent.write(moved + '[interface.eth0]\nsubnet = "10.0.0.0/24"\nrouter = "10.0.0.1"\ntable = 102\n')
 
     assert every_crash(agent, prepare, lambda: agent("apply")) > 5
+
+
+#: The published recipe by a script: as AWS's guides and rc.local have it, the overlay address without a label.
+SCRIPT = (
+    "route add 10.0.1.0/24 dev eth1 table 100",
+    "route add default via 10.0.1.1 dev eth1 table 100",
+    "rule add from 10.0.1.0/24 table 100 priority 100",
+    "address add 192.168.10.10/32 dev eth0",
+)
+
+
+def scripted() -> None:
+    """What the script adds, on a node without it."""
+    for line in SCRIPT:
+        ip(line)
+
+
+def all_there() -> None:
+    """Nothing of the recipe is missing, be it the script's or the agent's."""
+    there = snapshot()
+    for words in ("from 10.0.1.0/24 lookup 100", "10.0.1.0/24 dev eth1 table 100", "inet 192.168.10.10/32"):
+        assert words in there, there
+    assert "default via 10.0.1.1 dev eth1 table 100" in there
+
+
+def test_killed_at_any_effect_of_adopt(agent: Agent) -> None:
+    """At each moment every object is there, and the next apply ends what was begun; the script's are gone then."""
+    begun = 0
+
+    def end() -> int:
+        nonlocal begun
+        all_there()
+        code = agent("apply")
+        begun += code == 0
+        # Killed before the journal named anything: all is the script's, which apply refuses.
+        assert code == 0 or agent("adopt", "--root", str(agent.names)) == 0, agent.err
+        assert agent("status") == 0
+        assert snapshot().count("lookup 100 proto 236") == snapshot().count("lookup 100") == 1
+        return agent("revert", "--all")
+
+    assert every_crash(agent, scripted, through(OneByOne, agent, f"adopt --root {agent.names}"), end) > 10
+    assert begun > 8
+
+
+def test_reverted_after_adopt_was_killed(agent: Agent) -> None:
+    """What is the agent's goes, what is still the script's stays, and nothing else is left."""
+
+    def end() -> int:
+        all_there()
+        code = agent("revert", "--all")
+        assert "proto 236" not in snapshot()
+        assert "inet 192.168.10.10/32 scope global lo" not in snapshot()
+        there = snapshot()
+        left = ("inet 192.168.10.10/32", "from 10.0.1.0/24 lookup", "via 10.0.1.1 dev eth1", "/24 dev eth1 table 100")
+        for line, words in zip(reversed(SCRIPT), left):
+            if words in there:
+                ip(line.replace(" add", " del", 1))
+        return code
+
+    assert every_crash(agent, scripted, through(OneByOne, agent, f"adopt --root {agent.names}"), end) > 10
+
+
+def test_killed_while_adopting_where_the_kernel_keeps_no_tag(agent: Agent) -> None:
+    """There the journal alone makes an object the agent's, so that nothing but the table's name is added."""
+    label = "address add 192.168.10.10/32 dev eth0 label eth0:1"
+
+    def prepare() -> None:
+        for line in (*SCRIPT[:3], label):
+            ip(line)
+
+    def end() -> int:
+        all_there()
+        assert 0 == through(Tagless, agent, f"adopt --root {agent.names}")()
+        assert 0 == through(Tagless, agent, "status")()
+        return through(Tagless, agent, "revert --all")()
+
+    assert every_crash(agent, prepare, through(Tagless, agent, f"adopt --root {agent.names}"), end) > 5
 
 
 def test_killed_at_any_effect_of_revert(agent: Agent) -> None:

@@ -329,6 +329,8 @@ def route(payload: bytes, names: dict[int, str]) -> Seen | None:
 
 #: IFA_CACHEINFO: lifetimes, and when it was made and changed.
 AGE = 6
+#: IFA_F_PERMANENT: an address without it has a lifetime, as from a lease or a router advertisement.
+PERMANENT = 0x80
 #: The headers of IFA_ADDRESS and IFA_LOCAL with an IPv4 address each.
 ADDRESS_AND_LOCAL = ATTRIBUTE.pack(8, 1) + ATTRIBUTE.pack(8, 2)
 
@@ -357,7 +359,7 @@ def address(payload: bytes, names: dict[int, str], alike: Alike | None = None) -
 
 
 def _address(payload: bytes, found: Attributes, names: dict[int, str]) -> Seen:
-    family, length, _, _, index = ADDRESS_HEADER.unpack_from(payload)
+    family, length, flags, _, index = ADDRESS_HEADER.unpack_from(payload)
     get = found.get
     # On a point-to-point link IFA_ADDRESS is the peer, IFA_LOCAL our own; IPv6 without a peer has the first only.
     peer = get(1)
@@ -367,6 +369,8 @@ def _address(payload: bytes, found: Attributes, names: dict[int, str]) -> Seen:
     extra = () if peer is None or peer == own else (f"peer {text(family, peer)}",)
     item = Address(device, text(family, own, length), "" if label == device else label)
     protocol = get(11)
+    if not flags & PERMANENT and protocol != bytes([OURS]):
+        extra = (*extra, "leased")
     return Seen(item, protocol[0] if protocol else None, extra)
 
 

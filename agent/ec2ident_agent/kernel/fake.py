@@ -14,7 +14,7 @@ import os
 
 from ec2ident.value import replace
 from ec2ident_agent.inet import contains
-from ec2ident_agent.items import OURS, Address, Link, Observed, Route, Rule, Seen, family
+from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen, family
 from ec2ident_agent.selectors import BLACKHOLE, PROHIBIT, UNREACHABLE, evaluated, in_order
 
 from .protocol import Decision, Failure
@@ -135,17 +135,21 @@ class FakeKernel:
     def _one(self, step: Step) -> tuple[int, str] | None:
         if not self.root:
             return EPERM, "Operation not permitted"
-        refused = self._no_device(step.item) or (self._refused(step.item) if step.verb == "add" else None)
+        refused = self._no_device(step.item) or (self._refused(step.item) if step.verb != "del" else None)
         if refused:
             return refused
-        tag = OURS if self.tags or isinstance(step.item, Route) else None
+        tag = step.protocol if self.tags or isinstance(step.item, Route) else None
         found = self._rule(step, tag) if isinstance(step.item, Rule) else self._same(step.item, tag)
-        if step.verb == "add":
+        if step.verb == "replace" and found:
+            # The kernel keeps an address's label, and replaces all of a route.
+            item = found.item if isinstance(step.item, Address) else step.item
+            self.seen[self.seen.index(found)] = Seen(item, tag)
+        elif step.verb != "del":
             if found:
                 return EEXIST, _EXISTS[type(step.item), family(_prefix(step.item))]
             self.seen.append(Seen(step.item, tag))
         else:
-            if not found or not self._matches(step.item, found):
+            if not found or not self._matches(step, found):
                 return _MISSING[type(step.item), family(_prefix(step.item))]
             self.seen.remove(found)
         self.done.append(step)
@@ -164,7 +168,9 @@ class FakeKernel:
         assert isinstance(item, Rule)
         for seen in self.seen:
             there, exact = seen.item, step.verb == "add"
-            if not isinstance(there, Rule) or seen.protocol != tag or _version(there, seen) != _version(item):
+            if not isinstance(there, Rule) or _version(there, seen) != _version(item):
+                continue
+            if seen.protocol != tag and (exact or tag != 0):
                 continue
             if (there.priority, there.table) != (item.priority, item.table) or (exact and seen.extra):
                 continue
@@ -174,10 +180,10 @@ class FakeKernel:
                 return seen
         return None
 
-    def _matches(self, item: Item, found: Seen) -> bool:
+    def _matches(self, step: Step, found: Seen) -> bool:
         """A route is removed with its protocol and its gateway; an address by its identity alone."""
-        if isinstance(item, Route):
-            return found.protocol == OURS and found.item == item
+        if isinstance(step.item, Route):
+            return found.protocol == step.protocol and found.item == step.item
         return True
 
     def _no_device(self, item: Item) -> tuple[int, str] | None:

@@ -15,7 +15,7 @@ from _struct import Struct
 
 from ec2ident.value import Value
 from ec2ident_agent.errors import KernelError
-from ec2ident_agent.items import OURS, Address, Route, Rule
+from ec2ident_agent.items import Address, Route, Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 #: rtnetlink.h: message types for (item, verb).
 TYPES = {
-    (Address, "add"): 20, (Address, "del"): 21,
-    (Route, "add"): 24, (Route, "del"): 25,
+    (Address, "add"): 20, (Address, "replace"): 20, (Address, "del"): 21,
+    (Route, "add"): 24, (Route, "replace"): 24, (Route, "del"): 25,
     (Rule, "add"): 32, (Rule, "del"): 33,
 }  # fmt: skip
-#: REQUEST|ACK|EXCL|CREATE: an object that exists is an error, never overwritten.
-FLAGS = {"add": 0x605, "del": 0x5}
+#: REQUEST|ACK|EXCL|CREATE: an object that exists is an error, never overwritten. REQUEST|ACK|REPLACE|CREATE for what is
+#: taken over.
+FLAGS = {"add": 0x605, "replace": 0x505, "del": 0x5}
 UNIVERSE, LINK_SCOPE, ANY_SCOPE = 0, 253, 255
 UNICAST, TO_TABLE = 1, 1
 NODAD = 0x02
@@ -122,7 +123,7 @@ class Encoder:
             return encode(step, index, sequence)
         address, _, length = prefix.partition("/")
         family = _family(address)
-        kind = (step.verb, type(item), family, length, *kind)
+        kind = (step.verb, step.protocol, type(item), family, length, *kind)
         if kind not in self._known:
             if len(self._known) >= KINDS:
                 self._known.clear()
@@ -150,12 +151,12 @@ def encode(step: Step, index: int, sequence: int) -> bytes:
     """The request for one step, with its header, by pyroute2 alone."""
     item = step.item
     if isinstance(item, Rule):
-        message = _rule(item)
+        message = _rule(item, step.protocol)
     elif isinstance(item, Route):
-        message = _route(item, index, step.verb)
+        message = _route(item, index, step)
     else:
         assert isinstance(item, Address)
-        message = _address(item, index, step.verb)
+        message = _address(item, index, step)
     message["header"].update(
         {"type": TYPES[type(item), step.verb], "flags": FLAGS[step.verb], "sequence_number": sequence, "pid": 0}
     )
@@ -179,7 +180,7 @@ def _fill(message: Any, fields: dict[str, int], attributes: Sequence[tuple[str, 
     return message
 
 
-def _rule(item: Rule) -> Any:
+def _rule(item: Rule, protocol: int | None) -> Any:
     source, source_length = _split(item.source) if item.source else (None, 0)
     destination, destination_length = _split(item.destination) if item.destination else (None, 0)
     fields = {
@@ -195,12 +196,12 @@ def _rule(item: Rule) -> Any:
         ("FRA_SRC", source),
         ("FRA_DST", destination),
         ("FRA_SUPPRESS_PREFIXLEN", item.suppress if item.suppress >= 0 else None),
-        ("FRA_PROTOCOL", OURS),
+        ("FRA_PROTOCOL", protocol),
     )
     return _fill(load().rule(), fields, attributes)
 
 
-def _route(item: Route, index: int, verb: str) -> Any:
+def _route(item: Route, index: int, step: Step) -> Any:
     destination, length = _split(item.destination)
     scope = UNIVERSE if item.gateway or ":" in item.destination else LINK_SCOPE
     metrics = [(name, value) for name, value in (("RTAX_MTU", item.mtu), ("RTAX_ADVMSS", item.advmss)) if value]
@@ -208,8 +209,8 @@ def _route(item: Route, index: int, verb: str) -> Any:
         "family": _family(item.destination),
         "dst_len": length,
         "table": item.table if item.table < 256 else 0,
-        "proto": OURS,
-        "scope": scope if verb == "add" else ANY_SCOPE,
+        "proto": step.protocol or 0,
+        "scope": ANY_SCOPE if step.verb == "del" else scope,
         "type": UNICAST,
     }
     attributes = (
@@ -219,23 +220,24 @@ def _route(item: Route, index: int, verb: str) -> Any:
         ("RTA_GATEWAY", item.gateway or None),
         ("RTA_PRIORITY", item.metric or None),
         # A removal names no metrics: the kernel would remove the route only if it still has them.
-        ("RTA_METRICS", {"attrs": metrics} if metrics and verb == "add" else None),
+        ("RTA_METRICS", {"attrs": metrics} if metrics and step.verb != "del" else None),
     )
     return _fill(load().route(), fields, attributes)
 
 
-def _address(item: Address, index: int, verb: str) -> Any:
+def _address(item: Address, index: int, step: Step) -> Any:
     address, length = _split(item.address)
     six = ":" in address
     # As bytes: pyroute2 counts a text's characters and sends as many bytes.
-    label = item.label.encode("utf-8", "surrogateescape") if verb == "add" and not six else b""
+    adding = step.verb != "del"
+    label = item.label.encode("utf-8", "surrogateescape") if adding and not six else b""
     fields = {"family": _family(address), "prefixlen": length, "index": index, "flags": 0, "scope": UNIVERSE}
     attributes = (
         ("IFA_LOCAL", address),
         ("IFA_ADDRESS", address),
         # A rename of the device rewrites labels, so a removal names the address alone.
         ("IFA_LABEL", label or None),
-        ("IFA_FLAGS", NODAD if six and verb == "add" else None),
-        ("IFA_PROTO", OURS if verb == "add" else None),
+        ("IFA_FLAGS", NODAD if six and adding else None),
+        ("IFA_PROTO", step.protocol if adding else None),
     )
     return _fill(load().address(), fields, attributes)

@@ -14,7 +14,7 @@ from ec2ident_agent.errors import JournalError, LockedError
 from ec2ident_agent.items import Address, Route, Rule, TableName
 
 from . import statefile
-from .owned import COMMAND, CONFIG, INTERFACE, LEAVING, OVERLAY, Owner, Record, State
+from .owned import ADOPTING, COMMAND, CONFIG, INTERFACE, LEAVING, OVERLAY, Owner, Record, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _decode(fields: statefile.Fields, owners: dict[tuple[str, str], Owner]) -> R
         names = _KINDS[kind]._fields
         if len(values) < len(names):
             names = tuple(name for name in names if name not in _ADDED)
-        known = origin in (CONFIG, COMMAND, LEAVING) and owner_kind in (INTERFACE, OVERLAY)
+        known = origin in (CONFIG, COMMAND, LEAVING, ADOPTING) and owner_kind in (INTERFACE, OVERLAY)
         if len(values) != len(names) or not known:
             raise ValueError
         pairs = zip(names, values)

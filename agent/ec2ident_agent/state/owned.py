@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 INTERFACE, OVERLAY = "interface", "overlay"
 
 #: Who asked for an item: the configuration, which is read again at each apply, or a command, which holds until it is
-#: reverted. LEAVING: no longer desired, but the item may still be on the node.
-CONFIG, COMMAND, LEAVING = "config", "command", "leaving"
+#: reverted. LEAVING: no longer desired, but the item may still be on the node. ADOPTING: an equal object of another
+#: program is being taken over, beside the item's own record.
+CONFIG, COMMAND, LEAVING, ADOPTING = "config", "command", "leaving", "adopting"
 
 
 class Owner(Value):
@@ -55,6 +56,11 @@ class State(Value):
     def of(self, owner: Owner) -> tuple[Item, ...]:
         """The items of an owner, without those that are on their way out."""
         return tuple(each.item for each in self.records if each.owner == owner and each.origin != LEAVING)
+
+    @property
+    def adopting(self) -> frozenset[Item]:
+        """The items for which equal objects of another program are being taken over."""
+        return frozenset(each.item for each in self.records if each.origin == ADOPTING)
 
     def held(self, besides: Collection[Owner] = ()) -> dict[Owner, tuple[Item, ...]]:
         """The items that commands asked for, by owner: they stay until they are reverted, whatever the configuration

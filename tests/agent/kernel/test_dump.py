@@ -161,7 +161,9 @@ def address_of(message: Any, names: dict[int, str]) -> tuple[object, ...]:
     device = names[message["index"]]
     label = attributes.get("IFA_LABEL", "")
     item = Address(device, f"{own}/{message['prefixlen']}", "" if label == device else label)
-    return item, attributes.get("IFA_PROTO"), ["peer"] if attributes["IFA_ADDRESS"] != own else []
+    # IFA_F_PERMANENT
+    extra = [*(["peer"] if attributes["IFA_ADDRESS"] != own else []), *([] if message["flags"] & 0x80 else ["leased"])]
+    return item, attributes.get("IFA_PROTO"), extra
 
 
 def at_one_moment(channel: dump.Channel, look: Callable[[], T]) -> tuple[Observed, T]:
