@@ -146,7 +146,7 @@ def _equal(item: Item, there: Item) -> bool:
 def _relabelled(item: Address, theirs: Seen, observed: Observed) -> Adoption | Obstacle:
     """The steps by which an unlabelled address gets its label. Never a moment without the address."""
     if not observed.keeps_tags(Address):
-        return Obstacle(item, theirs, "this kernel cannot tell whose address it is while its label is made")
+        return Obstacle(item, theirs, "this kernel cannot show which program's address it is while its label is made")
     host = item.address.partition("/")[0]
     elsewhere = [seen.item for seen in observed.seen if isinstance(seen.item, Address) and seen.item != theirs.item]
     second = any(each.address.partition("/")[0] == host for each in elsewhere)

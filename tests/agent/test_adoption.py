@@ -95,7 +95,7 @@ def test_adopting_again_does_nothing(kernel: Refusing, node: Node) -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "says"),
+    ("found", "says"),
     [
         (Seen(replace(RULE, priority=32765), 0), "priority is 32765, not 100"),
         (Seen(replace(RULE, table=101), 0), "table is 101, not 100"),
@@ -115,13 +115,13 @@ def test_adopting_again_does_nothing(kernel: Refusing, node: Node) -> None:
         (Seen(OVERLAY, None, ("leased",)), "leased is set, not set in the configuration"),
     ],
 )
-def test_what_differs_is_left_and_named_with_both_values(kernel: Refusing, node: Node, theirs: Seen, says: str) -> None:
+def test_what_differs_is_left_and_named_with_both_values(kernel: Refusing, node: Node, found: Seen, says: str) -> None:
     """One attribute is enough: the object stays what it is, and the report says what it is and what is wanted."""
-    made(kernel, theirs)
+    made(kernel, found)
 
     report = node.adopt()
 
-    assert theirs in kernel.seen
+    assert found in kernel.seen
     assert [says] == [each.reason[: len(says)] for each in report.near_misses]
     assert not report.adopted
 
@@ -176,7 +176,7 @@ def test_an_address_without_a_label_stays_where_lo_is_down(kernel: Refusing, nod
 
 
 def test_a_rule_of_the_agents_that_is_there_first_comes_last(kernel: Refusing, node: Node) -> None:
-    """A removal with protocol 0, which `ip rule` gives, takes the first of the equal rules: that must not be ours."""
+    """A removal with protocol 0, takes the first of the equal rules, never the one of the agent."""
     node.apply()
     made(kernel, Seen(RULE, 0))
     node.adopt()
@@ -283,12 +283,12 @@ def test_where_the_kernel_keeps_no_protocol_the_journal_is_all(tmp_path: Path) -
 
 
 def test_a_label_is_not_made_where_the_kernel_keeps_no_protocol(tmp_path: Path) -> None:
-    """The kernel could not tell whose the address is after a crash."""
+    """The kernel could not show which program's the address is after a crash."""
     kernel = FakeKernel("eth0", "eth1", tags=False)
     made(kernel, Seen(replace(OVERLAY, label="")))
     config = parse("agent.toml", without(CONFIGURATION, "table_name").encode())
     node = Node(config, state_dir=str(tmp_path / "s"), names_dir=str(tmp_path / "n"), kernel=kernel)
-    assert ["this kernel cannot tell whose address it is while its label is made"] == [
+    assert ["this kernel cannot show which program's address it is while its label is made"] == [
         each.reason for each in node.adopt().near_misses
     ]
 

@@ -64,6 +64,6 @@ class Stream:
         while select.select([self._socket], [], [], patience)[0]:
             try:
                 self._answered.add(struct.unpack("!Q", self._socket.recv(64))[0])
-            except OSError:  # An ICMP error is no answer.
+            except OSError:  # An ICMP error does not count as an answer.
                 return
             patience = 0

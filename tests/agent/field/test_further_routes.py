@@ -128,7 +128,7 @@ def test_a_configured_mtu_counts_before_mains(kernel: FakeKernel, tmp_path: Path
 
 
 def test_an_administrators_route_does_not_stop_the_repair(kernel: FakeKernel, tmp_path: Path) -> None:
-    """`ip route add 10.50.0.0/16 via … table 100` by hand: the lost default route comes back, and theirs is shown."""
+    """The lost default route comes back beside an `ip route add … table 100` by hand, and that route is shown."""
     theirs = Seen(Route("10.50.0.0/16", "eth1", 100, "10.0.1.1"), 3)
     kernel.add(theirs)
     node = node_of(tmp_path, kernel, ETH1)

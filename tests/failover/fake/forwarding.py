@@ -12,7 +12,7 @@ from . import cloud
 
 
 class Attached(NamedTuple):
-    """An interface that carries packets, and whose instance has it."""
+    """An interface that carries packets, and the instance that has it."""
 
     eni: str
     instance: str

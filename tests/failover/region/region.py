@@ -5,7 +5,7 @@
                              │      └── 10.0.2.0/24, zone b ── node3 10.0.2.13
                              └── the API 10.99.0.254:5001, the VPC's resolver 10.0.0.2
 
-Two nodes share a zone, because an ENI and a private address cannot leave theirs; an overlay route and a name can.
+Two nodes share a zone, because an ENI and a private address cannot leave their zone; an overlay route and a name can.
 A thread reads the fake's state a hundred times a second, and makes the routers forward by it: links come and go with
 attachments, each subnet follows its own route table, and the check of source and destination is the interface's. The
 client enters by a transit gateway in zone b, so it follows that zone's table.
