@@ -10,7 +10,7 @@ from __future__ import annotations
 from ec2ident.value import replace
 
 from .errors import RefusedError, UnknownFactError
-from .inet import contains, covers, network_of
+from .inet import contains, covers, link_local, network_of
 from .items import OURS, Address, family
 from .profile import kernel_facts
 from .state.owned import interface
@@ -91,6 +91,18 @@ class Neighbourhood:
             if not nested and not any(contains(own, host) for own in mine):
                 return other
         return None
+
+    def networks_of(self, device: str) -> list[str]:
+        """What tells a device's subnets: by the metadata service, and by its addresses in the kernel.
+
+        An IPv4 address of its own (/32) tells none, since it may be an overlay address; of IPv6, which DHCP gives
+        without a network, every address but a link-local one does.
+        """
+        known = self.facts.get(device)
+        said = [*((known.subnets if known else None) or ())]
+        found = [each for some in self._hosts.values() for name, each in some if name == device]
+        six = [each for each in found if family(each) == 6 and not link_local(each.partition("/")[0])]
+        return said or [*self._networks(device), *six]
 
     def _networks(self, device: str) -> list[str]:
         """The networks of a device's addresses, as far as the kernel knows them."""

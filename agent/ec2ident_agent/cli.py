@@ -481,6 +481,7 @@ def examine(node: Node, tree: RootFs) -> NodeView:
         unknown=survey.state.unknown,
         refusals=survey.state.refusals,
         taken=node.taken(desired, survey.look.observed),
+        notes=survey.state.notes,
     )
 
 

@@ -9,6 +9,7 @@ priority   = 100
 scheme     = "by-source"    # or "split"
 routes     = ["10.50.0.0/16", "10.60.0.0/16 via 10.0.1.254 mtu 1500"]
 mtu        = 1500           # of the default route; default: as main's default route by this interface has it
+addresses  = "report"       # or "hold": add the ENI's secondary addresses that no other program adds
 
 [[overlay]]
 address = "192.168.10.10/32"
@@ -22,7 +23,7 @@ from __future__ import annotations
 from ec2ident.program.spelling import no_such
 
 from .errors import ConfigError
-from .profile import BY_SOURCE, PRIORITY, Config, ExtraRoute, Overlay, Section, check_label
+from .profile import BY_SOURCE, HOLD, PRIORITY, REPORT, Config, ExtraRoute, Overlay, Section, check_label
 from .strict_toml import parse as parse_toml
 from .strict_toml import shown
 
@@ -254,9 +255,10 @@ def _single(where: str, value: Any) -> str:
 
 
 def _mac(where: str, value: Any) -> str:
+    from .inet import is_mac
+
     mac = _text(where, value).lower()
-    parts = mac.split(":")
-    if len(parts) != 6 or not all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts):
+    if not is_mac(mac):
         raise ConfigError(
             f"{where} = {shown(value)}: not a MAC address, six pairs of hexadecimal digits with colons between"
         )
@@ -290,6 +292,12 @@ def _scheme(where: str, value: Any) -> str:
     return str(scheme)
 
 
+def _addresses(where: str, value: Any) -> str:
+    if value not in (REPORT, HOLD):
+        raise ConfigError(f"{where} = {shown(value)}: not {REPORT} or {HOLD}")
+    return str(value)
+
+
 def _label(where: str, value: Any) -> str:
     return _text(where, value)
 
@@ -310,6 +318,7 @@ _INTERFACE: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     # One number for both families, and 1280 is IPv6's smallest.
     "mtu": ("mtu", _number(SMALLEST[6], LARGEST)),
     "advmss": ("advmss", _number(1, LARGEST)),
+    "addresses": ("addresses", _addresses),
 }
 _OVERLAY: dict[str, tuple[str, Callable[[str, Any], Any]]] = {
     "address": ("address", _single),

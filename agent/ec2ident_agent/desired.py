@@ -10,8 +10,11 @@ from ec2ident.value import Value, replace
 
 from .capture import CapturedError, Neighbourhood, check_overlay, own_sources
 from .errors import RefusedError, UnknownFactError
+from .inet import covers
 from .items import Address, Route, Rule, family
+from .notes import notes
 from .profile import (
+    HOLD,
     Facts,
     complete,
     find_device,
@@ -20,17 +23,19 @@ from .profile import (
     overlay_items,
     profile_items,
     resolve,
+    to_hold,
     with_metrics,
     without_a_router,
     without_the_service,
 )
-from .state.owned import COMMAND, CONFIG, INTERFACE, State, interface
+from .state.owned import COMMAND, CONFIG, INTERFACE, OVERLAY, State, interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from .items import Item, Observed
+    from .items import Item, Link, Observed
+    from .notes import Note
     from .profile import Config, Overlay, Profile, Section
     from .state.owned import Owner
 
@@ -85,6 +90,8 @@ class DesiredState(Value):
     unknown: tuple[Unknown, ...] = ()
     #: Owners that would take another interface's packets or table: what they have stays as it is.
     refusals: tuple[Refusal, ...] = ()
+    #: What is not the agent's to do and good to know.
+    notes: tuple[Note, ...] = ()
     #: The profiles of the configured interfaces that are on the node and of which everything is known.
     profiles: tuple[Profile, ...] = ()
     warnings: tuple[InsideVpc, ...] = ()
@@ -103,7 +110,10 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
     refusals: list[Refusal] = []
     profiles: list[Profile] = []
     unresolved: set[str] = set()
+    facts = with_others(facts)
     tables, around = _claimed(config, state), Neighbourhood(observed, facts, state)
+    overlay_addresses = _overlay_addresses(config, state)
+    names: dict[int, str] = {}
     for section in config.sections:
         owner, link = interface(section.name), find_device(section, observed)
         if link is None:
@@ -111,10 +121,17 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             continue
         there = state.of(owner)
         try:
+            _check_once(section, names.setdefault(link.index, section.name), link.name)
+            check_subnets(section, link, around, state)
             profile = profile_of(section, link.name, facts, observed, there)
             profile = own_sources(profile, section, around)
             _check_table(profile, tables)
-        except (UnknownFactError, CapturedError, TableClaimedError) as wrong:
+        except AnotherSubnetError as wrong:
+            refusals.append(Refusal(wrong.owner, wrong.why))
+            unresolved |= {link.name, section.name}
+            found.append(Desired(owner, there if wrong.same else ()))
+            continue
+        except (UnknownFactError, CapturedError, TableClaimedError, SameInterfaceError) as wrong:
             if isinstance(wrong, RefusedError):
                 refusals.append(Refusal(wrong.owner, wrong.why))
             else:
@@ -122,6 +139,13 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             unresolved |= {link.name, section.name}
             found.append(Desired(owner, there))
             continue
+        if section.addresses == HOLD and not profile.addresses:
+            why = facts[link.name].unknown if link.name in facts else "the metadata service was not asked"
+            unknown.append(Unknown(owner, f"addresses unknown: {why}; those that are there stay"))
+            held_now = tuple(item.address for item in there if isinstance(item, Address))
+            profile = replace(profile, held=held_now)
+        elif section.addresses == HOLD:
+            profile = replace(profile, held=to_hold(profile, observed, there, overlay_addresses))
         profiles.append(profile)
         unknown += [Unknown(owner, why) for why in _left_out(profile, facts)]
         found.append(Desired(owner, profile_items(profile)))
@@ -141,7 +165,63 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
     possible = [_possible(each, observed) for each in found]
     refusals += [refusal for _, refusal in possible if refusal]
     found = [each for each, _ in possible]
-    return DesiredState(tuple(found), tuple(unknown), tuple(refusals), tuple(profiles), warnings)
+    about = notes(config, profiles, facts, observed)
+    return DesiredState(tuple(found), tuple(unknown), tuple(refusals), about, tuple(profiles), warnings)
+
+
+def with_others(facts: FactsByDevice) -> FactsByDevice:
+    """The same with what the metadata service says of the instance's other interfaces, under their devices."""
+    found = dict(facts)
+    for known in facts.values():
+        for other in known.others:
+            found.setdefault(other.device, other)
+    return found
+
+
+def _overlay_addresses(config: Config, state: State) -> frozenset[str]:
+    """The addresses that overlays hold: an interface does not hold them too."""
+    owners = [*(each.owner for each in config.overlays), *state.held()]
+    return frozenset(owner.name for owner in owners if owner.kind == OVERLAY)
+
+
+class SameInterfaceError(RefusedError):
+    """Two sections are about one interface, such as by its name and by an alternative name: the first one counts."""
+
+    def __init__(self, section: Section, other: str, device: str) -> None:
+        self.owner = interface(section.name)
+        self.why = f"it is {device}, as [interface.{other}] is; remove one of the two sections"
+        super().__init__(f"{self.owner}: {self.why}")
+
+
+def _check_once(section: Section, other: str, device: str) -> None:
+    if other != section.name:
+        raise SameInterfaceError(section, other, device)
+
+
+class AnotherSubnetError(RefusedError):
+    """The section's subnet is not its interface's: another ENI has the name now, as after a stop and start."""
+
+    def __init__(self, section: Section, device: str, known: Sequence[str], same: bool) -> None:
+        self.owner = interface(section.name)
+        #: True if the agent's routes are by the same device: then they stay.
+        self.same = same
+        wanted = ", ".join(each for each in section.subnets if family(each) == family(known[0]))
+        self.why = f"its subnet {wanted} is not that of {device}, which has {', '.join(known[:4])}"
+        self.why += f"; write the subnet of {device}, or mac = … if another interface is meant"
+        super().__init__(f"{self.owner}: {self.why}")
+
+
+def check_subnets(section: Section, link: Link, around: Neighbourhood, state: State) -> None:
+    """Raises AnotherSubnetError if the interface has networks of a family, and all are outside the section's subnets.
+
+    After a stop and start, or with another instance type, another ENI may have the name (delphix/delphix-platform#385).
+    """
+    for version in (4, 6):
+        wanted = [each for each in section.subnets if family(each) == version]
+        known = [each for each in around.networks_of(link.name) if family(each) == version] if wanted else []
+        if known and not any(covers(one, each) or covers(each, one) for one in wanted for each in known):
+            records = (each for each in state.records if each.owner == interface(section.name) and each.index)
+            raise AnotherSubnetError(section, link.name, known, any(each.index == link.index for each in records))
 
 
 def named(overlay: Overlay, observed: Observed) -> Overlay:

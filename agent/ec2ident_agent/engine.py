@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .effect import Taken
     from .items import Conflict, Item, Link, Observed, Seen
     from .kernel.protocol import Kernel
+    from .notes import Note
     from .state.journal import Journal
     from .state.owned import Owner
 
@@ -60,6 +61,8 @@ class Report(Value):
     taken: tuple[Taken, ...] = ()
     #: Owners with an unknown fact: their present items stay.
     unknown: tuple[Unknown, ...] = ()
+    #: What is not the agent's to do and good to know.
+    notes: tuple[Note, ...] = ()
     #: Overlay addresses that cannot be reached where they are configured.
     warnings: tuple[InsideVpc, ...] = ()
     #: Why a table's name could not be written; empty if all were. Routing does not need the names.

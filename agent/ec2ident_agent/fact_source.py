@@ -10,7 +10,8 @@ from time import monotonic, sleep, time
 from ec2ident.value import replace
 
 from .fact_cache import path_in, read_cache, update_cache
-from .facts import CARD, EAGER, FRESH, ITEMS, FactsAnswer, facts_from, read_item, together
+from .facts import CARD, EAGER, FRESH, ITEMS, FactsAnswer, facts_from, others_from, read_item, together
+from .inet import is_mac
 from .profile import Facts, kernel_facts
 
 TYPE_CHECKING = False
@@ -59,6 +60,8 @@ class FactSource:
         self._asked: dict[Key, float] = {}
         self._began: float | None = None
         self._primary = ""
+        #: The MACs that the service lists; None until it has answered.
+        self._listed: set[str] | None = None
         #: True if the first interface has a card number: then every interface has one, sooner or later.
         self._cards: bool | None = None
         #: Why the last request to the service failed altogether, when, and whether another may succeed.
@@ -77,11 +80,36 @@ class FactSource:
         answer = self._known.get(key, FactsAnswer())
         if not self._good(key, answer):
             answer = self._ask(device, link.mac, answer)
-            self._asked[key] = self.now()
-            there = {(each.mac, each.index) for each in observed.links}
-            self._known = {one: each for one, each in {**self._known, key: answer}.items() if one in there}
-            update_cache(self.path, key, answer, there)
-        return facts_from(device, answer, kernel)
+            self._keep(key, answer, observed)
+            self._ask_about_others(link.mac, observed)
+        return replace(facts_from(device, answer, kernel), others=others_from(key, self._known, observed))
+
+    def _keep(self, key: Key, answer: FactsAnswer, observed: Observed) -> None:
+        """Keep an answer, here and in the file, and forget those of interfaces that are gone."""
+        assert self._known is not None
+        self._asked[key] = self.now()
+        there = {(each.mac, each.index) for each in observed.links}
+        absent = self._listed if self._listed is not None else {mac for mac, index in self._known if index == 0}
+        there |= {(mac, 0) for mac in absent - {each.mac for each in observed.links}}
+        self._known = {one: each for one, each in {**self._known, key: answer}.items() if one in there}
+        update_cache(self.path, key, answer, there)
+
+    def _ask_about_others(self, mine: str, observed: Observed) -> None:
+        """Ask once about every other interface that the service lists: it may share this one's subnet, and have no
+        address on the node yet. Nothing of it is waited for.
+        """
+        indexes = {link.mac: link.index for link in observed.links}
+        for mac in sorted((self._listed or set()) - {mine}):
+            if self._failed:
+                return
+            key = (mac, indexes.get(mac, 0))
+            before = (self._known or {}).get(key, FactsAnswer())
+            if key not in self._asked and not self._good(key, before):
+                answer = self._read(mac, before, ITEMS, int(self.now()), monotonic() + PATIENCE)
+                self._keep(key, answer, observed)
+                # If the configuration names it too, its own turn waits for what is missing.
+                if answer.lacks:
+                    del self._asked[key]
 
     def _good(self, key: Key, answer: FactsAnswer) -> bool:
         """True if no request is needed. Within one process a failure is not repeated at once."""
@@ -130,8 +158,15 @@ class FactSource:
         except ImdsError as failed:
             self._failed = (str(failed), self.now(), failed.reason in PASSES and self._is_there())
             return replace(before, why=str(failed)), self._failed[2]
+        self._listed = {each for each in listing if is_mac(each)}
         if mac not in listing:
             return replace(before, why=f"{MACS} does not list {mac}" if before.listed else ""), True
+        return self._read(mac, before, names, asked, until), True
+
+    def _read(self, mac: str, before: FactsAnswer, names: Iterable[str], asked: int, until: float) -> FactsAnswer:
+        """Request these items of an interface that the service lists."""
+        from ec2ident import ImdsError
+
         now: dict[str, tuple[str, ...]] = {}
         why = ""
         for name in names:
@@ -148,7 +183,7 @@ class FactSource:
                     break
         said, late = together(dict(before.said), now)
         why = why or late
-        return FactsAnswer(tuple(said.items()), why, before.at if why else asked, True, mac == self._primary), True
+        return FactsAnswer(tuple(said.items()), why, before.at if why else asked, True, mac == self._primary)
 
     def _is_there(self) -> bool:
         """True if this node has a metadata service: it has answered since boot, or the firmware says EC2."""

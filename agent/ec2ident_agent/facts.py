@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from .items import Observed
+
     #: Item -> its values, () for none. An item that is not in it is unknown.
     Said = Mapping[str, tuple[str, ...]]
     #: A device: its MAC, and its index, which another attach changes.
@@ -166,4 +168,21 @@ def facts_from(device: str, answer: FactsAnswer, kernel: Facts) -> Facts:
         vpc=all_of(VPC),
         table=table(said, answer.primary),
         unknown=answer.why or answer.lacks,
+        primary=answer.primary if answer.listed else None,
     )
+
+
+def others_from(key: Key, answers: Mapping[Key, FactsAnswer], observed: Observed) -> tuple[Facts, ...]:
+    """What was said of every other interface of the instance that is listed. Pure.
+
+    One without a link on this node is under index 0, and goes by its MAC: it was attached just now, or is in another
+    network namespace.
+    """
+    names = {(link.mac, link.index): link.name for link in observed.links}
+    macs = {link.mac for link in observed.links}
+    found = [
+        facts_from(names.get(one, one[0]), answer, Facts(names.get(one, one[0])))
+        for one, answer in answers.items()
+        if one != key and answer.listed and (one in names or (one[1] == 0 and one[0] not in macs))
+    ]
+    return tuple(found)

@@ -31,6 +31,12 @@ def is_link_name(name: str) -> bool:
     return 0 < len(octets) <= 127 and name not in (".", "..") and _NOT_IN_A_NAME.isdisjoint(octets)
 
 
+def is_mac(text: str) -> bool:
+    """True for six pairs of hexadecimal digits in lower case, with colons between."""
+    parts = text.split(":")
+    return len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts)
+
+
 def prefix(text: str) -> str:
     """A network ("10.0.1.0/24") in canonical form. Raises ValueError with the reason, host bits included."""
     from ipaddress import ip_network
@@ -130,9 +136,7 @@ def is_unicast(network: str) -> bool:
 
 def link_local(address: str) -> bool:
     """True for an address in 169.254.0.0/16 or fe80::/10. Raises ValueError for other text."""
-    from ipaddress import ip_address
-
-    return ip_address(address).is_link_local
+    return covers("fe80::/10" if ":" in address else "169.254.0.0/16", address)
 
 
 def vpc_router(network: str) -> str:

@@ -415,6 +415,7 @@ class Node:
             unknown=state.unknown,
             harmful=state.refusals,
             warnings=state.warnings,
+            notes=state.notes,
             unnamed=self._kernel.refused if self._kernel else "",
         )
 
@@ -430,7 +431,8 @@ def _only(owners: Collection[Owner], state: DesiredState, config: Config, look: 
         if owner not in known:
             table = f"[interface.{owner.name}]" if owner.kind == INTERFACE else "[[overlay]]"
             raise ConfigError(f"{owner}: nothing is configured for it; write {table}, or flags")
-    return replace(state, desired=tuple(each for each in desired if each.owner in owners))
+    notes = tuple(each for each in state.notes if each.owner in owners)
+    return replace(state, desired=tuple(each for each in desired if each.owner in owners), notes=notes)
 
 
 def check_device(name: str, observed: Observed) -> None:

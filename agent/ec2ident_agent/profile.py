@@ -10,7 +10,7 @@ from ec2ident.value import Value, replace
 
 from .errors import ConfigError, UnknownFactError
 from .inet import contains, link_local, network_of, vpc_router
-from .items import DEFAULT, METRIC, OURS, Address, Observed, Route, Rule, TableName, family
+from .items import DEFAULT, KEPT, METRIC, OURS, Address, Observed, Route, Rule, TableName, family
 from .state.owned import interface
 from .state.owned import overlay as overlay_owner
 
@@ -29,6 +29,8 @@ BY_SOURCE, SPLIT = "by-source", "split"
 #: The published recipe's priority, and for many interfaces one that leaves room on both sides: no software that we
 #: know uses 23600 to 23602 (net-utils 10000 upwards, NetworkManager and SUSE 30200 upwards).
 PRIORITY = {BY_SOURCE: 100, SPLIT: 23600}
+#: What is done about addresses of the ENI that no program has brought up: said, or added.
+REPORT, HOLD = "report", "hold"
 #: The same for table numbers: our own base, then a hundred for each network card.
 TABLE_BASE = 23600
 MAIN = 254
@@ -59,6 +61,7 @@ class Section(Value):
     routes: tuple[ExtraRoute, ...] = ()
     mtu: int = 0
     advmss: int = 0
+    addresses: str = REPORT
 
 
 class Overlay(Value):
@@ -98,6 +101,11 @@ class Facts(Value):
     vpc: tuple[str, ...] | None = None
     table: int | None = None
     unknown: str = ""
+    #: True for the instance's first interface (device number 0), whose address the main table serves.
+    primary: bool | None = None
+    #: What is known of the instance's other interfaces, also of those that the configuration does not name. One that
+    #: is not on this node goes by its MAC.
+    others: tuple[Facts, ...] = ()
 
 
 class Profile(Value):
@@ -118,6 +126,8 @@ class Profile(Value):
     routes: tuple[ExtraRoute, ...] = ()
     #: The attributes of the default route of each family: version, mtu, advmss.
     metrics: tuple[tuple[int, int, int], ...] = ()
+    #: The interface's addresses that the agent adds.
+    held: tuple[str, ...] = ()
 
     def carries(self, overlay: Overlay) -> bool:
         """True if the overlay is routed to this interface."""
@@ -187,7 +197,8 @@ def _inside(subnets: Iterable[str], addresses: Iterable[str]) -> Iterable[str]:
 
 def complete(section: Section) -> bool:
     """True if the section leaves nothing open, so that no facts are asked for."""
-    return bool(section.subnets and section.routers and section.table and (section.scheme == BY_SOURCE or section.vpc))
+    said = section.subnets and section.routers and section.table and (section.scheme == BY_SOURCE or section.vpc)
+    return bool(said) and section.addresses == REPORT
 
 
 def resolve(section: Section, facts: Facts) -> Profile:
@@ -223,6 +234,7 @@ def profile_items(profile: Profile) -> tuple[Item, ...]:
     """The table with its name, its link and its way out, and the rules that lead into it."""
     table, device = profile.table, profile.device
     items: list[Item] = [TableName(table, profile.table_name)] if profile.table_name else []
+    items += [Address(device, address) for address in profile.held]
     items += [Route(subnet, device, table, metric=METRIC[family(subnet)]) for subnet in profile.subnets]
     metrics = {version: values for version, *values in profile.metrics}
     items += [
@@ -260,6 +272,27 @@ def default_metrics(device: str, observed: Observed) -> dict[int, tuple[int, int
                 first = found.setdefault(version, route)
                 found[version] = route if route.metric < first.metric else first
     return {version: (route.mtu, route.advmss) for version, route in found.items()}
+
+
+def to_hold(profile: Profile, observed: Observed, mine: Iterable[Item], others: Iterable[str]) -> tuple[str, ...]:
+    """The ENI's own addresses that no other program has brought up, without the `others`: overlay addresses.
+
+    `mine` are the owner's items: before Linux 5.18 an address does not show which program added it.
+
+    As amazon-ec2-net-utils adds them: alone, without a network. The first IPv4 address is the network manager's, which
+    gets it by DHCP. A delegated prefix is left to the container runtime that uses its addresses.
+    """
+    owned = {item.identity for item in mine}
+    there = {
+        seen.item.address.partition("/")[0]
+        for seen in observed.seen
+        if isinstance(seen.item, Address)
+        if not (seen.protocol in KEPT and seen.item.identity in owned)
+    }
+    alone = [each for each in profile.addresses if each.endswith(("/32", "/128"))]
+    first = next((each for each in alone if family(each) == 4), "")
+    skipped = {first, *others}
+    return tuple(each for each in alone if each not in skipped and each.partition("/")[0] not in there)
 
 
 def with_metrics(profile: Profile, section: Section, observed: Observed, there: Iterable[Item]) -> Profile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ec2ident.program.frame import log, safe, say
 
 from .items import Route
+from .notes import NOT_HELD, UNSERVED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_dict", "log", "rows", "safe", "say", "table"]
 
-#: The states that are as they should be: in place, and another program's without being in the way.
-FINE = ("ok", "foreign")
+#: What is as it should be, and what is not the agent's to do and good to know: neither is drift.
+FINE, KNOWN = ("ok", "foreign"), (UNSERVED, NOT_HELD)
 
 
 def rows(report: Report) -> list[Row]:
@@ -46,6 +47,7 @@ def rows(report: Report) -> list[Row]:
             mine += [(state, owner, str(item))] if state else []
         tables = dict.fromkeys(item.table for item in desired.items if isinstance(item, Route))
         found += [*mine, *(("foreign", owner, text) for table in tables for text in beside.pop(table, ()))]
+    found += [(each.kind, str(each.owner), str(each)) for each in report.notes]
     return found + [("leftover", "-", str(item)) for item in difference.leftover]
 
 
@@ -60,8 +62,13 @@ def table(report: Report) -> list[str]:
     for state, _, _ in found:
         if state not in FINE:
             counts[state] = counts.get(state, 0) + 1
+    known = {state: counts.pop(state) for state in KNOWN if state in counts}
     verdict = "could not tell" if report.unknown else "drift" if counts else "in order"
-    return [*lines, f"{verdict}: {', '.join(f'{count} {state}' for state, count in counts.items())}".rstrip(": ")]
+    return [*lines, "; ".join(filter(None, (f"{verdict}: {_listed(counts)}".rstrip(": "), _listed(known))))]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 
 def as_dict(report: Report) -> dict[str, object]:
@@ -73,4 +80,5 @@ def as_dict(report: Report) -> dict[str, object]:
         "refused": list(map(str, report.refusals)),
         "taken": list(map(str, report.taken)),
         "unknown": list(map(str, report.unknown)),
+        "notes": list(map(str, report.notes)),
     }

@@ -285,14 +285,8 @@ def test_a_failed_apply_leaves_everything_as_it_was(agent: Agent) -> None:
     """The error is the command and the kernel's own words; what this call had added is gone again."""
     agent.write(
         """
-        [interface.eth1]
-        subnet = "10.0.1.0/24"
-        router = "10.0.1.1"
-        table = 100
         [interface.eth0]
-        subnet = "10.0.9.0/24"
-        router = "10.0.9.1"
-        source = "10.0.9.0/24"
+        subnet = "10.0.0.0/24"
         table = 101
         [interface.bad]
         mac = "06:00:00:00:00:01"

@@ -105,11 +105,16 @@ class Asking:
             sleep=self.time.sleep,
         )
 
-    def __call__(self, device: str = "eth1", **options: float) -> Facts:
+    def whole(self, device: str = "eth1", **options: float) -> Facts:
         return self.source(**options)(device, NODE)  # type: ignore[arg-type]
 
-    def asked(self) -> int:
-        count = len(self.service.requests)
+    def __call__(self, device: str = "eth1", **options: float) -> Facts:
+        """What is known of the device itself, without the other interfaces."""
+        return replace(self.whole(device, **options), others=(), primary=None)
+
+    def asked(self, without: str = PRIMARY.mac) -> int:
+        """How many requests there were, but for those about the other interface's items."""
+        count = sum(f"macs/{without}/" not in each.path for each in self.service.requests)
         self.service.forget_requests()
         return count
 
@@ -299,7 +304,9 @@ def test_a_service_that_does_not_answer_is_waited_for_only_on_ec2(
 
 def test_a_service_that_has_answered_before_is_waited_for(ask: Asking, time: Time) -> None:
     """Whatever the firmware says: an interface is attached just when the service is slow."""
+    ask.service.detach(SECOND.mac)
     assert 23600 == ask("eth0").table
+    ask.service.attach(SECOND)
     slow = ask.service.behave("throttled")
     time.then[1003.0] = lambda: ask.service.forget(slow)
 
@@ -338,7 +345,8 @@ def test_while_waiting_only_what_is_missing_is_asked_for(ask: Asking) -> None:
 
     rounds = [each.path for each in ask.service.requests].count("/latest/meta-data/network/interfaces/macs/")
     assert 8 < rounds < 16
-    asked = [each.path.rpartition("/")[2] for each in ask.service.requests]
+    mine = [each.path for each in ask.service.requests if PRIMARY.mac not in each.path]
+    asked = [path.rpartition("/")[2] for path in mine]
     assert {"ipv6s": 3 * rounds, "local-ipv4s": 1, NUMBER: 1} == {
         name: asked.count(name) for name in ("ipv6s", "local-ipv4s", NUMBER)
     }
@@ -383,14 +391,51 @@ def test_what_several_processes_heard_at_once_is_kept_of_all(ask: Asking) -> Non
     assert "10.0.1.11/32" not in (ask().addresses or ())
 
 
+# The other interfaces
+
+
+def test_what_the_service_says_of_the_others_is_known_too(ask: Asking, time: Time) -> None:
+    """The first interface, and one that has no link on this node yet, under its MAC; each is asked about once."""
+    third = replace(SECOND, mac="06:00:00:00:00:02", device_number=2, private_ips=("10.0.1.99",), ipv6s=())
+    ask.service.attach(third)
+
+    eth0, other = sorted(ask.whole().others, key=lambda each: each.device == third.mac)
+
+    assert ("eth0", 23600, True) == (eth0.device, eth0.table, eth0.primary)
+    assert (third.mac, ("10.0.1.0/24", "2600:1f14:eeb:2201::/64"), False) == (
+        other.device,
+        other.subnets,
+        other.primary,
+    )
+    paths = [each.path for each in ask.service.requests]
+    # The eleventh: has the first interface a card?
+    assert [11, 10] == [sum(f"/{mac}/" in path for path in paths) for mac in (PRIMARY.mac, third.mac)]
+    ask.service.forget_requests()
+    time.now += 59
+    assert 2 == len(ask.whole().others)
+    assert [] == [*ask.service.requests]
+    ask.service.detach(third.mac)
+    time.now += 60
+    assert ["eth0"] == [each.device for each in ask.whole().others]
+
+
+def test_another_interface_that_is_not_known_in_full_is_not_waited_for(ask: Asking, time: Time) -> None:
+    """Nothing is configured for it: what it lacks costs no time, and what is known of it counts."""
+    ask.service.behave("status", path=f"/{PRIMARY.mac}/ipv6s$", status=500)
+
+    (eth0,) = ask.whole(wait=10.0).others
+
+    assert (1000.0, ("10.0.0.0/24",), None) == (time.now, eth0.subnets, eth0.addresses)
+
+
 # What was said last
 
 
 def test_for_a_minute_no_request_is_sent_again(ask: Asking, time: Time) -> None:
     """A monitor every ten seconds costs one round of requests a minute; another process remembers."""
     assert ALL == ask()
-    # A token, the instance's MAC, the listing, ten items; and once, has the first interface a card?
-    assert 14 == ask.asked()
+    # A token, the instance's MAC, the listing, ten items.
+    assert 13 == ask.asked()
     time.now += 59
     assert ALL == ask()
     assert 0 == ask.asked()
@@ -420,7 +465,7 @@ def test_while_the_service_fails_what_it_said_goes_on_to_count(ask: Asking, time
     time.now += 5
     source("eth1", NODE)
 
-    assert ALL == replace(found, unknown="")
+    assert ALL == replace(found, unknown="", others=(), primary=None)
     assert 1 == len(ask.said)
     assert ask.said[0].endswith("its answer of 3600 s ago stays in force")
 
@@ -444,7 +489,7 @@ def test_another_attach_is_another_interface(ask: Asking) -> None:
     again = Observed((*NODE.links[:2], Link(7, "eth1", SECOND.mac, True)), NODE.seen)
     ask.service.stop()
 
-    assert Facts("eth1", routers=("fe80:ec2::1",)) == replace(ask.source()("eth1", again), unknown="")
+    assert Facts("eth1", routers=("fe80:ec2::1",)) == replace(ask.source()("eth1", again), unknown="", others=())
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"ec2ident-facts 2\nend 0 00000000\n", b"\xff" * 100])

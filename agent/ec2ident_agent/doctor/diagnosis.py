@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 from ec2ident_agent.errors import ConfigError, RefusedError, UnknownError
-from ec2ident_agent.inet import contains
 from ec2ident_agent.install.layout import FIX
-from ec2ident_agent.items import DEFAULT, Address, Route, Rule, diff, family, owner_test
+from ec2ident_agent.items import Route, Rule, diff, family, owner_test
+from ec2ident_agent.notes import NOT_HELD
 from ec2ident_agent.profile import inside_vpc
 
 from .threats import threats
@@ -137,25 +137,9 @@ def _tables(view: NodeView) -> Iterator[Fault]:
 
 
 def _unserved(view: NodeView) -> Iterator[Fault]:
-    """An interface with an address and a default route of its own, which is not the first one that main uses, and for
-    which no rule of any program leads its answers back.
-    """
-    seen = view.observed.seen
-    ways = [each.item for each in seen if isinstance(each.item, Route) and each.item.table == MAIN]
-    ways = [way for way in ways if way.destination == DEFAULT[4] and way.gateway]
-    first = min(ways, key=lambda way: way.metric).device if ways else ""
-    rules = [each.item for each in seen if isinstance(each.item, Rule) and each.item.table != MAIN]
-    served = {profile.device for profile in view.profiles} | {first}
-    for device in dict.fromkeys(way.device for way in ways if way.device not in served):
-        there = (each.item for each in seen if isinstance(each.item, Address) and each.item.device == device)
-        hosts = [item.address.partition("/")[0] for item in there if family(item.address) == 4]
-        alone = [host for host in hosts if not any(rule.source and contains(rule.source, host) for rule in rules)]
-        if alone:
-            yield Fault(
-                f"{device} has {', '.join(alone[:4])}, and nothing leads the answers from there back by {device}",
-                f"they leave by {first}, and the VPC drops them as spoofed",
-                f"write [interface.{device}]",
-            )
+    """An interface that nothing serves, and an address of an ENI that no program has brought up."""
+    for note in view.notes:
+        yield Fault(f"{note.owner}: {note.what}" if note.kind == NOT_HELD else note.what, note.why, note.do)
 
 
 def _unrouted(view: NodeView) -> Iterator[Fault]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.value import replace
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.fact_cache import path_in, read_cache
-from ec2ident_agent.facts import FRESH, FactsAnswer, facts_from
+from ec2ident_agent.facts import FRESH, FactsAnswer, facts_from, others_from
 from ec2ident_agent.profile import Facts, kernel_facts
 
 TYPE_CHECKING = False
@@ -47,13 +48,14 @@ class FactRefresher:
         if link is None or not link.mac:
             return kernel
         key = (link.mac, link.index)
-        answer = read_cache(path_in(self.directory)).get(key, FactsAnswer())
+        known = read_cache(path_in(self.directory))
+        answer = known.get(key, FactsAnswer())
         self._wanted[device] = bool(answer.lacks)
         if self._devices.get(device) != key:
             # Attached just now: do not wait for a child that waits for another device.
             self._devices[device] = key
             self.anew()
-        return facts_from(device, answer, kernel)
+        return replace(facts_from(device, answer, kernel), others=others_from(key, known, observed))
 
     def anew(self) -> None:
         """Ask at once."""

@@ -223,3 +223,39 @@ def test_an_overlay_is_the_agents_where_the_kernel_shows_no_protocol(tmp_path: P
 
     assert node.status().in_order
     assert () == node.apply().steps
+
+
+@pytest.mark.parametrize("device", ["eth0", "06:00:00:00:00:09"], ids=["no-address-yet", "no-link-yet"])
+def test_an_interface_that_only_the_service_knows_counts(tmp_path: Path, device: str) -> None:
+    """Every card of a p4d or p5 is in one subnet (libfabric#6, amazon-eks-ami#2179): the service lists the other one
+    before it has an address or a link on the node.
+    """
+    kernel = FakeKernel("eth0", "eth1")
+    kernel.add(Seen(Address("eth1", "10.0.0.11/24"), DHCP))
+    known = replace(FACTS["eth1"], others=(replace(FACTS["eth0"], device=device),))
+    where = {"state_dir": str(tmp_path / "s"), "names_dir": str(tmp_path / "n")}
+    config = parse("agent.toml", b"[interface.eth1]\n")
+    Node(config, **where, kernel=kernel, facts=lambda *_: known).apply()  # type: ignore[arg-type]
+
+    assert {"10.0.0.11/32": 23601, "2600:1f14::11/128": 23601} == sources(kernel)
+
+
+def test_a_subnet_or_overlay_of_an_interface_that_only_the_service_knows_is_refused(tmp_path: Path) -> None:
+    """With both names, and nothing of it is touched."""
+    kernel = FakeKernel("eth0", "eth1")
+    kernel.add(Seen(Address("eth1", "10.0.1.11/24"), DHCP))
+    known = replace(FACTS["eth1"], subnets=("10.0.1.0/24",), addresses=("10.0.1.11/32",), others=(FACTS["eth0"],))
+    text = """
+[interface.eth1]
+subnet = "10.0.0.0/16"
+router = "10.0.1.1"
+[[overlay]]
+address = "10.0.0.10"
+device = "eth1"
+"""
+    where = {"state_dir": str(tmp_path / "s"), "names_dir": str(tmp_path / "n")}
+    node = Node(parse("f", text.encode()), **where, kernel=kernel, facts=lambda *_: known)  # type: ignore[arg-type]
+    refusals = [str(each) for each in node.apply().refusals]
+
+    assert "eth1: subnet 10.0.0.0/16 would take the packets of eth0, which has 10.0.0.10/32" in refusals[0]
+    assert set() == {item for item in ours(kernel) if isinstance(item, (Route, Rule))}

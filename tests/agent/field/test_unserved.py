@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from ec2ident.value import replace
 from ec2ident_agent import Node
 from ec2ident_agent.cli import examine
 from ec2ident_agent.config import parse
 from ec2ident_agent.doctor.diagnosis import faults
 from ec2ident_agent.install.rootfs import RootFs
-from ec2ident_agent.items import Address, Route, Rule, Seen
+from ec2ident_agent.items import Address, Observed, Route, Rule, Seen
 from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.profile import Facts
+from ec2ident_agent.show import as_dict, table
 
 ETH1 = '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\n'
 
@@ -45,3 +48,54 @@ def test_an_interface_that_nothing_serves_is_named(
     found = [each.do for each in faults(examine(node, RootFs(str(tmp_path)))) if "nothing leads" in each.what]
 
     assert [f"write [interface.{name}]" for name in named] == found
+
+
+ENIS = {
+    device: Facts(
+        device,
+        subnets=(f"10.0.{number}.0/24",),
+        addresses=(f"10.0.{number}.10/32",),
+        vpc=("10.0.0.0/16",),
+        table=23600 + number,
+        primary=number == 0,
+    )
+    for number, device in enumerate(("eth1", "eth0", "06:00:00:00:00:99"))
+}
+
+
+def facts(device: str, _: Observed) -> Facts:
+    return replace(ENIS[device], others=tuple(known for name, known in ENIS.items() if name != device))
+
+
+@pytest.mark.parametrize(
+    ("text", "unserved", "named"),
+    [
+        ("[interface.eth1]\n", ["eth0"], "eth1 of [interface.eth1] is the first interface (device number 0)"),
+        ("[interface.eth0]\n", [], ""),
+    ],
+)
+def test_the_first_interface_is_told_by_its_number_and_not_by_its_name(
+    tmp_path: Path, text: str, unserved: list[str], named: str
+) -> None:
+    """Without persistent names eth1 may be device number 0 (amazon-ec2-net-utils#48); main serves it.
+
+    eth0 has no default route of its own in main, and the metadata service lists it. An ENI without a link on this node
+    is no interface of the node's.
+    """
+    kernel = FakeKernel("eth0", "eth1")
+    kernel.add(Seen(Address("eth1", "10.0.0.10/24"), 16))
+    kernel.add(Seen(Address("eth0", "10.0.1.10/24"), 16))
+    kernel.add(Seen(Address("eth0", "fe80::1/64"), 2))
+    kernel.add(Seen(Route("0.0.0.0/0", "eth1", 254, "10.0.0.1"), 16))
+    where = {"state_dir": str(tmp_path / "s"), "names_dir": str(tmp_path / "n")}
+    node = Node(parse("agent.toml", text.encode()), **where, kernel=kernel, facts=facts)  # type: ignore[arg-type]
+    node.apply()
+    report = node.status()
+
+    assert unserved == [str(note.owner) for note in report.notes]
+    assert report.in_order
+    if unserved:
+        assert named in str(report.notes[0])
+        assert table(report)[-2].startswith("unserved  eth0  eth0 has 10.0.1.10, and nothing leads")
+        assert "in order; 1 unserved" == table(report)[-1]
+        assert [str(report.notes[0])] == as_dict(report)["notes"]

@@ -123,3 +123,58 @@ def test_the_router_of_ipv6_is_sought_in_every_table(kernel: FakeKernel, tmp_pat
 
     assert {4, 6} == versions(kernel)
     assert node.status().in_order
+
+
+@pytest.mark.parametrize(
+    ("address", "applied"),
+    [("10.0.2.10/24", False), ("10.0.1.200/25", True), ("10.0.1.10/20", True), ("192.168.10.10/32", True)],
+    ids=["another-subnet", "a-part", "wider", "an-address-alone-tells-no-subnet"],
+)
+def test_a_section_of_another_subnet_is_not_applied(
+    kernel: FakeKernel, tmp_path: Path, address: str, applied: bool
+) -> None:
+    """After a stop and start another ENI has the name (delphix/delphix-platform#385): its packets would go nowhere."""
+    kernel.add(Seen(Address("eth1", address), 16))
+    node = node_of(tmp_path, kernel, '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\n')
+    report = node.apply()
+
+    assert applied == bool(versions(kernel))
+    assert applied == node.status().in_order
+    if not applied:
+        (refusal,) = report.refusals
+        said = "its subnet 10.0.1.0/24 is not that of eth1, which has 10.0.2.0/24; write the subnet of eth1, or mac = …"
+        assert refusal.why.startswith(said)
+
+
+def test_the_rules_of_an_eni_that_is_gone_do_not_stay(kernel: FakeKernel, tmp_path: Path) -> None:
+    """Another ENI gets the name while the node runs: what was there of the old one is removed.
+
+    While the device is the same one, what is there stays: an administrator may be at work on its addresses.
+    """
+    first, second = Seen(Address("eth1", "10.0.1.10/24"), 16), Seen(Address("eth1", "10.0.2.10/24"), 16)
+    kernel.add(first)
+    node = node_of(tmp_path, kernel, '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\n')
+    node.apply()
+    kernel.seen.remove(first)
+    kernel.add(second)
+    before = set(kernel.seen)
+    node.apply()
+    assert before == set(kernel.seen)
+
+    kernel.unplug("eth1")
+    kernel.plug("eth1")
+    kernel.add(second)
+    assert 1 == len(node.apply().refusals)
+    assert set() == {seen for seen in kernel.seen if seen.protocol == OURS}
+
+
+def test_two_sections_of_one_interface(kernel: FakeKernel, tmp_path: Path) -> None:
+    """By its name and by an alternative name: the first section counts, and the second one is refused."""
+    kernel.links = [replace(link, alternatives=("enp0s6",)) if link.name == "eth1" else link for link in kernel.links]
+    text = '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\n'
+    report = node_of(tmp_path, kernel, text + text.replace("eth1", "enp0s6").replace("100", "101")).apply()
+
+    assert ["enp0s6: it is eth1, as [interface.eth1] is; remove one of the two sections"] == [
+        *map(str, report.refusals)
+    ]
+    assert {4} == versions(kernel)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ec2ident_agent.desired import Refusal, Unknown
     from ec2ident_agent.effect import Taken
     from ec2ident_agent.items import Item, Link, Observed
+    from ec2ident_agent.notes import Note
     from ec2ident_agent.profile import Overlay, Profile
 
     T = TypeVar("T", Address, Route, Rule)
@@ -67,6 +68,8 @@ class NodeView(Value):
     refusals: tuple[Refusal, ...] = ()
     #: Packets that the kernel sends another way than the items say.
     taken: tuple[Taken, ...] = ()
+    #: Interfaces that nothing serves, and addresses of an ENI that are on no interface.
+    notes: tuple[Note, ...] = ()
 
     def of(self, kind: type[T], device: str = "") -> tuple[T, ...]:
         """The agent's items of this kind; with `device`, those on that device."""

@@ -1,0 +1,108 @@
+"""What a report says besides the agent's own items: interfaces that nothing serves, and addresses that no program has
+brought up. Pure.
+
+Neither is drift, because the configuration does not ask for it; but a node on which an ENI's address answers nothing is
+not as its owner believes.
+"""
+
+from __future__ import annotations
+
+from ec2ident.value import Value
+
+from .inet import contains, link_local
+from .items import DEFAULT, OURS, Address, Route, Rule
+from .profile import MAIN, find_device
+from .state.owned import interface
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .desired import FactsByDevice
+    from .items import Observed
+    from .profile import Config, Profile
+    from .state.owned import Owner
+
+UNSERVED, NOT_HELD = "unserved", "not held"
+#: Addresses that one line names.
+SHOWN = 4
+
+
+class Note(Value):
+    """One thing to know: its kind (UNSERVED or NOT_HELD), what it is about, what it is, its effect and what to do."""
+
+    kind: str
+    owner: Owner
+    what: str
+    why: str
+    do: str
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.do}"
+
+
+def notes(config: Config, profiles: Iterable[Profile], facts: FactsByDevice, observed: Observed) -> tuple[Note, ...]:
+    """All that there is to know about this node besides the agent's items."""
+    return (*unserved(config, facts, observed), *not_held(profiles, observed))
+
+
+def unserved(config: Config, facts: FactsByDevice, observed: Observed) -> Iterator[Note]:
+    """Interfaces with an address, without a section, and without a rule of any program that leads their answers back.
+
+    An interface counts if the metadata service lists it, or if main has a default route by it. The first interface is
+    served by main. It is the one with device number 0; where the service is not asked, it is the one of main's first
+    default route. Its name does not tell: without persistent names eth1 may be the first one.
+    """
+    ways = [seen.item for seen in observed.seen if isinstance(seen.item, Route) and seen.item.table == MAIN]
+    ways = [way for way in ways if way.destination == DEFAULT[4] and way.gateway]
+    there = {link.name for link in observed.links}
+    primary = next((device for device, known in facts.items() if known.primary), "")
+    first = primary or (min(ways, key=lambda way: way.metric).device if ways else "")
+    links = {link.name: section for section in config.sections for link in [find_device(section, observed)] if link}
+    candidates = dict.fromkeys([*(way.device for way in ways), *(device for device in facts if device in there)])
+    alone = [device for device in candidates if device not in links and device != first]
+    for device in alone:
+        hosts = list(_without_a_way_back(device, observed))
+        if hosts:
+            more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
+            what = f"{device} has {', '.join(hosts[:SHOWN])}{more}, and nothing leads the answers from there back by it"
+            if primary in links:
+                what += f"; {primary} of [interface.{links[primary].name}] is the first interface (device number 0)"
+            why = f"they leave by {first or 'another interface'}, and the VPC drops them as spoofed"
+            yield Note(UNSERVED, interface(device), what, why, f"write [interface.{device}]")
+
+
+def _without_a_way_back(device: str, observed: Observed) -> Iterator[str]:
+    """The addresses of a device that are the source of no rule into a table besides main."""
+    rules = [seen.item for seen in observed.seen if isinstance(seen.item, Rule) and seen.item.table != MAIN]
+    sources = [rule.source for rule in rules if rule.source]
+    for seen in observed.seen:
+        if isinstance(seen.item, Address) and seen.item.device == device and seen.protocol != OURS:
+            host = seen.item.address.partition("/")[0]
+            if not link_local(host) and not any(contains(source, host) for source in sources):
+                yield host
+
+
+def not_held(profiles: Iterable[Profile], observed: Observed) -> Iterator[Note]:
+    """Addresses of a configured interface's ENI that are on no interface of this node, so that they answer nothing.
+
+    A delegated prefix is in use if an address or a route of the node lies in it.
+    """
+    hosts: set[str] | None = None
+    for profile in profiles:
+        if hosts is None:
+            hosts = {each.item.address.partition("/")[0] for each in observed.seen if isinstance(each.item, Address)}
+        missing = [each for each in profile.addresses if each.endswith(ALONE) and each.partition("/")[0] not in hosts]
+        missing = [each.partition("/")[0] for each in missing if each not in profile.held]
+        if missing:
+            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+            one = len(missing) == 1
+            what = f"{', '.join(missing[:SHOWN])}{more} {'belongs' if one else 'belong'} to its ENI and"
+            what += f" {'is' if one else 'are'} on no interface of this node"
+            why = f"packets to {'it' if one else 'them'} get no answer"
+            do = f'write addresses = "hold" in [interface.{profile.name}], or let the network manager add them'
+            yield Note(NOT_HELD, interface(profile.name), what, why, do)
+
+
+#: Lengths of single addresses: a delegated prefix is the container runtime's, or held as a whole.
+ALONE = ("/32", "/128")
