@@ -101,7 +101,7 @@ class Facts(Value):
     vpc: tuple[str, ...] | None = None
     table: int | None = None
     unknown: str = ""
-    #: True for the instance's first interface (device number 0), whose address the main table serves.
+    #: True for the instance's first interface (device number 0): the table main serves its address.
     primary: bool | None = None
     #: What is known of the instance's other interfaces, also of those that the configuration does not name. One that
     #: is not on this node goes by its MAC.

@@ -54,7 +54,7 @@ def eni(tmp_path: Path) -> Eni:
 def test_an_address_that_no_program_has_brought_up_is_said(eni: Eni) -> None:
     """Debian, Ubuntu and plain networkd bring up the first address alone (cloud-init#2361, amazon-eks-ami#2623).
 
-    It is no drift: nothing in the configuration asks for it. An address on another device, such as a bridge, is up.
+    That is not drift: nothing in the configuration asks for it. An address on another device, such as a bridge, is up.
     """
     node = eni.node("[interface.eth1]\n")
     node.apply()

@@ -80,7 +80,7 @@ def test_the_first_interface_is_told_by_its_number_and_not_by_its_name(
     """Without persistent names eth1 may be device number 0 (amazon-ec2-net-utils#48); main serves it.
 
     eth0 has no default route of its own in main, and the metadata service lists it. An ENI without a link on this node
-    is no interface of the node's.
+    does not count.
     """
     kernel = FakeKernel("eth0", "eth1")
     kernel.add(Seen(Address("eth1", "10.0.0.10/24"), 16))
