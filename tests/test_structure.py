@@ -70,6 +70,7 @@ PURE = {
     "agent/ec2ident_agent/watch/backoff.py",
     "agent/ec2ident_agent/profile.py",
     "agent/ec2ident_agent/capture.py",
+    "agent/ec2ident_agent/notes.py",
     "agent/ec2ident_agent/selectors.py",
     "agent/ec2ident_agent/effect.py",
     "agent/ec2ident_agent/desired.py",
