@@ -6,6 +6,7 @@ import io
 import re
 import subprocess
 import tokenize
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ def prose(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.lstrip().startswith("#")]
 
 
+@cache
+def lines() -> list[tuple[str, int, str]]:
+    """Every line of prose of this project, without the terms that have a fixed meaning."""
+    return [(name, number, TERMS.sub("", line)) for name in files() for number, line in prose(TOP / name)]
+
+
 def files() -> list[str]:
     """The tracked files with text of this project."""
     found = subprocess.run(["git", "ls-files"], cwd=TOP, capture_output=True, text=True, check=False).stdout.split()
@@ -67,11 +74,6 @@ def files() -> list[str]:
 def test_the_text_is_plain_english(avoided: str) -> None:
     """A reader who knows AWS and Linux but not this project understands each sentence at first reading."""
     pattern = re.compile(rf"(?<![\w-])(?:{avoided})(?![\w-])", re.IGNORECASE)
-    found = [
-        f"{name}:{number}: {line.strip()[:100]}"
-        for name in files()
-        for number, line in prose(TOP / name)
-        if pattern.search(TERMS.sub("", line))
-    ]
+    found = [f"{name}:{number}: {line.strip()[:100]}" for name, number, line in lines() if pattern.search(line)]
 
     assert [] == found, f"{len(found)} lines; instead: {AVOIDED[avoided]}"
