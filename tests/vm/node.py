@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: What a node needs of Debian's systemd and udev, and the programs that it starts.
 DIRECTORIES = tuple(f"/usr/lib/{name}" for name in ("systemd", "udev", "tmpfiles.d", "sysusers.d", "sysctl.d"))
 PROGRAMS = (
-    *("/usr/bin/systemd-escape", "/usr/bin/systemd-sysusers", "/usr/bin/systemd-tmpfiles"),
+    *("/usr/bin/env", "/usr/bin/systemd-escape", "/usr/bin/systemd-sysusers", "/usr/bin/systemd-tmpfiles"),
     *(f"/usr/bin/{name}" for name in ("systemctl", "journalctl", "udevadm", "find")),
     *(f"/bin/{name}" for name in ("sh", "mount", "umount", "kill", "cat", "rm", "mkdir", "grep", "ip")),
 )
