@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,14 +71,47 @@ def aws(_server: Fake, consistent: bool, monkeypatch: pytest.MonkeyPatch) -> Ite
     assert [] == _server.crashes
 
 
+class QuietClock:
+    """What a deadline counts: its own pauses, and all the time from the first fault that keeps a call waiting.
+
+    The work before and beside that, which may take long on a busy machine, is left out.
+    """
+
+    def __init__(self, aws: Fake) -> None:
+        self.aws = aws
+        self.paused = 0.0
+
+    def __call__(self) -> float:
+        met = [fault.met for fault in self.aws.faults if fault.met is not None and (fault.hang or fault.drip)]
+        return self.paused + (time.monotonic() - min(met) if met else 0.0)
+
+    def sleep(self, seconds: float) -> None:
+        # Threads pause at the same time.
+        end = self.paused + seconds
+        time.sleep(seconds)
+        self.paused = max(self.paused, end)
+
+
+@pytest.fixture
+def quiet(aws: Fake, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Deadline]:
+    """Makes deadlines by a QuietClock; those of the command line, which `run` runs, are such ones too."""
+    clock = QuietClock(aws)
+    made = partial(Deadline, clock=clock, sleep=clock.sleep)
+    monkeypatch.setattr("ec2ident_agent.failover.cli.Deadline", made)
+    return made
+
+
 @pytest.fixture
 def make_api(aws: Fake) -> Iterator[Callable[..., Api]]:
-    """An Api on the fake; `log` collects what it said."""
+    """An Api on the fake; `log` collects what it said. The deadline is one, or its seconds."""
     made: list[Api] = []
 
-    def make(seconds: float = 30.0, environ: Mapping[str, str] = ENVIRONMENT, log: Any = None, **access: Any) -> Api:
+    def make(
+        until: Deadline | float = 30.0, environ: Mapping[str, str] = ENVIRONMENT, log: Any = None, **access: Any
+    ) -> Api:
         given = {"region": aws.region, "endpoint": aws.url, **access}
-        made.append(Api(Access(**given), Deadline(seconds), environ=environ, log=log or (lambda line: None)))
+        deadline = until if isinstance(until, Deadline) else Deadline(until)
+        made.append(Api(Access(**given), deadline, environ=environ, log=log or (lambda line: None)))
         return made[-1]
 
     yield make

@@ -181,10 +181,12 @@ def test_an_expected_owner_of_a_name_is_not_an_option(run: Callable[..., Any]) -
     assert 2 == run("dns", "ensure", "db", "--expect", "i-0a1b2c3d")[0]
 
 
-def test_waiting_ends_with_the_deadline_and_tells_the_change(aws: Fake, make_api: Callable[..., Api]) -> None:
+def test_waiting_ends_with_the_deadline_and_tells_the_change(
+    aws: Fake, make_api: Callable[..., Api], quiet: Callable[[float], Deadline]
+) -> None:
     """The change itself goes on."""
     aws.settings(insync=600)
-    api = make_api(0.5)
+    api = make_api(quiet(0.5))
     change = dns.upsert(api, aws.lab.zone, dns.compare(api, aws.lab.zone, dns.wanted(NAME, ["10.0.0.9"], 10)))
     assert change
     with pytest.raises(OutOfTimeError, match=f"change {change.id}: still PENDING.*get-change --id {change.id}"):
@@ -192,7 +194,7 @@ def test_waiting_ends_with_the_deadline_and_tells_the_change(aws: Fake, make_api
 
 
 def test_a_question_without_an_answer_ends_the_wait_with_the_change_too(
-    aws: Fake, make_api: Callable[..., Api]
+    aws: Fake, make_api: Callable[..., Api], quiet: Callable[[float], Deadline]
 ) -> None:
     """What an operator goes on with is the change's id."""
     aws.settings(insync=600)
@@ -202,7 +204,7 @@ def test_a_question_without_an_answer_ends_the_wait_with_the_change_too(
     assert change
     aws.fault(action="GetChange", hang=True)
     with pytest.raises(OutOfTimeError, match=f"change {change.id}: still PENDING: not within 1 s; .*--id {change.id}"):
-        dns.wait(make_api(1.0), change, every=0.2)
+        dns.wait(make_api(quiet(1.0)), change, every=0.2)
 
 
 def test_throttling_and_a_busy_zone_are_waited_out(aws: Fake, run: Callable[..., Any]) -> None:
@@ -226,6 +228,7 @@ def test_show_compares_and_a_plan_prints_the_batch(aws: Fake, run: Callable[...,
     )
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_resolver_confirms_or_contradicts(aws: Fake, run: Callable[..., Any]) -> None:
     """What clients see is what counts: 0, 1, and without an answer 3."""
     table = {NAME: ["192.168.10.5"]}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ec2ident_agent.failover.aws.client import Api
+    from ec2ident_agent.failover.aws.deadline import Deadline
     from ec2ident_agent.failover.aws.model import NetworkInterface
 
     from .fake import Fake
@@ -195,20 +196,22 @@ def test_force_on_demand_is_at_once(aws: Fake, api: Api) -> None:
 
 
 def test_a_hanging_detach_ends_with_the_deadline_and_the_next_run_goes_on(
-    aws: Fake, make_api: Callable[..., Api]
+    aws: Fake, make_api: Callable[..., Api], quiet: Callable[[float], Deadline]
 ) -> None:
     """Nothing is half done that a second run does not finish."""
     move(make_api(), aws, aws.lab.node1)
     aws.settings(detach=6.0)
     seen = eni.look(make_api(), EniSelector(id=aws.lab.service_eni), aws.lab.node2)
     with pytest.raises(OutOfTimeError, match=rf"detaching \({aws.lab.node1}\) .*run it again to go on from there"):
-        eni.move(make_api(3.0), seen)
+        eni.move(make_api(quiet(3.0)), seen)
     move(make_api(), aws, aws.lab.node2)
 
     assert aws.lab.node2 == holder(aws)
 
 
-def test_time_that_ends_in_a_look_says_where_the_interface_stood(aws: Fake, make_api: Callable[..., Api]) -> None:
+def test_time_that_ends_in_a_look_says_where_the_interface_stood(
+    aws: Fake, make_api: Callable[..., Api], quiet: Callable[[float], Deadline]
+) -> None:
     """Which question got no answer is the lesser half of what an operator must know then."""
     move(make_api(), aws, aws.lab.node1)
     aws.settings(detach=600)
@@ -216,7 +219,7 @@ def test_time_that_ends_in_a_look_says_where_the_interface_stood(aws: Fake, make
     aws.fault(action="DescribeNetworkInterfaces", hang=True)
     stood = rf": attached \({aws.lab.node1}\) \(wanted attached to {aws.lab.node2}\): "
     with pytest.raises(OutOfTimeError, match=stood + "ec2:DescribeNetworkInterfaces: "):
-        eni.move(make_api(2.0), seen)
+        eni.move(make_api(quiet(2.0)), seen)
 
 
 def test_two_movers_end_with_one_owner_and_the_other_is_told(aws: Fake, make_api: Callable[..., Api]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ec2ident_agent.failover.aws.client import Api
+    from ec2ident_agent.failover.aws.deadline import Deadline
 
     from .fake import Fake
 
@@ -284,9 +285,11 @@ def test_a_faster_node_turns_create_into_replace_and_back(aws: Fake, api: Api) -
     assert [aws.lab.eni1] * 2 == holders(aws)
 
 
-def test_what_is_confirmed_stays_so_when_the_time_ends(aws: Fake, make_api: Callable[..., Api]) -> None:
+def test_what_is_confirmed_stays_so_when_the_time_ends(
+    aws: Fake, make_api: Callable[..., Api], quiet: Callable[[float], Deadline]
+) -> None:
     """One table was read back as it should be; of the other it is not known."""
-    api = make_api(2.0)
+    api = make_api(quiet(2.0))
     seen = route.look(api, TableSelector(aws.lab.tables), [OVERLAY], instance=aws.lab.node1)
     done = "<ReplaceRouteResponse><return>true</return></ReplaceRouteResponse>"
     aws.fault(action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[1]}, body=done)
@@ -341,9 +344,11 @@ def test_a_third_owner_was_later(aws: Fake, api: Api) -> None:
     assert (4, False) == (route.Result((outcome,)).exit, outcome.here)
 
 
-def test_what_is_as_before_is_not_seen_yet(aws: Fake, make_api: Callable[..., Api]) -> None:
+def test_what_is_as_before_is_not_seen_yet(
+    aws: Fake, make_api: Callable[..., Api], quiet: Callable[[float], Deadline]
+) -> None:
     """Until the deadline, however long before; then it is written and not confirmed, and not another mover's."""
-    api = make_api(2.0)
+    api = make_api(quiet(2.0))
     moves, outcomes = written(aws, api)
     (outcome,) = route._confirmed(api, moves, outcomes)
 
@@ -436,6 +441,7 @@ def test_delete_takes_it_out_only_from_the_expected(aws: Fake, run: Callable[...
     assert 0 == run("route", "delete", "db")[0]
 
 
+@pytest.mark.usefixtures("quiet")
 def test_delete_is_believed_when_reading_back_shows_nothing(aws: Fake, run: Callable[..., Any]) -> None:
     """A success without an effect is told of."""
     done = "<DeleteRouteResponse><return>true</return></DeleteRouteResponse>"
@@ -465,6 +471,7 @@ def test_a_plan_to_delete_refuses_what_delete_would(aws: Fake, run: Callable[...
     assert (4, [], True) == (code, lines, f"(expected {aws.lab.node1}); nothing was changed" in log)
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("fault", [{"hang": True}, {"drip": 0.05}, {"code": "RequestLimitExceeded", "status": 503}])
 def test_every_action_ends_within_its_deadline(aws: Fake, run: Callable[..., Any], fault: dict[str, Any]) -> None:
     """Could not tell: exit 3, and what it was."""
@@ -475,10 +482,11 @@ def test_every_action_ends_within_its_deadline(aws: Fake, run: Callable[..., Any
         assert "ec2:Describe" in log
 
 
+@pytest.mark.usefixtures("quiet")
 def test_a_hang_between_look_and_write_says_which_is_not_known(aws: Fake, run: Callable[..., Any]) -> None:
     """The other table moved; this one may have."""
     aws.fault(action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[1]}, hang=True)
-    code, lines, _ = run("route", "ensure", "db", "--deadline", "6")
+    code, lines, _ = run("route", "ensure", "db", "--deadline", "2")
 
     assert 3 == code
     assert "failed: ec2:ReplaceRoute" in next(line for line in lines if line.startswith(aws.lab.tables[1]))

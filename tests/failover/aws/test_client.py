@@ -164,11 +164,13 @@ def test_the_back_off_grows_and_is_jittered() -> None:
     assert [0.1, 0.2, 0.4, 0.8, 1.6, 3.0, 3.0, 3.0] == pauses
 
 
-def test_without_time_for_another_try_the_last_error_is_told(aws: Fake, make_api: Callable[..., Api]) -> None:
+def test_without_time_for_another_try_the_last_error_is_told(
+    aws: Fake, make_api: Callable[..., Api], quiet: Callable[[float], Deadline]
+) -> None:
     """It could not be told, and here is why."""
     aws.fault(code="RequestLimitExceeded", message="Request limit exceeded.", status=503)
     with pytest.raises(OutOfTimeError, match=r"RequestLimitExceeded: Request limit exceeded\..*not within 0\.5 s"):
-        make_api(0.5).call(LOOK)
+        make_api(quiet(0.5)).call(LOOK)
 
 
 def test_a_denied_call_names_the_action_and_the_arn(aws: Fake, make_api: Callable[..., Api]) -> None:

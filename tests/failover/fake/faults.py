@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,8 @@ class Fault:
     body: str | None = None
     cut: bool = False
     times: int = -1
+    #: When a call met it first, on the monotonic clock.
+    met: float | None = None
 
     def fits(self, request: Request) -> bool:
         values = {**request.form, "Id": request.id}
@@ -51,6 +54,7 @@ def pick(faults: list[Fault], request: Request) -> Fault | None:
     for fault in faults:
         if fault.fits(request):
             fault.times -= fault.times > 0
+            fault.met = fault.met or time.monotonic()
             return fault
     return None
 

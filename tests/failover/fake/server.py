@@ -28,7 +28,7 @@ EC2_DONE = '<{0}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><reque
 
 
 class CutError(Exception):
-    """The connection ends here."""
+    """The connection ends here, without an answer."""
 
 
 class Handler(WSGIRequestHandler):
@@ -53,7 +53,8 @@ class Fake:
         self.account = cloud.ACCOUNT
         self.journal_file = journal
         self.lock = threading.RLock()
-        self.stopping = threading.Event()
+        #: Set when what is asked from here on no longer counts: a request of a test before, or the fake stops.
+        self.over = threading.Event()
         self.server = make_server(host, port, self, threaded=True, request_handler=Handler)
         self.server.daemon_threads = True  # type: ignore[attr-defined]
         self.server.block_on_close = False  # type: ignore[attr-defined]
@@ -67,7 +68,7 @@ class Fake:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stopping.set()
+        self.over.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -75,7 +76,17 @@ class Fake:
         self.server.serve_forever(poll_interval=0.05)
 
     def reset(self) -> None:
-        """Forget everything, and create the laboratory again."""
+        """Forget everything, and create the laboratory again.
+
+        A client that gave up at its deadline has left its request here; it may neither write into the new laboratory
+        nor change it while it is created.
+        """
+        self.over.set()
+        with self.lock:
+            self.over = threading.Event()
+            self._create()
+
+    def _create(self) -> None:
         self.faults: list[faults.Fault] = []
         self.policies: dict[str, list[dict[str, Any]]] = {}
         self.changes = names.Changes()
@@ -114,15 +125,17 @@ class Fake:
         A read shows a random moment of the last `stale` seconds, or with `oldest` always the earliest of them.
         """
         if stale is not None:
-            self.past = past.Past(stale, oldest=oldest, seed=seed)
-            self._remember()
+            with self.lock:
+                self.past = past.Past(stale, oldest=oldest, seed=seed)
+                self._remember()
         self.attach_seconds = self.attach_seconds if attach is None else attach
         self.detach_seconds = self.detach_seconds if detach is None else detach
         self.changes.seconds = self.changes.seconds if insync is None else insync
 
     def power(self, instance: str, state: str) -> None:
-        cloud.power(gate.instance_of(self.backend, instance), state)
-        self.settle()
+        with self.lock:
+            cloud.power(gate.instance_of(self.backend, instance), state)
+            self.settle()
 
     def _remember(self) -> None:
         from moto.route53.models import route53_backends
@@ -158,37 +171,44 @@ class Fake:
         body = environ["wsgi.input"].read(length) if length else b""
         if environ["PATH_INFO"].startswith("/_fake/"):
             return _reply(start_response, 200, self._control(environ, body), "application/json")
-        began = time.time()
+        began, over = time.time(), self.over
         try:
             request = read(environ, body)
         except RefusalError as refusal:
             return _reply(start_response, refusal.status, error_body("ec2", refusal))
         fault = faults.pick(self.faults, request)
-        status, answer = self._answer(request, environ, fault)
-        self._note(request, environ, began, status, answer)
+        status, answer = self._answer(request, environ, fault, over)
+        self._note(request, environ, began, status, answer, over)
         if fault and (fault.drip or fault.giant or fault.cut):
-            return _odd(start_response, fault, answer, self.stopping)
+            return _odd(start_response, fault, answer, over)
         return _reply(start_response, status, answer)
 
-    def _answer(self, request: Request, environ: dict[str, Any], fault: faults.Fault | None) -> tuple[int, bytes]:
+    def _answer(
+        self, request: Request, environ: dict[str, Any], fault: faults.Fault | None, over: threading.Event
+    ) -> tuple[int, bytes]:
         try:
             if fault:
-                self.stopping.wait(fault.delay)
+                over.wait(fault.delay)
                 if fault.hang:
-                    self.stopping.wait(3600)
+                    over.wait(3600)
                 if fault.body is not None:
                     return fault.status if fault.status != 400 else 200, fault.body.encode()
                 if fault.code and not fault.after:
                     raise fault.refusal()
             with self.lock:
+                if over.is_set():
+                    raise CutError
                 found = self._do(request, environ)
             if fault and fault.code:
                 raise fault.refusal()
             return found
+        except CutError:
+            raise
         except RefusalError as refusal:
             return refusal.status, error_body(request.service, refusal)
         except Exception:  # noqa: BLE001  told to the test that it happened in
-            self.crashes.append(f"{request.action}: {traceback.format_exc()}")
+            if not over.is_set():
+                self.crashes.append(f"{request.action}: {traceback.format_exc()}")
             return 500, b"the fake itself is broken"
 
     def _do(self, request: Request, environ: dict[str, Any]) -> tuple[int, bytes]:
@@ -318,25 +338,34 @@ class Fake:
         environ["REMOTE_ADDR"] = "127.0.0.1"
         return self._run(environ)
 
-    def _note(self, request: Request, environ: dict[str, Any], began: float, status: int, answer: bytes) -> None:
-        code = re.search(rb"<Code>(.*?)</Code>", answer) if status >= 300 else None
-        entry = {
-            "time": began,
-            "source": request.source,
-            "key": request.key,
-            "service": request.service,
-            "region": request.region,
-            "action": request.action,
-            "parameters": request.parameters,
-            "resources": [
-                [arn, {name: list(values) for name, values in keys.items()}] for arn, keys in self._resources(request)
-            ],
-            "status": status,
-            "code": code[1].decode() if code else "",
-            "ms": round((time.time() - began) * 1000, 1),
-            "agent": environ.get("HTTP_USER_AGENT", ""),
-        }
+    def _note(
+        self,
+        request: Request,
+        environ: dict[str, Any],
+        began: float,
+        status: int,
+        answer: bytes,
+        over: threading.Event,
+    ) -> None:
         with self.lock:
+            if over.is_set():
+                return
+            code = re.search(rb"<Code>(.*?)</Code>", answer) if status >= 300 else None
+            resources = self._resources(request)
+            entry = {
+                "time": began,
+                "source": request.source,
+                "key": request.key,
+                "service": request.service,
+                "region": request.region,
+                "action": request.action,
+                "parameters": request.parameters,
+                "resources": [[arn, {name: list(of) for name, of in keys.items()}] for arn, keys in resources],
+                "status": status,
+                "code": code[1].decode() if code else "",
+                "ms": round((time.time() - began) * 1000, 1),
+                "agent": environ.get("HTTP_USER_AGENT", ""),
+            }
             self.journal.append(entry)
             if self.journal_file:
                 with self.journal_file.open("a", encoding="utf-8") as file:
@@ -372,7 +401,7 @@ def _reply(start_response: Any, status: int, body: bytes, kind: str = "text/xml;
     return [body]
 
 
-def _odd(start_response: Any, fault: faults.Fault, answer: bytes, stopping: threading.Event) -> Iterator[bytes]:
+def _odd(start_response: Any, fault: faults.Fault, answer: bytes, over: threading.Event) -> Iterator[bytes]:
     """Answers that come byte by byte, never end, or break off."""
     length = [("Content-Length", str(len(answer)))] if not fault.giant else []
     start_response("200 OK", [("Content-Type", "text/xml;charset=UTF-8"), *length])
@@ -383,6 +412,6 @@ def _odd(start_response: Any, fault: faults.Fault, answer: bytes, stopping: thre
         raise CutError
     else:
         for byte in answer:
-            if stopping.wait(fault.drip):
+            if over.wait(fault.drip):
                 return
             yield bytes([byte])
