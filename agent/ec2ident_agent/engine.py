@@ -189,7 +189,9 @@ def apply(
             if failed.clean:
                 journal.write(before)
             raise
-        _verify(desired, Look(kernel.observe(), after), everything, leave, report.refused)
+        items = (*(item for each in report.desired for item in each.items), *(each.item for each in written.records))
+        now = kernel.observe(tables_of(items))
+        _verify(desired, Look(now, after), everything, leave, report.refused)
     if (written if report.steps else before) != after:
         journal.write(after)
     return report
@@ -307,6 +309,11 @@ def removals(owners: Collection[Owner] | None, look: Look) -> tuple[Step, ...]:
     return steps + tuple(
         Step("del", name) for name in dict.fromkeys(names) if name.identity in mine and name not in there
     )
+
+
+def tables_of(items: Iterable[Item]) -> frozenset[int]:
+    """The tables of these routes. Pure."""
+    return frozenset(item.table for item in items if isinstance(item, Route))
 
 
 def unlisted(look: Look) -> tuple[Seen, ...]:

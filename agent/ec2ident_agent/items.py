@@ -237,6 +237,12 @@ class Observed(Value):
     links: tuple[Link, ...] = ()
     seen: tuple[Seen, ...] = ()
     names: bool = True
+    #: The tables of which all routes were read; None for all tables.
+    tables: frozenset[int] | None = None
+
+    def unread(self, tables: Collection[int]) -> frozenset[int]:
+        """Those of these tables of which not all routes were read."""
+        return frozenset() if self.tables is None else frozenset(tables) - self.tables
 
     def link(self, name: str) -> Link | None:
         """The link with this name, or else with this alternative name."""
@@ -318,9 +324,9 @@ def owner_test(observed: Observed, owned: Iterable[Item]) -> Callable[[Seen], bo
 def stands_for(item: Item, seen: Seen) -> bool:
     """True if the object equals the item and has the agent's number: it is as good as added, whatever journal names it.
 
-    So `apply` enters it in the journal, also after the journal was lost.
+    So `apply` enters it in the journal, also after the journal was lost. A table's name may be in any file.
     """
-    return seen.protocol == OURS and seen.item == item and not seen.extra
+    return seen.item == item and not seen.extra and (seen.protocol == OURS or isinstance(item, TableName))
 
 
 def diff(
@@ -348,11 +354,7 @@ def diff(
         elif found is None:
             missing.append(item)
             steps.append(Step("add", item))
-        elif (
-            stands_for(item, found)
-            or (found.item == item and not found.extra and is_owned(found))
-            or (found.item == item and isinstance(item, TableName))
-        ):
+        elif stands_for(item, found) or (found.item == item and is_owned(found)):
             present.append(item)
         elif is_owned(found):
             missing.append(item)

@@ -98,6 +98,8 @@ class Node:
         self.journal = Journal(state_dir)
         self._facts = facts
         self._kernel = NamedKernel(kernel, names_dir) if kernel else None
+        #: Tables that were found to be desired: a look shows all their routes.
+        self._tables: frozenset[int] = frozenset()
 
     def __enter__(self) -> Node:
         return self
@@ -149,21 +151,37 @@ class Node:
 
     def look(self) -> Look:
         """One look at the kernel and one read of the journal. Raises UnknownError and JournalError."""
-        return Look(self.kernel.observe(), self.journal.read())
+        state = self.journal.read()
+        tables = self._tables | engine.tables_of(record.item for record in state.records)
+        return Look(self.kernel.observe(tables), state)
+
+    def _see(self, config: Config, desire: Callable[[Look], DesiredState]) -> tuple[Look, DesiredState]:
+        """One look, and the desired state that follows from it; another look when a table that is desired was not read
+        yet. Only on a node with very many routes does the kernel leave out other tables.
+        """
+        self._tables |= {section.table for section in config.sections if section.table}
+        while True:
+            look = self.look()
+            state = desire(look)
+            unread = look.observed.unread(engine.tables_of(item for each in state.desired for item in each.items))
+            if not unread:
+                return look, state
+            self._tables |= unread
 
     def survey(self, config: Config | None = None) -> Survey:
         """The configuration (by default the file's), one look, and the desired state of the whole node."""
         config = self.configuration() if config is None else config
-        look = self.look()
-        return Survey(config, look, self._desired(config, look, None, self._source(acting=False)))
+        source = self._source(acting=False)
+        look, state = self._see(config, lambda look: self._desired(config, look, None, source))
+        return Survey(config, look, state)
 
     def status(self, owners: Collection[Owner] | None = None) -> Report:
         """How the node, or these owners' part of it, differs from what it should be, and the steps to mend it.
 
         Raises ConfigError for an owner that the configuration does not name, UnknownError, and JournalError.
         """
-        config, look = self.configuration(), self.look()
-        state = self._desired(config, look, owners, self._source(acting=False))
+        config, source = self.configuration(), self._source(acting=False)
+        look, state = self._see(config, lambda look: self._desired(config, look, owners, source))
         report = self._report(engine.compare(state.desired, look, everything=owners is None), state)
         return replace(report, taken=self.taken(report.desired, look.observed))
 
@@ -211,9 +229,12 @@ class Node:
     ) -> Report:
         config, source = self.configuration(), self._source(acting=True, wait=not dry_run)
         everything = owners is None
+
+        def wanted(look: Look) -> DesiredState:
+            return self._desired(config, look, owners, source)
+
         if dry_run:
-            look = self.look()
-            state = self._desired(config, look, owners, source)
+            look, state = self._see(config, wanted)
             intending = engine.adopting(state.desired, look, everything=everything) if adopting else look
             report = self._report(engine.compare(state.desired, intending, everything=everything), state)
             return engine.with_near_misses(report, look) if adopting else report
@@ -221,8 +242,7 @@ class Node:
 
         self._ask_before_locking(config, owners, source)
         with self._lock():
-            look = self.look()
-            state = self._desired(config, look, owners, source)
+            look, state = self._see(config, wanted)
             before = self.suppressed.read()
             if came_up:
                 link = look.observed.link(came_up)
@@ -252,7 +272,7 @@ class Node:
         source = self._source(acting=True, wait=not dry_run)
         if not dry_run:
             self._ask_before_locking(given, None, source)
-        return self._hold(wanted, dry_run)
+        return self._hold(given, wanted, dry_run)
 
     def hold_overlay(
         self, address: str, *, device: str = "", label: str = "", via: str = "", dry_run: bool = False
@@ -275,7 +295,7 @@ class Node:
             facts = self._facts_of(needed, look.observed, source)
             return held_overlay(overlay, config, facts, look.observed, look.state)
 
-        return self._hold(wanted, dry_run)
+        return self._hold(config, wanted, dry_run)
 
     def overlay_device(self, address: str) -> str:
         """The interface that packets to a configured overlay address come through: `via`, else `device`, or "".
@@ -285,16 +305,14 @@ class Node:
         address = _canonical(address)
         return next((each.via or each.device for each in self.configuration().overlays if each.address == address), "")
 
-    def _hold(self, wanted: Callable[[Look], DesiredState], dry_run: bool) -> Report:
+    def _hold(self, config: Config, wanted: Callable[[Look], DesiredState], dry_run: bool) -> Report:
         if dry_run:
-            look = self.look()
-            state = wanted(look)
+            look, state = self._see(config, wanted)
             return self._report(engine.compare(state.desired, look, everything=False), state)
         from .state import suppressed
 
         with self._lock():
-            look = self.look()
-            state = wanted(look)
+            look, state = self._see(config, wanted)
             before = self.suppressed.read()
             self.suppressed.write(before, suppressed.without(before, {each.owner for each in state.desired}))
             report = engine.apply(state.desired, look, self.kernel, self.journal, self.log, everything=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -59,8 +59,8 @@ class OneByOne:
     def __init__(self) -> None:
         self.real = NetlinkKernel()
 
-    def observe(self) -> Observed:
-        return self.real.observe()
+    def observe(self, tables: Collection[int] = ()) -> Observed:
+        return self.real.observe(tables)
 
     def observe_links(self) -> tuple[Link, ...]:
         return self.real.observe_links()
@@ -78,8 +78,8 @@ class OneByOne:
 class Tagless(OneByOne):
     """A kernel that shows no protocol of rules and addresses, as before 4.17 and 5.18: only the journal knows."""
 
-    def observe(self) -> Observed:
-        there = super().observe()
+    def observe(self, tables: Collection[int] = ()) -> Observed:
+        there = super().observe(tables)
         seen = (each if isinstance(each.item, Route) else replace(each, protocol=None) for each in there.seen)
         return replace(there, seen=tuple(seen))
 
@@ -310,9 +310,9 @@ def test_a_crash_that_never_comes_is_an_apply(agent: Agent) -> None:
 class NetlinkKernelOnce:
     """Looks once and lets go."""
 
-    def observe(self) -> Observed:
+    def observe(self, tables: Collection[int] = ()) -> Observed:
         kernel = NetlinkKernel()
         try:
-            return kernel.observe()
+            return kernel.observe(tables)
         finally:
             kernel.close()

@@ -26,7 +26,7 @@ from tests.lab.recipe import CONFIGURATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ec2ident_agent.items import Item
 
@@ -42,9 +42,9 @@ class CountingKernel(FakeKernel):
         super().__init__(*links)
         self.calls: Counter[str] = Counter()
 
-    def observe(self) -> Observed:
+    def observe(self, tables: Collection[int] = ()) -> Observed:
         self.calls["look"] += 1
-        return super().observe()
+        return super().observe(tables)
 
     def observe_links(self) -> tuple[Link, ...]:
         self.calls["links"] += 1

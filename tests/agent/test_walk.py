@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -56,8 +56,8 @@ class Flaky:
         self.rate = 0.0
         self.rolling = self.harmed = False
 
-    def observe(self) -> Observed:
-        return self.real.observe()
+    def observe(self, tables: Collection[int] = ()) -> Observed:
+        return self.real.observe(tables)
 
     def observe_links(self) -> tuple[Link, ...]:
         return self.real.observe_links()

@@ -14,7 +14,7 @@ from .dump import ERROR, Channel, failure, links, lookup, observe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ec2ident_agent.items import Link, Observed, Step
 
@@ -45,9 +45,9 @@ class NetlinkKernel:
             self._channel.close()
             self._channel = None
 
-    def observe(self) -> Observed:
+    def observe(self, tables: Collection[int] = ()) -> Observed:
         """All links, rules, addresses, and the routes that matter. Raises UnknownError."""
-        return observe(self.channel)
+        return observe(self.channel, tables)
 
     def observe_links(self) -> tuple[Link, ...]:
         """The links alone: one dump in place of seven. Raises UnknownError."""

@@ -4,7 +4,7 @@ Most calls find nothing to do, so looking must be cheap: this decoder takes what
 rest; tests hold it against pyroute2's. Numbers are from linux/rtnetlink.h, fib_rules.h, if_addr.h, if_link.h; the
 protocol is RFC 3549. Three traps: a dump that fails says so in NLMSG_DONE and not in NLMSG_ERROR; a dump during which
 the tables changed is marked NLM_F_DUMP_INTR and must be taken again; a kernel before 4.20 filters nothing, so what is
-read is filtered here.
+read is filtered here too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ec2ident_agent.items import DEFAULT, OURS, Address, Link, Observed, Route, 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from typing import Union
 
     from .protocol import Decision, Query
@@ -64,21 +64,29 @@ class Channel:
     """A netlink socket: requests out, whole messages in. Used for looking here, and for changing by `netlink`."""
 
     def __init__(self) -> None:
+        self._sequence = 0
+        #: True once the routes of the node were found to be too many to read all of them at each look.
+        self.many = False
+        self._open()
+
+    def _open(self) -> None:
         try:
             self._socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
             self._socket.bind((0, 0))
         except OSError as refused:
             raise UnknownError(f"netlink socket: {os.strerror(refused.errno or 0)}") from refused
         self._socket.settimeout(PATIENCE)
-        self._sequence = 0
-        for option in (CAP_ACK, EXT_ACK, STRICT_CHECK):
+        for option in (CAP_ACK, EXT_ACK):
             self._set(SOL_NETLINK, option, 1)
+        #: True if the kernel filters a dump of routes by table (4.20).
+        self.filters = self._set(SOL_NETLINK, STRICT_CHECK, 1)
 
-    def _set(self, level: int, option: int, value: int) -> None:
+    def _set(self, level: int, option: int, value: int) -> bool:
         try:
             self._socket.setsockopt(level, option, value)
         except OSError:
-            return  # An older kernel: we filter ourselves, and errors come without text.
+            return False  # An older kernel: we filter ourselves, and errors come without text.
+        return True
 
     def enlarge(self) -> None:
         """Room for many acknowledgements at once; without root, up to the system's limit."""
@@ -117,9 +125,13 @@ class Channel:
 
     def dump(self, request: int, header: bytes) -> list[bytes]:
         """The payloads of a whole dump that nothing changed under. Raises UnknownError with the kernel's words."""
+        return self.beginning(request, header, 0)[0]
+
+    def beginning(self, request: int, header: bytes, most: int) -> tuple[list[bytes], bool]:
+        """The same, and True; or, when there are more than `most` (0: no limit), the first ones, and False."""
         for _ in range(ATTEMPTS):
             try:
-                answer = self._dump_once(request, header)
+                answer = self._dump_once(request, header, most)
             except (timeout, error) as failed:
                 if failed.errno in (EINTR, ENOBUFS):
                     continue
@@ -128,7 +140,7 @@ class Channel:
                 return answer
         raise UnknownError(f"netlink: the tables changed during each of {ATTEMPTS} dumps; try again")
 
-    def _dump_once(self, request: int, header: bytes) -> list[bytes] | None:
+    def _dump_once(self, request: int, header: bytes, most: int) -> tuple[list[bytes], bool] | None:
         sequence = self.number()
         self.send(HEADER.pack(16 + len(header), request, REQUEST | DUMP, sequence, 0) + header)
         payloads: list[bytes] = []
@@ -148,7 +160,12 @@ class Channel:
                         return None
                     if failed not in (0, ENOENT):
                         raise UnknownError(f"netlink: dump refused: {text}")
-                    return None if marks & INTERRUPTED else payloads
+                    return None if marks & INTERRUPTED else (payloads, True)
+            if most and len(payloads) > most:
+                # The kernel makes the rest of a dump as it is read; it ends with its socket.
+                self.close()
+                self._open()
+                return None if marks & INTERRUPTED else (payloads, False)
 
 
 def failure(kind: int, flags: int, payload: bytes) -> tuple[int, str]:
@@ -422,17 +439,49 @@ def links(channel: Channel) -> tuple[Link, ...]:
     )
 
 
-def observe(channel: Channel, *, everything: bool = False) -> Observed:
-    """What is there now; with `everything` all routes. Raises UnknownError; could-not-read is never empty."""
+#: Routes that a look reads at most before it asks table by table: they take 2 ms, and few nodes have more.
+MANY = 4096
+#: Routes that a look reads at most of another program's IPv4 table, where there are more than MANY in all. The default
+#: route is the first one: the kernel dumps a table in the order of its keys (fib_table_dump in net/ipv4/fib_trie.c).
+FIRST = 256
+
+
+def observe(channel: Channel, tables: Collection[int] = (), *, everything: bool = False) -> Observed:
+    """What is there now; with `everything` all routes. Raises UnknownError; could-not-read is never empty.
+
+    On a node with very many routes the kernel is asked for those of these `tables`, of the tables that rules lead to,
+    and for main's default routes; `Observed.tables` then names the tables of which all routes were read.
+    """
     found = links(channel)
     names = {each.index: each.name for each in found}
 
-    rules: Alike = {}
-    seen = [rule(payload, names, rules) for payload in channel.dump(GET_RULE, bytes(12))]
-    routes = channel.dump(GET_ROUTE, bytes(12))
-    seen += [route(payload, names) for payload in routes if everything or matters(payload)]
+    alike: Alike = {}
+    rules = [each for each in (rule(payload, names, alike) for payload in channel.dump(GET_RULE, bytes(12))) if each]
+    routes, known = _routes(channel, tables, rules, everything=everything)
+    seen = [*rules, *(route(payload, names) for payload in routes if everything or matters(payload))]
     seen += addresses(channel, names)
-    return Observed(found, tuple(filter(None, seen)))
+    return Observed(found, tuple(filter(None, seen)), tables=known)
+
+
+def _routes(
+    channel: Channel, tables: Collection[int], rules: Iterable[Seen], *, everything: bool
+) -> tuple[list[bytes], frozenset[int] | None]:
+    """Routes, and the tables of which these are all; None for all tables."""
+    few = everything or not channel.filters
+    if few or not channel.many:
+        found, whole = channel.beginning(GET_ROUTE, bytes(12), 0 if few else MANY)
+        if whole:
+            return found, None
+        channel.many = True
+    known = {*tables, *(each.item.table for each in rules if each.protocol == OURS and isinstance(each.item, Rule))}
+    led = {each.item.table for each in rules if isinstance(each.item, Rule)} - {LOCAL, 0}
+    found = []
+    for table in sorted(known | led | {MAIN}):
+        for family in SIZES:
+            most = 0 if family == AF_INET6 or table in known else FIRST
+            body = ROUTE_HEADER.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + ATTRIBUTE.pack(8, 15) + UINT.pack(table)
+            found += channel.beginning(GET_ROUTE, body, most)[0]
+    return found, frozenset(known)
 
 
 def addresses(channel: Channel, names: dict[int, str]) -> list[Seen]:

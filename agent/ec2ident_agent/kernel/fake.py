@@ -21,7 +21,7 @@ from .protocol import Decision, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ec2ident_agent.items import Item, Step
     from ec2ident_agent.selectors import Selectors
@@ -49,7 +49,7 @@ class FakeKernel:
             self.add(Seen(Rule("", table, priority), 2))
         self.add(Seen(Address("lo", "::1/128"), 1))
 
-    def observe(self) -> Observed:
+    def observe(self, tables: Collection[int] = ()) -> Observed:
         """What this kernel holds."""
         return Observed(tuple(self.links), tuple(self.seen))
 

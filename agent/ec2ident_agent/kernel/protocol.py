@@ -6,7 +6,7 @@ from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Protocol
 
     from ec2ident_agent.items import Link, Observed, Step
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     class Kernel(Protocol):
         """The kernel of one network namespace."""
 
-        def observe(self) -> Observed:
-            """All links, rules, addresses, and the routes that matter. Raises UnknownError, never guesses."""
+        def observe(self, tables: Collection[int] = ()) -> Observed:
+            """All links, rules, addresses, and the routes that matter. Raises UnknownError, never guesses.
+
+            `tables` are those in which a route could be owned or in the way; `Observed.tables` says which were read.
+            """
 
         def observe_links(self) -> tuple[Link, ...]:
             """The links alone. Raises UnknownError."""

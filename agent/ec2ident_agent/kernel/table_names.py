@@ -15,7 +15,7 @@ from ec2ident_agent.state import statefile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ec2ident_agent.items import Link, Step
 
@@ -48,10 +48,11 @@ class NamedKernel:
             where = os.path.dirname(where)
         return os.access(where, os.W_OK | os.X_OK)
 
-    def observe(self) -> Observed:
+    def observe(self, tables: Collection[int] = ()) -> Observed:
         """What the kernel shows, and every table name. Raises UnknownError."""
-        seen = self.kernel.observe()
-        return Observed(seen.links, (*seen.seen, *self.names()), self.writable() and not self.refused)
+        seen = self.kernel.observe(tables)
+        names = self.names()
+        return Observed(seen.links, (*seen.seen, *names), self.writable() and not self.refused, seen.tables)
 
     def observe_links(self) -> tuple[Link, ...]:
         """The links alone. Raises UnknownError."""

@@ -18,7 +18,7 @@ from .backoff import Backoff, Debounce, FlapDamper, OnceLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from ec2ident_agent.desired import Desired
     from ec2ident_agent.engine import Look, Report
@@ -100,9 +100,9 @@ class RecordingKernel:
         self.kernel = kernel
         self.added: list[Item] = []
 
-    def observe(self) -> Observed:
+    def observe(self, tables: Collection[int] = ()) -> Observed:
         """What the kernel holds. Raises UnknownError."""
-        return self.kernel.observe()
+        return self.kernel.observe(tables)
 
     def observe_links(self) -> tuple[Link, ...]:
         """The links that the kernel has. Raises UnknownError."""
