@@ -193,8 +193,133 @@ def findings(document: str) -> list[str]:
 @pytest.mark.skipif(not find_spec("parliament"), reason="parliament is not installed")
 def test_an_independent_checker_finds_nothing_wrong(run: Callable[..., Any], aws: Fake) -> None:
     """parliament knows every action, its resources and its condition keys."""
-    for config in (whole(aws), by_vpc(aws)):
-        assert [] == findings("\n".join(run("policy", config=config)[1]))
+    role = f"arn:aws:iam::{aws.lab.account}:role/tables"
+    roles = whole(aws).replace("[service.db.route]", f'[service.db.route]\nrole_arn = "{role}"\nexternal_id = "x"')
+    zone = f"arn:aws:iam::{aws.lab.account}:role/zones"
+    roles = roles.replace("[service.db.dns]", f'[service.db.dns]\nrole_arn = "{zone}"')
+    administration = [["--for", "route delete"], ["--for", "dns zone", "--vpc", aws.lab.vpc]]
+    administration += [["--for", "eni create", "--subnet", aws.lab.subnet_a, "--group", aws.lab.group]]
+    for config in (whole(aws), by_vpc(aws), tagged(aws), whole(aws, f'address = "{aws.lab.service_address}"'), roles):
+        for words in ([], ["--release"], *administration):
+            assert [] == findings("\n".join(run("policy", *words, config=config)[1])), words
+    for words in (["--node-role"], ["--role", role], ["--role", zone]):
+        assert [] == findings("\n".join(run("policy", *words, config=roles)[1])), words
     assert "UNKNOWN_ACTION" in findings('{"Statement": [{"Effect": "Allow", "Action": "ec2:X", "Resource": "*"}]}')
-    # The tag is the interface's alone, so the instances need a statement without it; the checker wants both in each.
-    assert {"RESOURCE_MISMATCH"} == {*findings("\n".join(run("policy", config=tagged(aws))[1]))}
+
+
+# A role for each part
+
+
+def shared(aws: Fake) -> tuple[str, str, str]:
+    """A configuration with roles for the tables and for the zone, and both roles."""
+    tables, zones = (f"arn:aws:iam::{number}:role/failover" for number in ("210987654321", "345678901234"))
+    text = whole(aws).replace("[service.db.route]", f'[service.db.route]\nrole_arn = "{tables}"\nexternal_id = "x-1"')
+    return text.replace("[service.db.dns]", f'[service.db.dns]\nrole_arn = "{zones}"'), tables, zones
+
+
+def test_each_side_has_its_policy_with_its_own_account(aws: Fake, run: Callable[..., Any]) -> None:
+    """The tables are the owner's; instances, interfaces and the check are the node's, which may assume both roles."""
+    config, tables, zones = shared(aws)
+    nodes = json.loads("\n".join(run("policy", config=config)[1]))
+    owner = json.loads("\n".join(run("policy", "--role", tables, config=config)[1]))
+    names = json.loads("\n".join(run("policy", "--role", zones, config=config)[1]))
+
+    granted = {
+        name: {action for statement in document["Statement"] for action in statement["Action"]}
+        for name, document in (("nodes", nodes), ("owner", owner), ("names", names))
+    }
+    assert {"ec2:DescribeRouteTables", "ec2:CreateRoute", "ec2:ReplaceRoute"} == granted["owner"]
+    assert {"GetHostedZone", "ListResourceRecordSets", "ChangeResourceRecordSets", "GetChange"} == {
+        action.partition(":")[2] for action in granted["names"]
+    }
+    assert {"AttachNetworkInterface", "DetachNetworkInterface", "ModifyNetworkInterfaceAttribute", "AssumeRole"} | {
+        "DescribeInstances",
+        "DescribeNetworkInterfaces",
+    } == {action.partition(":")[2] for action in granted["nodes"]}
+    accounts = [
+        {arn.split(":")[4] for statement in document["Statement"] for arn in statement["Resource"] if ":ec2:" in arn}
+        for document in (nodes, owner)
+    ]
+    assert [{aws.lab.account}, {"210987654321"}] == accounts
+    assumed = [statement for statement in nodes["Statement"] if statement["Action"] == ["sts:AssumeRole"]]
+    assert [[tables], [zones]] == [statement["Resource"] for statement in assumed]
+    assert [{"StringEquals": {"sts:ExternalId": "x-1"}}, None] == [each.get("Condition") for each in assumed]
+
+
+def test_a_move_with_roles_is_allowed_by_the_policies_of_both_sides(aws: Fake, run: Callable[..., Any]) -> None:
+    """And each grant is used by its own side."""
+    config, *others = shared(aws)
+    mine = [f"arn:aws:iam::{aws.lab.account}:role/{name}" for name in ("tables", "zones")]
+    for other, role in zip(others, mine):
+        config = config.replace(other, role)
+    nodes = json.loads("\n".join(run("policy", config=config)[1]))
+    aws.policy("AKIDTEST", nodes)
+    for role in mine:
+        aws.policy(role, json.loads("\n".join(run("policy", "--role", role, config=config)[1])))
+    awkward(aws)
+    code, _, log = run("takeover", "db", config=config)
+
+    assert 0 == code, log
+    assert [] == [call for call in aws.calls() if call["status"] == 403]
+    used = {f"{call['service']}:{call['action']}" for call in aws.calls() if call["key"] == "AKIDTEST"}
+    assert {action for statement in nodes["Statement"] for action in statement["Action"]} == used
+
+
+def test_the_trust_policy_names_the_nodes_role(aws: Fake, run: Callable[..., Any]) -> None:
+    """As given, or as STS names it; with the external id that the configuration sends."""
+    config, tables, zones = shared(aws)
+    node = "arn:aws:iam::123456789012:role/nodes/db"
+    code, lines, _ = run("policy", "--trust", tables, "--principal", node, config=config)
+    (statement,) = json.loads("\n".join(lines))["Statement"]
+    assert (0, {"AWS": node}, "sts:AssumeRole") == (code, statement["Principal"], statement["Action"])
+    assert {"StringEquals": {"sts:ExternalId": "x-1"}} == statement["Condition"]
+    other = json.loads("\n".join(run("policy", "--trust", zones, "--principal", node, config=config)[1]))
+    assert "Condition" not in other["Statement"][0]
+
+    every = json.loads("\n".join(run("policy", "--all", "--principal", node, config=config)[1]))
+    assert ["the nodes' own role", tables, zones] == [each["principal"] for each in every]
+    assert all(each["policy"]["Statement"] for each in every)
+    assert [node, node] == [each["trust"]["Statement"][0]["Principal"]["AWS"] for each in every[1:]]
+
+    assert "arn:aws-cn:iam::123456789012:role/x" == policy.principal_of(
+        "arn:aws-cn:sts::123456789012:assumed-role/x/i-1"
+    )
+    with pytest.raises(UsageError, match="write --principal"):
+        policy.principal_of("arn:aws:sts::123456789012:federated-user/x")
+    assert 2 == run("policy", "--trust", f"{tables}x", config=config)[0]
+    assert 2 == run("policy", "--all", "--role", tables, config=config)[0]
+
+
+def test_an_interface_by_address_or_tag_is_resolved_once(aws: Fake, run: Callable[..., Any]) -> None:
+    """The policy names its id; the log says which. A condition on the tag would hold for the instance too."""
+    arn = f"arn:aws:ec2:us-east-1:{aws.lab.account}:network-interface/{aws.lab.service_eni}"
+    for find in (f'address = "{aws.lab.service_address}"', 'tag = "Service=web"'):
+        code, lines, log = run("policy", config=whole(aws, find))
+        move = next(each for each in json.loads("\n".join(lines))["Statement"] if each["Sid"] == "Move")
+        assert 0 == code
+        assert arn in move["Resource"]
+        assert f" is {aws.lab.service_eni}" in log
+
+
+def test_what_an_administrator_runs_has_a_policy_of_its_own(aws: Fake, run: Callable[..., Any]) -> None:
+    """`route delete`, `eni create` and `dns zone` run with what `policy --for` prints."""
+    lab = aws.lab
+    config = whole(aws)
+    verbs = {
+        ("--for", "route delete"): ("route", "delete", "db"),
+        ("--for", "eni create", "--subnet", lab.subnet_a, "--group", lab.group): (
+            *("eni", "create", "--subnet", lab.subnet_a, "--address", "10.0.0.77", "--group", lab.group),
+        ),
+        ("--for", "dns zone", "--vpc", lab.vpc): ("dns", "zone", "--name", "new.corp", "--vpc", lab.vpc),
+    }
+    for words, verb in verbs.items():
+        aws.policies.clear()
+        code, lines, _ = run("policy", *words, config=config)
+        assert 0 == code
+        aws.policy("AKIDTEST", json.loads("\n".join(lines)))
+        code, _, log = run(*verb, config=config)
+        assert 0 == code, log
+        aws.policy("AKIDTEST", {"Statement": []})
+        assert 4 == run(*verb, config=config)[0], verb
+    assert 2 == run("policy", "--for", "eni create", config=config)[0]
+    assert 2 == run("policy", "--for", "dns zone", config=config)[0]

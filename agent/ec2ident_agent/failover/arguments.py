@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: The verbs that an administrator runs, with other permissions than the nodes have.
+FOR_VERBS = ("route delete", "eni create", "dns zone")
+
 #: The options of every verb: name, the word for the value, help. A flag has no word.
 SHARED = (
     ("--config", "FILE", f"default {settings.PATH}"),
@@ -69,7 +72,22 @@ def parser() -> Parser:
     found = _verb(verbs, "policy", "print the minimal IAM policy for this configuration")
     found.add_argument("--account", metavar="ID", help="default: as configured, else of the credentials")
     found.add_argument("--release", action="store_true", help="also what `release` needs")
-    found.add_argument("--node-role", action="store_true", help="in its place: what the nodes need to assume role_arn")
+    found.add_argument("--node-role", action="store_true", help="in its place: what the nodes need to assume roles")
+    found.add_argument("--role", default="", metavar="ARN", help="in its place: the policy of this role of a part")
+    found.add_argument("--trust", default="", metavar="ARN", help="in its place: the trust policy of this role")
+    found.add_argument("--principal", default="", metavar="ARN", help="the nodes' own role; default: as asked of STS")
+    found.add_argument("--all", action="store_true", help="in its place: every policy of both sides, as a list")
+    found.add_argument(
+        "--for",
+        dest="for_verb",
+        default="",
+        choices=FOR_VERBS,
+        metavar="VERB",
+        help="what one verb needs, of: " + ", ".join(FOR_VERBS),
+    )
+    found.add_argument("--subnet", default="", metavar="ID", help="of `eni create`")
+    found.add_argument("--group", action="append", default=[], metavar="ID", help="security group of `eni create` *")
+    found.add_argument("--vpc", default="", metavar="ID", help="of `dns zone`")
     _bind_parser(verbs)
     return top
 

@@ -7,6 +7,8 @@ Actions, resources and condition keys are those of the Service Authorization Ref
 
 from __future__ import annotations
 
+from ec2ident.value import replace
+
 from .errors import UsageError
 
 TYPE_CHECKING = False
@@ -38,35 +40,157 @@ def document(
     *,
     zones: Mapping[str, str] | None = None,
     release: bool = False,
+    role: str = "",
 ) -> dict[str, Any]:
     """The policy for every node of the cluster; with `release` also for the verb of that name.
 
+    With `role` it is the policy of that role of a part. `account` is that of the resources that this policy is about.
     `zones` has the id of each zone that the settings name, because ARNs have ids. Raises UsageError if a needed setting
     is missing.
     """
-    from ec2ident.regions.partitions import Partition
-
-    arns = _Arns(Partition.of(region).name, region, account)
+    arns = _arns(region, account)
     statements: list[Statement] = []
-    services = settings.services
-    if not services:
+    if not settings.services:
         raise UsageError("policy: no [service.…] is configured")
-    looks = _looks(services)
+    services = [_of_role(each, role) for each in settings.services]
+    looks = _looks(services) | (
+        {"ec2:DescribeNetworkInterfaces"} if not role and _carriers(settings.services) else set()
+    )
     if looks:
-        statements.append(_allow("Look", sorted(looks), ["*"], {"StringEquals": {"ec2:Region": region}}))
+        statements.append(_look(looks, region))
     statements += _routes(services, arns)
-    statements += _checks(services, settings.interfaces, arns, release)
+    if not role:
+        statements += _checks(settings.services, settings.interfaces, arns, release)
     statements += _interfaces(services, settings.instances, arns)
     statements += _names(services, arns, zones or {}, release)
+    if not role and not settings.role_arn:
+        statements += _assumes(roles_of(settings))
     if not statements:
         raise UsageError("policy: nothing to allow: no service has a route, eni or dns; an address alone needs no API")
-    return {"Version": "2012-10-17", "Statement": statements}
+    return _document(statements)
 
 
-def assume(role_arn: str, external_id: str = "") -> dict[str, Any]:
-    """The policy that a node's own role needs to assume the configured role."""
-    condition = {"StringEquals": {"sts:ExternalId": external_id}} if external_id else None
-    return {"Version": "2012-10-17", "Statement": [_allow("Assume", ["sts:AssumeRole"], [role_arn], condition)]}
+def roles_of(settings: Settings) -> dict[str, str]:
+    """Every role that is assumed, with its external id: the one for all parts first. All by the node's own role."""
+    found = {settings.role_arn: settings.external_id} if settings.role_arn else {}
+    for each in settings.services:
+        for part in (each.route, each.eni, each.dns):
+            if part and part.role_arn:
+                found[part.role_arn] = part.external_id
+    return found
+
+
+def assume(roles: Mapping[str, str]) -> dict[str, Any]:
+    """The policy that a node's own role needs to assume these roles, each with its external id or ""."""
+    return _document(_assumes(roles))
+
+
+def trust(principal: str, external_id: str = "") -> dict[str, Any]:
+    """The trust policy of a role that the nodes assume; `principal` is the ARN of the nodes' own role."""
+    found: dict[str, Any] = {"Sid": "Nodes", "Effect": "Allow", "Principal": {"AWS": principal}}
+    found["Action"] = "sts:AssumeRole"
+    if external_id:
+        found["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
+    return _document([found])
+
+
+def principal_of(caller: str) -> str:
+    """The ARN of the role or user with these credentials, from that of GetCallerIdentity.
+
+    Raises UsageError for another form. The path of a role is not in it.
+    """
+    import re
+
+    assumed = re.fullmatch(r"arn:([a-z-]+):sts::(\d{12}):assumed-role/([\w+=,.@-]+)/.+", caller, re.ASCII)
+    if assumed:
+        return f"arn:{assumed[1]}:iam::{assumed[2]}:role/{assumed[3]}"
+    if re.fullmatch(r"arn:[a-z-]+:iam::\d{12}:user/[\w+=,.@/-]+", caller, re.ASCII):
+        return caller
+    raise UsageError(f"policy: {caller[:128]} is not the role of a node; write --principal ARN")
+
+
+def for_verb(settings: Settings, verb: str, region: str, account: str, **given: Any) -> dict[str, Any]:
+    """The policy for a verb that an administrator runs: `route delete`, `eni create` or `dns zone`.
+
+    `given` are the `subnet` and `groups` of the ENI, and the `vpc` of the zone. Raises UsageError.
+    """
+    arns = _arns(region, account)
+    if verb == "route delete":
+        found = [_look({"ec2:DescribeRouteTables"}, region), *_routes(settings.services, arns, ["ec2:DeleteRoute"])]
+        if len(found) == 1:
+            raise UsageError("policy: no [service.….route] is configured")
+        return _document(found)
+    if verb == "eni create":
+        paths = arns.ec2("subnet", [_needed(given, "subnet")]) + arns.ec2("security-group", given.get("groups", ()))
+        tags = {"StringEquals": {"ec2:CreateAction": "CreateNetworkInterface"}}
+        every = arns.ec2("network-interface", ["*"])
+        return _document(
+            [
+                _look({"ec2:DescribeNetworkInterfaces"}, region),
+                _allow("Create", ["ec2:CreateNetworkInterface"], [*every, *paths]),
+                _allow("Tag", ["ec2:CreateTags"], every, tags),
+            ]
+        )
+    vpc = arns.ec2("vpc", [_needed(given, "vpc")])
+    one = {"ForAllValues:StringEquals": {"route53:VPCs": [f"VPCId={given['vpc']},VPCRegion={region}"]}}
+    zones = [arns.route53("hostedzone/*")]
+    return _document(
+        [
+            # Route 53 itself asks with the caller's permissions whether the VPC exists.
+            _look({"ec2:DescribeVpcs"}, region),
+            _allow("Vpc", ["ec2:DescribeVpcAttribute", "ec2:ModifyVpcAttribute"], vpc),
+            _allow("FindZone", ["route53:ListHostedZonesByName"], ["*"]),
+            _allow("CreateZone", ["route53:CreateHostedZone"], ["*"], one),
+            # The id of a zone is not known in advance.
+            _allow("LookAtZone", ["route53:GetHostedZone"], zones),
+            _allow("AssociateZone", ["route53:AssociateVPCWithHostedZone"], zones, one),
+        ]
+    )
+
+
+def _needed(given: Mapping[str, Any], name: str) -> str:
+    if not given.get(name):
+        raise UsageError(f"policy: --{name} is missing")
+    return str(given[name])
+
+
+def _document(statements: Iterable[Statement]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def _arns(region: str, account: str) -> _Arns:
+    from ec2ident.regions.partitions import Partition
+
+    return _Arns(Partition.of(region).name, region, account)
+
+
+def _look(actions: Iterable[str], region: str) -> Statement:
+    """The describe calls of EC2, which support no resource ARNs."""
+    return _allow("Look", sorted(actions), ["*"], {"StringEquals": {"ec2:Region": region}})
+
+
+def _assumes(roles: Mapping[str, str]) -> list[Statement]:
+    return [
+        _allow(
+            f"Assume{number or ''}",
+            ["sts:AssumeRole"],
+            [role],
+            {"StringEquals": {"sts:ExternalId": external}} if external else None,
+        )
+        for number, (role, external) in enumerate(roles.items())
+    ]
+
+
+def _of_role(service: Service, role: str) -> Service:
+    """A service with the parts of a role alone; "" is the role of the parts that name none."""
+    parts = {"route": service.route, "eni": service.eni, "dns": service.dns}
+    kept = {name: part if part and part.role_arn == role else None for name, part in parts.items()}
+    return replace(service, **kept)
+
+
+def _carriers(services: Sequence[Service]) -> bool:
+    """Whether the ENI that carries the traffic is read, with the node's own credentials in every case."""
+    return any(each.route or (each.dns and not (each.dns.values or each.overlay)) for each in services)
 
 
 def _allow(sid: str, actions: Sequence[str], resources: Sequence[str], condition: Any = None) -> Statement:
@@ -79,22 +203,21 @@ def _looks(services: Sequence[Service]) -> set[str]:
     found = set()
     for each in services:
         if each.route:
-            found |= {"ec2:DescribeRouteTables", "ec2:DescribeNetworkInterfaces"}
+            found.add("ec2:DescribeRouteTables")
         if each.eni:
             found |= {"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces"}
-        if each.dns and not (each.dns.values or each.overlay):
-            found.add("ec2:DescribeNetworkInterfaces")
     return found
 
 
-def _routes(services: Sequence[Service], arns: _Arns) -> Iterable[Statement]:
+def _routes(
+    services: Sequence[Service], arns: _Arns, actions: Sequence[str] = ("ec2:CreateRoute", "ec2:ReplaceRoute")
+) -> Iterable[Statement]:
     parts = {each.route for each in services if each.route}
     for number, part in enumerate(sorted(parts, key=lambda each: str(each.select))):
-        yield _route(part, f"Routes{number or ''}", arns)
+        yield _route(part, f"Routes{number or ''}", actions, arns)
 
 
-def _route(part: RouteSettings, sid: str, arns: _Arns) -> Statement:
-    actions = ["ec2:CreateRoute", "ec2:ReplaceRoute"]
+def _route(part: RouteSettings, sid: str, actions: Sequence[str], arns: _Arns) -> Statement:
     select = part.select
     if select.tables:
         return _allow(sid, actions, arns.ec2("route-table", select.tables))
@@ -138,7 +261,7 @@ def _interfaces(services: Sequence[Service], instances: Sequence[str], arns: _Ar
         yield _allow(f"MoveTagged{number or ''}", actions, arns.ec2("network-interface", ["*"]), condition)
     if any(find.address for find in finds):
         raise UsageError(
-            "policy: an IAM policy cannot name an address; name the interface by id or tag in [service.….eni]"
+            "policy: an IAM policy cannot name an address; name the interface by its id in [service.….eni]"
         )
 
 

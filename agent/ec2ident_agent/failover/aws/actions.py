@@ -422,5 +422,5 @@ def assume_role(role: str, name: str, external: str = "") -> ApiCall:
 
 
 def caller_identity() -> ApiCall:
-    """The account of the credentials."""
-    return ApiCall("sts", "GetCallerIdentity", response.account, "get-caller-identity")
+    """The account and the ARN of the node's own credentials."""
+    return ApiCall("sts", "GetCallerIdentity", response.caller, "get-caller-identity")

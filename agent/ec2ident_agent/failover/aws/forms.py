@@ -68,6 +68,13 @@ def role(text: str) -> str:
     return text
 
 
+def principal(text: str) -> str:
+    """The ARN of a role or a user."""
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:(role|user)/[\w+=,.@/-]{1,576}", text, re.ASCII):
+        raise UsageError(f"{text!r} is not the ARN of a role or a user (arn:aws:iam::ACCOUNT:role/NAME)")
+    return text
+
+
 def endpoint(text: str) -> str:
     """The URL of an API, without a final slash: `http[s]://HOST[:PORT]` and nothing else."""
     if not re.fullmatch(r"https?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?/?", text, re.ASCII):

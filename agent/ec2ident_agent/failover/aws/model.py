@@ -142,6 +142,13 @@ class Change(Value):
     status: str
 
 
+class CallerIdentity(Value):
+    """Which account and principal some credentials belong to."""
+
+    account: str
+    arn: str
+
+
 class Credentials(Value):
     """Keys that sign requests. Their repr does not show the secrets."""
 

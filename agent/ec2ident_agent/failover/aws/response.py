@@ -12,6 +12,7 @@ from ec2ident_agent.failover.errors import MalformedResponseError
 
 from .model import (
     Attachment,
+    CallerIdentity,
     Change,
     Credentials,
     Ec2Instance,
@@ -332,9 +333,11 @@ def credentials(answer: Element) -> Credentials:
     )
 
 
-def account(answer: Element) -> str:
+def caller(answer: Element) -> CallerIdentity:
     """GetCallerIdentity."""
-    return _id(answer, "GetCallerIdentityResult/Account", "account")
+    return CallerIdentity(
+        _id(answer, "GetCallerIdentityResult/Account", "account"), answer.get("GetCallerIdentityResult/Arn")[:2048]
+    )
 
 
 # Errors
