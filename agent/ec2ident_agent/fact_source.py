@@ -151,7 +151,7 @@ class FactSource:
             # Otherwise a silent service would cost each interface the whole time-out.
             return replace(before, why=self._failed[0]), self._failed[2]
         asked, until = int(self.now()), monotonic() + PATIENCE
-        self.imds = self.imds or Imds()
+        self.imds = self.imds or Imds(use_requests=False)
         try:
             self._primary = self._primary or (self.imds.get(PRIMARY, deadline=until) or "").strip().lower()
             listing = (self.imds.get(MACS, deadline=until) or "").lower().replace("/", "").split()

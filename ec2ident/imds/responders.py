@@ -11,7 +11,7 @@ from ec2ident.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .http import HttpAnswer
+    from .wire import HttpAnswer
 
 #: The longest token that is accepted, in characters. EC2's have 56.
 LONGEST_TOKEN = 1024

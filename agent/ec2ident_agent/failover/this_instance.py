@@ -59,7 +59,8 @@ def metadata_service(environ: Mapping[str, str], deadline: Deadline) -> Metadata
         from ec2ident.imds.client import Imds
 
         try:
-            found = Imds.from_environment(environ, timeout=min(3.0, max(0.01, deadline.left))).get(path)
+            seconds = min(3.0, max(0.01, deadline.left))
+            found = Imds.from_environment(environ, timeout=seconds, use_requests=False).get(path)
         except (ImdsError, ValueError) as error:
             raise ApiUnknownError(
                 f"{path.rpartition('/')[2]}: {error}; configure it, or give it as an option"

@@ -11,18 +11,21 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ec2ident.errors import ImdsError
+from ec2ident.imds import http
+from ec2ident.imds import plain as plain_http
 from ec2ident.imds.client import Imds
 from ec2ident.imds.connect import NoAnswerError
-from ec2ident.imds.http import LARGEST_BODY, Wire, exchange
+from ec2ident.imds.wire import LARGEST_BODY, Wire
 from ec2ident.model import Reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import ModuleType
 
     #: What a server sends for a request, piece by piece; a number is a pause in seconds.
     Script = Callable[[bytes], "Iterable[bytes | float]"]
@@ -32,6 +35,14 @@ HEAD = b"HTTP/1.1 200 OK\r\nServer: EC2ws\r\nConnection: close\r\n"
 #: Seconds that a client has where a server does not end, and where it does, however busy the machine is.
 TIMEOUT = 1.0
 PATIENCE = 20.0
+
+
+@pytest.fixture(params=[True, False], ids=["requests", "http.client"], autouse=True)
+def use_requests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Every test runs with both libraries that may carry the requests."""
+    assert Imds.__init__.__kwdefaults__
+    monkeypatch.setitem(Imds.__init__.__kwdefaults__, "use_requests", request.param)
+    return bool(request.param)
 
 
 def plain(body: bytes) -> bytes:
@@ -268,16 +279,18 @@ FRAGMENTS = [
 ]
 
 
-@given(st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=20), max_size=12).map(b"".join))
-@example(b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nhello")
-def test_whatever_comes_is_an_answer_or_a_failure_with_a_reason(data: bytes) -> None:
+@pytest.mark.parametrize("library", [http, plain_http])
+@given(data=st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=20), max_size=12).map(b"".join))
+@example(data=b"HTTP/1.1 200 OK\r\nContent-Length: \xb2\r\n\r\nhello")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_comes_is_an_answer_or_a_failure_with_a_reason(library: ModuleType, data: bytes) -> None:
     """No other exception ever leaves the exchange, whichever library would have raised it."""
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(data)
         theirs.shutdown(socket.SHUT_WR)
         try:
-            answer = exchange(Wire(ours.detach(), time.monotonic() + 20), "GET", "http://127.0.0.1/", {})
+            answer = library.exchange(Wire(ours.detach(), time.monotonic() + 20), "GET", "http://127.0.0.1/", {})
             outcome: object = len(answer.body) <= len(data)
         except NoAnswerError as failure:
             outcome = failure.reason

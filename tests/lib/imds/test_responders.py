@@ -6,8 +6,8 @@ import pytest
 
 from ec2ident import Imds, ImdsError, Level, Reason, detect
 from ec2ident.host import Host
-from ec2ident.imds.http import HttpAnswer
 from ec2ident.imds.responders import ADVICE, clarified, doubt, item_trouble, other_cloud, token_trouble
+from ec2ident.imds.wire import HttpAnswer
 from ec2ident.testing import MetadataService
 from tests.lib.machines import EC2, LOOK_ALIKES, Machine, build
 

@@ -26,6 +26,7 @@ from ec2ident_agent.failover.errors import (
 )
 
 from . import actions, endpoints, response, shared_config
+from .chain import only_the_role
 from .connection import ProxyError, open_connection
 from .deadline import bounded
 from .endpoints import Access as Access
@@ -318,6 +319,9 @@ class Api:
         if key and secret and not self.access.profile:
             # They are first in the chain, and need no import.
             return Credentials(key, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
+        # The process's environment, as the rest of the chain.
+        if not self.access.profile and only_the_role(os.environ, _is_there):
+            return self._role()
         try:
             return bounded(
                 lambda: botocore_chain(self.access.profile, self.deadline.left, self._sts_options()),
@@ -337,6 +341,21 @@ class Api:
             "verify": self.ca_bundle or None,
             "proxies": {"https": proxy.url} if proxy else {},
         }
+
+    def _role(self) -> Credentials:
+        """Those of the instance's role, without botocore."""
+        left = self.deadline.left
+        try:
+            found = bounded(InstanceRole(os.environ, left).retrieve_iam_role_credentials, left, "credentials")
+        except OutOfTimeError as error:
+            raise CredentialsError(f"{error}; is the metadata service reachable?") from None
+        if not found:
+            raise _none_found()
+        return Credentials(found["access_key"], found["secret_key"], found["token"])
+
+
+def _is_there(path: str) -> bool:
+    return os.path.lexists(os.path.expanduser(path))
 
 
 _CONTENT = {
@@ -386,6 +405,10 @@ def _without_botocore(says: str) -> CredentialsError:
     )
 
 
+def _none_found() -> CredentialsError:
+    return CredentialsError("credentials: none found; give the instance a role, or set AWS_ACCESS_KEY_ID or a profile")
+
+
 class InstanceRole:
     """The credentials of the instance's role, for botocore's provider in place of its own fetcher.
 
@@ -406,7 +429,7 @@ class InstanceRole:
 
         where = "meta-data/iam/security-credentials/"
         try:
-            imds = Imds.from_environment(self.environ, timeout=min(3.0, max(0.01, self.seconds)))
+            imds = Imds.from_environment(self.environ, timeout=min(3.0, max(0.01, self.seconds)), use_requests=False)
             until = imds.deadline()
             role = (imds.get(where, deadline=until) or "").split("\n")[0].strip()
             found = json.loads(imds.get(where + role, deadline=until) or "{}") if role else {}
@@ -459,7 +482,5 @@ def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any]) -> Cred
     except botocore.exceptions.ClientError as error:
         raise CredentialsError(f"credentials: {_line(str(error))}") from None
     if not frozen or not frozen.access_key:
-        raise CredentialsError(
-            "credentials: none found; give the instance a role, or set AWS_ACCESS_KEY_ID or a profile"
-        )
+        raise _none_found()
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
