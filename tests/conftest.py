@@ -24,12 +24,18 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 
+#: The files that take longest, minutes each; two processes share the files, and these begin.
+LONGEST = ("vm/test_systemd.py", "failover/pacemaker/test_cluster.py", "agent/test_managers.py", "wine/test_windows.py")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run what takes long: real daemons, clusters, machines")
     parser.addoption("--matrix", metavar="FILE", help="put the table of who mended what at a file's end")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
     root = sys.platform == "linux" and os.geteuid() == 0
     for item in items:
         if item.get_closest_marker("full") and not config.getoption("--full"):
