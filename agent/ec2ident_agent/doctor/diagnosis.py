@@ -1,10 +1,12 @@
-"""What threatens the agent's objects on this node, what is wrong with them already, and what to do about it.
+"""Which program may delete the agent's objects on this node, what is wrong with them now, and how to correct both.
 
-    ec2ident-agent doctor [--json]                  look and say; exit 1 when there is something to do
-    ec2ident-agent doctor --fix [WHO…] [--dry-run]  write the settings that prevent it
-    ec2ident-agent doctor --unfix [--dry-run]       take them away again
+    ec2ident-agent doctor [--json]                     print what was found; exit code 1 if there is something to do
+    ec2ident-agent doctor --fix [PROGRAM…] [--dry-run] write the settings that prevent a deletion
+    ec2ident-agent doctor --unfix [--dry-run]          remove the files that --fix has written
 
-`threats` tells what threatens them, the functions here what is wrong; the result is for a tired administrator.
+A threat is an event at which a program deletes objects of the agent; the package `threats` finds them. A fault is what
+is wrong at this moment; the functions of this module find those. Each is printed with its cause and a command or a
+setting that corrects it.
 """
 
 from __future__ import annotations
@@ -37,16 +39,16 @@ PROGRAMS = ("ec2ident-agent", "ec2ident_agent")
 
 
 class Fault(Value):
-    """Something that is wrong already, whatever other programs do."""
+    """What is wrong at this moment: what it is, why it matters, and what corrects it."""
 
     what: str
     why: str
     do: str
 
 
-# -- what is not right already ----------------------------------------------------------------------------------------
+# -- what is wrong now ------------------------------------------------------------------------------------------------
 
-#: Tables that other software takes: mark of the software, first and last, who.
+#: Tables that other software uses: a file that it installs, the first and the last table, its name.
 TABLES = (
     ("/usr/sbin/tailscaled", 52, 52, "tailscale"),
     ("/usr/sbin/charon-systemd", 220, 220, "strongSwan"),
@@ -66,16 +68,16 @@ TABLES = (
 
 
 def faults(view: NodeView) -> list[Fault]:
-    """Each kind by a function of its own."""
+    """What is wrong at this moment. Each kind of fault has a function of its own."""
     looks = (_refused, _taken, _conflicts, _watch, _local_rule, _tables, _unserved, _unrouted, _inside)
     return [fault for look in looks for fault in look(view)]
 
 
 def _refused(view: NodeView) -> Iterator[Fault]:
-    """A configuration that would take the packets or the table of another interface."""
+    """A configuration that `apply` refuses, since it would divert packets of another interface or change its table."""
     for each in view.refusals:
         what, _, do = each.why.rpartition("; ")
-        yield Fault(f"{each.owner}: {what}", "apply changes nothing of it", do)
+        yield Fault(f"{each.owner}: {what}", "apply changes nothing for it", do)
 
 
 def _taken(view: NodeView) -> Iterator[Fault]:
@@ -86,14 +88,17 @@ def _taken(view: NodeView) -> Iterator[Fault]:
 
 
 def _conflicts(view: NodeView) -> Iterator[Fault]:
-    """A foreign object where an item should be: apply changes neither it nor anything of the item's owner."""
+    """A foreign object where an item should be. `apply` changes neither that object nor any item of the same owner."""
     for conflict in diff(view.items, view.observed, owner_test(view.observed, view.items)).conflicts:
-        why = "apply leaves it alone, and changes nothing of the owner that it is in the way of"
+        why = "apply does not change that object, and changes nothing for the owner of the item"
         yield Fault(conflict.what, why, conflict.advice)
 
 
 def _watch(view: NodeView) -> Iterator[Fault]:
-    """watch is enabled but does not run: then nothing comes back. (Without systemd the root directory is an image.)"""
+    """The watch is enabled and does not run, so what is deleted is not added again.
+
+    Without /run/systemd/system the root directory is that of an image, where nothing runs.
+    """
     node = view.files
     pairs = [pair for words in node.commands() for pair in zip(words, words[1:])]
     running = any(verb == "watch" and program.rpartition("/")[2] in PROGRAMS for program, verb in pairs)
@@ -106,7 +111,10 @@ def _watch(view: NodeView) -> Iterator[Fault]:
 
 
 def _local_rule(view: NodeView) -> Iterator[Fault]:
-    """The rule of the table local finds packets for this node; amazon-vpc-cni (20) and Cilium (100) move it."""
+    """A rule of the agent that comes before the rule of the table local, which delivers packets to this node.
+
+    That rule has priority 0 by default; amazon-vpc-cni moves it to 20, and Cilium to 100.
+    """
     for seen in view.observed.seen:
         item = seen.item
         if not isinstance(item, Rule) or item.table != LOCAL or item.source or seen.extra not in ((), ("inet6",)):
@@ -118,13 +126,14 @@ def _local_rule(view: NodeView) -> Iterator[Fault]:
             yield Fault(
                 f"priority {', '.join(map(str, early))} is not behind the IPv{version} rule of the table local,"
                 f" {item.priority}",
-                "packets between this node's own addresses may leave by the wire; amazon-vpc-cni moves that rule to"
-                " 20, Cilium to 100",
+                "packets between this node's own addresses may leave through the network card; amazon-vpc-cni moves"
+                " that rule to 20, Cilium to 100",
                 f"choose priority = {item.priority + 1} or more",
             )
 
 
 def _tables(view: NodeView) -> Iterator[Fault]:
+    """A table of the agent that other software on this node uses too."""
     mine = sorted({item.table for item in view.of(Route)})
     for mark, start, end, who in TABLES:
         for table in mine:
@@ -137,13 +146,13 @@ def _tables(view: NodeView) -> Iterator[Fault]:
 
 
 def _unserved(view: NodeView) -> Iterator[Fault]:
-    """An interface that nothing serves, and an address of an ENI that no program has brought up."""
+    """An interface that no program configures, and an address of an ENI that no program has added."""
     for note in view.notes:
         yield Fault(f"{note.owner}: {note.what}" if note.kind == NOT_HELD else note.what, note.why, note.do)
 
 
 def _unrouted(view: NodeView) -> Iterator[Fault]:
-    """An overlay that the VPC routes to an interface without a profile: its answers leave by another one."""
+    """An overlay address that the VPC routes to an interface which is not configured: answers leave by another one."""
     for overlay in view.overlays:
         if overlay.via and not any(profile.carries(overlay) for profile in view.profiles):
             strict = any(
@@ -158,6 +167,7 @@ def _unrouted(view: NodeView) -> Iterator[Fault]:
 
 
 def _inside(view: NodeView) -> Iterator[Fault]:
+    """An overlay address inside the address ranges of the VPC."""
     for overlay in view.overlays:
         network = inside_vpc(overlay, view.profiles)
         if network:
@@ -168,11 +178,11 @@ def _inside(view: NodeView) -> Iterator[Fault]:
             )
 
 
-# -- what is said -----------------------------------------------------------------------------------------------------
+# -- the report -------------------------------------------------------------------------------------------------------
 
 
 class Diagnosis(Value):
-    """Everything that was found, the worst first."""
+    """All threats and faults that were found. Threats that need action come first."""
 
     threats: tuple[Threat, ...]
     faults: tuple[Fault, ...]
@@ -183,23 +193,23 @@ class Diagnosis(Value):
 
     @property
     def healthy(self) -> bool:
-        """Nothing to do: what is lost comes back, and no setting would help."""
+        """True if there is nothing to do: what a program deletes is added again, and no setting would prevent more."""
         return not self.faults and not any(map(to_do, self.threats))
 
 
 def to_do(threat: Threat) -> bool:
-    """True if the administrator should act: nothing repairs the loss, or a fix without side effects exists."""
+    """True if the administrator should act: no program adds the items again, or a fix without side effects exists."""
     return threat.state == OPEN or (threat.state != PREVENTED and any(not fix.costs for fix in threat.fixes))
 
 
 def diagnose(view: NodeView) -> Diagnosis:
-    """What may delete the agent's objects, and what is wrong already. Threats that need action come first."""
+    """All threats and faults of a node. Threats that need action come first."""
     found = sorted(threats(view), key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
     return Diagnosis(tuple(found), tuple(faults(view)), tuple(view.files.denied), view.unknown)
 
 
 def lines(diagnosis: Diagnosis) -> Iterator[str]:
-    """For people: what is to do, what comes back by itself, what is prevented, and the verdict."""
+    """The report as text: faults, threats that need action, the other threats, and the verdict."""
     for fault in diagnosis.faults:
         yield from (f"WRONG: {fault.what}", f"    because {fault.why}", f"    do: {fault.do}", "")
     for threat in diagnosis.threats:
@@ -208,16 +218,16 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
     rest = [threat for threat in diagnosis.threats if not to_do(threat)]
     for threat in rest:
         yield f"ok: {threat.who}, {threat.event}: " + (
-            f"{_count(threat)} spared, {threat.spared}" if threat.spared else f"takes {_count(threat)}; {threat.back}"
+            f"{_count(threat)} kept, {threat.spared}" if threat.spared else f"deletes {_count(threat)}; {threat.back}"
         )
     if diagnosis.healthy and diagnosis.denied:
-        yield "could not tell: nothing to do by what may be read"
+        yield "could not tell: nothing to do according to the files that may be read"
         return
     if diagnosis.healthy:
         yield "nothing to do" if rest else "nothing to do: no program on this node deletes what the agent adds"
         return
     todo = sum(map(to_do, diagnosis.threats))
-    yield f"to do: {todo} that may delete what the agent adds, {len(diagnosis.faults)} wrong already"
+    yield f"to do: {todo} that may delete what the agent adds, {len(diagnosis.faults)} wrong now"
     if any(not fix.costs for threat in diagnosis.threats if to_do(threat) for fix in threat.fixes):
         yield "ec2ident-agent doctor --fix writes the settings; with --dry-run it prints them"
 
@@ -230,7 +240,7 @@ def _open(threat: Threat) -> Iterator[str]:
     yield from (f"    what: {text}" for text in shown)
     if more:
         yield f"    what: and {more} more"
-    yield f"    after: {threat.back or 'they stay away until ec2ident-agent apply is run'}"
+    yield f"    after: {threat.back or 'they are missing until ec2ident-agent apply is run'}"
     yield f"    prevent: {threat.prevent}"
     if threat.then:
         yield f"             then {threat.then}"
@@ -290,7 +300,7 @@ def command(
     dry_run: bool = False,
     as_json: bool = False,
 ) -> int:
-    """The verb; returns its exit code. `view_of` looks at the node, which `unfix` does not need. Raises AgentError."""
+    """Run the verb; return its exit code. `view_of` looks at the node, except for `unfix`. Raises AgentError."""
     if fix and unfix:
         raise ConfigError("doctor: --fix or --unfix, not both")
     if unfix:
@@ -298,7 +308,7 @@ def command(
 
         return _written(remove(tree, dry_run=dry_run), (), as_json, dry_run, say, log)
     if names and not fix:
-        raise ConfigError(f"doctor: takes no arguments without --fix: {' '.join(names)}")
+        raise ConfigError(f"doctor: names of programs need --fix: {' '.join(names)}")
     found = diagnose(view_of(tree))
     if found.denied:
         more = f" and {len(found.denied) - 1} more" if found.denied[1:] else ""

@@ -484,7 +484,7 @@ def test_the_culprit_is_named_with_what_stops_it(tmp_path: Path) -> None:
     assert {} == culprits({RULE: ""}, fill(tmp_path / "c", NM), here)
 
 
-# -- what is wrong already --------------------------------------------------------------------------------------------
+# -- what is wrong now ------------------------------------------------------------------------------------------------
 
 
 def wrong(root: Path, *seen: Seen, files: dict[str, str] | None = None, **fields: object) -> str:
@@ -706,7 +706,7 @@ def test_what_switches_a_tool_off_is_written_only_by_name(doctor: Path, agent: A
     ("words", "said"),
     [
         (("--fix", "--unfix"), "not both"),
-        (("eth1",), "takes no arguments"),
+        (("eth1",), "names of programs need --fix"),
         (("--fix", "nobody"), "threatens nothing here"),
         (("--fix", "--table", "3"), "not an option of doctor"),
     ],
@@ -757,7 +757,7 @@ def test_what_an_ordinary_user_may_not_read_is_not_nothing(open_path: Path, capf
 
     assert 3 == os.WEXITSTATUS(status)
     out, err = capfd.readouterr()
-    assert "could not tell: nothing to do by what may be read\n" == out
+    assert "could not tell: nothing to do according to the files that may be read\n" == out
     assert "ec2ident-agent: /etc/wireguard: Permission denied (needs root): what is said there is not known\n" == err
 
 
@@ -768,7 +768,7 @@ def test_what_people_read_says_who_when_what_and_how(tmp_path: Path) -> None:
     first = text[: text.index("\n\n")].splitlines()
     assert "systemd-networkd deletes 1 rule of the agent's" == first[0]
     assert ["when", "what", "after", "prevent", "then"] == [line.split(":")[0].split()[0] for line in first[1:]]
-    assert "1 route spared, ManageForeignRoutes=no" in text
+    assert "1 route kept, ManageForeignRoutes=no" in text
 
 
 def fixes(root: Path) -> list[str]:

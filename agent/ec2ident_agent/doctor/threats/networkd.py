@@ -1,4 +1,4 @@
-"""What systemd-networkd takes, and who makes it begin anew."""
+"""What systemd-networkd deletes, and which programs make it configure a link again."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 _NETWORKD = "systemd-networkd"
 _CONF = f"/etc/systemd/networkd.conf.d/{FIX}"
 _CONF_TEXT = """\
-# Written by ec2ident-agent doctor --fix, taken away by doctor --unfix: rules and routes of others are left alone.
+# Written by ec2ident-agent doctor --fix, removed by doctor --unfix: rules and routes of others are left alone.
 [Network]
 """
 _KEEP_TEXT = """\
-# Written by ec2ident-agent doctor --fix, taken away by doctor --unfix: what is there stays when networkd begins anew.
+# Written by ec2ident-agent doctor --fix, removed by doctor --unfix: what is there stays when networkd begins anew.
 [Network]
 KeepConfiguration={value}
 """
 _RESTART = "systemctl restart systemd-networkd"
 
-#: The first systemd that knows a setting or a value; an older one passes over it: networkd.conf(5), systemd.network(5).
+#: The first systemd that knows a setting or a value; an older one ignores it: networkd.conf(5), systemd.network(5).
 SINCE = {
     "KeepConfiguration": 243,
     "ManageForeignRoutes": 246,
@@ -38,7 +38,7 @@ SINCE = {
     "dynamic-on-stop": 257,
 }
 
-#: What a device keeps with each value of KeepConfiguration= (systemd.network(5)); whatever else is there keeps nothing.
+#: What a device keeps with each value of KeepConfiguration= (systemd.network(5)); any other value keeps nothing.
 STATIC, LEASE = "static", "lease"
 KEEPS = {
     "static": {STATIC},
@@ -48,9 +48,9 @@ KEEPS = {
 
 
 def networkd(view: NodeView) -> Iterator[Threat]:
-    """To configure a link anew it deletes every rule of another protocol than the kernel's, and the link's routes.
+    """What networkd deletes when it configures a link: the link's routes, and the rules of all interfaces.
 
-    networkd.conf(5) is read at its start.
+    It spares rules of the kernel's own protocol. It reads networkd.conf(5) once, when it starts.
     """
     node = view.files
     if not (node.enabled("systemd-networkd.service") or node.runs(_NETWORKD)):
@@ -74,7 +74,7 @@ def networkd(view: NodeView) -> Iterator[Threat]:
 
 
 def _foreign(view: NodeView, key: str, event: str, items: tuple[Item, ...], version: int) -> Threat:
-    """What a switch of networkd.conf spares, when it is off; and was when networkd started, which reads it then."""
+    """Items that networkd spares if the setting `key` of networkd.conf says no, and said so when networkd started."""
     node, back = view.files, view.back("networkd-dispatcher")
     if not _knows(version, key):
         return Threat(_NETWORKD, event, items, _no_setting(key), back=back)
@@ -89,7 +89,7 @@ def _foreign(view: NodeView, key: str, event: str, items: tuple[Item, ...], vers
 
 
 def _knows(version: int, key: str) -> bool:
-    """Of a version that cannot be told (0) the best is thought."""
+    """Whether a version of systemd has a setting or a value; True if the version is unknown (0)."""
     return version == 0 or version >= SINCE.get(key, 0)
 
 
@@ -98,9 +98,9 @@ def _no_setting(key: str) -> str:
 
 
 def _networkd_link(view: NodeView, device: str, path: str, beside: Sequence[str], version: int) -> Iterator[Threat]:
-    """What hangs on one link. IPv4 routes go with the lease's address, which no setting keeps when it begins anew.
+    """What networkd deletes of one link. IPv4 routes go with the lease's address, which no setting keeps.
 
-    `beside` are all the links that the same file is about: what is written for one is for all.
+    `beside` are all the links that the same .network file matches: a setting in it is for all of them.
     """
     node, back = view.files, view.back("networkd-dispatcher")
     addresses, routes = view.of(Address, device), view.of(Route, device)
@@ -124,7 +124,7 @@ def _networkd_link(view: NodeView, device: str, path: str, beside: Sequence[str]
 
 
 def _keep(kept: set[str], items: Sequence[Item], now: str) -> str:
-    """The value of KeepConfiguration= that keeps what is kept now, and what these items need, and no more."""
+    """The value of KeepConfiguration= that keeps exactly what is kept now and what these items need."""
     addresses = {STATIC} if any(isinstance(item, Address) for item in items) else set()
     routes = [item for item in items if isinstance(item, Route) and family(item.destination) == 4]
     need = kept | addresses | ({LEASE} if routes else set())
@@ -136,7 +136,7 @@ def _or(names: Sequence[str]) -> str:
 
 
 def _causes(node: NodeFiles) -> str:
-    """Who else makes networkd begin anew."""
+    """Commands and programs that make networkd configure a link again, for the report."""
     causes = ["networkctl reconfigure", "a reload after its files changed"]
     if node.exists("/usr/lib/systemd/system/policy-routes@.service", "/usr/bin/setup-policy-routes"):
         causes.append("amazon-ec2-net-utils at each attached ENI and each new secondary address")
@@ -146,7 +146,7 @@ def _causes(node: NodeFiles) -> str:
 
 
 def cloud_init_acts(node: NodeFiles) -> bool:
-    """Does cloud-init rewrite the network at run time? Only with `when: hotplug`, and never where it is disabled.
+    """True if cloud-init rewrites the network at run time: only with `when: hotplug`, and never where it is disabled.
 
     cloud-init documentation, "Network configuration: disabling" and "Events and updates".
     """

@@ -1,4 +1,4 @@
-"""What NetworkManager takes, and nm-cloud-setup through it."""
+"""What NetworkManager deletes, also on behalf of nm-cloud-setup."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def is_here(node: NodeFiles) -> bool:
 
 
 def network_manager(view: NodeView) -> Iterator[Threat]:
-    """It applies a device's profile anew, and deletes what the profile does not name. It never changes rules.
+    """When it applies a device's profile again, it deletes what the profile does not name. It never changes rules.
 
-    A reapply costs addresses, a modify and an activation routes as well. There is no setting that spares foreign
-    objects of a device, but to leave the device alone (NetworkManager.conf(5), keyfile.unmanaged-devices).
+    A reapply deletes addresses; a modify and an activation delete routes as well. No setting spares foreign objects of
+    a device that it manages; a device can be excluded (NetworkManager.conf(5), keyfile.unmanaged-devices).
     """
     node = view.files
     if not is_here(node):
@@ -71,7 +71,7 @@ def _cloud_setup(view: NodeView, link: Link, reason: str, back: str) -> Iterator
         (
             DropIn(
                 _UNIT_FIX,
-                "# Written by ec2ident-agent doctor --fix, taken away by doctor --unfix.\n"
+                "# Written by ec2ident-agent doctor --fix, removed by doctor --unfix.\n"
                 "[Service]\nEnvironment=NM_CLOUD_SETUP_EC2=no\n",
                 "secondary addresses of the ENIs are no longer configured by it",
             ),
@@ -81,7 +81,7 @@ def _cloud_setup(view: NodeView, link: Link, reason: str, back: str) -> Iterator
 
 
 def unmanaged(node: NodeFiles, conf: dict[tuple[str, str], list[str]], link: Link) -> str:
-    """Why NetworkManager leaves this device alone; empty where it does not."""
+    """The setting by which NetworkManager does not manage this device; empty if it does."""
     specs = ";".join([last(conf, "keyfile", "unmanaged-devices"), *conf.get(("keyfile", "unmanaged-devices+"), [])])
     if _listed(specs, link):
         return f"unmanaged-devices={specs.strip(';')}"

@@ -1,4 +1,4 @@
-"""What tunnels and containers take, and the kernel itself."""
+"""What WireGuard, the CNI plug-in of Amazon VPC, and the kernel itself delete."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 _SYSCTL_TEXT = (
-    "# Written by ec2ident-agent doctor --fix, taken away by doctor --unfix: routes stay when an address is replaced.\n"
+    "# Written by ec2ident-agent doctor --fix, removed by doctor --unfix: routes stay when an address is replaced.\n"
 )
 
 
 def wireguard(view: NodeView) -> Iterator[Threat]:
-    """wg-quick down deletes `table main suppress_prefixlength 0` until no such rule of any program is left.
+    """`wg-quick down` repeats `ip rule delete table main suppress_prefixlength 0` until no such rule is left.
 
-    That is a pattern, and the first match goes first: also rules with a source, if they were added after the
-    tunnel. (Without a priority of its own a rule gets the one below all others.)
+    The kernel deletes the first rule that matches, also one with a source that another program added after the tunnel:
+    a rule without a given priority comes before all others.
     """
     node = view.files
     tunnels = [name for name in node.names("/etc/wireguard") if name.endswith(".conf")]
@@ -50,7 +50,7 @@ def wireguard(view: NodeView) -> Iterator[Threat]:
 
 
 def vpc_cni(view: NodeView) -> Iterator[Threat]:
-    """It takes over every ENI but the first, unless a tag says otherwise (amazon-vpc-cni-k8s, README)."""
+    """It manages every ENI except the first, unless a tag excludes the ENI (amazon-vpc-cni-k8s, README)."""
     node = view.files
     if not node.exists("/etc/cni/net.d/10-aws.conflist", "/opt/cni/bin/aws-cni"):
         return
@@ -59,11 +59,11 @@ def vpc_cni(view: NodeView) -> Iterator[Threat]:
         if link.index != first:
             tag = "the tag node.k8s.amazonaws.com/no_manage=true on the ENI"
             lost = view.of(Address, link.name)
-            yield Threat("amazon-vpc-cni", f"it takes over {link.name}", lost, tag, back=view.back())
+            yield Threat("amazon-vpc-cni", f"it begins to manage {link.name}", lost, tag, back=view.back())
 
 
 def kernel(view: NodeView) -> Iterator[Threat]:
-    """The kernel drops the routes of a link that is set down, and of one that loses its last IPv4 address."""
+    """The kernel deletes the routes of a link that is set down, and of one that loses its last IPv4 address."""
     node, back = view.files, view.back()
     path = f"/etc/sysctl.d/{FIX}"
     names = [link.name for link in view.devices() if view.of(Route, link.name)]

@@ -1,4 +1,4 @@
-"""What managers take that are shell scripts: ifupdown, dhclient, wicked, network-scripts, cloud-netconfig, and such."""
+"""What network managers made of shell scripts delete: ifupdown, dhclient, wicked, network-scripts, cloud-netconfig."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def ifupdown(view: NodeView) -> Iterator[Threat]:
-    """ifdown takes the addresses off and the link down; the routes go with the link, rules stay and lead nowhere."""
+    """`ifdown` removes the addresses and sets the link down, which deletes its routes. Rules stay, without a route."""
     node = view.files
     if not node.exists("/etc/network/interfaces", "/etc/network/interfaces.d"):
         return
@@ -29,9 +29,9 @@ def ifupdown(view: NodeView) -> Iterator[Threat]:
 
 
 def dhclient(view: NodeView) -> Iterator[Threat]:
-    """dhclient-script flushes by label: the bare device's when the lease changes, DEVICE:0 for its alias.
+    """dhclient-script deletes addresses by label: DEVICE when the lease changes, and DEVICE:0 for its alias.
 
-    And all of the device when a lease times out and its router does not answer.
+    It deletes all addresses of the device when a lease times out and its router does not answer.
     """
     node = view.files
     if not node.runs("dhclient"):
@@ -52,7 +52,7 @@ def dhclient(view: NodeView) -> Iterator[Threat]:
 
 
 def wicked(view: NodeView) -> Iterator[Threat]:
-    """SUSE's wicked flushes an interface on `ifdown` and `ifreload`."""
+    """SUSE's wicked deletes all addresses and routes of an interface on `ifdown` and `ifreload`."""
     node = view.files
     if not (node.enabled("wicked.service") or node.runs("wickedd")):
         return
@@ -71,7 +71,7 @@ def wicked(view: NodeView) -> Iterator[Threat]:
 
 
 def network_scripts(view: NodeView) -> Iterator[Threat]:
-    """ifdown-eth flushes the device, whatever is on it; of an alias, its label."""
+    """`ifdown-eth` deletes all addresses of the device; for an alias, those with its label."""
     node = view.files
     if not node.exists("/etc/sysconfig/network-scripts/ifup-post"):
         return
@@ -84,9 +84,9 @@ def network_scripts(view: NodeView) -> Iterator[Threat]:
 
 
 def cloud_netconfig(view: NodeView) -> Iterator[Threat]:
-    """Its cleanup deletes every rule `from X` where X is not literally an address of this node, of any program.
+    """Its cleanup deletes every rule `from X`, of any program, unless X is exactly an address of this node.
 
-    Whenever a NIC goes down, and CLOUD_NETCONFIG_MANAGE=no does not stop that: it stops the runs.
+    It runs whenever a network interface goes down. CLOUD_NETCONFIG_MANAGE=no stops the other runs, and not this one.
     """
     node = view.files
     callers = list(_cleanup_callers(node))
@@ -99,7 +99,7 @@ def cloud_netconfig(view: NodeView) -> Iterator[Threat]:
         "cloud-netconfig",
         "its cleanup, whenever a network interface goes down",
         rules,
-        f"take cloud-netconfig-cleanup out of {', '.join(callers)}; CLOUD_NETCONFIG_MANAGE=no does not stop it",
+        f"remove cloud-netconfig-cleanup from {', '.join(callers)}; CLOUD_NETCONFIG_MANAGE=no does not stop it",
         back=view.back("networkmanager"),
     )
 
@@ -124,14 +124,14 @@ NETWORK_MANAGER_DISPATCH = ("/etc/NetworkManager", "/usr/lib/NetworkManager")
 
 
 def net_utils_1(view: NodeView) -> Iterator[Threat]:
-    """amazon-ec2-net-utils 1 owns the tables from 10000: every rule that leads there is its own, it thinks.
+    """amazon-ec2-net-utils 1 uses the tables from 10000, and deletes every rule that leads to one of them.
 
-    It flushes addresses that are flagged secondary; a /32 never is.
+    Of addresses it deletes those that the kernel flags secondary, which an address with the prefix /32 never is.
     """
     if not view.files.exists("/etc/sysconfig/network-scripts/ec2net-functions"):
         return
     rules = tuple(rule for rule in view.of(Rule) if 10000 <= rule.table < 10100)
-    where = "another table in the configuration: it takes 10000 + N for ethN"
+    where = "another table in the configuration: it uses 10000 + N for ethN"
     yield Threat(
         "amazon-ec2-net-utils 1", "a lease is renewed or an ENI goes", rules, where, back=view.back("dhclient")
     )
