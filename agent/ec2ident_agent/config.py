@@ -85,8 +85,9 @@ def section(name: str, keys: Mapping[str, Any]) -> Section:
         # revert is told it, and reads --all otherwise.
         raise ConfigError(f"{where!r}: not a name")
     subnets, routers = fields.get("subnets", ()), fields.get("routers", ())
-    if subnets and not routers and all(family(subnet) == 4 for subnet in subnets[1:] or subnets):
-        fields["routers"] = routers = (vpc_router(subnets[0]),)
+    first = next((subnet for subnet in subnets if family(subnet) == 4), "")
+    if first and not any(family(router) == 4 for router in routers):
+        fields["routers"] = routers = (*routers, vpc_router(first))
     if subnets:
         check_routers(name, subnets, routers)
     found = Section(name, **fields)
@@ -97,7 +98,7 @@ def section(name: str, keys: Mapping[str, Any]) -> Section:
             raise _KeyError(f"interface.{wrong}", "routes") from None
         for each in found.routes:
             version = family(each.destination)
-            if not each.via and version not in map(family, routers):
+            if not each.via and version not in map(family, (*routers, *subnets)):
                 why = f"{where}: routes: {each.destination}: the interface has no router of IPv{version}"
                 raise _KeyError(f"{why}; write via ROUTER, or router = …", "routes")
     return found

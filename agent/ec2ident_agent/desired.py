@@ -147,7 +147,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         elif section.addresses == HOLD:
             profile = replace(profile, held=to_hold(profile, observed, there, overlay_addresses))
         profiles.append(profile)
-        unknown += [Unknown(owner, why) for why in _left_out(profile, facts)]
+        unknown += [Unknown(owner, why) for why in _left_out(profile, section, facts)]
         found.append(Desired(owner, profile_items(profile)))
     held = state.held()
     overlays = [named(each, observed) for each in config.overlays if each.owner not in held]
@@ -155,6 +155,11 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         items = overlay_items(overlay, profiles, observed) if observed.link(overlay.device) else ()
         if items and (overlay.via or overlay.device) in unresolved:
             items = tuple(dict.fromkeys((*items, *state.of(overlay.owner))))  # The rules that it has stay.
+        carrier = next((each for each in profiles if each.carries(overlay)), None) if items else None
+        version = family(overlay.address)
+        if carrier and version not in map(family, carrier.routers):
+            why = f"it has no rules: {carrier.device} has no router of IPv{version}"
+            unknown.append(Unknown(overlay.owner, f"{why}; write router = … in [interface.{carrier.name}]"))
         try:
             check_overlay(overlay, profiles, around)
         except CapturedError as wrong:
@@ -231,13 +236,17 @@ def named(overlay: Overlay, observed: Observed) -> Overlay:
     return replace(overlay, device=device, via=via) if device else overlay
 
 
-def _left_out(profile: Profile, facts: FactsByDevice) -> Iterator[str]:
+def _left_out(profile: Profile, section: Section, facts: FactsByDevice) -> Iterator[str]:
     """Why the profile has no IPv6 although the interface's subnet has it, and which further routes have no router."""
     known = facts.get(profile.device)
-    said = [each for each in (known.subnets if known else None) or () if family(each) == 6]
+    subnets = section.subnets or (known.subnets if known else None) or ()
+    said = [each for each in subnets if family(each) == 6]
     where = f"write router = … in [interface.{profile.name}], or --router …"
     if said and not any(family(each) == 6 for each in profile.subnets):
         yield f"IPv6 is not applied: router unknown: no router advertises itself for {said[0]}; {where}"
+    routed = {family(router) for router in profile.routers}
+    for version in sorted({*map(family, profile.sources)} - routed):
+        yield f"its IPv{version} sources have no rules: the interface has no router of IPv{version}; {where}"
     for each in without_a_router(profile):
         version = family(each.destination)
         yield f"route {each.destination} is not applied: the interface has no router of IPv{version}; {where}"
@@ -323,6 +332,26 @@ def held_overlay(
     return DesiredState((desired,), profiles=tuple(profiles), warnings=warnings)
 
 
+def owners_meant(owners: Collection[Owner], config: Config, observed: Observed, state: State) -> tuple[Owner, ...]:
+    """The owners that are meant, where an interface is called by another name than its section's.
+
+    A section may name the interface by its MAC or by an alternative name, and a command by the device, or the reverse.
+    """
+    names = {section.name for section in config.sections} | {each.owner.name for each in state.records}
+    found = []
+    for owner in owners:
+        link = observed.link(owner.name) if owner.kind == INTERFACE and owner.name not in names else None
+        links = ((section.name, find_device(section, observed)) for section in config.sections if link)
+        mine = [name for name, device in links if device == link]
+        mine += [
+            record.owner.name
+            for record in state.records
+            if link and record.owner.kind == INTERFACE and record.index == link.index
+        ]
+        found.append(interface(mine[0]) if mine else owner)
+    return tuple(dict.fromkeys(found))
+
+
 def sections_on(config: Config, name: str, observed: Observed) -> list[tuple[Section, str]]:
     """The sections of an interface, which may be named by its device or by its section, each with its device."""
     links = ((section, find_device(section, observed)) for section in config.sections)
@@ -362,6 +391,11 @@ def profile_of(
         return with_metrics(resolve(section, known), section, observed, there)
     except UnknownFactError as wrong:
         unknown = wrong
+    routers = (*section.routers, *(known.routers or ()))
+    four = tuple(each for each in section.subnets if family(each) == 4)
+    if four and not any(family(router) == 6 for router in routers):
+        # IPv4 does not wait for the router of IPv6.
+        section = replace(section, subnets=four)
     try:
         profile = resolve(section, without_the_service(section, known, kernel_facts(device, observed)))
     except UnknownFactError as wrong:

@@ -29,16 +29,17 @@ from .desired import (
     held_overlay,
     held_state,
     narrow,
+    owners_meant,
     sections_on,
     without,
 )
 from .engine import Look, Report
 from .errors import ConfigError, JournalError, LockedError
-from .items import Observed
+from .items import Address, Observed
 from .kernel.table_names import DIRECTORY, NamedKernel
-from .profile import complete, find_device
+from .profile import Config, complete, find_device
 from .state.journal import STATE_DIRECTORY, Journal
-from .state.owned import INTERFACE
+from .state.owned import INTERFACE, State
 from .state.owned import overlay as overlay_owner
 
 TYPE_CHECKING = False
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from .effect import Taken
     from .items import Step
     from .kernel.protocol import Kernel
-    from .profile import Config, Facts, Overlay
+    from .profile import Facts, Overlay
     from .state.journal import Lock
     from .state.owned import Owner
     from .state.suppressed import SuppressedFile
@@ -249,7 +250,7 @@ class Node:
                 after = suppressed.without_profiles_on(before, link.index) if link else before
                 state = without(state, suppressed.in_force(after, look.observed))
             else:
-                after = suppressed.without(before, owners)
+                after = suppressed.without(before, _meant(owners, config, look))
             self.suppressed.write(before, after)
             act = engine.adopt if adopting else engine.apply
             report = act(state.desired, look, self.kernel, self.journal, self.log, everything=everything)
@@ -326,7 +327,8 @@ class Node:
         with nothing changed.
         """
         if dry_run:
-            return engine.removals(owners, self.look())
+            look = self.look()
+            return engine.removals(_meant(owners, Config(), look), look)
         with self._lock():
             return self._revert(owners)
 
@@ -354,6 +356,7 @@ class Node:
         from .state import suppressed
 
         look = self.look()
+        owners = _meant(owners, Config(), look)
         before = self.suppressed.read()
         try:
             self.suppressed.write(before, suppressed.with_reverted(before, owners, look.state, look.observed))
@@ -378,7 +381,8 @@ class Node:
         the last minute.
         """
         if self._facts is not None:
-            return self._facts
+            given = self._facts
+            return lambda device, observed: self._with_router(given(device, observed), observed, seek=False)
         made: list[FactsOf] = []
 
         def facts_of(device: str, observed: Observed) -> Facts:
@@ -389,9 +393,19 @@ class Node:
 
                 fresh, seconds = 0.0 if acting else FRESH, self.patience if wait else 0.0
                 made.append(FactSource(self.journal.directory, fresh=fresh, wait=seconds, say=self.note))
-            return made[0](device, observed)
+            return self._with_router(made[0](device, observed), observed, seek=acting)
 
         return facts_of
+
+    def _with_router(self, known: Facts, observed: Observed, *, seek: bool) -> Facts:
+        """The same with an IPv6 router from the neighbours, where IPv6 is there and no route names a router."""
+        if not observed.seen or any(":" in each for each in known.routers or ()):
+            return known  # Without a whole look, what the routes say is not known yet.
+        there = (seen.item.address for seen in observed.seen if isinstance(seen.item, Address))
+        if not any(":" in each for each in (*(known.subnets or ()), *(known.addresses or ()), *there)):
+            return known
+        found = self.kernel.routers(known.device, seek=seek)
+        return replace(known, routers=(*(known.routers or ()), *found)) if found else known
 
     def _facts_of(self, config: Config, observed: Observed, source: FactsOf) -> dict[str, Facts]:
         return {device: source(device, observed) for device in devices_to_ask(config, observed)}
@@ -402,11 +416,12 @@ class Node:
         """
         if not all(map(complete, config.sections)):
             observed = Observed(self.kernel.observe_links())
+            owners = _meant(owners, config, Look(observed, State()))
             self._facts_of(config if owners is None else narrow(config, owners, observed), observed, source)
 
     def _desired(self, config: Config, look: Look, owners: Collection[Owner] | None, source: FactsOf) -> DesiredState:
         """The desired state of the whole node, or of these owners alone."""
-        observed = look.observed
+        owners, observed = _meant(owners, config, look), look.observed
         needed = config if owners is None else narrow(config, owners, observed)
         state = desired_state(needed, self._facts_of(needed, observed, source), observed, look.state)
         return state if owners is None else _only(owners, state, config, look)
@@ -436,6 +451,10 @@ class Node:
             notes=state.notes,
             unnamed=self._kernel.refused if self._kernel else "",
         )
+
+
+def _meant(owners: Collection[Owner] | None, config: Config, look: Look) -> Collection[Owner] | None:
+    return None if owners is None else owners_meant(owners, config, look.observed, look.state)
 
 
 def _only(owners: Collection[Owner], state: DesiredState, config: Config, look: Look) -> DesiredState:

@@ -34,6 +34,8 @@ REPORT, HOLD = "report", "hold"
 #: The same for table numbers: our own base, then a hundred for each network card.
 TABLE_BASE = 23600
 MAIN = 254
+#: A VPC's router by IPv6, the same in every subnet: amazon-vpc-cni-k8s has it as a constant, and AWS's guides show it.
+VPC_ROUTER6 = "fe80:ec2::1"
 
 
 class ExtraRoute(Value):
@@ -158,12 +160,20 @@ def kernel_facts(device: str, observed: Observed) -> Facts:
     routes = [seen.item for seen in mine if isinstance(seen.item, Route) and seen.protocol != OURS]
     ways = [each for each in routes if each.destination in DEFAULT.values()]
     routers = [each.gateway for each in sorted(ways, key=lambda each: each.table != MAIN)]
+    if not any(family(each) == 6 for each in filter(None, routers)) and _has_vpc_router(observed):
+        routers.append(VPC_ROUTER6)
     return Facts(
         device,
         subnets=tuple(dict.fromkeys(networks)) or None,
         routers=tuple(dict.fromkeys(filter(None, routers))) or None,
         addresses=tuple(dict.fromkeys(map(_alone, addresses))) or None,
     )
+
+
+def _has_vpc_router(observed: Observed) -> bool:
+    """True if the VPC's usual router is that of another interface: then it is this one's too."""
+    routes = (seen.item for seen in observed.seen if isinstance(seen.item, Route) and seen.protocol != OURS)
+    return any(each.gateway == VPC_ROUTER6 and each.destination == DEFAULT[6] for each in routes)
 
 
 def _alone(address: str) -> str:
@@ -177,7 +187,7 @@ def without_the_service(section: Section, facts: Facts, kernel: Facts) -> Facts:
     IPv6 is left out while no router of the subnet has advertised itself: IPv4 need not wait for it. A source is the
     interface's own address where the kernel knows one: a subnet may be that of another interface too.
     """
-    routed = any(family(router) == 6 for router in section.routers or facts.routers or ())
+    routed = any(family(router) == 6 for router in (*section.routers, *(facts.routers or ())))
 
     def usable(networks: Iterable[str] | None) -> tuple[str, ...] | None:
         return tuple(each for each in networks or () if family(each) == 4 or routed) or None
@@ -197,8 +207,9 @@ def _inside(subnets: Iterable[str], addresses: Iterable[str]) -> Iterable[str]:
 
 def complete(section: Section) -> bool:
     """True if the section leaves nothing open, so that no facts are asked for."""
-    said = section.subnets and section.routers and section.table and (section.scheme == BY_SOURCE or section.vpc)
-    return bool(said) and section.addresses == REPORT
+    said = section.subnets and section.table and (section.scheme == BY_SOURCE or section.vpc)
+    routed = {*map(family, section.subnets)} <= {*map(family, section.routers)}
+    return bool(said) and routed and section.addresses == REPORT
 
 
 def resolve(section: Section, facts: Facts) -> Profile:
@@ -211,8 +222,10 @@ def resolve(section: Section, facts: Facts) -> Profile:
         facts.table, name, "table", why or "its network card and device number are not known"
     )
     # What the configuration says in full was checked when it was read, and is not checked at every look.
-    routers = section.routers or tuple(_router(name, subnet, facts) for subnet in _one_each(subnets))
-    if not (section.subnets and section.routers):
+    given = {*map(family, section.routers)}
+    missing = [subnet for subnet in _one_each(subnets) if family(subnet) not in given]
+    routers = (*section.routers, *(_router(name, subnet, facts) for subnet in missing))
+    if not section.subnets or missing:
         check_routers(name, subnets, routers)
     sources, vpc = section.sources, section.vpc
     if section.scheme == SPLIT:
@@ -321,6 +334,9 @@ def rules(profile: Profile, sources: Iterable[str]) -> tuple[Rule, ...]:
     interface's table.
     """
     table, priority = profile.table, profile.priority
+    # A rule into a table without a default route of its family leads nowhere.
+    routed = {family(router) for router in profile.routers}
+    sources = [source for source in sources if family(source) in routed]
     if profile.scheme == BY_SOURCE:
         return tuple(Rule(source, table, priority) for source in sources)
     found: list[Rule] = []

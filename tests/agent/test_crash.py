@@ -65,6 +65,9 @@ class OneByOne:
     def observe_links(self) -> tuple[Link, ...]:
         return self.real.observe_links()
 
+    def routers(self, device: str, *, seek: bool) -> tuple[str, ...]:
+        return self.real.routers(device, seek=seek)
+
     def lookup(self, queries: Sequence[Query]) -> list[Decision]:
         return self.real.lookup(queries)
 

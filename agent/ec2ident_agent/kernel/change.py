@@ -57,6 +57,19 @@ class NetlinkKernel:
         """The kernel's own routing decision for each packet. Raises UnknownError."""
         return lookup(self.channel, queries)
 
+    def routers(self, device: str, *, seek: bool) -> tuple[str, ...]:
+        """The IPv6 routers among a link's neighbours. With `seek`, they are asked for, which takes up to a second.
+
+        Raises UnknownError.
+        """
+        from . import routers
+
+        link = next((each for each in links(self.channel) if each.name == device), None)
+        if link is None:
+            return ()
+        found = routers.neighbours(self.channel, link.index)
+        return found or (routers.seek(self.channel, link.index) if seek and link.up else ())
+
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         """Attempt every step, in order, and return those that failed. Raises KernelError when the socket fails."""
         from .messages import Encoder, load

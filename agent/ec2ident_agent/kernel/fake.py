@@ -45,6 +45,9 @@ class FakeKernel:
         self.tags, self.root = tags, root
         self.done: list[Step] = []
         self.seen: list[Seen] = []
+        #: Device -> the IPv6 routers among its neighbours, and those that answer when they are asked for.
+        self.neighbours: dict[str, tuple[str, ...]] = {}
+        self.answering: dict[str, tuple[str, ...]] = {}
         for priority, table in ((0, 255), (32766, 254), (32767, 253)):
             self.add(Seen(Rule("", table, priority), 2))
         self.add(Seen(Address("lo", "::1/128"), 1))
@@ -61,6 +64,10 @@ class FakeKernel:
         """The routing decision, by the rules and routes that stand here; every address is on its own link alone."""
         rules = in_order(self.seen)
         return [self._decision(query, rules) for query in queries]
+
+    def routers(self, device: str, *, seek: bool) -> tuple[str, ...]:
+        """What `neighbours` says, or else, if they are asked for, `answering`."""
+        return self.neighbours.get(device, ()) or (self.answering.get(device, ()) if seek else ())
 
     def _decision(self, query: Query, rules: Sequence[tuple[Seen, Selectors]]) -> Decision:
         own = {each.item.address.partition("/")[0] for each in self.seen if isinstance(each.item, Address)}

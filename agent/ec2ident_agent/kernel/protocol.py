@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         def lookup(self, queries: Sequence[Query]) -> list[Decision]:
             """The kernel's own routing decision for each packet; nothing is sent. Raises UnknownError."""
 
+        def routers(self, device: str, *, seek: bool) -> tuple[str, ...]:
+            """The IPv6 routers on a link by its neighbours; with `seek`, after asking for them. Raises UnknownError."""
+
         def do(self, steps: Sequence[Step]) -> list[Failure]:
             """Attempt every step in order and return those that failed, in order. Raises KernelError when the kernel
             does not answer: then it is unknown which steps took effect.

@@ -58,6 +58,10 @@ class NamedKernel:
         """The links alone. Raises UnknownError."""
         return self.kernel.observe_links()
 
+    def routers(self, device: str, *, seek: bool) -> tuple[str, ...]:
+        """As the kernel below."""
+        return self.kernel.routers(device, seek=seek)
+
     def lookup(self, queries: Sequence[Query]) -> list[Decision]:
         """The kernel's own routing decision for each packet. Raises UnknownError."""
         return self.kernel.lookup(queries)

@@ -112,6 +112,10 @@ class RecordingKernel:
         """The kernel's routing decision for each query. Raises UnknownError."""
         return self.kernel.lookup(queries)
 
+    def routers(self, device: str, *, seek: bool) -> tuple[str, ...]:
+        """The IPv6 routers on a link. Raises UnknownError."""
+        return self.kernel.routers(device, seek=seek)
+
     def close(self) -> None:
         """The kernel stays open: this object did not open it."""
 

@@ -9,7 +9,7 @@ import pytest
 from ec2ident.value import replace
 from ec2ident_agent import Node, interface
 from ec2ident_agent.config import parse
-from ec2ident_agent.items import OURS, Address, Observed, Route, Seen, family
+from ec2ident_agent.items import OURS, Address, Observed, Route, Rule, Seen, family
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.profile import Facts
@@ -178,3 +178,85 @@ def test_two_sections_of_one_interface(kernel: FakeKernel, tmp_path: Path) -> No
         *map(str, report.refusals)
     ]
     assert {4} == versions(kernel)
+
+
+def test_a_command_may_use_either_name(kernel: FakeKernel, tmp_path: Path) -> None:
+    """The section has the alternative name and the command the device's, or the reverse."""
+    kernel.links = [replace(link, alternatives=("enp0s6",)) if link.name == "eth1" else link for link in kernel.links]
+    for section, other in (("enp0s6", "eth1"), ("eth1", "enp0s6")):
+        node = node_of(tmp_path, kernel, f'[interface.{section}]\nsubnet = "10.0.1.0/24"\ntable = 100\n')
+        node.apply([interface(other)])
+        assert {4} == versions(kernel)
+        assert [section] == [str(each.owner) for each in node.status([interface(other)]).desired]
+        assert 3 == len(node.revert([interface(other)], dry_run=True))
+        assert 3 == len(node.revert([interface(other)]))
+        assert set() == versions(kernel)
+
+
+def test_the_vpcs_router_of_another_interface_is_this_ones_too(kernel: FakeKernel, tmp_path: Path) -> None:
+    """Every subnet of a VPC has fe80:ec2::1 (amazon-vpc-cni-k8s); any other router is its own link's."""
+    kernel.add(Seen(Route("::/0", "eth0", 254, "fe80::1", 1024), 9))
+    node = node_of(tmp_path, kernel, "[interface.eth1]\n")
+    assert 1 == len(node.apply().unknown)
+
+    kernel.add(Seen(Route("::/0", "eth0", 254, "fe80:ec2::1", 512), 9))
+    node.apply()
+    assert {4, 6} == versions(kernel)
+    assert node.status().in_order
+
+
+def test_a_router_among_the_neighbours(kernel: FakeKernel, tmp_path: Path) -> None:
+    """Docker enables forwarding, and the kernel forgets the advertised routes (moby#43466): the neighbour says it is a
+    router. A look takes what is known, and a change asks for routers.
+    """
+    kernel.add(Seen(Address("eth1", "2600:1f14::10/128"), 16))
+    kernel.answering["eth1"] = ("fe80:ec2::1",)
+    node = node_of(tmp_path, kernel, "[interface.eth1]\n")
+    assert 1 == len(node.status().unknown)
+    node.apply()
+    assert {4} == versions(kernel)  # A facts provider of the caller's own is not asked again.
+
+    kernel.neighbours["eth1"] = ("fe80:ec2::1",)
+    node.apply()
+    assert {4, 6} == versions(kernel)
+    assert node.status().in_order
+
+
+def test_ipv4_does_not_wait_for_the_router_of_a_configured_ipv6_subnet(kernel: FakeKernel, tmp_path: Path) -> None:
+    """The router of IPv4 alone is written, or none: IPv6 is said, and it has no rule without a default route."""
+    for router in ('router = "10.0.1.1"\n', ""):
+        text = f'[interface.eth1]\nsubnet = ["10.0.1.0/24", "2600:1f14::/64"]\n{router}table = 100\n'
+        report = node_of(tmp_path / router[:3], kernel, text).apply()
+        assert "IPv6 is not applied: router unknown" in report.unknown[0].why
+        assert {4} == versions(kernel)
+        assert {"10.0.1.0/24"} == sources(kernel)
+
+    kernel.neighbours["eth1"] = ("fe80::7",)
+    kernel.add(Seen(Address("eth1", "2600:1f14::10/128"), 16))
+    assert () == node_of(tmp_path, kernel, text).apply().unknown
+    assert {"10.0.1.0/24", "2600:1f14::/64"} == sources(kernel)
+
+
+def sources(kernel: FakeKernel) -> set[str]:
+    return {seen.item.source for seen in kernel.seen if isinstance(seen.item, Rule) and seen.protocol == OURS}
+
+
+def test_a_rule_never_leads_to_a_table_without_its_default_route(kernel: FakeKernel, tmp_path: Path) -> None:
+    """An IPv6 source or overlay of an interface with IPv4 alone would be sent to an empty table."""
+    text = """
+[interface.eth1]
+subnet = "10.0.1.0/24"
+source = ["10.0.1.10/32", "2600:1f14::10/128"]
+table = 100
+[[overlay]]
+address = "fd00:5::1"
+device = "eth1"
+"""
+    report = node_of(tmp_path, kernel, text).apply()
+
+    assert {"10.0.1.10/32"} == sources(kernel)
+    assert Address("eth1", "fd00:5::1/128") in {seen.item for seen in kernel.seen}
+    assert [
+        "eth1: its IPv6 sources have no rules: the interface has no router of IPv6",
+        "overlay fd00:5::1/128: it has no rules: eth1 has no router of IPv6",
+    ] == [str(each).partition(";")[0] for each in report.unknown]
