@@ -12,7 +12,7 @@ from ec2ident.value import replace
 from .errors import RefusedError, UnknownFactError
 from .inet import contains, covers, link_local, network_of
 from .items import OURS, Address, family
-from .profile import kernel_facts
+from .profile import LOOPBACK, kernel_facts
 from .state.owned import interface
 
 TYPE_CHECKING = False
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     #: A device, and an address or a network of it.
     Neighbour = tuple[str, str]
 
-LOOPBACK = "lo"
 #: Lengths of prefixes that are one address.
 ALONE = ("32", "128")
 

@@ -33,7 +33,7 @@ PRIORITY = {BY_SOURCE: 100, SPLIT: 23600}
 REPORT, HOLD = "report", "hold"
 #: The same for table numbers: our own base, then a hundred for each network card.
 TABLE_BASE = 23600
-MAIN = 254
+MAIN, LOOPBACK = 254, "lo"
 #: A VPC's router by IPv6, the same in every subnet: amazon-vpc-cni-k8s has it as a constant, and AWS's guides show it.
 VPC_ROUTER6 = "fe80:ec2::1"
 
@@ -160,7 +160,8 @@ def kernel_facts(device: str, observed: Observed) -> Facts:
     routes = [seen.item for seen in mine if isinstance(seen.item, Route) and seen.protocol != OURS]
     ways = [each for each in routes if each.destination in DEFAULT.values()]
     routers = [each.gateway for each in sorted(ways, key=lambda each: each.table != MAIN)]
-    if not any(family(each) == 6 for each in filter(None, routers)) and _has_vpc_router(observed):
+    six = any(family(each) == 6 for each in filter(None, routers))
+    if not six and device != LOOPBACK and _has_vpc_router(observed):
         routers.append(VPC_ROUTER6)
     return Facts(
         device,

@@ -45,7 +45,8 @@ device = "eth1"
 
 SPLIT = """\
 [interface.eth1]
-subnet = "10.0.1.0/24"
+subnet = ["10.0.1.0/24", "fd00:0:0:1::/64"]
+router = ["10.0.1.1", "fe80::1"]
 scheme = "split"
 table = 23601
 source = ["10.0.1.10/32", "fd00:0:0:1::10/128"]
