@@ -404,3 +404,22 @@ def test_a_change_that_is_in_sync_is_not_asked_for(aws: Fake, api: Api) -> None:
     """No call for what is known."""
     assert Change("C1", "INSYNC") == dns.wait(api, Change("C1", "INSYNC"))
     assert [] == aws.calls()
+
+
+def test_a_resolver_that_fails_once_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SERVFAIL: a name server did not answer the resolver. Seen before: the deep monitor and the move ended at once."""
+    monkeypatch.setattr(resolver, "SERVFAIL_PAUSE", 0.01)
+    asked: list[int] = []
+
+    def sometimes(query: bytes, table: Any, ttl: int, times: int) -> bytes:
+        asked.append(1)
+        found = plain(query, table, ttl)
+        return found[:3] + bytes([found[3] & 0xF0 | 2]) + found[4:] if len(asked) <= times else found
+
+    plain = stub_dns.answer
+    for times, code in ((1, "NOERROR"), (2, "NOERROR"), (9, "SERVFAIL")):
+        asked.clear()
+        monkeypatch.setattr(stub_dns, "answer", lambda query, table, ttl, n=times: sometimes(query, table, ttl, n))
+        with stub_dns.resolver({"db.corp": ["10.0.0.5"]}) as server:
+            assert code == resolver.ask(server, "db.corp", "A", Deadline(20), 7)[0]
+        assert min(times + 1, 3) == len(asked)

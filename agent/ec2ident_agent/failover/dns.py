@@ -207,6 +207,10 @@ def confirm(
         found = []
         for wanted in records:
             code, answers = ask(server, wanted.name, wanted.type, api.deadline, number())
+            if code == "SERVFAIL" and not once and api.deadline.left >= LOOK_EVERY:
+                # The zone's name servers may not have answered the resolver.
+                found.append(DnsDifference(wanted, None))
+                continue
             if code not in ("NOERROR", "NXDOMAIN"):
                 raise ApiUnknownError(f"resolver {server}: {code} for {wanted.name} {wanted.type}")
             # The resolver counts the TTL down, so it is not compared.

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+#: What is known of this machine's clock after an answer with the same time.
+RIGHT = "right"
+
+
 class ErrorKind(str, Enum):
     """What an error of the API means for the caller. The value is stable: scripts compare it."""
 
@@ -70,14 +74,19 @@ class ApiError(FailoverError):
 
     The class is chosen by the kind: `ApiError(...)` makes an ApiUsageError for a wrong id, an ApiTemporaryError for
     throttling or a failure in the service, an ApiCredentialsError for rejected credentials. All others are refusals of
-    the service: exit code 4.
+    the service: exit code 4. `clock` is what the answer's time says about this machine's clock: RIGHT, a text, or "".
     """
 
-    def __new__(cls, action: str, code: str, message: str, status: int, resources: Sequence[str] = ()) -> ApiError:
+    def __new__(
+        cls, action: str, code: str, message: str, status: int, resources: Sequence[str] = (), clock: str = ""
+    ) -> ApiError:
         """Choose the class."""
         return super().__new__(_CLASSES.get(kind_of(code, status), ApiError))
 
-    def __init__(self, action: str, code: str, message: str, status: int, resources: Sequence[str] = ()) -> None:
+    def __init__(
+        self, action: str, code: str, message: str, status: int, resources: Sequence[str] = (), clock: str = ""
+    ) -> None:
+        self.clock = clock
         self.action, self.code, self.message, self.status = action, code, message, status
         self.resources = tuple(resources)
         self.kind = kind_of(code, status)
@@ -89,6 +98,8 @@ class ApiError(FailoverError):
     def _advice(self) -> str:
         if self.kind is ErrorKind.DENIED and self.code not in _NO_POLICY:
             return f"allow {self.action} on {', '.join(self.resources) or '*'}"
+        if self.kind is ErrorKind.CREDENTIALS and self.clock:
+            return "" if self.clock == RIGHT else self.clock
         # Services other than EC2 report a wrong clock as a signature mismatch, with both times in the message.
         times = self.code == "SignatureDoesNotMatch" and any(
             said in self.message for said in ("expired", "not yet current")

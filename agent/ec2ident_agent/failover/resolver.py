@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .aws.deadline import Deadline
 
+#: Seconds until a resolver is asked again that could not resolve the name.
+SERVFAIL_PAUSE = 0.5
+
 TYPES = {"A": 1, "AAAA": 28}
 
 #: RFC 1035, 4.1.1 and RFC 6895.
@@ -78,6 +81,7 @@ def ask(server: str, name: str, kind: str, deadline: Deadline, number: int) -> t
     """The answer of a server `ADDRESS[#PORT]`. Raises ApiUnknownError if there is none before the deadline."""
     address, _, port = server.partition("#")
     packet = question(name, kind, number)
+    found: tuple[str, tuple[tuple[str, int], ...]] | None = None
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -87,10 +91,19 @@ def ask(server: str, name: str, kind: str, deadline: Deadline, number: int) -> t
                 sock.send(packet)
                 sock.settimeout(max(0.01, min(1.0, deadline.left)))
                 try:
-                    return read(sock.recv(4096), packet, kind)
+                    found = read(sock.recv(4096), packet, kind)
                 except (socket.timeout, MalformedResponseError):
                     if not deadline.left:
                         break
+                    continue
+                if found[0] != "SERVFAIL":
+                    return found
+                # A resolver says so of a name server that did not answer it once; the next time it asks another.
+                if deadline.left <= SERVFAIL_PAUSE:
+                    break
+                deadline.pause(SERVFAIL_PAUSE, "")
     except (OSError, ValueError) as error:
         raise ApiUnknownError(f"resolver {server}: {error}") from None
+    if found:
+        return found
     raise ApiUnknownError(f"resolver {server}: no answer for {normal(name)} {kind}")

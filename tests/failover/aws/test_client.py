@@ -610,3 +610,128 @@ def test_a_connection_is_kept_and_its_end_is_not_a_failure() -> None:
             api.call(LOOK)
 
     assert ([1, 2, 1, 2, 1], []) == (seen, said)
+
+
+# Hostile and unhappy answers
+
+
+def error(code: str, message: str, status: int = 403, head: str = "") -> bytes:
+    from xml.sax.saxutils import escape
+
+    body = (
+        f"<Response><Errors><Error><Code>{code}</Code><Message>{escape(message)}</Message></Error></Errors></Response>"
+    )
+    return f"HTTP/1.1 {status} No\r\n{head}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()
+
+
+TOKEN = "IQoJb3JpZ2luX2VjEFsaCWV1LXdlc3QtMSJ" + "HMEUCIQDx/+=%" * 20
+QUOTED = (
+    "The request signature we calculated does not match the signature you provided. Consult the documentation.\n\n"
+    "The Canonical String for this request should have been\n'POST\n/\n\nhost:ec2.amazonaws.com\n"
+    f"x-amz-security-token:{TOKEN}\n\nhost;x-amz-security-token\n'"
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        QUOTED,
+        QUOTED[: QUOTED.index("token:") + 60],
+        f"the token {TOKEN} is bad",
+        f"bad: {TOKEN[:40]}",
+        f"X-Amz-Security-Token={TOKEN[:13]} is bad",
+    ],
+)
+@pytest.mark.parametrize(("code", "status"), [("SignatureDoesNotMatch", 403), ("InternalError", 500), ("", 502)])
+def test_no_credential_is_in_a_message(code: str, status: int, message: str) -> None:
+    """Services quote the canonical request with the session token, and cut it off anywhere; so do proxies' pages."""
+    environ = {
+        **ENVIRONMENT,
+        "AWS_SESSION_TOKEN": TOKEN,
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+    }
+    body = error(code, message, status) if code else b"HTTP/1.1 502 No\r\n\r\n" + message.encode()
+    said: list[str] = []
+    with hostile.serving(hostile.saying(body)) as url:
+        api = Api(Access("us-east-1", endpoint=url), Deadline(0.5), environ=environ, log=said.append)
+        with pytest.raises((ApiError, OutOfTimeError), match="DescribeRouteTables") as caught:
+            api.call(LOOK)
+        api.close()
+    assert not [line for line in [str(caught.value), *said] if TOKEN[:13] in line or "wJalr" in line]
+
+
+@pytest.mark.parametrize("name", ["AWS_SESSION_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
+def test_credentials_that_fit_into_no_header_are_not_quoted(name: str) -> None:
+    """http.client's ValueError has the whole value, which went into a traceback."""
+    api = Api(Access("us-east-1"), Deadline(1), environ={**ENVIRONMENT, name: "the-secret\r\nX: y"})
+    with pytest.raises(CredentialsError, match="wrong character") as caught:
+        api.call(LOOK)
+    assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("date", "now", "said"),
+    [
+        (
+            "Sat, 28 Nov 2026 07:00:00 GMT",
+            1795849200 + 3600,
+            "this machine's clock is 3600 s ahead: the service has Sat, 28",
+        ),
+        ("Sat, 28 Nov 2026 07:00:00 GMT", 1795849200 - 900, "this machine's clock is 900 s behind: the service has"),
+        ("Sat, 28 Nov 2026 07:00:00 GMT", 1795849200 + 5, ""),
+        ("nonsense", 1795849200, "is this machine's clock right?"),
+    ],
+)
+def test_a_wrong_clock_is_named_from_the_answers_date(date: str, now: float, said: str) -> None:
+    """With how far it is off; if it is right it is not suspected; without a usable date it is asked about as before."""
+    body = error("RequestExpired", "Request has expired.", 400, f"Date: {date}\r\n")
+    with hostile.serving(hostile.saying(body)) as url:
+        api = Api(Access("us-east-1", endpoint=url), Deadline(5), environ=ENVIRONMENT, now=lambda: now)
+        with pytest.raises(CredentialsError, match="RequestExpired: Request has expired") as caught:
+            api.call(LOOK)
+        api.close()
+    assert said in str(caught.value)
+    assert bool(said) == ("clock" in str(caught.value))
+
+
+def test_the_page_of_a_failure_is_shown_in_one_bounded_line() -> None:
+    """It says which proxy or load balancer failed; nothing of it can move a terminal's cursor."""
+    page = b"<html>\x1b[2J upstream \xff timed\r\nout" + b" x" * 5000
+    with (
+        hostile.serving(hostile.saying(b"HTTP/1.1 504 No\r\n\r\n" + page)) as url,
+        at(url, 0.5) as api,
+        pytest.raises(OutOfTimeError, match="HTTP status 504: <html> ") as caught,
+    ):
+        api.call(LOOK)
+    assert str(caught.value).isprintable()
+    assert "timed out" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_each_call_has_a_limit_of_its_own() -> None:
+    """A list may be long; the answer of a write is a line."""
+    small, large = actions.replace_route("rtb-00000000", "", "10.0.0.1/32", "eni-00000000"), LOOK
+    assert small.limit < large.limit
+    with (
+        hostile.serving(hostile.flooding) as url,
+        at(url, 10, attempt=10.0) as api,
+        pytest.raises(MalformedResponseError, match=f"an answer longer than {small.limit} bytes"),
+    ):
+        api.call(small)
+
+
+def test_an_answer_is_read_in_linear_time() -> None:
+    """Text between many elements was appended piece by piece: 2 MB took 5 s, 8 MB minutes."""
+    from ec2ident_agent.failover.aws.xml import parse
+
+    def work(size: int) -> float:
+        best = 1e9
+        for _ in range(3):
+            began = time.process_time()
+            parse(b"<a>" + b"xxxxxxxxxxxx<b/>" * (size // 16) + b"</a>")
+            best = min(best, time.process_time() - began)
+        return best
+
+    # In quadratic time it would be 64 times as much.
+    ratio = work(2 << 20) / work(256 << 10)
+    assert ratio < 32

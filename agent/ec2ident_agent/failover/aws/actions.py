@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSIONS = {"ec2": "2016-11-15", "sts": "2011-06-15", "route53": "2013-04-01"}
+
+#: The limit of a page of a list: 100 tables with 100 routes each are about 3 MB.
+LONG = 8 << 20
+
 _ROUTE53_NAMESPACE = "https://route53.amazonaws.com/doc/2013-04-01/"
 
 
@@ -36,6 +40,8 @@ class ApiCall(Value):
     #: The account of the resources, if it is known.
     account: str = ""
     writes: bool = False
+    #: The longest response that is read, in bytes.
+    limit: int = 256 << 10
 
     @property
     def name(self) -> str:
@@ -85,6 +91,7 @@ def describe_tables(filters: Mapping[str, Sequence[str]], token: str = "") -> Ap
         response.tables,
         f"describe-route-tables --filters {_filter_words(filters)}",
         _filters(filters) + _page(token),
+        limit=LONG,
     )
 
 
@@ -96,6 +103,7 @@ def describe_interfaces(filters: Mapping[str, Sequence[str]], token: str = "") -
         response.interfaces,
         f"describe-network-interfaces --filters {_filter_words(filters)}",
         _filters(filters) + _page(token),
+        limit=LONG,
     )
 
 

@@ -14,7 +14,9 @@ import threading
 import time
 
 from ec2ident.dependency import Loading
+from ec2ident.value import Value
 from ec2ident_agent.failover.errors import (
+    RIGHT,
     ApiError,
     ApiUnknownError,
     CredentialsError,
@@ -37,7 +39,7 @@ from .xml import parse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from http.client import HTTPConnection
     from typing import Any
 
@@ -46,11 +48,24 @@ if TYPE_CHECKING:
 
     Log = Callable[[str], object]
 
-#: The longest response that is read, in bytes. 100 tables with 100 routes each are about 3 MB.
-LIMIT = 8 << 20
-
 #: Back-off with full jitter: the longest first pause in seconds, which doubles each time, and its cap.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
+
+
+#: Seconds that a clock may be off: services accept five minutes or more ("Troubleshoot Signature Version 4").
+CLOCK = 240.0
+
+#: Characters of a response that is not an error of the API, for a message.
+SHOWN = 200
+
+
+class HttpReply(Value):
+    """What one exchange brought."""
+
+    status: int
+    body: bytes
+    #: The header of that name, "" without one.
+    date: str = ""
 
 
 class _PassingError(ApiUnknownError):
@@ -112,9 +127,14 @@ class Api:
         else:
             self.looks.add(str(call))
         pauses, refreshed = 0, False
+        last: FailoverError | None = None
         while True:
             try:
                 return self._once(call)
+            except OutOfTimeError:
+                if last is None:
+                    raise
+                raise OutOfTimeError(f"{call.name}: {last}: not within {self.deadline.seconds:g} s") from None
             except ApiError as error:
                 if error.kind is ErrorKind.CREDENTIALS and not refreshed:
                     refreshed = True
@@ -122,7 +142,7 @@ class Api:
                     continue
                 if error.kind is not ErrorKind.RETRY:
                     raise
-                last: FailoverError = error
+                last = error
             except _PassingError as error:
                 last = error
             self._back_off(pauses, call, last)
@@ -156,13 +176,18 @@ class Api:
             raise OutOfTimeError(f"{call.name}: not within {self.deadline.seconds:g} s")
         attempt = min(left, self.access.attempt)
         credentials = self.credentials(source=call.service == "sts")
+
+        def answered() -> Any:
+            reply = self._exchange(call, credentials, attempt)
+            if reply.status in (200, 201) and reply.body:
+                # A long response takes time to read too.
+                return self._read(call, reply.body)
+            raise self._error(call, reply)
+
         try:
-            status, body = bounded(lambda: self._exchange(call, credentials, attempt), attempt, call.name)
+            return bounded(answered, attempt, call.name)
         except OutOfTimeError:
             raise _PassingError(f"no answer within {attempt:.1f} s") from None
-        if status in (200, 201) and body:
-            return self._read(call, body)
-        raise self._error(call, status, body)
 
     def _read(self, call: ApiCall, body: bytes) -> Any:
         try:
@@ -173,20 +198,43 @@ class Api:
         except MalformedResponseError as error:
             raise MalformedResponseError(f"{call.name}: {error}") from None
 
-    def _error(self, call: ApiCall, status: int, body: bytes) -> Exception:
+    def _error(self, call: ApiCall, reply: HttpReply) -> Exception:
+        status = reply.status
         if status < 300:
             return _PassingError(f"HTTP status {status} and nothing more")
-        found = response.error(body)
+        found = response.error(reply.body)
         if found:
             arns = call.arns(self.partition.name, self.access.region)
-            return ApiError(call.name, found[0], _line(found[1]), status, arns)
+            said = self._safe(found[1])
+            return ApiError(call.name, _line(found[0]), said, status, arns, self._clock(reply.date))
+        shown = self._safe(reply.body[:2000].decode("utf-8", "replace"))[:SHOWN]
+        shown = f": {shown}" if shown else ""
         if status == 429 or status >= 500:
-            return _PassingError(f"HTTP status {status}")
-        return MalformedResponseError(f"{call.name}: HTTP status {status} without a known error")
+            return _PassingError(f"HTTP status {status}{shown}")
+        return MalformedResponseError(f"{call.name}: HTTP status {status} without a known error{shown}")
+
+    def _safe(self, text: str) -> str:
+        """A text of the service in one line, bounded, and without what signs requests."""
+        known = [text for each in [*self._credentials.values()] for text in (each.secret, each.token)]
+        return _line(redacted(text, known))[:512]
+
+    def _clock(self, date: str) -> str:
+        """What an answer's Date says about this machine's clock: how far it is off, or "" if it is right or unknown."""
+        from email.utils import parsedate_to_datetime
+
+        try:
+            there = parsedate_to_datetime(date).timestamp()
+        except (TypeError, ValueError, OverflowError):
+            return ""
+        off = self._now() - there
+        if abs(off) < CLOCK:
+            return RIGHT
+        said = f"{abs(off):.0f} s {'ahead' if off > 0 else 'behind'}: the service has {_line(date)[:40]}"
+        return f"this machine's clock is {said}"
 
     # One exchange, in a thread that may be abandoned
 
-    def _exchange(self, call: ApiCall, credentials: Credentials, seconds: float) -> tuple[int, bytes]:
+    def _exchange(self, call: ApiCall, credentials: Credentials, seconds: float) -> HttpReply:
         from http.client import HTTPException
 
         url = self._endpoint(call.service)
@@ -202,7 +250,7 @@ class Api:
         try:
             with self._lock:
                 self._silent.add(peer)
-            status, body = self._talk(connection, call, credentials, url)
+            reply = self._talk(connection, call, credentials, url)
             with self._lock:
                 self._silent.discard(peer)
         except (OSError, HTTPException, MalformedResponseError) as error:
@@ -216,9 +264,9 @@ class Api:
         if connection.sock is not None:
             with self._lock:
                 self._idle.setdefault(url, []).append(connection)
-        return status, body
+        return reply
 
-    def _talk(self, connection: HTTPConnection, call: ApiCall, credentials: Credentials, url: str) -> tuple[int, bytes]:
+    def _talk(self, connection: HTTPConnection, call: ApiCall, credentials: Credentials, url: str) -> HttpReply:
         query, body = _wire(call)
         headers = self._sign(call, credentials, url, query, body)
         if body:
@@ -231,15 +279,15 @@ class Api:
         connection.endheaders(body)
         # An unclosed response would keep the socket open after the connection is closed.
         with connection.getresponse() as response:
-            data = response.read(LIMIT + 1)
-            if len(data) > LIMIT:
-                raise MalformedResponseError(f"{call.name}: an answer longer than {LIMIT} bytes")
+            data = response.read(call.limit + 1)
+            if len(data) > call.limit:
+                raise MalformedResponseError(f"{call.name}: an answer longer than {call.limit} bytes")
             if not response.isclosed():
                 # The body is shorter than Content-Length says; only a read of all of it raises IncompleteRead.
                 response.read()
         if response.will_close:
             connection.close()
-        return response.status, data
+        return HttpReply(response.status, data, response.getheader("date") or "")
 
     def _sign(self, call: ApiCall, credentials: Credentials, url: str, query: str, body: bytes) -> dict[str, str]:
         from .sigv4 import sign
@@ -302,7 +350,7 @@ class Api:
         with self._asking[source]:
             found = self._credentials.get(source)
             if found is None:
-                found = self._credentials[source] = self._chain() if source else self._assume()
+                found = self._credentials[source] = checked(self._chain() if source else self._assume())
         return found
 
     def _forget(self) -> None:
@@ -373,6 +421,34 @@ def _wire(call: ApiCall) -> tuple[str, bytes]:
         return urlencode(sorted(call.fields), quote_via=quote, safe="-_.~"), call.body.encode()
     form = (("Action", call.action), ("Version", actions.VERSIONS[call.service]), *call.fields)
     return "", urlencode(form, quote_via=quote, safe="-_.~").encode()
+
+
+#: Every piece of a secret that is as long as this is removed from a message, and every text that may be a token.
+PIECE, TOKEN = 12, 100
+
+#: How services begin to quote the request that was signed.
+_QUOTATION = r"\s*(?:The )?(?:canonical string|string-to-sign|canonical request)\b"
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """A text of a service without credentials. Pure.
+
+    A service that rejects a signature quotes the canonical request with the session token in it, and may cut it off
+    anywhere. So the whole quotation is removed, and every beginning of a known secret, and what may be a token.
+    """
+    import re
+
+    text = re.split(_QUOTATION, text, maxsplit=1, flags=re.IGNORECASE)[0]
+    for secret in secrets:
+        head, found = secret[:PIECE], 0
+        while len(head) == PIECE and (found := text.find(head, found)) >= 0:
+            pairs = zip(text[found:], secret)
+            length = next(
+                (n for n, (one, other) in enumerate(pairs) if one != other), min(len(text) - found, len(secret))
+            )
+            text, found = f"{text[:found]}…{text[found + length :]}", found + 1
+    text = re.sub(r"(?i)(x-amz-security-token|authorization)(\s*[:=]\s*)\S+", r"\1\2…", text)
+    return re.sub(rf"[A-Za-z0-9+/=_%-]{{{TOKEN},}}", "…", text)
 
 
 def _line(text: str) -> str:
@@ -478,9 +554,17 @@ def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any]) -> Cred
         found = session.get_credentials()
         frozen = found.get_frozen_credentials() if found else None
     except botocore.exceptions.BotoCoreError as error:
-        raise CredentialsError(f"credentials: {_line(str(error))}") from None
+        raise CredentialsError(f"credentials: {_line(redacted(str(error)))[:512]}") from None
     except botocore.exceptions.ClientError as error:
-        raise CredentialsError(f"credentials: {_line(str(error))}") from None
+        raise CredentialsError(f"credentials: {_line(redacted(str(error)))[:512]}") from None
     if not frozen or not frozen.access_key:
         raise _none_found()
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
+
+
+def checked(found: Credentials) -> Credentials:
+    """Credentials that fit into a header. Raises CredentialsError, which does not quote them, as http.client would."""
+    for name, text in (("access key", found.key), ("secret key", found.secret), ("session token", found.token)):
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise CredentialsError(f"credentials: the {name} has a space, a line end or another wrong character")
+    return found

@@ -344,15 +344,18 @@ def caller(answer: Element) -> CallerIdentity:
 
 
 def error(data: bytes) -> tuple[str, str] | None:
-    """Code and message in the body of an error, of any of the three services; None if the body is not an error."""
+    """Code and message in the body of an error, of any of the three services; None if the body is not an error.
+
+    The message may quote the signed request, with a session token in it: see `client.redacted`.
+    """
     try:
         root = parse(data)
         for path in ("Errors/Error", "Error"):
             found = root.find(path)
             if found is not None:
-                return found.get("Code")[:128], (found.maybe("Message") or "")[:512]
+                return found.get("Code")[:128], (found.maybe("Message") or "")[:8192]
         # InvalidChangeBatch has a list instead of one message.
         said = "; ".join(node.text.strip() for node in root.all("Messages/Message"))
     except MalformedResponseError:
         return None
-    return (root.tag, said[:512]) if root.tag == "InvalidChangeBatch" else None
+    return (root.tag, said[:8192]) if root.tag == "InvalidChangeBatch" else None

@@ -18,11 +18,20 @@ DEPTH, ELEMENTS = 24, 500_000
 class Element:
     """An element: its local name, its text, its children."""
 
-    __slots__ = ("children", "tag", "text")
+    __slots__ = ("_parts", "children", "tag", "text")
 
     def __init__(self, tag: str) -> None:
         self.tag, self.text = tag, ""
         self.children: list[Element] = []
+        self._parts: list[str] = []
+
+    def add(self, text: str) -> None:
+        """One more piece of its text; `text` is complete after `close`."""
+        self._parts.append(text)
+
+    def close(self) -> None:
+        """Join the pieces: to append each to a text would take quadratic time."""
+        self.text, self._parts = "".join(self._parts), []
 
     def find(self, path: str) -> Element | None:
         """The only element at a path such as `attachment/status`, or None. Raises MalformedResponseError for two."""
@@ -70,10 +79,10 @@ class _Builder:
         self.open.append(node)
 
     def end(self, _: str) -> None:
-        self.open.pop()
+        self.open.pop().close()
 
     def data(self, text: str) -> None:
-        self.open[-1].text += text
+        self.open[-1].add(text)
 
 
 def _forbidden(*_: object) -> None:
