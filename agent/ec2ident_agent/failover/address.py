@@ -31,6 +31,8 @@ class AddressPart(Value):
     addresses: tuple[str, ...]
     device: str = ""
     label: str = ""
+    #: Whether they are addresses of the subnet: then the node may have the same ones by DHCP, see `held_of`.
+    private: bool = False
 
     name = "address"
 
@@ -78,10 +80,10 @@ class AddressPart(Value):
 
     def release(self, session: Session) -> Iterator[Release]:
         """Remove what was added for them, and then the addresses themselves. Raises AgentError."""
-        steps = self.here.removal(*self.addresses)
+        steps = self.here.removal(*self.addresses, private=self.private)
 
         def removed() -> Iterator[Finding]:
-            self.here.let_go(*self.addresses, wait=session.deadline.left / 4)
+            self.here.let_go(*self.addresses, wait=session.deadline.left / 4, private=self.private)
             for each in self.addresses:
                 yield Finding(f"{each}: released", HeldAddress(each))
 

@@ -73,16 +73,16 @@ class AgentBridge:
         with self._node() as node:
             return node.overlay_device(address)
 
-    def removal(self, *addresses: str) -> tuple[Step, ...]:
+    def removal(self, *addresses: str, private: bool = False) -> tuple[Step, ...]:
         """The steps of `let_go`. Raises AgentError."""
         with self._node() as node:
             steps = node.release_overlays(*addresses, dry_run=True)
         known = {step.item for step in steps}
-        return (*steps, *(step for step in _left(addresses) if step.item not in known))
+        return (*steps, *(step for step in _left(addresses, private=private) if step.item not in known))
 
-    def let_go(self, *addresses: str, wait: float) -> None:
+    def let_go(self, *addresses: str, wait: float, private: bool = False) -> None:
         """Remove what was added for them, and then the addresses even if they are not in the journal: two nodes must
-        not answer for them. Raises AgentError."""
+        not answer for them. For `private` see `held_of`. Raises AgentError."""
         from ec2ident_agent.kernel.change import NetlinkKernel
 
         try:
@@ -90,7 +90,7 @@ class AgentBridge:
         except AgentError as error:
             # A damaged journal must not keep the address here; the other items that were added for it do no harm.
             self.log(f"{' '.join(addresses)}: {error}")
-        left = _left(addresses)
+        left = _left(addresses, private=private)
         for failure in NetlinkKernel().do(left) if left else ():
             raise AgentError(str(failure))
 
@@ -123,28 +123,31 @@ class AgentBridge:
         return "; ".join(map(str, (*report.refusals, *report.unknown, *waiting)))
 
 
-def _left(addresses: Sequence[str]) -> list[Step]:
-    """The removal of each of these addresses that this node has, whatever its prefix length and its interface."""
+def _left(addresses: Sequence[str], *, private: bool = False) -> list[Step]:
+    """The removal of each of these addresses that this node has."""
     from ec2ident_agent.items import Step
 
-    names = {each.partition("/")[0] for each in addresses}
-    return [Step("del", each) for each in seen_addresses() if each.address.partition("/")[0] in names]
+    return [Step("del", each) for each in held_of(addresses, private=private)]
 
 
-def seen_addresses() -> list[Address]:
-    """The addresses of this node: a dump of the links and one of the addresses, but none of the routes.
+def held_of(addresses: Sequence[str], *, private: bool = False) -> list[Address]:
+    """Which of these addresses this node has, whatever their prefix length and interface. Raises UnknownError.
 
-    Raises UnknownError.
+    Of `private` addresses only those with the length of one address: with the subnet's length they came by DHCP.
+    One dump of the links and one of the addresses, but none of the routes.
     """
     from ec2ident_agent.items import Address
-    from ec2ident_agent.kernel.dump import Channel, addresses, links
+    from ec2ident_agent.kernel.dump import Channel, links
+    from ec2ident_agent.kernel.dump import addresses as dump
 
     channel = Channel()
     try:
         names = {each.index: each.name for each in links(channel)}
-        return [each.item for each in addresses(channel, names) if isinstance(each.item, Address)]
+        seen = [each.item for each in dump(channel, names) if isinstance(each.item, Address)]
     finally:
         channel.close()
+    wanted = {*addresses} if private else {each.partition("/")[0] for each in addresses}
+    return [each for each in seen if (each.address if private else each.address.partition("/")[0]) in wanted]
 
 
 def device_of(mac: str) -> str:

@@ -53,6 +53,7 @@ def parser() -> Parser:
     verbs = top.add_subparsers(required=True)
     _route_parser(verbs)
     _eni_parser(verbs)
+    _assigned_parser(verbs)
     _dns_parser(verbs)
     found = _verb(verbs, "takeover", "move a whole service to this node", words="SERVICE", slow=True)
     found.add_argument("service", metavar="SERVICE", help="of the configuration")
@@ -128,13 +129,27 @@ KEYS = {
         "zone_external_id": "dns.external_id",
         "no_wait": "dns.wait",
     },
+    "private": {"address": "private.addresses", "eni": "private.eni"},
+    "eip": {"allocation": "eip.allocation", "eni": "eip.eni", "address": "eip.address"},
 }
 #: Options that describe a service by themselves, and are refused beside the name of one.
-INSTEAD = {"route": ("overlay", "table", "tag", "vpc"), "eni": ("id", "tag", "address"), "dns": ("zone", "name", "vpc")}
+INSTEAD = {
+    "route": ("overlay", "table", "tag", "vpc"),
+    "eni": ("id", "tag", "address"),
+    "dns": ("zone", "name", "vpc"),
+    "private": ("address",),
+    "eip": ("allocation",),
+}
 #: Of INSTEAD, those of which exactly one is needed.
-CHOICE = {"route": ("table", "tag", "vpc"), "eni": ("id", "tag", "address"), "dns": ("zone",)}
+CHOICE = {
+    "route": ("table", "tag", "vpc"),
+    "eni": ("id", "tag", "address"),
+    "dns": ("zone",),
+    "private": ("address",),
+    "eip": ("allocation",),
+}
 #: Of INSTEAD, those that are all needed without the name of a service.
-NEEDED = {"route": ("overlay",), "eni": (), "dns": ("zone", "name")}
+NEEDED = {"route": ("overlay",), "eni": (), "dns": ("zone", "name"), "private": ("address",), "eip": ("allocation",)}
 
 
 #: Options without a value, and what each says of its key.
@@ -262,6 +277,24 @@ def _eni_parser(verbs: Any) -> None:
     found.add_argument("--address", default="", metavar="ADDRESS", help="default: any free one")
     found.add_argument("--group", action="append", default=[], metavar="ID", help="security group *")
     found.add_argument("--description", default="", metavar="TEXT", help="description of the interface")
+
+
+def _assigned_parser(verbs: Any) -> None:
+    for part, text in (("private", "secondary private addresses"), ("eip", "an Elastic IP")):
+        group = _group(verbs, part, f"{text}, of one ENI at a time")
+        for name, help_ in (
+            ("status", "show which ENI has it; exit code 1 if not this node's"),
+            ("ensure", "assign it to this node's ENI"),
+        ):
+            found = _verb(group, name, help_, words="[SERVICE]", aliases=("show",) if name == "status" else ())
+            _service(found)
+            if part == "private":
+                found.add_argument("--address", action="append", default=[], help="address, or prefix (/28, /80) *")
+            else:
+                found.add_argument("--allocation", default="", metavar="ID", help="the Elastic IP (eipalloc-...)")
+                found.add_argument("--address", default="", help="the private address; default: the primary one")
+            found.add_argument("--eni", default="", metavar="ID", help="default: the first interface of the node")
+        _acting(found)
 
 
 def _dns_parser(verbs: Any) -> None:

@@ -288,7 +288,7 @@ class PolicyCommand:
 
 
 def ensure(command: FailoverCommand) -> int:
-    """`route ensure`, `eni move`, `dns ensure`: run one part, or print its plan."""
+    """`route ensure`, `eni move`, `private ensure`, `eip ensure`, `dns ensure`: run one part, or print its plan."""
     expect, part = command.expect, command.part()
     sight = part.look(command.session)
     if command.options.dry_run:
@@ -301,7 +301,7 @@ def ensure(command: FailoverCommand) -> int:
 
 
 def status(command: FailoverCommand) -> int:
-    """`route status`, `eni status`, `dns status`: verify one part."""
+    """`route status` and its like: verify one part."""
     return command.finish(command.part().verify(command.session))
 
 
@@ -472,6 +472,10 @@ VERBS = {
     "eni create": eni_create,
     "eni status": status,
     "eni move": ensure,
+    "private status": status,
+    "private ensure": ensure,
+    "eip status": status,
+    "eip ensure": ensure,
     "dns status": status,
     "dns ensure": ensure,
     "dns wait": dns_wait,

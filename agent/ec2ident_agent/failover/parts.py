@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from .address import AddressPart
+from .assigned import AssignedPart
 from .dns import DnsPart
+from .eip import EipAssignment
 from .eni import EniPart
+from .private import PrivateAssignment
 from .route import RoutePart
 
 TYPE_CHECKING = False
@@ -19,10 +22,16 @@ def parts_of(service: Service, here: AgentBridge | None = None, *, force: bool =
 
     `here` is this node, None if the target is another node. With `force` an ENI is detached by force at once.
     """
+    private, eip = service.private, service.eip
+    # An assigned address is held here if the settings name a device for it; else another program holds it.
+    single = tuple(f"{each}/{128 if ':' in each else 32}" for each in private.single) if private else ()
     found: list[AnyPart | None] = [
         EniPart(service.eni, here, force) if service.eni else None,
+        AddressPart(here, single, service.device, service.label, True) if here and single and service.device else None,
+        AssignedPart("private", PrivateAssignment(private, service.device), private.addresses) if private else None,
         AddressPart(here, service.overlay, service.device, service.label) if here and service.overlay else None,
         RoutePart(service.route, service.overlay, service.device) if service.route else None,
-        DnsPart(service.dns, service.dns.values or service.overlay) if service.dns else None,
+        AssignedPart("eip", EipAssignment(eip, service.device), (eip.allocation,)) if eip else None,
+        DnsPart(service.dns, service.dns.values or service.addresses) if service.dns else None,
     ]
     return tuple(part for part in found if part)

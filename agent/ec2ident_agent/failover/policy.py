@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ec2ident.value import replace
 
+from .aws.forms import is_plain_ipv4
 from .errors import UsageError
 
 TYPE_CHECKING = False
@@ -62,11 +63,14 @@ def document(
     if not role:
         statements += _checks(settings.services, settings.interfaces, arns, release)
     statements += _interfaces(services, settings.instances, arns)
+    statements += _assigned(services, settings, arns)
     statements += _names(services, arns, zones or {}, release)
     if not role and not settings.role_arn:
         statements += _assumes(roles_of(settings))
     if not statements:
-        raise UsageError("policy: nothing to allow: no service has a route, eni or dns; an address alone needs no API")
+        raise UsageError(
+            "policy: nothing to allow: no service has a route, eni, private, eip or dns; an address alone needs no API"
+        )
     return _document(statements)
 
 
@@ -185,12 +189,18 @@ def _of_role(service: Service, role: str) -> Service:
     """A service with the parts of a role alone; "" is the role of the parts that name none."""
     parts = {"route": service.route, "eni": service.eni, "dns": service.dns}
     kept = {name: part if part and part.role_arn == role else None for name, part in parts.items()}
+    if role:
+        # What is assigned to the node's ENI is changed with the node's own credentials.
+        kept |= {"private": None, "eip": None}
     return replace(service, **kept)
 
 
 def _carriers(services: Sequence[Service]) -> bool:
     """Whether the ENI that carries the traffic is read, with the node's own credentials in every case."""
-    return any(each.route or (each.dns and not (each.dns.values or each.overlay)) for each in services)
+    return any(
+        each.route or each.private or each.eip or (each.dns and not (each.dns.values or each.addresses))
+        for each in services
+    )
 
 
 def _allow(sid: str, actions: Sequence[str], resources: Sequence[str], condition: Any = None) -> Statement:
@@ -206,6 +216,8 @@ def _looks(services: Sequence[Service]) -> set[str]:
             found.add("ec2:DescribeRouteTables")
         if each.eni:
             found |= {"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces"}
+        if each.eip:
+            found.add("ec2:DescribeAddresses")
     return found
 
 
@@ -265,6 +277,43 @@ def _interfaces(services: Sequence[Service], instances: Sequence[str], arns: _Ar
         )
 
 
+def _assignees(enis: Sequence[str], settings: Settings, arns: _Arns) -> list[str]:
+    """The ENIs that something is assigned to; those of all nodes, unless the settings name one."""
+    if not all(enis) and not settings.interfaces:
+        raise UsageError(
+            'policy: interfaces = ["eni-…"] is missing: the interfaces of the nodes that an address is assigned to'
+        )
+    return arns.ec2("network-interface", [*filter(None, enis), *(() if all(enis) else settings.interfaces)])
+
+
+def _assigned(services: Sequence[Service], settings: Settings, arns: _Arns) -> Iterable[Statement]:
+    """Assign private addresses and prefixes; those that cannot be taken are unassigned from the other node first."""
+    parts = [each.private for each in services if each.private]
+    keys = [key for part in parts for key in part.addresses]
+    plain = [is_plain_ipv4(key) for key in keys]
+    actions = {f"ec2:{verb}{_IP[':' in key]}" for key in keys for verb in _verbs(key)}
+    if parts:
+        enis = [part.eni for part in parts]
+        # What is unassigned is at another node's ENI.
+        enis += [] if all(plain) else [""]
+        yield _allow("Assign", sorted(actions), _assignees(enis, settings, arns))
+    eips = [each.eip for each in services if each.eip]
+    if eips:
+        resources = arns.ec2("elastic-ip", [part.allocation for part in eips])
+        resources += _assignees([part.eni for part in eips], settings, arns)
+        # The instance is checked where the ENI is attached to one.
+        resources += arns.ec2("instance", settings.instances or ["*"])
+        yield _allow("Associate", ["ec2:AssociateAddress"], resources)
+
+
+#: The second half of the names of the four actions, by whether it is IPv6.
+_IP = {False: "PrivateIpAddresses", True: "Ipv6Addresses"}
+
+
+def _verbs(key: str) -> tuple[str, ...]:
+    return ("Assign",) if is_plain_ipv4(key) else ("Assign", "Unassign")
+
+
 def _names(services: Sequence[Service], arns: _Arns, ids: Mapping[str, str], release: bool) -> Iterable[Statement]:
     parts = [each.dns for each in services if each.dns]
     if not parts:
@@ -296,7 +345,7 @@ def _names(services: Sequence[Service], arns: _Arns, ids: Mapping[str, str], rel
 
 def _kinds(service: Service) -> set[str]:
     part: DnsSettings | None = service.dns
-    values = (part.values if part else ()) or service.overlay
+    values = (part.values if part else ()) or service.addresses
     return {"AAAA" if ":" in value else "A" for value in values} or {"A"}
 
 

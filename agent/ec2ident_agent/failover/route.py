@@ -22,6 +22,7 @@ from .selectors import TableSelector
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import TypedDict
 
     from .aws.actions import ApiCall
     from .aws.client import Api
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     from .part import PartSight
     from .session import Device, Session
     from .settings import RouteSettings
+
+    class Target(TypedDict):
+        """Which ENI carries the traffic."""
+
+        eni: str
+        instance: str
+        device: Device | None
+
 
 #: The verbs of an outcome after which a table is read back.
 WRITTEN = ("created", "replaced", "right", "deleted")
@@ -215,6 +224,15 @@ def carrier_of(
         return fits[0], ()
     said = f"{device}: no interface of {instance} has its MAC address; the route goes to the first one, {fits[0].id}"
     return fits[0], (f"{said}; to choose another, write eni",)
+
+
+def target_of(session: Session, eni: str, name: str, addresses: Sequence[str], earlier: Sequence[PartSight]) -> Target:
+    """What `carrier_of` needs: the configured ENI, or the instance and the device `name` that has the addresses."""
+    device = None if eni else session.device(name, addresses)
+    if device and not device.mac:
+        # The device may be that of an ENI that moves here first.
+        eni = next((sight.interface.id for sight in earlier if sight.interface), "")
+    return {"eni": eni, "instance": "" if eni else session.instance, "device": device}
 
 
 def _warnings(tables: Sequence[RouteTable], eni: NetworkInterface, destinations: Sequence[str]) -> tuple[str, ...]:
@@ -534,18 +552,11 @@ class RoutePart(Value):
 
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> RouteSight:
         """Read the tables and the ENI; with `session.advise` also the other tables that hold the routes."""
-        eni = self.settings.eni
-        device = None if eni else session.device(self.device, self.destinations)
-        if device and not device.mac:
-            # The device may be that of an ENI that moves here first.
-            eni = next((sight.interface.id for sight in earlier if sight.interface), "")
         return look(
             self.api(session),
             self.settings.select,
             self.destinations,
-            eni=eni,
-            instance="" if eni else session.instance,
-            device=device,
+            **target_of(session, self.settings.eni, self.device, self.destinations, earlier),
             others=session.advise,
             own=session.api(),
         )

@@ -35,10 +35,19 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     index = 1                         # default: the first free one
     grace = 30                        # seconds before a hanging detach is forced
 
+    [service.db.private]              # secondary private addresses, which move between the ENIs of a subnet
+    addresses = ["10.0.1.50"]         # or IPv6 addresses, or delegated prefixes (/28, /80)
+    eni = "eni-…"                     # default: the ENI of the service's device, else the node's first interface
+
+    [service.db.eip]                  # an Elastic IP
+    allocation = "eipalloc-…"
+    eni = "eni-…"                     # as above
+    address = "10.0.1.50"             # the private address that it goes to; default: the primary one
+
     [service.db.dns]                  # a name in a private hosted zone
     zone = "Z…"                       # or its ARN, or its name, such as "example.corp"
     name = "db.example.corp"
-    values = ["10.0.0.11"]            # default: the overlay addresses, else the address of the node
+    values = ["10.0.0.11"]            # default: the overlay addresses, else the private ones, else the node's own
     ttl = 10
     wait = true                       # until every name server has it
     resolver = "10.0.0.2"             # asked at the end to confirm
@@ -91,6 +100,26 @@ class EniSettings(Value):
     external_id: str = ""
 
 
+class PrivateSettings(Value):
+    """Secondary private addresses or prefixes. They go to `eni`, or to the service's device or the first interface."""
+
+    addresses: tuple[str, ...]
+    eni: str = ""
+
+    @property
+    def single(self) -> tuple[str, ...]:
+        """The addresses, without the prefixes, which belong to no device."""
+        return tuple(each for each in self.addresses if "/" not in each)
+
+
+class EipSettings(Value):
+    """An Elastic IP. `address` is the private address of the ENI that it goes to; "" for the primary one."""
+
+    allocation: str
+    eni: str = ""
+    address: str = ""
+
+
 class DnsSettings(Value):
     """A name in a hosted zone; `public` says in which kind. `zone` is an id, or a name with a final dot."""
 
@@ -116,6 +145,13 @@ class Service(Value):
     route: RouteSettings | None = None
     eni: EniSettings | None = None
     dns: DnsSettings | None = None
+    private: PrivateSettings | None = None
+    eip: EipSettings | None = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What a name points to by default: the overlay addresses, else the private ones."""
+        return self.overlay or (self.private.single if self.private else ())
 
 
 class Settings(Value):
@@ -306,6 +342,7 @@ def _role(table: _Reader) -> tuple[str, str]:
 def _service(name: str, table: _Reader | None) -> Service:
     assert table
     route, eni, dns = table.table("route"), table.table("eni"), table.table("dns")
+    private, eip = table.table("private"), table.table("eip")
     found = Service(
         name,
         table.texts("overlay", forms.overlay),
@@ -314,12 +351,14 @@ def _service(name: str, table: _Reader | None) -> Service:
         _route(route) if route else None,
         _eni(eni) if eni else None,
         _dns(dns) if dns else None,
+        _private(private) if private else None,
+        _eip(eip) if eip else None,
     )
     table.end()
     if found.route and not found.overlay:
         raise UsageError(f"{table.name('overlay')}: a route needs an overlay address")
-    if not (found.overlay or found.eni or found.dns):
-        raise UsageError(f"{table.said(table.path)}: nothing to move; write overlay, eni or dns")
+    if not (found.overlay or found.eni or found.dns or found.private or found.eip):
+        raise UsageError(f"{table.said(table.path)}: nothing to move; write overlay, eni, private, eip or dns")
     return found
 
 
@@ -345,6 +384,25 @@ def _eni(table: _Reader) -> EniSettings:
     index, grace = table.whole("index", None, 1, 255), float(table.number("grace", 30.0, 0, 3600))
     found = EniSettings(find, index, grace, *_role(table))
     table.end()
+    return found
+
+
+def _private(table: _Reader) -> PrivateSettings:
+    addresses = table.texts("addresses", forms.assignable)
+    found = PrivateSettings(addresses, table.text("eni", forms.identifier("interface")))
+    table.end()
+    if not addresses:
+        raise UsageError(f"{table.name('addresses')}: is missing")
+    return found
+
+
+def _eip(table: _Reader) -> EipSettings:
+    allocation = table.text("allocation", forms.identifier("allocation"))
+    eni = table.text("eni", forms.identifier("interface"))
+    found = EipSettings(allocation, eni, table.text("address", forms.address))
+    table.end()
+    if not allocation:
+        raise UsageError(f"{table.name('allocation')}: is missing")
     return found
 
 

@@ -3,14 +3,15 @@
 All parts look and decide before anything is changed, so a refusal costs nothing. Then:
 
 1. the ENI moves, because everything else may need it, and the agent applies its profile;
-2. this node holds the overlay address: traffic must not arrive before a node answers;
-3. the route moves, in all tables at once;
-4. the name moves, which takes longest.
+2. this node holds the private addresses, and then EC2 assigns them: traffic must not arrive before a node answers;
+3. this node holds the overlay addresses, and then the route moves, in all tables at once;
+4. the Elastic IP moves;
+5. the name moves, which takes longest.
 
-If no table could be moved, the address that this run added is released again, so that two nodes never answer for it;
-an address of an earlier run too, if another mover was certainly later in every table. What cannot be undone
-without a second outage (an ENI, some of the tables) stays, and the next run continues from there. The log says which
-commands go back instead.
+If nothing of a part could be moved, the addresses that this run added for it are released again, so that two nodes
+never answer for them; those of an earlier run too, if another mover was certainly later everywhere. What cannot be
+undone without a second outage (an ENI, some of the tables) stays, and the next run continues from there. The log says
+which commands go back instead.
 """
 
 from __future__ import annotations
@@ -92,8 +93,10 @@ class Takeover:
                 counted = wanted(findings)
                 errors = [finding.error for finding in counted if finding.error]
                 if errors and not _moved(findings):
-                    done = [*self._released(done, whole=_overtaken(errors))]
-                    said = f"{each.part.name}: moved in no table; the address is not held here either"
+                    done[-2:] = [*self._released(done[-2:], whole=_overtaken(errors))]
+                    where = "moved in no table" if each.part.name == "route" else "not moved"
+                    held = any(isinstance(one.part, AddressPart) for one in done[-2:])
+                    said = f"{each.part.name}: {where}" + ("; the address is not held here either" if held else "")
                     raise MoveRefusedError(said) from errors[0]
                 if errors:
                     results = [finding for finding in counted if finding.value]

@@ -71,7 +71,11 @@ def _ec2(request: Request, backend: Any, account: str) -> list[Resource]:
         except RefusalError:
             return [("instance/*", {}), ("network-interface/*", {})]
         return [_instance(eni.instance.id), _interface(eni.id, backend)]
-    if action in ("ModifyNetworkInterfaceAttribute", "AssignPrivateIpAddresses", "DeleteNetworkInterface"):
+    if action == "AssociateAddress":
+        eni = _interface(form.get("NetworkInterfaceId", ""), backend)
+        return [(f"elastic-ip/{form.get('AllocationId', '')}", {}), eni]
+    assigning = action.endswith(("assignPrivateIpAddresses", "assignIpv6Addresses")) or action.startswith("Assign")
+    if assigning or action in ("ModifyNetworkInterfaceAttribute", "DeleteNetworkInterface"):
         tail, keys = _interface(form.get("NetworkInterfaceId", ""), backend)
         return [(tail, {**keys, **_attributes(form)})]
     if action == "ModifyInstanceAttribute":

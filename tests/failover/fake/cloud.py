@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from moto.ec2.models import ec2_backends, elastic_network_interfaces
+from moto.ec2.models.elastic_ip_addresses import ElasticAddress
 from moto.ec2.models.elastic_network_interfaces import Attachment, NetworkInterface
 from moto.ec2.models.instances import Instance
 from moto.ec2.models.route_tables import Route, RouteTable
@@ -144,7 +145,34 @@ def show_owners(answer: bytes) -> bytes:
     return re.sub(rb"<item>\s*<destination.*?</item>", shown, answer, flags=re.DOTALL)
 
 
+def show_prefixes(answer: bytes) -> bytes:
+    """moto knows no delegated prefixes."""
+    held = [
+        (eni.id, list(eni.fake_prefixes))
+        for b in backends()
+        for eni in b.enis.values()
+        if getattr(eni, "fake_prefixes", ())
+    ]
+    for eni_id, prefixes in held:
+        rows = {
+            six: "".join(
+                f"<item><ipv{6 if six else 4}Prefix>{p}</ipv{6 if six else 4}Prefix></item>"
+                for p in prefixes
+                if (":" in p) == six
+            )
+            for six in (False, True)
+        }
+        said = "".join(
+            f"<ipv{6 if six else 4}PrefixSet>{row}</ipv{6 if six else 4}PrefixSet>" for six, row in rows.items() if row
+        )
+        mark = f"<networkInterfaceId>{eni_id}</networkInterfaceId>".encode()
+        answer = answer.replace(mark, mark + said.encode())
+    return answer
+
+
 LAID_OVER: tuple[tuple[type, str, Any], ...] = (
+    (NetworkInterface, "fake_prefixes", ()),
+    (ElasticAddress, "fake_private", None),
     (NetworkInterface, "attachment", property(attachment)),
     (NetworkInterface, "get_filter_value", eni_filter),
     (RouteTable, "get_filter_value", table_filter),
@@ -152,6 +180,12 @@ LAID_OVER: tuple[tuple[type, str, Any], ...] = (
     (Route, "instance_id", property(lambda route: carrier(route).id if carrier(route) else None)),
     (Route, "instance_owner_id", property(lambda route: carrier(route).owner_id if carrier(route) else None)),
     (Route, "state", property(state)),
+    (
+        ElasticAddress,
+        "private_ip_address",
+        property(lambda eip: getattr(eip, "fake_private", None) or eip.eni.private_ip_address if eip.eni else None),
+    ),
+    (ElasticAddress, "instance_id", property(lambda eip: eip.eni.instance.id if eip.eni and eip.eni.instance else "")),
     # One flag: the instance's is the one of its first interface.
     (Instance, "source_dest_check", property(lambda instance: nic0(instance).source_dest_check, _set_check)),
 )

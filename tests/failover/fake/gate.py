@@ -199,27 +199,87 @@ def delete_interface(request: Request, backend: Any) -> None:
 
 
 def assign(request: Request, backend: Any) -> None:
-    """An address has one holder: it is refused, or with AllowReassignment the old one loses it."""
-    wanted = request.numbered("PrivateIpAddress")
+    """An address or a prefix has one holder: it is refused, or an IPv4 address with AllowReassignment is taken."""
     mine = interface(backend, request.form["NetworkInterfaceId"])
-    for address in wanted:
-        if ipaddress.ip_address(address) not in ipaddress.ip_network(mine.subnet.cidr_block):
-            raise RefusalError(
-                "InvalidParameterValue", f"Address does not fall within the subnet's address range: {address}"
-            )
+    six = request.action == "AssignIpv6Addresses"
+    if six and not mine.subnet.ipv6_cidr_block_associations:
+        raise RefusalError("InvalidParameterValue", f"The subnet {mine.subnet.id} has no IPv6 CIDR block")
+    reassign = request.form.get("AllowReassignment") == "true"
+    for key in keys_of(request):
+        _in_subnet(key.partition("/")[0], mine.subnet)
         for eni in backend.enis.values():
-            held = [item for item in eni.private_ip_addresses if item["PrivateIpAddress"] == address]
-            if not held or eni is mine:
+            if eni is mine or key not in held_by(eni):
                 continue
-            if request.form.get("AllowReassignment") != "true" or held[0].get("Primary"):
-                raise RefusalError("Resource.AlreadyAssigned", f"The address {address} is already assigned to {eni.id}")
-            eni.private_ip_addresses.remove(held[0])
+            primary = any(item["PrivateIpAddress"] == key and item.get("Primary") for item in eni.private_ip_addresses)
+            if six or "/" in key or not reassign or primary:
+                raise RefusalError("Resource.AlreadyAssigned", f"The address {key} is already assigned to {eni.id}")
+            lose(eni, key)
+        if "/" in key:
+            mine.fake_prefixes = [*dict.fromkeys([*getattr(mine, "fake_prefixes", []), key])]
 
 
-def assign_ipv6(request: Request, backend: Any) -> None:
+def keys_of(request: Request) -> list[str]:
+    """The addresses and prefixes of an assignment."""
+    return [
+        key
+        for name in ("PrivateIpAddress", "Ipv6Addresses", "Ipv4Prefix", "Ipv6Prefix")
+        for key in request.numbered(name)
+    ]
+
+
+def held_by(eni: Any) -> list[str]:
+    """The addresses and prefixes of an interface."""
+    return [
+        *(item["PrivateIpAddress"] for item in eni.private_ip_addresses),
+        *eni.ipv6_addresses,
+        *getattr(eni, "fake_prefixes", ()),
+    ]
+
+
+def lose(eni: Any, key: str) -> None:
+    eni.private_ip_addresses[:] = [item for item in eni.private_ip_addresses if item["PrivateIpAddress"] != key]
+    eni.ipv6_addresses[:] = [each for each in eni.ipv6_addresses if each != key]
+    eni.fake_prefixes = [each for each in getattr(eni, "fake_prefixes", ()) if each != key]
+
+
+def _in_subnet(address: str, subnet: Any) -> None:
+    blocks = [subnet.cidr_block, *(a["ipv6CidrBlock"] for a in subnet.ipv6_cidr_block_associations.values())]
+    wanted = ipaddress.ip_address(address)
+    if not any(wanted in ipaddress.ip_network(block) for block in blocks):
+        text = f"Address does not fall within the subnet's address range: {address}"
+        raise RefusalError("InvalidParameterValue", text)
+
+
+def unassign(request: Request, backend: Any) -> None:
+    """Only what is there and is not the primary address can be unassigned."""
     eni = interface(backend, request.form["NetworkInterfaceId"])
-    if not eni.subnet.ipv6_cidr_block_associations:
-        raise RefusalError("InvalidParameterValue", f"The subnet {eni.subnet.id} has no IPv6 CIDR block")
+    for key in keys_of(request):
+        if key not in held_by(eni):
+            text = f"Some of [{key}] are not assigned to interface {eni.id}"
+            raise RefusalError("InvalidParameterValue", text)
+        if any(item["PrivateIpAddress"] == key and item.get("Primary") for item in eni.private_ip_addresses):
+            raise RefusalError("InvalidParameterValue", f"{key} is the primary address of {eni.id}")
+        lose(eni, key)
+
+
+def associate(request: Request, backend: Any) -> None:
+    """An Elastic IP goes to a private address of the interface; from another one only with AllowReassociation."""
+    form = request.form
+    eni = interface(backend, form["NetworkInterfaceId"])
+    found = [each for each in backend.addresses if each.allocation_id == form.get("AllocationId")]
+    if not found:
+        raise RefusalError(
+            "InvalidAllocationID.NotFound", f"The allocation ID '{form.get('AllocationId')}' does not exist"
+        )
+    wanted = form.get("PrivateIpAddress") or eni.private_ip_address
+    if wanted not in held_by(eni):
+        raise RefusalError("InvalidParameterValue", f"{wanted} is not an address of {eni.id}")
+    if found[0].eni not in (None, eni) and form.get("AllowReassociation") != "true":
+        text = f"resource {found[0].allocation_id} is already associated with {found[0].association_id}"
+        raise RefusalError("Resource.AlreadyAssociated", text)
+    found[0].fake_private = wanted
+    # moto does not understand the word "false".
+    form["AllowReassociation"] = "true"
 
 
 def create_interface(request: Request, backend: Any) -> None:
@@ -249,7 +309,10 @@ CHECKS = {
     "ModifyInstanceAttribute": modify_instance,
     "DeleteNetworkInterface": delete_interface,
     "AssignPrivateIpAddresses": assign,
-    "AssignIpv6Addresses": assign_ipv6,
+    "AssignIpv6Addresses": assign,
+    "UnassignPrivateIpAddresses": unassign,
+    "UnassignIpv6Addresses": unassign,
+    "AssociateAddress": associate,
     "CreateNetworkInterface": create_interface,
 }
 

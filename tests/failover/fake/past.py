@@ -12,11 +12,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: The reads that may be old: routes, interfaces, attachments, records. The status of a change is not.
-READS = ("DescribeRouteTables", "DescribeNetworkInterfaces", "DescribeInstances", "ListResourceRecordSets")
+#: The reads that may be old: routes, interfaces, attachments, Elastic IPs, records. The status of a change is not.
+READS = (
+    "DescribeRouteTables",
+    "DescribeNetworkInterfaces",
+    "DescribeInstances",
+    "DescribeAddresses",
+    "ListResourceRecordSets",
+)
 
 #: The attributes of an interface that a move changes.
 INTERFACE = ("instance", "device_index", "attachment_id", "source_dest_check", "fake_phase", "fake_due")
+
+#: Its lists, which are changed in place.
+LISTS = ("private_ip_addresses", "ipv6_addresses", "fake_prefixes")
+
+#: The attributes of an Elastic IP.
+ELASTIC = ("instance", "eni", "association_id", "fake_private")
 
 #: An object, its attribute, and the value.
 Moment = list[tuple[Any, str, Any]]
@@ -31,6 +43,8 @@ def moment(backend: Any, zones: dict[str, Any]) -> Moment:
         found.append((table, name, {key: copy.copy(row) for key, row in rows.items()}))
     for eni in backend.enis.values():
         found += [(eni, name, getattr(eni, name)) for name in INTERFACE if hasattr(eni, name)]
+        found += [(eni, name, list(getattr(eni, name))) for name in LISTS if hasattr(eni, name)]
+    found += [(eip, name, getattr(eip, name)) for eip in backend.addresses for name in ELASTIC if hasattr(eip, name)]
     for reservation in backend.reservations.values():
         found += [(each, "nics", dict(each.nics)) for each in reservation.instances]
     found += [(zone, "rrsets", [copy.copy(record) for record in zone.rrsets]) for zone in zones.values()]

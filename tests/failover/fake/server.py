@@ -290,6 +290,8 @@ class Fake:
             return answer
         if request.action == "DescribeRouteTables":
             answer = cloud.show_owners(answer)
+        if request.action == "DescribeNetworkInterfaces":
+            answer = cloud.show_prefixes(answer)
         if request.action == "AttachNetworkInterface":
             eni = self.backend_in(request.region).enis[request.form["NetworkInterfaceId"]]
             cloud.begin(eni, "attaching", self.attach_seconds)

@@ -86,6 +86,8 @@ def act(aws: Fake, tmp_path: Path) -> Callable[..., Any]:
     mine = {
         "overlay": {"address": OVERLAY, "tables": ",".join(lab.tables)},
         "eni": {"id": lab.service_eni},
+        "private": {"addresses": "10.0.0.50 10.0.0.64/28"},
+        "eip": {"allocation_id": allocated(aws)},
         "dns": {"zone": lab.zone, "name": "db.awslab.mycompany.corp", "values": "192.168.10.5", "wait": "no"},
     }
 
@@ -111,6 +113,11 @@ def act(aws: Fake, tmp_path: Path) -> Callable[..., Any]:
 
     call.node = node  # type: ignore[attr-defined]
     return call
+
+
+def allocated(aws: Fake) -> str:
+    """An Elastic IP."""
+    return aws.ask("AllocateAddress", Domain="vpc").decode().partition("<allocationId>")[2].partition("<")[0]
 
 
 #: Seconds that the engine gives an action here. A fault would hang for ever: ten of them tell the two apart.
@@ -286,6 +293,8 @@ def test_only_a_deep_monitor_sees_that_another_node_has_it(aws: Fake, act: Calla
     others = {
         "overlay": {"instance": aws.lab.node2},
         "eni": {"instance": aws.lab.node2},
+        "private": {"instance": aws.lab.node2},
+        "eip": {"instance": aws.lab.node2},
         "dns": {"values": "192.0.2.9"},
     }
     aws.settle()

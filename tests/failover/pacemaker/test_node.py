@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.full, pytest.mark.timeout(120)]
 
 DIRECTORY, STATE = "/usr/lib/ocf/resource.d/ec2ident", "/run/ec2ident"
-KINDS = ("overlay", "eni", "dns")
+KINDS = ("overlay", "eni", "private", "eip", "dns")
 ADDRESSES = ("192.168.10.5", "192.168.10.6")
+PRIVATE = "10.0.0.50"
 SUCCESS, GENERIC, NOT_RUNNING = 0, 1, 7
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -62,6 +63,11 @@ def _settled(namespace: Namespace) -> bool:
     return "tentative" not in found and all(f" {each} " in found for each in ("eth0", "eth1", "far1"))
 
 
+def allocated(room: Lab) -> str:
+    """An Elastic IP."""
+    return room.ask("AllocateAddress", Domain="vpc").partition("<allocationId>")[2].partition("<")[0]
+
+
 @pytest.fixture
 def act(room: Lab) -> Iterator[Act]:
     """Run one action of an agent as the engine does; afterwards everything is stopped."""
@@ -69,6 +75,8 @@ def act(room: Lab) -> Iterator[Act]:
     mine = {
         "overlay": {"address": " ".join(ADDRESSES), "tables": ",".join(ids["tables"])},
         "eni": {"id": ids["service_eni"]},
+        "private": {"addresses": PRIVATE, "device": "eth0"},
+        "eip": {"allocation_id": allocated(room)},
         "dns": {"zone": ids["zone"], "name": "db.awslab.mycompany.corp", "values": ADDRESSES[0], "wait": "no"},
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 
 from . import response
+from .forms import is_plain_ipv4
 from .model import RecordSet
 
 TYPE_CHECKING = False
@@ -218,6 +219,68 @@ def detach(attachment: str, eni: str, instance: str, account: str, *, force: boo
         f"detach-network-interface --attachment-id {attachment}{' --force' if force else ''}",
         (("AttachmentId", attachment), *((("Force", "true"),) if force else ())),
         resources=(f"instance/{instance}", f"network-interface/{eni}"),
+        account=account,
+        writes=True,
+    )
+
+
+def _assignment(verb: str, eni: str, account: str, key: str, *, reassign: bool = False) -> ApiCall:
+    """AssignPrivateIpAddresses and its three relatives: for one address, or for one delegated prefix."""
+    version, prefix = ("6" if ":" in key else "4"), "/" in key
+    action, command = ("PrivateIpAddresses", "private-ip") if version == "4" else ("Ipv6Addresses", "ipv6")
+    field = f"Ipv{version}Prefix" if prefix else "Ipv6Addresses" if version == "6" else "PrivateIpAddress"
+    option = f"--ipv{version}-prefixes" if prefix else f"--{command}-addresses"
+    fields = (("NetworkInterfaceId", eni), (f"{field}.1", key), *((("AllowReassignment", "true"),) if reassign else ()))
+    return ApiCall(
+        "ec2",
+        f"{verb}{action}",
+        response.assigned,
+        f"{verb.lower()}-{command}-addresses --network-interface-id {eni} {option} {key}"
+        + (" --allow-reassignment" if reassign else ""),
+        fields,
+        resources=(f"network-interface/{eni}",),
+        account=account,
+        writes=True,
+    )
+
+
+def assign(eni: str, account: str, key: str, *, reassign: bool) -> ApiCall:
+    """Assign a private address or a prefix; `reassign` takes an IPv4 address from its holder."""
+    return _assignment("Assign", eni, account, key, reassign=reassign and is_plain_ipv4(key))
+
+
+def unassign(eni: str, account: str, key: str) -> ApiCall:
+    """Take a private address or a prefix from an ENI."""
+    return _assignment("Unassign", eni, account, key)
+
+
+def describe_addresses(allocation: str) -> ApiCall:
+    """One Elastic IP, by filter: an id would fail where it does not exist."""
+    return ApiCall(
+        "ec2",
+        "DescribeAddresses",
+        response.elastic_addresses,
+        f"describe-addresses --filters Name=allocation-id,Values={allocation}",
+        _filters({"allocation-id": [allocation]}),
+    )
+
+
+def associate(allocation: str, eni: str, account: str, private: str = "", *, reassign: bool) -> ApiCall:
+    """Associate an Elastic IP with an ENI, for its primary private address or for `private`."""
+    return ApiCall(
+        "ec2",
+        "AssociateAddress",
+        response.association_id,
+        f"associate-address --allocation-id {allocation} --network-interface-id {eni}"
+        + (f" --private-ip-address {private}" if private else "")
+        + (" --allow-reassociation" if reassign else " --no-allow-reassociation"),
+        (
+            ("AllocationId", allocation),
+            ("NetworkInterfaceId", eni),
+            ("AllowReassociation", "true" if reassign else "false"),
+            *((("PrivateIpAddress", private),) if private else ()),
+        ),
+        resources=(f"elastic-ip/{allocation}", f"network-interface/{eni}"),
         account=account,
         writes=True,
     )

@@ -30,6 +30,7 @@ _EXAMPLES = {
     "subnet": "a subnet (subnet-…)",
     "group": "a security group (sg-…)",
     "vpc": "a VPC (vpc-…)",
+    "allocation": "an Elastic IP (eipalloc-…)",
     "account": "an account (12 digits)",
     "zone": "a hosted zone (Z…)",
 }
@@ -133,6 +134,22 @@ def single(text: str) -> str:
     if length != ("128" if ":" in host else "32"):
         raise UsageError(f"{text} is a whole network; name its addresses")
     return host
+
+
+def assignable(text: str) -> str:
+    """What EC2 assigns to an ENI: one address of the subnet, or a prefix (/28 of IPv4, /80 of IPv6)."""
+    network = overlay(text)
+    host, _, length = network.partition("/")
+    if length == ("128" if ":" in host else "32"):
+        return host
+    if length != ("80" if ":" in host else "28"):
+        raise UsageError(f"{text} is neither one address nor a prefix that EC2 delegates (/28, or /80 of IPv6)")
+    return network
+
+
+def is_plain_ipv4(key: str) -> bool:
+    """Whether an assigned key is one IPv4 address: neither an IPv6 address nor a prefix."""
+    return ":" not in key and "/" not in key
 
 
 def device(text: str) -> str:

@@ -86,6 +86,8 @@ class NetworkInterface(Value):
     ipv6: tuple[str, ...] = ()
     attachment: Attachment | None = None
     description: str = ""
+    #: The delegated prefixes, IPv4 and IPv6.
+    prefixes: tuple[str, ...] = ()
 
     @property
     def holder(self) -> str:
@@ -97,6 +99,17 @@ class NetworkInterface(Value):
         where = f"{held.status} to {held.instance or 'a service of AWS'} index {held.index}" if held else self.status
         check = f"source/destination check {'on' if self.check else 'off'}"
         return f"{self.id} {','.join((*self.addresses, *self.ipv6))} {self.mac} {self.zone} {where}, {check}"
+
+
+class ElasticAddress(Value):
+    """An Elastic IP, and the ENI and private address that it is associated with, "" for none."""
+
+    id: str
+    public: str
+    eni: str = ""
+    instance: str = ""
+    private: str = ""
+    account: str = ""
 
 
 class Ec2Instance(Value):

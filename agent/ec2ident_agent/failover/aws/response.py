@@ -16,6 +16,7 @@ from .model import (
     Change,
     Credentials,
     Ec2Instance,
+    ElasticAddress,
     HostedZone,
     NetworkInterface,
     RecordSet,
@@ -43,6 +44,8 @@ _TARGETS = [
 SHAPES = {
     "table": r"rtb-[0-9a-f]{8,17}",
     "interface": r"eni-[0-9a-f]{8,17}",
+    "allocation": r"eipalloc-[0-9a-f]{8,17}",
+    "association": r"eipassoc-[0-9a-f]{8,17}",
     "attachment": r"(?:eni|ela)-attach-[0-9a-f]{8,17}",
     "instance": r"i-[0-9a-f]{8,17}",
     "subnet": r"subnet-[0-9a-f]{8,17}",
@@ -203,6 +206,11 @@ def _interface(item: Element) -> NetworkInterface:
         tuple(address(row.get("ipv6Address")) for row in item.all("ipv6AddressesSet/item")),
         _attachment(attached) if attached is not None and attached.maybe("attachmentId") else None,
         item.maybe("description") or "",
+        tuple(
+            network(row.get(f"ipv{version}Prefix"))
+            for version in (4, 6)
+            for row in item.all(f"ipv{version}PrefixSet/item")
+        ),
     )
 
 
@@ -242,6 +250,31 @@ def _instance(item: Element) -> Ec2Instance:
 def attachment_id(answer: Element) -> str:
     """AttachNetworkInterface."""
     return _id(answer, "attachmentId", "attachment")
+
+
+def assigned(answer: Element) -> None:
+    """The four calls that assign and unassign: what they list is read back from the ENI."""
+
+
+def elastic_addresses(answer: Element) -> tuple[ElasticAddress, ...]:
+    """DescribeAddresses. Addresses without an allocation id (EC2-Classic) are left out."""
+    return tuple(
+        ElasticAddress(
+            _id(item, "allocationId", "allocation"),
+            item.maybe("publicIp") or "",
+            _maybe_id(item, "networkInterfaceId", "interface"),
+            _known_id(item, "instanceId", "instance"),
+            address(item.get("privateIpAddress")) if item.maybe("privateIpAddress") else "",
+            _known_id(item, "networkInterfaceOwnerId", "account"),
+        )
+        for item in answer.all("addressesSet/item")
+        if item.maybe("allocationId")
+    )
+
+
+def association_id(answer: Element) -> str:
+    """AssociateAddress."""
+    return _id(answer, "associationId", "association")
 
 
 def done(answer: Element) -> None:

@@ -1,4 +1,4 @@
-"""The Pacemaker resource agents `ocf:ec2ident:overlay`, `:eni` and `:dns` (OCF Resource Agent API 1.0).
+"""The Pacemaker resource agents `ocf:ec2ident:overlay`, `eni`, `private`, `eip` and `dns` (OCF Resource Agent API 1.0).
 
 The engine acts on what an agent answers, so each answer is taken from a table:
 
@@ -204,6 +204,7 @@ class OcfAgent:
         if exit_of(counted):
             self.say(self.request.reason(next(iter(failures(counted)), "not all of it moved here; see the log")))
             return GENERIC
+        # The marker of what an ENI carries names that ENI only if it moves.
         interfaces = [each.decision.interface for each in decided if each.part.name == "eni"]
         self.local.keep(interfaces[0].mac if interfaces else "")
         if self.local.look() != HELD:
@@ -213,8 +214,12 @@ class OcfAgent:
 
     def stop(self) -> int:
         """Remove the resource from this node."""
-        with self._audit():
+        if self.local.look() == ABSENT:
+            # A drop all the same: of what was added for it something may be left.
             self.local.drop()
+        else:
+            with self._audit():
+                self.local.drop()
         if self.local.look() == ABSENT:
             try:
                 self._memory().clear()

@@ -43,7 +43,9 @@ class Addresses:
 
     def __init__(self, request: OcfRequest, bridge: Callable[[], AgentBridge], say: Callable[[str], object]) -> None:
         self._bridge, self._state_dir = bridge, request.state_dir
-        self._texts = request.values.get("address", "").replace(",", " ").split()
+        #: Private addresses: see `held_of`.
+        self._private = request.kind == "private"
+        self._texts = request.values.get("addresses" if self._private else "address", "").replace(",", " ").split()
         #: Seconds to wait for the agent's lock. Another process holds it for a moment, or hangs.
         self._wait = request.deadline / 4
 
@@ -61,11 +63,11 @@ class Addresses:
         return tuple(found)
 
     def look(self) -> str:
-        """HELD, PARTLY or ABSENT, whatever the prefix length and the interface. Raises UnknownError."""
-        addresses = self.addresses
-        from ec2ident_agent.failover.agent_bridge import seen_addresses
+        """HELD, PARTLY or ABSENT, whatever the interface, and the length of an overlay address. Raises UnknownError."""
+        from ec2ident_agent.failover.agent_bridge import held_of
 
-        held = {each.address.partition("/")[0] for each in seen_addresses()}
+        addresses = self.addresses
+        held = {each.address.partition("/")[0] for each in held_of(addresses, private=self._private)}
         here = [each for each in addresses if each.partition("/")[0] in held]
         return ABSENT if not here else HELD if len(here) == len(addresses) else PARTLY
 
@@ -77,7 +79,7 @@ class Addresses:
         answer. Raises AgentError."""
         if self.look() == ABSENT and not os.path.exists(os.path.join(self._state_dir, "journal")):
             return
-        self._bridge().let_go(*self.addresses, wait=self._wait)
+        self._bridge().let_go(*self.addresses, wait=self._wait, private=self._private)
 
 
 class StartedMarker:
@@ -118,9 +120,17 @@ class StartedMarker:
             return
 
 
+def private_state(request: OcfRequest, bridge: Callable[[], AgentBridge], say: Callable[[str], object]) -> LocalState:
+    """The addresses, if a device of this node holds any of them; else another program does, or they are prefixes."""
+    addresses = Addresses(request, bridge, say)
+    return addresses if request.values.get("device") and addresses.addresses else StartedMarker(request, bridge, say)
+
+
 #: What each agent looks at on this node.
 LOCAL_STATES: Mapping[str, Callable[..., LocalState]] = {
     "overlay": Addresses,
     "eni": StartedMarker,
+    "private": private_state,
+    "eip": StartedMarker,
     "dns": StartedMarker,
 }

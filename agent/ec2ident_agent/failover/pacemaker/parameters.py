@@ -6,7 +6,7 @@ resource-agents.
 
 from __future__ import annotations
 
-from ec2ident.value import Value
+from ec2ident.value import Value, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Parameter(Value):
-    """One parameter. `place` is the same key in failover.toml; `kinds` are the agents that accept it."""
+    """One parameter. `place` is the same key in failover.toml, with the table of the agent; `kinds` are the agents."""
 
     name: str
     place: str
@@ -31,18 +31,25 @@ class Parameter(Value):
 #: The version of the agents: of their parameters and of what they do.
 VERSION = "1.0"
 
-KINDS = ("overlay", "eni", "dns")
+KINDS = ("overlay", "eni", "private", "eip", "dns")
 SHORT = {
     "overlay": "Overlay address with its routes in the VPC",
     "eni": "Elastic network interface",
-    "dns": "Name in a Route 53 private hosted zone",
+    "private": "Secondary private addresses of EC2",
+    "eip": "Elastic IP address of EC2",
+    "dns": "Name in a Route 53 hosted zone",
 }
 LONG = {
     "overlay": (
         "Holds an overlay address on this node and points its route, in all route tables, to this node's interface."
     ),
     "eni": "Attaches an elastic network interface to this node and applies its profile of ec2ident-agent.",
-    "dns": "Points a name of a private hosted zone to this node.",
+    "private": (
+        "Assigns secondary private addresses or delegated prefixes to this node's interface, taking them from another"
+        " node of the subnet. With interface= this node also holds the addresses."
+    ),
+    "eip": "Associates an Elastic IP address with this node's interface, taking it from another node.",
+    "dns": "Points a name of a hosted zone to this node.",
 }
 
 PARAMETERS = (
@@ -66,17 +73,37 @@ PARAMETERS = (
         "The device of the address and of the ENI that the route goes to.",
         default="eth0",
     ),
-    Parameter("label", "service.s.label", ("overlay",), "The address's label, such as eth0:1."),
-    Parameter("eni", "service.s.route.eni", ("overlay",), "The ENI the route goes to; default: that of the device."),
+    Parameter("device", "service.s.device", ("private",), "The device that holds them; default: another program does."),
+    Parameter("label", "service.s.label", ("overlay", "private"), "The address's label, such as eth0:1."),
+    Parameter(
+        "eni",
+        "service.s.{table}.eni",
+        ("overlay", "private", "eip"),
+        "The ENI it goes to; default: that of the device, else the first one.",
+    ),
     Parameter(
         "table_role_arn", "service.s.route.role_arn", ("overlay",), "The role for the tables alone, as in a shared VPC."
     ),
     Parameter(
         "table_external_id", "service.s.route.external_id", ("overlay",), "The external id that this role requires."
     ),
+    Parameter(
+        "addresses",
+        "service.s.private.addresses",
+        ("private",),
+        "The addresses or prefixes (/28, /80), separated by commas or spaces.",
+        required=True,
+        unique=True,
+    ),
+    Parameter("allocation_id", "service.s.eip.allocation", ("eip",), "eipalloc-...", required=True, unique=True),
     Parameter("id", "service.s.eni.id", ("eni",), "The id of the interface (eni-...).", unique=True),
     Parameter("tag", "service.s.eni.tag", ("eni",), "KEY=VALUE of the interface, instead of its id."),
-    Parameter("private_address", "service.s.eni.address", ("eni",), "An address of the interface, instead of its id."),
+    Parameter(
+        "private_address",
+        "service.s.{table}.address",
+        ("eni", "eip"),
+        "An address of the interface, instead of its id; or the one that the Elastic IP goes to.",
+    ),
     Parameter("index", "service.s.eni.index", ("eni",), "The device index; default: the first free one.", "integer"),
     Parameter("grace", "service.s.eni.grace", ("eni",), "Seconds before a detach is forced.", "integer", "30"),
     Parameter("zone", "service.s.dns.zone", ("dns",), "The id or the name of the hosted zone.", required=True),
@@ -112,7 +139,7 @@ PARAMETERS = (
     ),
 )
 
-_LISTS = ("tables", "values", "address")
+_LISTS = ("tables", "values", "address", "addresses")
 _TRUE, _FALSE = ("yes", "true", "1", "ja", "on"), ("no", "false", "0", "nein", "off")
 
 
@@ -123,8 +150,9 @@ def given(kind: str, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def of(kind: str) -> tuple[Parameter, ...]:
-    """The parameters of an agent."""
-    return tuple(each for each in PARAMETERS if kind in each.kinds)
+    """The parameters of an agent, each with its own place."""
+    table = {"overlay": "route"}.get(kind, kind)
+    return tuple(replace(each, place=each.place.format(table=table)) for each in PARAMETERS if kind in each.kinds)
 
 
 def settings_of(kind: str, values: Mapping[str, str]) -> Settings:
@@ -162,14 +190,17 @@ def _value(parameter: Parameter, text: str) -> str | int | bool | list[str]:
     return text
 
 
-#: Action, time-out in seconds by agent, interval and depth: hints from which administrators write operations.
+#: Seconds for a start: a detach and the propagation of a record take longer than the other moves.
+START = {"overlay": 30, "eni": 180, "private": 30, "eip": 30, "dns": 180}
+
+#: Action, time-out in seconds, interval and depth: hints from which administrators write operations.
 ACTIONS = (
-    ("start", {"overlay": 30, "eni": 180, "dns": 180}, "", ""),
-    ("stop", {"overlay": 20, "eni": 20, "dns": 20}, "", ""),
-    ("monitor", {"overlay": 20, "eni": 20, "dns": 20}, "10s", "0"),
-    ("monitor", {"overlay": 30, "eni": 30, "dns": 30}, "60s", "10"),
-    ("validate-all", {"overlay": 5, "eni": 5, "dns": 5}, "", ""),
-    ("meta-data", {"overlay": 5, "eni": 5, "dns": 5}, "", ""),
+    ("start", 30, "", ""),
+    ("stop", 20, "", ""),
+    ("monitor", 20, "10s", "0"),
+    ("monitor", 30, "60s", "10"),
+    ("validate-all", 5, "", ""),
+    ("meta-data", 5, "", ""),
 )
 
 
@@ -177,7 +208,7 @@ def metadata(kind: str) -> str:
     """The metadata of an agent. Pure: the engine asks for it without privileges and without parameters."""
     parameters = "".join(map(_parameter, of(kind)))
     actions = "".join(
-        f'<action name="{name}" timeout="{seconds[kind]}s"'
+        f'<action name="{name}" timeout="{START[kind] if name == "start" else seconds}s"'
         + (f' interval="{interval}" depth="{depth}"' if interval else "")
         + "/>\n"
         for name, seconds, interval, depth in ACTIONS
