@@ -5,7 +5,8 @@ for all, knows which address belongs to which interface, and drops a packet that
 EC2's source check, and here it stays on also for overlay addresses: a packet may only come from the interface to which
 its source is routed. (EC2 wants the check off there, and then lets every source out; so what answers here, answers
 there.)
-"Amazon VPC User Guide", "Route tables"; "Amazon EC2 User Guide", "source/destination checking".
+"Amazon VPC User Guide", "Route tables"; "Amazon EC2 User Guide", "source/destination checking". What else is modelled
+here stands with its source, or as an assumption, in docs/testing.md, "What the lab assumes of a VPC".
 """
 
 from __future__ import annotations
