@@ -50,6 +50,8 @@ setup(
             "hypothesis",
             # The state behind the fake of the AWS API in tests/failover/fake.
             "moto>=5.1.22,<6",
+            # The witness of tests/failover/test_witness.py; its version is that for this botocore.
+            "awscli==1.46.3; python_version >= '3.10'",
             # Checks generated policies against AWS's own list of actions; it still needs pkg_resources.
             "parliament; python_version >= '3.10'",
             "setuptools<81; python_version >= '3.10'",

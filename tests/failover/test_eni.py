@@ -334,6 +334,41 @@ def test_create_may_be_repeated(aws: Fake, run: Callable[..., Any]) -> None:
     assert 1 == len(aws.calls("CreateNetworkInterface"))
 
 
+def test_create_without_an_address_may_be_repeated_too(aws: Fake, run: Callable[..., Any]) -> None:
+    """The ENI is found by its tag, and the token is made from what is asked; another wish is another ENI."""
+    arguments = ("eni", "create", "--subnet", aws.lab.subnet_a2, "--description", "it's", "--tag", "Service=new")
+    code, plan, _ = run(*arguments, "--plan")
+    assert (1, []) == (code, aws.calls("CreateNetworkInterface"))
+    first = run(*arguments)
+    (call,) = aws.calls("CreateNetworkInterface")
+    assert call["parameters"]["ClientToken"] in plan[0]
+    aws.settle()
+    assert (0, []) == run(*arguments, "--plan")[:2]
+    assert first[:2] == run(*arguments)[:2]
+    other = run(*arguments[:-1], "Service=other")
+    assert other[1][0].split()[0] != first[1][0].split()[0]
+    tokens = [call["parameters"]["ClientToken"] for call in aws.calls("CreateNetworkInterface")]
+    assert 2 == len({*tokens}) == len(tokens)
+    assert all(len(token) <= 64 for token in tokens)
+
+
+def test_an_interface_that_ec2_only_remembers_is_not_created(aws: Fake, run: Callable[..., Any]) -> None:
+    """With the token of one that was deleted since, the answer is that of then."""
+    arguments = ("eni", "create", "--subnet", aws.lab.subnet_a2)
+    eni_ = run(*arguments)[1][0].split()[0]
+    answer = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": eni_}).decode()
+    item = answer.partition("<networkInterfaceSet>")[2].partition("<item>")[2].rpartition("</item>")[0]
+    aws.ask("DeleteNetworkInterface", NetworkInterfaceId=eni_)
+    aws.settle()
+    body = (
+        f"<CreateNetworkInterfaceResponse><networkInterface>{item}</networkInterface></CreateNetworkInterfaceResponse>"
+    )
+    aws.fault(action="CreateNetworkInterface", body=body)
+    code, _, log = run(*arguments)
+    assert 4 == code
+    assert f"{eni_}: was created by an earlier run and deleted since" in log
+
+
 def test_show_and_move_by_the_command_line(aws: Fake, run: Callable[..., Any]) -> None:
     """Shown elsewhere (1), planned, moved, shown here (0)."""
     config = configuration(aws, f'[service.db.eni]\nid = "{aws.lab.service_eni}"')

@@ -277,6 +277,8 @@ def _eni_parser(verbs: Any) -> None:
     found.add_argument("--address", default="", metavar="ADDRESS", help="default: any free one")
     found.add_argument("--group", action="append", default=[], metavar="ID", help="security group *")
     found.add_argument("--description", default="", metavar="TEXT", help="description of the interface")
+    found.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="tag of the interface *")
+    _dry_run(found)
 
 
 def _assigned_parser(verbs: Any) -> None:
@@ -323,6 +325,7 @@ def _dns_parser(verbs: Any) -> None:
     found = _verb(group, "zone", "make sure that a VPC has a private zone, and DNS switched on")
     found.add_argument("--name", required=True, metavar="NAME", help="name of the zone")
     found.add_argument("--vpc", required=True, metavar="ID", help="the VPC")
+    _dry_run(found)
 
 
 def _bind_parser(verbs: Any) -> None:

@@ -320,22 +320,23 @@ def route_delete(command: FailoverCommand) -> int:
 
 
 def eni_create(command: FailoverCommand) -> int:
-    """`eni create`: create an ENI, or find the one that has the address."""
-    import uuid
-
-    options, token = command.options, str(uuid.uuid4())
-    api = command.session.api()
-    made = eni.create(api, options.subnet, options.address, options.group, options.description, token)
+    """`eni create`: create an ENI, or find the one that has the address or that this verb made."""
+    options, api = command.options, command.session.api()
+    wanted = eni.creation(api, options.subnet, options.address, options.group, options.description, options.tag)
+    if options.dry_run:
+        return command.plans(() if wanted.found else [wanted.call])
+    made = eni.create(api, wanted)
     command.say([made], [made])
     return 0
 
 
 def dns_zone(command: FailoverCommand) -> int:
     """`dns zone`: make sure that a VPC has a private zone."""
-    import uuid
-
     options, session = command.options, command.session
-    zone, done = dns.zone(session.api(), options.name, options.vpc, session.region, f"ec2ident-{uuid.uuid4()}")
+    if options.dry_run:
+        sight = dns.look_for_zone(session.api(), options.name, options.vpc, session.region)
+        return command.plans(call for call, _ in sight.steps)
+    zone, done = dns.zone(session.api(), options.name, options.vpc, session.region)
     command.say([{"zone": zone, "done": list(done)}], [*done, zone])
     return 0
 

@@ -315,29 +315,75 @@ def _permitted(api: Api, dry: ApiCall) -> None:
             raise
 
 
-def create(
-    api: Api, subnet: str, address: str, groups: Sequence[str], description: str, token: str
-) -> NetworkInterface:
-    """Create an ENI, or return the one in this subnet that has the address: the verb may be repeated.
+#: The key of the tag by which an ENI that `eni create` made is found again; its value is the token.
+MADE = "ec2ident"
 
-    Raises UsageError, MoveRefusedError (a primary interface has the address), ApiError.
+
+class Creation(Value):
+    """An ENI that is wanted: the one that there is, or the call that creates it."""
+
+    call: ApiCall
+    found: NetworkInterface | None = None
+
+
+def creation(
+    api: Api,
+    subnet: str,
+    address: str,
+    groups: Sequence[str] = (),
+    description: str = "",
+    tags: Sequence[str] = (),
+) -> Creation:
+    """Look for the ENI in this subnet that has the address, or without an address for the one that the same verb made.
+
+    `tags` are texts KEY=VALUE. The client token is made from what is asked, so the call may be repeated as long as EC2
+    remembers it, and the ENI is found by its tag afterwards. Raises UsageError, MoveRefusedError for a primary
+    interface with the address, ApiError.
     """
     forms.named("subnet", forms.identifier("subnet"), subnet)
     for group in groups:
         forms.named("group", forms.identifier("group"), group)
-    if address:
-        wanted = EniSelector(address=forms.named("address", forms.address, address))
-        filters = {**wanted.filters(), "subnet-id": [subnet]}
-        found: tuple[NetworkInterface, ...] = api.pages(lambda page: actions.describe_interfaces(filters, page))
-        if len(found) == 1 and wanted.fits(found[0]):
-            held = found[0].attachment
-            if held and held.index == 0:
-                said = f"{found[0].id}, the primary interface of {held.instance}, which can never move"
-                raise MoveRefusedError(f"address: {address} is held by {said}")
-            return found[0]
-        address = wanted.address
-    made: NetworkInterface = api.call(actions.create_interface(subnet, address, groups, description, token))
-    return made
+    pairs = dict(forms.named("tag", forms.tag, each).partition("=")[::2] for each in tags)
+    address = forms.named("address", forms.address, address) if address else ""
+    token = _token(subnet, address, sorted(groups), description, sorted(pairs.items()))
+    call = actions.create_interface(subnet, address, groups, description, token, tags={**pairs, MADE: token})
+    wanted = EniSelector(address=address) if address else EniSelector(tag=f"{MADE}={token}")
+    filters = {**wanted.filters(), "subnet-id": [subnet]}
+    found: tuple[NetworkInterface, ...] = api.pages(lambda page: actions.describe_interfaces(filters, page))
+    fits = [one for one in found if wanted.fits(one)]
+    if len(fits) != 1:
+        return Creation(call)
+    held = fits[0].attachment
+    if held and held.index == 0:
+        said = f"{fits[0].id}, the primary interface of {held.instance}, which can never move"
+        raise MoveRefusedError(f"address: {address} is held by {said}")
+    return Creation(call, fits[0])
+
+
+def _token(*asked: object) -> str:
+    """A client token for EC2, 64 characters at most, from what is asked."""
+    import hashlib
+    import json
+
+    return f"ec2ident-{hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:40]}"
+
+
+def create(api: Api, wanted: Creation) -> NetworkInterface:
+    """Return the ENI, created if there is none. Raises ApiError; MoveRefusedError if EC2 remembers a deleted one."""
+    if wanted.found:
+        return wanted.found
+    made: NetworkInterface = api.call(wanted.call)
+    # With the token of an ENI that was deleted since, EC2 gives the answer of then.
+    filters, began = EniSelector(id=made.id).filters(), api.deadline.used
+    while True:
+        looked = api.deadline.used
+        seen: tuple[NetworkInterface, ...] = api.pages(lambda page: actions.describe_interfaces(filters, page))
+        if seen:
+            return seen[0]
+        said = f"{made.id}: was created by an earlier run and deleted since; to create another, change the description"
+        if looked - began >= consistency.SETTLED:
+            raise MoveRefusedError(said)
+        api.deadline.pause(LOOK_EVERY, said)
 
 
 # The part

@@ -287,7 +287,13 @@ def associate(allocation: str, eni: str, account: str, private: str = "", *, rea
 
 
 def create_interface(
-    subnet: str, address: str, groups: Sequence[str], description: str, token: str, account: str = ""
+    subnet: str,
+    address: str,
+    groups: Sequence[str],
+    description: str,
+    token: str,
+    account: str = "",
+    tags: Mapping[str, str] | None = None,
 ) -> ApiCall:
     """Create an ENI. It is safe to send again: the same `token` returns the same ENI."""
     fields = [("SubnetId", subnet), ("ClientToken", token)]
@@ -303,6 +309,14 @@ def create_interface(
 
         fields.append(("Description", description))
         command += f" --description {shlex.quote(description)}"
+    if tags:
+        import shlex
+
+        fields.append(("TagSpecification.1.ResourceType", "network-interface"))
+        for number, (key, value) in enumerate(tags.items(), 1):
+            fields += [(f"TagSpecification.1.Tag.{number}.Key", key), (f"TagSpecification.1.Tag.{number}.Value", value)]
+        said = ",".join(f"{{Key={key},Value={value}}}" for key, value in tags.items())
+        command += f" --tag-specifications {shlex.quote(f'ResourceType=network-interface,Tags=[{said}]')}"
     return ApiCall(
         "ec2",
         "CreateNetworkInterface",
