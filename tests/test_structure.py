@@ -76,6 +76,7 @@ PURE = {
     "agent/ec2ident_agent/desired.py",
     "agent/ec2ident_agent/facts.py",
     "agent/ec2ident_agent/adoption.py",
+    "agent/ec2ident_agent/main_table.py",
     "agent/ec2ident_agent/engine.py",
     "agent/ec2ident_agent/warm/progress.py",
     "agent/ec2ident_agent/kernel/protocol.py",

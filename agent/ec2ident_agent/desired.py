@@ -12,6 +12,7 @@ from .capture import CapturedError, Neighbourhood, check_overlay, own_sources
 from .errors import RefusedError, UnknownFactError
 from .inet import covers
 from .items import Address, Route, Rule, family
+from .main_table import beside_main
 from .notes import notes
 from .profile import (
     HOLD,
@@ -103,6 +104,12 @@ def devices_to_ask(config: Config, observed: Observed) -> tuple[str, ...]:
     return tuple(dict.fromkeys(link.name for link in links if link))
 
 
+def _devices(config: Config, observed: Observed) -> frozenset[str]:
+    """The devices that the configuration has a section for."""
+    links = (find_device(each, observed) for each in config.sections)
+    return frozenset(link.name for link in links if link)
+
+
 def desired_state(config: Config, facts: FactsByDevice, observed: Observed, state: State) -> DesiredState:
     """What the configuration asks for. Raises ConfigError where the configuration and the facts contradict."""
     found: list[Desired] = []
@@ -114,6 +121,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
     tables, around = _claimed(config, state), Neighbourhood(observed, facts, state)
     overlay_addresses = _overlay_addresses(config, state)
     names: dict[int, str] = {}
+    enis = _devices(config, observed)
     for section in config.sections:
         owner, link = interface(section.name), find_device(section, observed)
         if link is None:
@@ -123,7 +131,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         try:
             _check_once(section, names.setdefault(link.index, section.name), link.name)
             check_subnets(section, link, around, state)
-            profile = profile_of(section, link.name, facts, observed, there)
+            profile = profile_of(section, link.name, facts, observed, enis, there)
             profile = own_sources(profile, section, around)
             _check_table(profile, tables)
         except AnotherSubnetError as wrong:
@@ -306,7 +314,8 @@ def held_state(given: Config, facts: FactsByDevice, observed: Observed, state: S
     CapturedError for what would take another interface's packets.
     """
     links = [(section, find_device(section, observed)) for section in given.sections]
-    profiles = [profile_of(section, link.name if link else section.name, facts, observed) for section, link in links]
+    enis = _devices(given, observed)
+    profiles = [profile_of(each, link.name if link else each.name, facts, observed, enis) for each, link in links]
     around = Neighbourhood(observed, facts, state)
     profiles = [own_sources(*each, around) for each in zip(profiles, given.sections)]
     overlays = [named(each, observed) for each in given.overlays]
@@ -325,7 +334,8 @@ def held_overlay(
     """
     overlay = named(overlay, observed)
     sections = sections_on(config, overlay.via or overlay.device, observed)
-    profiles = [profile_of(section, device, facts, observed) for section, device in sections]
+    enis = _devices(config, observed)
+    profiles = [profile_of(section, device, facts, observed, enis) for section, device in sections]
     check_overlay(overlay, profiles, Neighbourhood(observed, facts, state))
     desired = Desired(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
     warnings = _misplaced([overlay], [*profiles, *config.sections])
@@ -377,18 +387,27 @@ def without(state: DesiredState, suppressed: Collection[Owner]) -> DesiredState:
 
 
 def profile_of(
-    section: Section, device: str, facts: FactsByDevice, observed: Observed, there: Collection[Item] = ()
+    section: Section,
+    device: str,
+    facts: FactsByDevice,
+    observed: Observed,
+    enis: Collection[str],
+    there: Collection[Item] = (),
 ) -> Profile:
-    """One interface's profile.
+    """One interface's profile; `enis` are the devices that are configured.
 
     The kernel's facts replace those that the metadata service cannot give, unless the profile would then lose one of
     the items that are `there` already. Raises UnknownFactError.
     """
+
+    def whole(profile: Profile) -> Profile:
+        return beside_main(with_metrics(profile, section, observed, there), observed, enis)
+
     if complete(section):
-        return with_metrics(resolve(section, Facts(device)), section, observed, there)
+        return whole(resolve(section, Facts(device)))
     known = facts.get(device, Facts(device))
     try:
-        return with_metrics(resolve(section, known), section, observed, there)
+        return whole(resolve(section, known))
     except UnknownFactError as wrong:
         unknown = wrong
     routers = (*section.routers, *(known.routers or ()))
@@ -401,7 +420,7 @@ def profile_of(
     except UnknownFactError as wrong:
         why = f"{wrong.why} ({known.unknown})" if known.unknown else wrong.why
         raise UnknownFactError(wrong.owner, why) from None
-    profile = with_metrics(profile, section, observed, there)
+    profile = whole(profile)
     if not set(there) <= set(profile_items(profile)):
         raise unknown
     return profile

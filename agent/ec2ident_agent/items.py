@@ -229,6 +229,8 @@ class Link(Value):
     alternatives: tuple[str, ...] = ()
     #: False where IPv6 is disabled on the device, or on the whole node.
     ipv6: bool = True
+    #: What the kernel calls a device of its own ("bridge", "veth", "tun"); empty for a network card.
+    kind: str = ""
 
 
 class Observed(Value):

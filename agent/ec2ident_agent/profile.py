@@ -16,7 +16,7 @@ from .state.owned import overlay as overlay_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import TypeVar
 
     from .items import Item, Link
@@ -125,6 +125,10 @@ class Profile(Value):
     vpc: tuple[str, ...] = ()
     #: The interface's own addresses and delegated prefixes, as far as they are known.
     addresses: tuple[str, ...] = ()
+    #: Networks of the subnet, or with split of the VPC, that are behind this node; and with split, networks outside of
+    #: the VPC that main reaches by another ENI.
+    behind: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     routes: tuple[ExtraRoute, ...] = ()
     #: The attributes of the default route of each family: version, mtu, advmss.
     metrics: tuple[tuple[int, int, int], ...] = ()
@@ -262,7 +266,15 @@ def profile_items(profile: Profile) -> tuple[Item, ...]:
         via = each.via or routers.get(version, "")
         if via:
             items.append(Route(each.destination, device, table, via, METRIC[version], each.mtu, each.advmss))
-    return (*items, *rules(profile, profile.sources))
+    return (*items, *_to_what_is_behind(profile), *rules(profile, profile.sources))
+
+
+def _to_what_is_behind(profile: Profile) -> Iterator[Rule]:
+    """The rules by which main is asked for networks behind this node before the VPC's ranges are."""
+    families = {family(source) for source in profile.sources}
+    for network in profile.behind:
+        if family(network) in families:
+            yield Rule("", MAIN, max(profile.priority - 1, 0), destination=network, suppress=0)
 
 
 def without_a_router(profile: Profile) -> tuple[ExtraRoute, ...]:
@@ -328,11 +340,11 @@ def rules(profile: Profile, sources: Iterable[str]) -> tuple[Rule, ...]:
     """The rules for packets from these sources.
 
     by-source: all packets from a source use the interface's table: the published recipe. Networks on the node itself,
-    such as a container bridge, are not reached from these sources.
+    such as a container bridge, are not reached from these sources unless they are in the interface's own subnet.
 
     split: packets to the VPC use the interface's table, so that none leaves by another interface with the wrong
-    source; then the main table's routes but for its default route, so that bridges, tunnels and peerings work; then the
-    interface's table.
+    source, and so do packets to the table's further routes and to what main would send by another ENI; then the main
+    table's routes but for its default route, so that bridges and tunnels work; then the interface's table.
     """
     table, priority = profile.table, profile.priority
     # A rule into a table without a default route of its family leads nowhere.
@@ -342,8 +354,9 @@ def rules(profile: Profile, sources: Iterable[str]) -> tuple[Rule, ...]:
         return tuple(Rule(source, table, priority) for source in sources)
     found: list[Rule] = []
     for source in sources:
-        inside = (cidr for cidr in profile.vpc if family(cidr) == family(source))
-        found += [Rule(source, table, priority, destination=cidr) for cidr in inside]
+        further = (each.destination for each in profile.routes)
+        own = dict.fromkeys((*profile.vpc, *further, *profile.elsewhere))
+        found += [Rule(source, table, priority, destination=each) for each in own if family(each) == family(source)]
         found += [Rule(source, MAIN, priority + 1, suppress=0), Rule(source, table, priority + 2)]
     return tuple(found)
 

@@ -97,6 +97,10 @@ class Flaky:
 BESIDES = ("other", "drift", "reverted")
 
 
+#: RTPROT_KERNEL.
+KERNEL = 2
+
+
 class Walk:
     """One node, its wishes, and the others on it."""
 
@@ -244,8 +248,9 @@ class Walk:
         assert ((), report.refused) == (left.steps, left.refused)
 
     def theirs(self) -> list[str]:
-        there = self.kernel.observe()
-        return sorted(str(seen) for seen in there.seen if seen.protocol != OURS or seen.extra)
+        """But for main's routes by the kernel, which come and go with the agent's IPv6 addresses."""
+        there = (seen for seen in self.kernel.observe().seen if seen.protocol != OURS or seen.extra)
+        return sorted(str(seen) for seen in there if seen.protocol != KERNEL or not isinstance(seen.item, Route))
 
     def nothing_of_ours(self) -> None:
         assert [] == [seen for seen in self.kernel.observe().seen if seen.protocol == OURS]

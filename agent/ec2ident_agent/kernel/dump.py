@@ -296,13 +296,18 @@ METRICS_KNOWN = {MTU, ADVMSS}
 CLONED, ONLINK = 0x200, 4
 
 
-def matters(payload: bytes) -> bool:
+#: With more routes than this the table main is not read, but for its default routes: a BGP speaker's has 100,000.
+LONG = 256
+
+
+def matters(payload: bytes, main: bool = False) -> bool:
     """True for a route that is owned, or in a table that could be, or a default route of main, which names a router.
 
-    Every address has its route in the table local, and main may be long: those cost a look at their header only.
+    With `main`, for every route of main. Every address has its route in the table local, and main may be long: those
+    cost a look at their header only.
     """
     table = payload[4]
-    return table not in (MAIN, LOCAL) or payload[5] == OURS or (table == MAIN and payload[1] == 0)
+    return table not in (MAIN, LOCAL) or payload[5] == OURS or (table == MAIN and (main or payload[1] == 0))
 
 
 def route(payload: bytes, names: dict[int, str]) -> Seen | None:
@@ -394,6 +399,8 @@ def _address(payload: bytes, found: Attributes, names: dict[int, str]) -> Seen:
 #: IFLA_PROP_LIST with IFLA_ALT_IFNAME in it; IFLA_AF_SPEC, in it AF_INET6, and in that IFLA_INET6_CONF with the
 #: place of DEVCONF_DISABLE_IPV6 (linux/if_link.h, linux/ipv6.h).
 PROPERTIES, ALTERNATIVE, FAMILIES, SETTINGS, DISABLED = 52, 53, 26, 2, 26
+#: IFLA_LINKINFO, with IFLA_INFO_KIND in it.
+LINK_INFO, KIND = 18, 1
 
 
 def link(payload: bytes) -> Link:
@@ -402,7 +409,9 @@ def link(payload: bytes) -> Link:
     found = attributes(payload, 16)
     name = found.get(3, b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
     alternatives = _alternatives(found[PROPERTIES]) if PROPERTIES in found else ()
-    return Link(index, name, found.get(1, b"").hex(":"), bool(flags & 1), alternatives, _has_ipv6(found))
+    kind = attributes(found[LINK_INFO], 0).get(KIND, b"") if LINK_INFO in found else b""
+    what = kind.rstrip(b"\0").decode("ascii", "replace")
+    return Link(index, name, found.get(1, b"").hex(":"), bool(flags & 1), alternatives, _has_ipv6(found), what)
 
 
 def _alternatives(properties: bytes) -> tuple[str, ...]:
@@ -458,7 +467,8 @@ def observe(channel: Channel, tables: Collection[int] = (), *, everything: bool 
     alike: Alike = {}
     rules = [each for each in (rule(payload, names, alike) for payload in channel.dump(GET_RULE, bytes(12))) if each]
     routes, known = _routes(channel, tables, rules, everything=everything)
-    seen = [*rules, *(route(payload, names) for payload in routes if everything or matters(payload))]
+    short = known is None and sum(payload[4] == MAIN for payload in routes) <= LONG
+    seen = [*rules, *(route(payload, names) for payload in routes if everything or matters(payload, short))]
     seen += addresses(channel, names)
     return Observed(found, tuple(filter(None, seen)), tables=known)
 

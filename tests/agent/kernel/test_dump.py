@@ -193,7 +193,13 @@ def test_what_we_read_is_what_pyroute2_reads(channel: dump.Channel, theirs: Any)
     ours, (links, expected) = at_one_moment(channel, look)
 
     assert [
-        Link(link["index"], link.get_attr("IFLA_IFNAME"), link.get_attr("IFLA_ADDRESS"), bool(link["flags"] & 1))
+        Link(
+            link["index"],
+            link.get_attr("IFLA_IFNAME"),
+            link.get_attr("IFLA_ADDRESS"),
+            bool(link["flags"] & 1),
+            kind=link.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_KIND") if link.get_attr("IFLA_LINKINFO") else "",
+        )
         for link in links
     ] == list(ours.links)
     for kind, objects in expected.items():
@@ -204,7 +210,9 @@ def test_what_we_read_is_what_pyroute2_reads(channel: dump.Channel, theirs: Any)
 @pytest.mark.root
 @pytest.mark.usefixtures("busy")
 def test_what_cannot_matter_is_left_out_and_nothing_else(channel: dump.Channel) -> None:
-    """The routes of local and main, but for the agent's and for main's default routes."""
+    """The routes of local; and of a main that is long, but for the agent's and for the default routes."""
+    for number in range(dump.LONG):
+        ip("route add", f"10.77.{number}.0/24 dev eth1")
     everything, short = at_one_moment(channel, lambda: dump.observe(channel))
 
     left_out = [seen for seen in everything.seen if seen not in short.seen]
@@ -216,6 +224,15 @@ def test_what_cannot_matter_is_left_out_and_nothing_else(channel: dump.Channel) 
         f"{seen.item.destination} dev {seen.item.device}" for seen in short.seen
         if isinstance(seen.item, Route) and seen.item.table == 254
     }  # fmt: skip
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("busy")
+def test_a_main_that_is_not_long_is_read(channel: dump.Channel) -> None:
+    """Its routes tell which networks are behind the node, and which another ENI leads to."""
+    ip("route add 10.77.0.0/24 via 10.0.0.1 dev eth0")
+
+    assert Route("10.77.0.0/24", "eth0", 254, "10.0.0.1") in {seen.item for seen in dump.observe(channel).seen}
 
 
 class Script(dump.Channel):
