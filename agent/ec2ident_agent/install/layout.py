@@ -69,6 +69,8 @@ ROWS: Mapping[str, Manager] = {
         ("/etc",),
         (
             Row(HOOK, "hook"),
+            # For a node on which the program has gone first.
+            Row(f"{HOME}/uninstall", "uninstall"),
             Row(CONFIG, "agent.toml", mode=0o644, sample=True),
             # Never rt_protos or rt_tables themselves: in /etc they would hide the distribution's.
             Row("/etc/iproute2/rt_protos.d/ec2ident.conf", "rt_protos.conf", mode=0o644),

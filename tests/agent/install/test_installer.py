@@ -219,13 +219,14 @@ def test_a_dry_run_is_commands_that_one_could_type(debian: RootFs) -> None:
         "install -m 0644 /dev/stdin /etc/.ec2ident.new/manifest.json",
         "mv /etc/.ec2ident.new /etc/ec2ident",
         "install -m 0755 /dev/stdin /etc/ec2ident/hook",
+        "install -m 0755 /dev/stdin /etc/ec2ident/uninstall",
         "install -m 0644 /dev/stdin /etc/ec2ident/agent.toml",
         "install -m 0644 /dev/stdin /etc/iproute2/rt_protos.d/ec2ident.conf",
         "install -m 0755 /dev/stdin /etc/network/if-up.d/ec2ident",
         "install -m 0755 /dev/stdin /etc/network/if-down.d/ec2ident",
         "mkdir -m 0755 /etc/network/if-post-down.d",
         "install -m 0755 /dev/stdin /etc/network/if-post-down.d/ec2ident",
-    ] == lines[:10]
+    ] == lines[:11]
 
 
 # ---- what goes where

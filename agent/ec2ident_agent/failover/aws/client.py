@@ -477,7 +477,8 @@ def _reason(error: Exception) -> str:
 
 def _without_botocore(says: str) -> CredentialsError:
     return CredentialsError(
-        f"credentials: none in the environment, and {says}; pip install 'ec2ident[failover]' for this Python"
+        f"credentials: none in the environment, and {says};"
+        " install ec2ident with [failover] for this Python (docs/install.md)"
     )
 
 

@@ -1,0 +1,69 @@
+"""How to install: only what works today, in one place."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+TOP = Path(__file__).parent.parent
+#: What pip would look up on an index: a bare name, with or without extras, quoted or not.
+BY_NAME = re.compile(r"pipx? install (?:-\S+ )*['\"]?ec2ident(?![-\w./])")
+
+
+def test_nothing_is_installed_by_a_name_that_no_index_has() -> None:
+    """Whoever registers the name on the index would own the machines of those who type such a line."""
+    listed = [*(TOP / "docs").glob("*.md"), *TOP.glob("*.md"), *(TOP / "ec2ident").rglob("*.py")]
+    listed += [path for path in (TOP / "agent").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+
+    found = [
+        f"{path.relative_to(TOP)}: {line.strip()}"
+        for path in listed
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if BY_NAME.search(line) and "never `pip install ec2ident`" not in line
+    ]
+
+    assert [] == found
+
+
+def test_the_search_finds_such_a_line() -> None:
+    """Each form in which people write it; a wheel, a path and a checkout are not names."""
+    for line in (
+        "pip install ec2ident",
+        "pip install 'ec2ident[failover]'",
+        "pipx install ec2ident==0.1",
+        'pip install -U "ec2ident"',
+    ):
+        assert BY_NAME.search(line), line
+    for line in (
+        "pip install .",
+        "pip install './ec2ident-0.1.0-py3-none-any.whl[failover]'",
+        "pip install ec2ident-0.1.0.whl",
+    ):
+        assert not BY_NAME.search(line), line
+
+
+def test_the_wheel_that_the_page_names_has_the_version_of_this_checkout() -> None:
+    """A page that names an old file would be found wrong by its first reader."""
+    version = re.search(r'^__version__ = "(.+)"$', (TOP / "ec2ident/__init__.py").read_text(encoding="utf-8"), re.M)
+    assert version
+
+    named = re.findall(r"ec2ident-([\d.]+)-py3", (TOP / "docs/install.md").read_text(encoding="utf-8"))
+
+    assert {version[1]} == {*named}
+
+
+def test_every_page_is_linked() -> None:
+    """From README or from another page: a reader finds it."""
+    pages = {path.name for path in (TOP / "docs").glob("*.md")}
+    texts = [(TOP / "README.md").read_text(encoding="utf-8")]
+    texts += [path.read_text(encoding="utf-8") for path in (TOP / "docs").glob("*.md")]
+
+    linked = {name for text in texts for name in re.findall(r"(?:\(|docs/|`)([a-z-]+\.md)\b", text)}
+
+    assert set() == pages - linked
+
+
+def test_scripts_are_shell_that_every_sh_reads() -> None:
+    """`scripts/build` runs where dash is /bin/sh."""
+    assert 0 == subprocess.run(["sh", "-n", TOP / "scripts/build"], check=False).returncode
