@@ -12,7 +12,7 @@ BY_NAME = re.compile(r"pipx? install (?:-\S+ )*['\"]?ec2ident(?![-\w./])")
 
 
 def test_nothing_is_installed_by_a_name_that_no_index_has() -> None:
-    """Whoever registers the name on the index would own the machines of those who type such a line."""
+    """A stranger who registers the name on the index would run code on the machines of those who type such a line."""
     listed = [*(TOP / "docs").glob("*.md"), *TOP.glob("*.md"), *(TOP / "ec2ident").rglob("*.py")]
     listed += [path for path in (TOP / "agent").rglob("*") if path.is_file() and path.suffix != ".pyc"]
 
