@@ -97,6 +97,12 @@ class DesiredState(Value):
     profiles: tuple[Profile, ...] = ()
     warnings: tuple[InsideVpc, ...] = ()
 
+    @property
+    def absent(self) -> tuple[Owner, ...]:
+        """The owners that have no interface on this node: attached later, or misspelt."""
+        known = {each.owner for each in self.refusals} | {each.owner for each in self.unknown}
+        return tuple(each.owner for each in self.desired if not each.items and each.owner not in known)
+
 
 def devices_to_ask(config: Config, observed: Observed) -> tuple[str, ...]:
     """The devices of which the configuration leaves something open, so their facts are needed."""

@@ -79,3 +79,35 @@ def test_a_subnet_as_wide_as_the_vpc_is_refused(vpc: Vpc, tmp_path: Path) -> Non
     assert apply(vpc, tmp_path, '[interface.eth1]\nsubnet = "10.0.0.0/16"\nrouter = "10.0.1.1"\ntable = 100\n') == 4
     assert vpc.client.ask(vpc.enis["eth0"].address)
     assert "lookup 100" not in vpc.node.run("ip", "rule", "show").stdout
+
+
+def test_an_interface_without_an_address_keeps_what_it_gets_later(vpc: Vpc, tmp_path: Path) -> None:
+    """eth0 has no address on the node when eth1 is applied, and the metadata service says that they share the subnet:
+    eth0 answers as soon as it has its address, and nothing is applied in between.
+    """
+    vpc.attach("eth1", subnet=0)
+    vpc.node.ip("address flush dev eth0", "-6 address flush dev eth0 scope global")
+
+    assert apply(vpc, tmp_path, "[interface.eth1]\n") == 0
+    vpc.configure("eth0")
+
+    assert silent(vpc) == []
+
+
+@pytest.mark.parametrize("scheme", ["by-source", "split"])
+def test_secondary_addresses_that_are_held_answer(vpc: Vpc, tmp_path: Path, scheme: str) -> None:
+    """An address that is assigned to the ENI, and that no network manager brings up, in both families; eth0's too."""
+    eth1 = vpc.attach("eth1")
+    assert vpc.metadata
+    four, six = eth1.in_subnet(77), eth1.in_subnet6(0x77)
+    vpc.metadata.assign(eth1.mac, private_ips=(eth1.address, four), ipv6s=(eth1.address6, six))
+    vpc.route(four, "eth1")
+    vpc.route(six, "eth1")
+    before = vpc.node.run("ip", "address").stdout
+
+    assert apply(vpc, tmp_path, f'[interface.eth1]\naddresses = "hold"\nscheme = "{scheme}"\n') == 0
+    assert [vpc.client.ask(address) for address in (four, six)] == [True, True]
+    assert silent(vpc) == []
+
+    assert apply(vpc, tmp_path, f'[interface.eth1]\nscheme = "{scheme}"\n') == 0
+    assert vpc.node.run("ip", "address").stdout == before

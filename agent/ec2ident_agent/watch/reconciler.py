@@ -202,8 +202,10 @@ class Reconciler:
         config, complaints = self.follow(now)
         survey = self.node.survey(config)
         look = survey.look
-        state = without(survey.state, in_force(self.node.suppressed.read(), look.observed))
-        unknown = tuple(map(str, state.unknown))
+        suppressed = in_force(self.node.suppressed.read(), look.observed)
+        state = without(survey.state, suppressed)
+        absent = (each for each in survey.state.absent if each not in suppressed)
+        unknown = (*map(str, state.unknown), *(f"{each}: its interface is not on this node" for each in absent))
         sight = Sight(state.desired, look, (*complaints, *map(str, state.refusals)), unknown)
         self.links = {link.index: link.name for link in look.observed.links}
         self.items = frozenset(item for each in sight.all for item in each.items)

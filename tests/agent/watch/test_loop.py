@@ -272,6 +272,33 @@ def test_a_suppression_file_that_is_damaged_suppresses_nothing(node: Node) -> No
     assert ALL == node.ours()
 
 
+def test_a_name_that_is_not_there_and_a_rename_are_said(node: Node) -> None:
+    """In the state at once, and in the log after ten seconds: an interface may be attached at any time. The renamed
+    interface is found again under its new name when the configuration names it so, or by an alternative name.
+    """
+    node.write(CONFIGURATION.replace("interface.eth1", "interface.eht1"))
+    node.look(2)
+    node.look(2)
+    assert {OVERLAY} == node.ours()
+    assert "1 item: eht1: its interface is not on this node" == node.watch.state
+    for _ in range(3):
+        node.look(10)
+    assert 1 == sum("eht1: its interface is not on this node" in line for line in node.loud)
+
+    node.write(CONFIGURATION)
+    node.look(2)
+    node.look(2)
+    assert "4 items: in order" == node.watch.state
+    renamed = [replace(link, name="ens6") if link.name == "eth1" else link for link in node.kernel.links]
+    node.kernel.links = renamed
+    node.kernel.flush_table(100)
+    node.look()
+    assert "1 item: eth1: its interface is not on this node" == node.watch.state
+    node.kernel.links = [replace(link, alternatives=("eth1",)) if link.name == "ens6" else link for link in renamed]
+    node.look()
+    assert {RULE, replace(DEFAULT, device="ens6")} <= node.ours()
+
+
 # -- one does not keep the others
 
 
