@@ -57,6 +57,17 @@ class OutputError(Exception):
         self.cause = cause
 
 
+class Uncollected:
+    """While it lasts, Python does not look for cyclic garbage; afterwards it does as it did before."""
+
+    def __enter__(self) -> None:
+        self._before = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        (gc.enable if self._before else gc.disable)()
+
+
 def run(
     program: str,
     command: Callable[[], int],
@@ -70,11 +81,10 @@ def run(
     that cannot be written or a file that the system refuses; `interrupted` is said after Ctrl-C.
     """
     prepare()
-    collecting = gc.isenabled()
-    gc.disable()
     try:
         try:
-            code = command()
+            with Uncollected():
+                code = command()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else exit_codes.DONE if end.code is None else exit_codes.USAGE
         _flush_output()
@@ -95,8 +105,6 @@ def run(
             code = failed
     except Exception:  # noqa: BLE001  # The frame of a program is the place for this.
         code = _report_bug(program)
-    finally:
-        (gc.enable if collecting else gc.disable)()
     discard_unwritten()
     return code
 

@@ -397,6 +397,8 @@ def routes(bench: Bench, directory: Path) -> None:
         batch(words)
         there = count
         bench.grow("status among foreign routes", count, status, 5)
+    process(bench.python, str(TOP / "agent/bin/ec2ident-agent"), "revert", "--all", *files)()
+    batch(["route flush table 999"])
 
 
 # Failover

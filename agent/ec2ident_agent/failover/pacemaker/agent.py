@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ec2ident.program.frame import OutputError, discard_unwritten, log, prepare, say
+from ec2ident.program.frame import OutputError, Uncollected, discard_unwritten, log, prepare, say
 from ec2ident_agent.errors import AgentError
 
 from .local_state import ABSENT, HELD, LOCAL_STATES, PARTLY
@@ -257,7 +257,8 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     It ends the process at the deadline.
     """
     prepare()
-    code = _main(sys.argv[1:] if arguments is None else list(arguments), os.environ if environ is None else environ)
+    with Uncollected():
+        code = _main(sys.argv[1:] if arguments is None else list(arguments), os.environ if environ is None else environ)
     discard_unwritten()
     return code
 
