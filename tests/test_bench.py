@@ -37,13 +37,13 @@ def row(ratios: Any, ratio: float, name: str = "status") -> Any:
 def test_a_cost_that_has_risen_by_more_than_the_room_is_reported(
     ratios: Any, capsys: pytest.CaptureFixture[str], ratio: float, code: int
 ) -> None:
-    """The minima decide; less is no fault."""
+    """The minima decide; less is fine."""
     assert code == ratios.check([row(ratios, ratio)])
     assert ("WORSE status: 2.71 times python -c pass (committed: 2.0)" in capsys.readouterr().out) == bool(code)
 
 
 def test_a_row_that_is_not_committed_is_named(ratios: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is no failure: a new row is written with --write."""
+    """That is not a failure: a new row is written with --write."""
     assert 0 == ratios.check([row(ratios, 9.0, "new")])
     assert "not in ratios.json: new" in capsys.readouterr().out
 
