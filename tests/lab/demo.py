@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def main() -> int:
         prove(story, work)
         vpc = inside.enter_context(Vpc())
         route(story, vpc, Agent(vpc.node, work))
+        move(story)
     print(f"\n{'All of it holds.' if not story.failed else f'{story.failed} of the steps did not hold.'}")
     return 1 if story.failed else 0
 
@@ -121,6 +123,34 @@ def route(story: Story, vpc: Vpc, agent: Agent) -> None:
     done = agent("revert", "--all")
     story.step(done.returncode == 0, "ec2ident-agent revert --all", *lines(done.stdout + done.stderr))
     story.step(before == node.snapshot(), "rules, routes and addresses are byte-equal to those before")
+
+
+def move(story: Story) -> None:
+    """A node loses its power, another one takes the service, and a client counts."""
+    from tests.failover.region.addresses import OVERLAY as SERVICE
+    from tests.failover.region.load import Load
+    from tests.failover.region.region import command, region
+
+    story.chapter("A service moves to another zone, and a client asks a thousand times a second")
+    with region() as found:
+        first, _, other = found.machines
+        done = run(*command(first, "ec2ident-failover", "takeover", "overlay"))
+        story.step(done.returncode == 0, f"ec2ident-failover takeover on {first.name}, in zone a", *lines(done.stdout))
+        story.step(found.who(SERVICE) == first.name, f"the client gets its answers from {first.name}")
+        with Load(found.client.command, SERVICE) as client:
+            time.sleep(0.5)
+            since = time.monotonic()
+            found.cut(first)
+            # A cluster engine decides when; here it is this program.
+            done = run(*command(other, "ec2ident-failover", "takeover", "overlay"))
+            time.sleep(0.5)
+        seen = client.seen
+        story.step(seen.lost(since) > 0, f"{first.name} loses its power: requests are lost")
+        story.step(done.returncode == 0, f"ec2ident-failover takeover on {other.name}, in zone b", *lines(done.stdout))
+        story.step(seen.owner() == other.name, f"the client gets its answers from {other.name}")
+    # It differs from run to run.
+    lost = f"{seen.lost(since)} of {len(seen.requests)} requests lost, first answer after {seen.first(since):.2f} s"
+    print(f"        {lost}", file=sys.stderr)
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:

@@ -174,10 +174,10 @@ class Region(Lab):
     def cut(self, machine: Machine) -> None:
         """The power of a node: its links and every process at once. What the API says of it stays."""
         with self._wires:
+            self.mend(machine)
             for eni in [eni for eni, has in self._plugged.items() if has.instance == self.ids[machine.name]]:
                 self._unplug(eni)
             self._powered.pop(machine.name).close()
-            self.mend(machine)
 
     def powered(self, machine: Machine) -> bool:
         """Whether a node has power."""
@@ -189,18 +189,23 @@ class Region(Lab):
             _signal(machine, signal.SIGSTOP)
 
     def part(self, machine: Machine) -> None:
-        """A node loses the network: what it sends arrives nowhere, and it hears nothing."""
-        address = machine.address
-        self.router.ip(
-            f"rule add iif {self._port(machine)} priority {CUT} blackhole",
-            f"rule add to {address} priority {CUT} blackhole",
-        )
+        """A node loses the network: what it sends by any interface arrives nowhere, and it hears nothing."""
+        with self._wires:
+            self.router.ip(*(f"rule add {each} priority {CUT} blackhole" for each in self._selectors(machine)))
 
     def mend(self, machine: Machine) -> None:
         """The opposite of `part`."""
-        for selector in (f"iif {self._port(machine)}", f"to {machine.address}"):
+        self._heal(self._selectors(machine))
+
+    def _heal(self, selectors: list[str]) -> None:
+        for selector in selectors:
             with suppress(LabError):  # it was not parted
                 self.router.ip(f"rule delete {selector} priority {CUT}")
+
+    def _selectors(self, machine: Machine) -> list[str]:
+        """Rules' selectors of all that an instance sends and receives, by the interfaces that it has."""
+        mine = [self._enis[eni] for eni, has in self._plugged.items() if has.instance == self.ids[machine.name]]
+        return [each for eni in mine for each in _selectors(eni)]
 
     def isolate(self, on: bool) -> None:
         """Nodes that do not hear each other, and all reach the API and the client."""
@@ -209,9 +214,6 @@ class Region(Lab):
         verb = "add" if on else "delete"
         ending = " blackhole" if on else ""
         self.router.ip(*(f"rule {verb} from {a} to {b} priority {APART}{ending}" for a, b in pairs))
-
-    def _port(self, machine: Machine) -> str:
-        return port_of(self._eni(self.ids[f"eni{machine.number}"]))
 
     def who(self, address: str, *, timeout: float = 2.0) -> str:
         """The name of the node that answers the client at an address, or ""."""
@@ -298,6 +300,7 @@ class Region(Lab):
 
     def _unplug(self, identity: str) -> None:
         eni, has = self._enis[identity], self._plugged.pop(identity)
+        self._heal(_selectors(eni))
         self.router.forget(port_of(eni))
         self.router.check(eni, True)
         self.router.unplug(eni)
@@ -340,6 +343,10 @@ class Region(Lab):
         for number, destination in self._routes.keys() - wanted.keys():
             self.router.ip(f"{'-6' if ':' in destination else '-4'} route delete {destination} table {100 + number}")
         self._routes = wanted
+
+
+def _selectors(eni: Eni) -> list[str]:
+    return [f"iif {port_of(eni)}", f"to {eni.address}"]
 
 
 def _signal(machine: Machine, number: int) -> None:
