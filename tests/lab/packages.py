@@ -41,7 +41,7 @@ def tree(*names: str) -> Path:
 def _made(names: tuple[str, ...]) -> Path:
     wanted = _wanted(names)
     key = hashlib.sha256(" ".join(wanted).encode()).hexdigest()[:12]
-    ready = _cache() / f"{names[0]}-{key}"
+    ready = cache() / f"{names[0]}-{key}"
     if not ready.exists():
         with umask(), tempfile.TemporaryDirectory(dir=ready.parent, prefix="fetch-") as work:
             _fetch(wanted, Path(work, "debs"))
@@ -54,7 +54,7 @@ def _wanted(names: tuple[str, ...]) -> list[str]:
     """What to fetch. To ask apt takes a second: its answer is kept until its lists or the machine's packages change."""
     changed = [Path("/var/lib", each).stat().st_mtime_ns for each in ("dpkg/status", "apt/lists")]
     question = " ".join(map(str, [*names, *changed]))
-    kept = _cache() / f"{names[0]}.plan"
+    kept = cache() / f"{names[0]}.plan"
     asked, _, answer = kept.read_text().partition("\n") if kept.exists() else ("", "", "")
     if asked != question:
         answer = " ".join(_missing(names))
@@ -71,7 +71,7 @@ def _rename(made: Path, ready: Path) -> None:
             raise
 
 
-def _cache() -> Path:
+def cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     directory = Path(base, "ec2ident-lab")
     directory.mkdir(parents=True, exist_ok=True)

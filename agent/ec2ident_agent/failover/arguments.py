@@ -66,6 +66,8 @@ def parser() -> Parser:
     found.add_argument("service", metavar="SERVICE", help="of the configuration")
     _dry_run(found)
     found.add_argument("--no-local", action="store_true", help="do not change this node's addresses")
+    found.add_argument("--local", action="store_true", help="only this node's addresses, without the API")
+    _engine_parsers(verbs)
     text = "show all parts of a service; exit code 1 if one is not as it should be on this node"
     found = _verb(verbs, "status", text, words="SERVICE", aliases=("show",))
     found.add_argument("service", metavar="SERVICE", help="of the configuration")
@@ -326,6 +328,16 @@ def _dns_parser(verbs: Any) -> None:
     found.add_argument("--name", required=True, metavar="NAME", help="name of the zone")
     found.add_argument("--vpc", required=True, metavar="ID", help="the VPC")
     _dry_run(found)
+
+
+def _engine_parsers(verbs: Any) -> None:
+    text = "hold a service while its leader key says so, and release it when that cannot be asked"
+    found = _verb(verbs, "hold", text, words="SERVICE", slow=True)
+    found.add_argument("service", metavar="SERVICE", help="of the configuration, with a table hold")
+    found = _verb(verbs, "callback", "what patroni and repmgr call", words="ENGINE SERVICE WORD...", slow=True)
+    found.add_argument("engine", metavar="ENGINE", choices=("patroni", "repmgr"), help="patroni or repmgr")
+    found.add_argument("service", metavar="SERVICE", help="of the configuration")
+    found.add_argument("words", metavar="WORD", nargs="*", help="as the engine gives them")
 
 
 def _bind_parser(verbs: Any) -> None:

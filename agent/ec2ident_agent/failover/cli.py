@@ -354,15 +354,19 @@ def dns_wait(command: FailoverCommand) -> int:
 
 def service_status(command: FailoverCommand) -> int:
     """`status`: verify all parts of a service at the same time. A part that cannot tell does not hide the others."""
-    session, options = command.session, command.options
-    found = parts.parts_of(command.service, command.here)
-    answers = [_answer(part.name, done) for part, done in zip(found, each_ended(partial(_verified, session), found))]
+    options, answers = command.options, _answers(command)
     command.say(answers, [line for answer in answers for line in answer.lines()])
     for answer in answers if not options.json else ():
         for finding in answer.findings:
             if finding.warning:
                 log(f"{answer.part}: {finding}")
     return max((answer.exit for answer in answers), default=0)
+
+
+def _answers(command: FailoverCommand) -> list[PartStatus]:
+    found = parts.parts_of(command.service, command.here)
+    ended = each_ended(partial(_verified, command.session), found)
+    return [_answer(part.name, done) for part, done in zip(found, ended)]
 
 
 def _verified(session: Session, part: AnyPart) -> list[Finding]:
@@ -398,6 +402,8 @@ def release(command: FailoverCommand) -> int:
     found = parts.parts_of(command.service, command.here)
     # The address first: it needs no API, and two nodes must not answer for it.
     ordered = sorted(found, key=lambda part: part.name != "address")
+    if options.local:
+        return _release_here(command)
     if options.dry_run:
         return command.plans(line for part in ordered for step in part.release(session) for line in step.commands)
     with command.audit() as audit:
@@ -410,6 +416,111 @@ def _released(session: Session, part: AnyPart) -> Iterator[Finding]:
             yield from step.do()
     except AgentError as error:
         yield Finding(f"{part.name}: {error}", exit=error.exit, error=error)
+
+
+#: Seconds to wait for the agent's lock before the addresses are removed without it.
+LOCK = 1.0
+
+
+def _release_here(command: FailoverCommand) -> int:
+    """Remove the service's addresses from this node. It needs neither the API nor the metadata service."""
+    from .address import AddressPart
+
+    here = command.here
+    if here is None:
+        raise UsageError("release --local: --instance names another node")
+    held = [part for part in parts.parts_of(command.service, here) if isinstance(part, AddressPart)]
+    addresses = [each for part in held for each in part.addresses]
+    if not addresses:
+        return exit_codes.DONE
+    if command.options.dry_run:
+        return command.plans(here.removal(*addresses))
+    with command.audit() as audit:
+        here.let_go(*addresses, wait=LOCK)
+        return command.finish([Finding(f"{each}: not on this node") for each in addresses], audit)
+
+
+# Under a manager that has elected a leader
+
+
+def _other(command: FailoverCommand, verb: str) -> FailoverCommand:
+    """The same command line with another verb, and with a deadline that begins now."""
+    import argparse
+
+    given = {**vars(command.options), "verb": verb, "force": False, "no_local": False, "local": verb == "release"}
+    return FailoverCommand(argparse.Namespace(**given), command.environ, command.root)
+
+
+def _took(command: FailoverCommand) -> int:
+    """Take the service. Returns the exit code, of an error too."""
+    try:
+        with _other(command, "takeover") as taking:
+            return takeover(taking)
+    except AgentError as error:
+        log(f"ec2ident-failover: {error}")
+        return error.exit
+
+
+def _let_go(command: FailoverCommand) -> int:
+    with _other(command, "release") as releasing:
+        return _release_here(releasing)
+
+
+def hold(command: FailoverCommand) -> int:
+    """`hold`: hold a service while its leader key says so. Ends with SIGTERM, and releases it first."""
+    from ec2ident_agent.watch.sd_notify import Supervisor
+
+    from . import leader
+    from .hold import Hold, Timing
+
+    wanted = command.service.hold
+    if wanted is None:
+        raise UsageError(f"{command.path}: service.{command.options.service}: has no hold")
+
+    def ask(seconds: float) -> leader.LeaderAnswer:
+        if wanted.leader:
+            return leader.ask(wanted.leader, seconds, wanted.ca)
+        return leader.run(wanted.command, seconds)
+
+    def work(checking: bool) -> int:
+        if checking:
+            with _other(command, "status") as looking:
+                # Only a part that is certainly elsewhere is taken again.
+                if not any(answer.exit == exit_codes.NO for answer in _answers(looking)):
+                    return exit_codes.DONE
+        return _took(command)
+
+    supervisor = Supervisor(command.environ)
+
+    def alive(line: str) -> None:
+        supervisor.alive()
+        supervisor.status(line)
+
+    supervisor.ready()
+    timing = Timing(wanted.every, wanted.timeout, wanted.release_after)
+    try:
+        Hold(ask, work, lambda: _let_go(command), timing).run(log, alive)
+    finally:
+        supervisor.stopping()
+    return exit_codes.DONE
+
+
+def callback(command: FailoverCommand) -> int:
+    """`callback`: do what an engine's call means. Patroni ends a call by the next one, so there it is repeated."""
+    import time
+
+    from .callbacks import ENGINES, NOTHING, RELEASE
+
+    engine = command.options.engine
+    wanted, pause = ENGINES[engine](command.options.words), 1.0
+    if wanted == NOTHING:
+        return exit_codes.DONE
+    while True:
+        code = _let_go(command) if wanted == RELEASE else _took(command)
+        if engine != "patroni" or code in (exit_codes.DONE, exit_codes.NO, exit_codes.USAGE):
+            return code
+        time.sleep(pause)
+        pause = min(60.0, pause * 2)
 
 
 # The whole configuration
@@ -481,6 +592,8 @@ VERBS = {
     "dns ensure": ensure,
     "dns wait": dns_wait,
     "dns zone": dns_zone,
+    "hold": hold,
+    "callback": callback,
     "policy": policy,
     "bind": bind,
     "takeover": takeover,

@@ -54,6 +54,13 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     vpc = "vpc-…"                     # refuse a zone that is not associated with it
     public = false                    # true: the zone may be a public one
 
+    [service.db.hold]                 # for `ec2ident-failover hold`
+    leader = "http://127.0.0.1:8008/primary"  # 200 is yes, 503 is no; or  command = ["…", "…"], exit code 0 or 1
+    ca = "/etc/patroni/ca.pem"        # for https
+    every = 1                         # seconds between two questions
+    timeout = 1                       # seconds for one
+    release_after = 10                # seconds for which a yes counts
+
 The file is separate from the agent's, because the agent does not need failover and may have another administrator.
 """
 
@@ -74,6 +81,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from .leader import Url
 
     Said = Callable[[str], str]
 
@@ -135,6 +144,17 @@ class DnsSettings(Value):
     external_id: str = ""
 
 
+class HoldSettings(Value):
+    """Which question says that this node may hold the service, and how long a yes counts. Times are in seconds."""
+
+    leader: Url | None = None
+    command: tuple[str, ...] = ()
+    ca: str = ""
+    every: float = 1.0
+    timeout: float = 1.0
+    release_after: float = 10.0
+
+
 class Service(Value):
     """The parts that move together."""
 
@@ -147,6 +167,7 @@ class Service(Value):
     dns: DnsSettings | None = None
     private: PrivateSettings | None = None
     eip: EipSettings | None = None
+    hold: HoldSettings | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -342,7 +363,7 @@ def _role(table: _Reader) -> tuple[str, str]:
 def _service(name: str, table: _Reader | None) -> Service:
     assert table
     route, eni, dns = table.table("route"), table.table("eni"), table.table("dns")
-    private, eip = table.table("private"), table.table("eip")
+    private, eip, hold = table.table("private"), table.table("eip"), table.table("hold")
     found = Service(
         name,
         table.texts("overlay", forms.overlay),
@@ -353,6 +374,7 @@ def _service(name: str, table: _Reader | None) -> Service:
         _dns(dns) if dns else None,
         _private(private) if private else None,
         _eip(eip) if eip else None,
+        _hold(hold) if hold else None,
     )
     table.end()
     if found.route and not found.overlay:
@@ -422,4 +444,25 @@ def _dns(table: _Reader) -> DnsSettings:
     for key, value in (("zone", found.zone), ("name", found.name)):
         if not value:
             raise UsageError(f"{table.name(key)}: is missing")
+    return found
+
+
+def _hold(table: _Reader) -> HoldSettings:
+    from .leader import url
+
+    text, command = table.text("leader"), table.texts("command")
+    if bool(text) == bool(command):
+        raise UsageError(f"{table.said(table.path)}: write one of leader, command")
+    try:
+        leader = url(text) if text else None
+    except ValueError as error:
+        raise UsageError(f"{table.name('leader')}: {text[:64]!r} {error}") from None
+    every, timeout = (float(table.number(key, 1.0, 0.1, 60)) for key in ("every", "timeout"))
+    found = HoldSettings(
+        leader, command, table.text("ca"), every, timeout, float(table.number("release_after", 10.0, 0.5, 3600))
+    )
+    table.end()
+    if found.release_after <= every + timeout:
+        said = f"{found.release_after:g} is not more than every + timeout ({every + timeout:g})"
+        raise UsageError(f"{table.name('release_after')}: {said}: one lost answer would end the service")
     return found
