@@ -544,3 +544,23 @@ def test_a_denied_detach_names_both_arns(aws: Fake, make_api: Callable[..., Api]
         f"allow ec2:DetachNetworkInterface on {stem}:instance/{aws.lab.node2},"
         f" {stem}:network-interface/{aws.lab.service_eni}" in log
     )
+
+
+def test_an_old_look_that_shows_it_free_is_not_another_mover(aws: Fake, run: Callable[..., Any], api: Api) -> None:
+    """Node 2 has had it for a minute, and the first look is older than that: it moves. An attach of this moment is
+    another mover's, and the move is refused."""
+    from datetime import datetime, timedelta, timezone
+
+    free = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": aws.lab.service_eni}).decode()
+    for ago, code in ((60, 0), (0, 4)):
+        aws.reset()
+        old = free.replace(re.findall("eni-[0-9a-f]{17}", free)[0], aws.lab.service_eni)
+        api.call(actions.attach(aws.lab.service_eni, aws.lab.node2, 1, ""))
+        aws.backend.enis[aws.lab.service_eni].attach_time = datetime.now(timezone.utc) - timedelta(seconds=ago)
+        aws.settle()
+        aws.fault(action="DescribeNetworkInterfaces", body=old, times=1)
+        found, _, log = run("eni", "move", "--id", aws.lab.service_eni, "--no-local")
+
+        assert code == found, log
+        held = aws.backend.enis[aws.lab.service_eni].instance.id
+        assert (aws.lab.node1 if code == 0 else aws.lab.node2) == held

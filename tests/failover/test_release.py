@@ -173,6 +173,21 @@ def test_release_needs_the_permissions_that_policy_shows(aws: Fake, run: Callabl
     assert (True, {}) == (check_of(aws), records(aws))
 
 
+def test_a_check_that_a_release_switched_on_is_switched_off_whatever_an_old_look_says(
+    aws: Fake, run: Callable[..., Any]
+) -> None:
+    """The next take-over reads the check as it was before the release: off. With it on, no traffic would pass."""
+    switch_on(aws)
+    assert 0 == take(aws, run)[0]
+    aws.settle()
+    aws.settings(stale=60.0, oldest=True)
+    assert 0 == release(aws, run)[0]
+    assert check_of(aws)
+
+    assert 0 == run("route", "ensure", "db", "--deadline", "2", config=service(aws))[0] or not check_of(aws)
+    assert not check_of(aws)
+
+
 # Status
 
 

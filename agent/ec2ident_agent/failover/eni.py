@@ -39,6 +39,9 @@ INDEXES = range(1, 64)
 #: Seconds between two looks while the ENI is attaching or detaching.
 LOOK_EVERY = 0.25
 
+#: Seconds by which the clock of this node may differ from EC2's, which also counts whole seconds only.
+SKEW = 1.0
+
 #: An instance in one of these states accepts no ENI.
 NOT_READY = ("pending", "shutting-down", "terminated", "stopping")
 
@@ -161,6 +164,8 @@ class Mover:
         self.api, self.deadline = api, api.deadline
         self.instance, self.index, self.grace, self.force = sight.instance, index, grace, force
         self.first, self.expect, self.present = sight.interface, sight.expect, present
+        #: An attachment that is older than the move itself is not that of another mover.
+        self._began = api.moment(SKEW)
         self.detaching_since: float | None = None
         self.asked: set[tuple[str, bool]] = set()
         #: Whether this move detached the ENI.
@@ -228,6 +233,9 @@ class Mover:
         if held.instance == self.instance.id and held.status != "detaching":
             return None
         if self.made or held.instance not in (self.first.holder, self.instance.id):
+            if not self.made and "" < held.since < self._began:
+                # The first look was old: that instance had the ENI already, and the move starts there.
+                return self._start(eni)
             if not settled:
                 return None
             raise MoveRefusedError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Fields = tuple[str, ...]
 
 #: How many fields of a record name what was changed; the others say what it was.
-KEYS = {"check": 2, "record": 4}
+KEYS = {"check": 2, "restored": 2, "record": 4}
 
 _KIND, _VERSION = "ec2ident-failover-memory", 1
 
@@ -55,9 +55,12 @@ class Memory:
             self._write()
 
     def forget(self, *key: str) -> None:
-        """Drop a record. Raises OSError."""
+        """Drop a record. If the file cannot be written, the record stays: a release then puts back what is back."""
         if self._records.pop(key, None) is not None:
-            self._write()
+            try:
+                self._write()
+            except OSError:
+                return
 
     def clear(self) -> None:
         """Drop all records. Raises OSError."""

@@ -552,7 +552,7 @@ class RoutePart(Value):
 
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> RouteSight:
         """Read the tables and the ENI; with `session.advise` also the other tables that hold the routes."""
-        return look(
+        found = look(
             self.api(session),
             self.settings.select,
             self.destinations,
@@ -560,6 +560,11 @@ class RoutePart(Value):
             others=session.advise,
             own=session.api(),
         )
+        eni = found.interface
+        if not eni.check and session.memory.get("restored", eni.id):
+            # A release on this node switched it on, and the look may be older than that.
+            return replace(found, interface=replace(eni, check=True))
+        return found
 
     def api(self, session: Session) -> Api:
         """The API for the tables, which may be another account's."""
@@ -588,6 +593,7 @@ class RoutePart(Value):
         if self.settings.check and (eni.check or not session.memory.get("check", eni.id)):
             # Another service of this node may have switched it off, and need it to stay so.
             session.remember(("check", eni.id), (eni.owner, "switched off" if eni.check else "was off"))
+            session.memory.forget("restored", eni.id)
         api, own = self.api(session), session.api()
         result = ensure(api, decision.sight, decision.moves, check=self.settings.check, own=own)
         yield from findings(result.outcomes)
@@ -645,6 +651,7 @@ def _switched_on(session: Session, eni: str, call: ApiCall) -> Iterator[Finding]
         if error.code != "InvalidNetworkInterfaceID.NotFound":
             raise
         yield Finding(f"{eni}: does not exist any more")
+    session.remember(("restored", eni), ("on",))
     session.memory.forget("check", eni)
 
 

@@ -108,6 +108,10 @@ class Api:
         #: Every call so far that changed nothing, as a person would type it.
         self.looks: set[str] = set()
 
+    def moment(self, ago: float = 0.0) -> str:
+        """The time some seconds ago, in the form of the API's answers."""
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._now() - ago))
+
     def close(self) -> None:
         """Close the connections that are kept for the next call."""
         with self._lock:

@@ -63,6 +63,8 @@ class Attachment(Value):
     status: str
     #: Whether EC2 deletes the ENI together with the instance.
     deleted_with_instance: bool = False
+    #: When the attach began, in UTC ("2026-11-28T08:00:00"), "" if the answer does not say.
+    since: str = ""
 
     @property
     def place(self) -> tuple[int, int]:

@@ -222,7 +222,14 @@ def _attachment(node: Element) -> Attachment:
         _number(node, "networkCardIndex", 255) if node.maybe("networkCardIndex") else 0,
         _id(node, "status", "word"),
         node.maybe("deleteOnTermination") == "true",
+        _moment(node.maybe("attachTime") or ""),
     )
+
+
+def _moment(text: str) -> str:
+    """A time of the API in seconds, in a form that sorts; "" for any other form."""
+    found = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?=[.Z])", text, re.ASCII)
+    return found[0] if found and text.endswith("Z") else ""
 
 
 def instances(answer: Element) -> tuple[tuple[Ec2Instance, ...], str]:
