@@ -16,7 +16,7 @@ from ec2ident_agent.items import OURS, Address, Link, Route, Rule, Seen, Step
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.state.journal import Journal
-from ec2ident_agent.state.owned import COMMAND, State, interface, overlay
+from ec2ident_agent.state.owned import COMMAND, LEAVING, State, interface, overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -215,6 +215,23 @@ def test_revert_goes_on_past_failures_and_names_all_of_them(kernel: Refusing, jo
 
     assert {RULE, SUBNET} == {record.item for record in journal.read().records}
     assert {RULE, SUBNET} == {seen.item for seen in kernel.seen if seen.protocol == OURS}
+    kernel.refuse = ()
+    revert(kernel, journal)
+    assert State() == journal.read()
+
+
+def test_a_removal_that_fails_is_recorded_once_for_each_owner(kernel: Refusing, journal: Journal) -> None:
+    """The address of an overlay that its interface no longer wants as well, and has not been able to remove."""
+    apply(kernel, journal, OVERLAY)
+    (wanted,) = journal.read().records
+    leaving = replace(wanted, owner=interface("eth0"), origin=LEAVING)
+    journal.write(State((wanted, leaving)))
+    kernel.refuse = (str(Step("del", wanted.item)),)
+
+    with pytest.raises(KernelError, match="Cannot allocate memory"):
+        revert(kernel, journal, OVERLAY.owner)
+
+    assert [wanted, leaving] == sorted(journal.read().records, key=lambda record: record.origin)
     kernel.refuse = ()
     revert(kernel, journal)
     assert State() == journal.read()

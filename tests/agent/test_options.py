@@ -22,6 +22,20 @@ def test_words_and_options_in_any_order() -> None:
     assert {"--wait": "3", "--subnet": ["10.0.1.0/24", "10.0.2.0/24"], "--table": 100} == found.values
 
 
+def test_a_flag_takes_no_word_and_an_option_takes_any_behind_an_equals_sign() -> None:
+    """The word behind a flag is an argument; a value may begin with two dashes if nothing stands between."""
+    found = parse_command_line(["apply", "--dry-run", "eth1", "--config=--odd"])
+
+    assert (("eth1",), {"--dry-run": True, "--config": "--odd"}) == (found.arguments, found.values)
+
+
+def test_the_help_of_a_verb_begins_with_its_summary_and_explains_its_star_alone() -> None:
+    """The star stands behind options that may be repeated, which `status` has none of."""
+    sentence = verb_usage("status").splitlines()[2]
+    assert (VERBS["status"].summary, True) == (sentence[0].lower() + sentence[1:-1], sentence[0].isupper())
+    assert (True, False) == tuple("may be given more than once" in verb_usage(verb) for verb in ("apply", "status"))
+
+
 def test_one_dash_alone_is_a_word() -> None:
     """Many programs take it for standard input; here it is an argument like any other."""
     assert ("status", ("-",)) == (

@@ -208,3 +208,26 @@ def test_what_was_refuted_is_decided() -> None:
     """A signature that is not AWS's is an answer, with Amazon's firmware (suspect) and without (a no)."""
     assert not assess((*facts(NITRO), *FORGED), Level.PROOF).undecided
     assert not assess(FORGED, Level.PROOF).undecided
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"sys_vendor": "Amazon EC2"}, "only sys_vendor is 'Amazon EC2', which"),
+        (
+            {"sys_vendor": "Amazon EC2", "bios_vendor": "Amazon EC2"},
+            "sys_vendor and bios_vendor are 'Amazon EC2'",
+        ),
+        (
+            {"sys_vendor": "Amazon EC2", "bios_vendor": "Amazon EC2", "board_vendor": "Amazon EC2"},
+            "sys_vendor, bios_vendor and board_vendor are 'Amazon EC2'",
+        ),
+        (
+            {"sys_vendor": "Amazon EC2", "bios_version": "1.0.amazon"},
+            "sys_vendor is 'Amazon EC2', bios_version is '1.0.amazon'",
+        ),
+    ],
+)
+def test_the_sentence_names_each_value_once_with_its_fields(fields: dict[str, str], words: str) -> None:
+    """One field, two and three with the same value; two with different values."""
+    assert words in assess(facts(fields), Level.CLAIM).because

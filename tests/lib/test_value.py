@@ -177,6 +177,20 @@ def test_the_module_dataclasses_takes_a_value_for_one_of_its_own() -> None:
         dataclasses.replace(value, z=1)  # type: ignore[call-arg]
 
 
+def test_fields_are_in_the_order_of_the_bases_the_first_class_first() -> None:
+    """Each class adds its own fields behind the inherited ones, whatever the depth."""
+
+    class Second(Point):
+        z: int = 3
+
+    class Third(Second):
+        w: int = 4
+
+    assert {"x": 1, "y": 2, "z": 3, "w": 4} == Third(1, 2).__dict__
+    assert Third(5, 6, 7, 8) == Third(x=5, y=6, z=7, w=8)
+    assert "(x: 'int', y: 'int' = 2, z: 'int' = 3, w: 'int' = 4) -> None" == str(inspect.signature(Third))
+
+
 def test_a_dataclass_may_derive_from_a_value() -> None:
     """`@dataclass(frozen=True)` takes the inherited fields first, as it does with a dataclass."""
 

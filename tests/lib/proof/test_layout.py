@@ -79,6 +79,18 @@ def test_a_changed_octet_of_a_remembered_object_is_read_as_a_walk_reads_it(at: i
         assert read is None or found != "refused"
 
 
+def test_the_first_octet_behind_the_document_is_compared() -> None:
+    """The parts that are compared begin there, and a slice that began one octet later would miss it."""
+    blob = b64decode(vectors.signature("metaphor-a-ap-southeast-2-2026", "rsa2048"))
+    content = cms.walk(blob).content
+    after = blob.index(content) + len(content)
+
+    assert layout.read(blob) is not None
+    for octet in range(256):
+        if octet != blob[after]:
+            assert layout.read(blob[:after] + bytes((octet,)) + blob[after + 1 :]) is None
+
+
 def test_what_other_lengths_depend_on_is_not_remembered() -> None:
     """In DER the length of the document is part of the lengths around it."""
     signed = Signed()
