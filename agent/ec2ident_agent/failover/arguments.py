@@ -223,7 +223,7 @@ def _group(verbs: Any, name: str, text: str) -> Any:
 def _acting(found: Parser) -> None:
     _dry_run(found)
     found.add_argument(
-        "--expect", default="", metavar="OWNER", help="move only if this instance or ENI is the owner, or `nobody`"
+        "--expect", default="", metavar="OWNER", help="only if this instance, ENI or `nobody` is the owner"
     )
 
 

@@ -83,6 +83,7 @@ def test_the_first_octet_behind_the_document_is_compared() -> None:
     """The parts that are compared begin there, and a slice that began one octet later would miss it."""
     blob = b64decode(vectors.signature("metaphor-a-ap-southeast-2-2026", "rsa2048"))
     content = cms.walk(blob).content
+    assert content is not None
     after = blob.index(content) + len(content)
 
     assert layout.read(blob) is not None
