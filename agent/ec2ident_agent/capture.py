@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 #: Lengths of prefixes that are one address.
 ALONE = ("32", "128")
+ALONE_LENGTHS = ("/32", "/128")
 
 
 class CapturedError(RefusedError):
@@ -60,14 +61,17 @@ class Neighbourhood:
                     continue
                 self._hosts.setdefault(item.address.partition("/")[0], []).append((item.device, item.address))
         self._ranges: list[Neighbour] = []
+        #: Prefixes that are delegated to an interface: every address in them is its own.
+        self._delegated: list[Neighbour] = []
         for device, known in facts.items():
             self._ranges += [(device, each) for each in (*(known.addresses or ()), *(known.subnets or ()))]
+            self._delegated += [(device, each) for each in known.addresses or () if not each.endswith(ALONE_LENGTHS)]
 
     def others(self, source: str, device: str) -> list[Neighbour]:
-        """The other interfaces with an address in `source`, or with a range that lies in it."""
+        """The other interfaces with an address in `source`, a range in it, or a delegated prefix around it."""
         host, _, length = source.partition("/")
         if length in ALONE:
-            there = self._hosts.get(host, [])
+            there = [*self._hosts.get(host, []), *(each for each in self._delegated if contains(each[1], host))]
         else:
             there = [each for host, some in self._hosts.items() if contains(source, host) for each in some]
         there = [*there, *(each for each in self._ranges if covers(source, each[1]))]
@@ -84,8 +88,10 @@ class Neighbourhood:
         networks = self._networks(device) if found else []
         for other in found:
             host, _, length = other[1].partition("/")
-            nested = length not in ALONE and any(
-                int(length) > int(network.partition("/")[2]) and covers(network, host) for network in networks
+            nested = (
+                length not in ALONE
+                and other not in self._delegated
+                and any(int(length) > int(network.partition("/")[2]) and covers(network, host) for network in networks)
             )
             if not nested and not any(contains(own, host) for own in mine):
                 return other

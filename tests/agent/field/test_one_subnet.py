@@ -259,3 +259,16 @@ device = "eth1"
 
     assert "eth1: subnet 10.0.0.0/16 would take the packets of eth0, which has 10.0.0.10/32" in refusals[0]
     assert set() == {item for item in ours(kernel) if isinstance(item, (Route, Rule))}
+
+
+def test_an_overlay_in_another_interfaces_delegated_prefix_is_refused(kernel: FakeKernel, tmp_path: Path) -> None:
+    """The VPC delivers 10.0.0.70 to eth0, which has 10.0.0.64/28, on no interface of the node; near misses are not."""
+    eth0 = replace(FACTS["eth0"], addresses=("10.0.0.10/32", "10.0.0.64/28"))
+    known = replace(FACTS["eth1"], others=(eth0,))
+    where = {"state_dir": str(tmp_path / "s"), "names_dir": str(tmp_path / "n")}
+    for address, refused in (("10.0.0.70", True), ("10.0.0.80", False)):
+        text = f'[interface.eth1]\n[[overlay]]\naddress = "{address}"\ndevice = "eth1"\n'
+        node = Node(parse("f", text.encode()), **where, kernel=kernel, facts=lambda *_: known)  # type: ignore[arg-type]
+        refusals = [*map(str, node.apply().refusals)]
+        assert refused == bool(refusals)
+        assert not refused or "would take the packets of eth0, which has 10.0.0.64/28" in refusals[0]
