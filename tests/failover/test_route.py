@@ -552,3 +552,15 @@ def test_selecting_is_checked() -> None:
         with pytest.raises(UsageError, match="is not KEY=VALUE"):
             forms.tag(tag)
     assert {"tag:Service": [""]} == TableSelector(tag="Service=").filters()
+
+
+@pytest.mark.parametrize("fault", [{"code": "RequestLimitExceeded", "status": 503}, {"hang": True}, {"code": "X"}])
+def test_a_look_that_serves_a_warning_takes_no_time_from_the_move(
+    aws: Fake, run: Callable[..., Any], fault: dict[str, Any]
+) -> None:
+    """Throttled or without an answer, it is tried once; seen before: repeated until the deadline, and nothing moved."""
+    aws.fault(action="DescribeRouteTables", match={"Filter.1.Name": "route.destination-cidr-block"}, **fault)
+    code, _, log = run("route", "ensure", "db")
+
+    assert 0 == code, log
+    assert "warning: other tables with the route: cannot tell: " in log

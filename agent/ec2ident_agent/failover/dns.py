@@ -340,7 +340,8 @@ class DnsPart(Value):
 
     def api(self, session: Session) -> Api:
         """The API for the zone, which may be another account's."""
-        return session.api(self.settings.role_arn, self.settings.external_id)
+        role = self.settings.role_arn
+        return session.api(role, self.settings.external_id) if role else session.api()
 
     def _own(self, session: Session, earlier: Sequence[PartSight]) -> NetworkInterface | None:
         """The ENI that gives the default address; read only if it is needed and no earlier part has seen it."""

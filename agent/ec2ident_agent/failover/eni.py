@@ -408,7 +408,8 @@ class EniPart(Value):
 
     def api(self, session: Session) -> Api:
         """The API for the ENI and the instance."""
-        return session.api(self.settings.role_arn, self.settings.external_id)
+        role = self.settings.role_arn
+        return session.api(role, self.settings.external_id) if role else session.api()
 
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> EniSight:
         """Read the ENI and the instance."""

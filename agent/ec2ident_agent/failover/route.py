@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 WRITTEN = ("created", "replaced", "right", "deleted")
 
 
+#: The states in which a route carries no traffic; one that is not known is not one of them.
+DEAD = ("blackhole", "filtered")
+
+
 class RouteMove(Value):
     """What to do in one table: create, replace, keep or delete; `before` is the route as the first look showed it.
 
@@ -525,7 +529,7 @@ def show(sight: RouteSight, destinations: Sequence[str]) -> Result:
         for one in destinations:
             route = table.route(one)
             verb = "absent" if route is None else "right" if route.eni == sight.interface.id else "other"
-            verb = "other" if verb == "right" and route and route.state != "active" else verb
+            verb = "other" if verb == "right" and route and route.state in DEAD else verb
             outcomes.append(RouteOutcome(table.id, one, verb, "", f"{route.holder} ({route.state})" if route else ""))
     return Result((*outcomes, *sight.unusable))
 
@@ -568,7 +572,8 @@ class RoutePart(Value):
 
     def api(self, session: Session) -> Api:
         """The API for the tables, which may be another account's."""
-        return session.api(self.settings.role_arn, self.settings.external_id)
+        role = self.settings.role_arn
+        return session.api(role, self.settings.external_id) if role else session.api()
 
     def decide(self, sight: RouteSight, expect: str = "") -> RouteDecision:
         """See `decide` of this module."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ec2ident.value import replace
+
 from .aws import actions
 from .errors import UsageError
 
@@ -29,6 +31,6 @@ def describe(api: Api, select: TableSelector) -> tuple[RouteTable, ...]:
 
 
 def holders(api: Api, destination: str) -> tuple[RouteTable, ...]:
-    """Read every table of the region that has a route to this destination."""
+    """Read every table of the region that has a route to this destination; as advice, which may fail at once."""
     name = "route.destination-ipv6-cidr-block" if ":" in destination else "route.destination-cidr-block"
-    return api.pages(lambda token: actions.describe_tables({name: [destination]}, token))
+    return api.pages(lambda token: replace(actions.describe_tables({name: [destination]}, token), advice=True))

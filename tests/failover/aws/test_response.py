@@ -13,6 +13,10 @@ from ec2ident_agent.failover.aws.model import RecordSet, RouteTable, VpcRoute
 from ec2ident_agent.failover.aws.xml import DEPTH, parse
 from ec2ident_agent.failover.errors import MalformedResponseError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 ROW = (
     "<item><destinationCidrBlock>192.168.10.5/32</destinationCidrBlock><instanceId>i-0a1b2c3d</instanceId>"
     "<instanceOwnerId>123456789012</instanceOwnerId><networkInterfaceId>eni-0a1b2c3d</networkInterfaceId>"
@@ -186,3 +190,72 @@ def test_a_write_that_answers_only_true_is_done_by_nothing_else() -> None:
         response.done(parse(text))
     with pytest.raises(MalformedResponseError, match=r"return is 'false' \(expected true\)"):
         response.done(parse(b"<r><return>false</return></r>"))
+
+
+# Rows of another form
+
+
+def rows(*items: str, action: str = "DescribeNetworkInterfaces", inside: str = "networkInterfaceSet") -> Any:
+    items_ = "".join(f"<item>{item}</item>" for item in items)
+    return parse(f"<{action}Response><{inside}>{items_}</{inside}></{action}Response>".encode())
+
+
+ENI = (
+    "<networkInterfaceId>eni-0a1b2c3d</networkInterfaceId><status>in-use</status><subnetId>subnet-0a1b2c3d</subnetId>"
+    "<availabilityZone>us-east-1a</availabilityZone><vpcId>vpc-0a1b2c3d</vpcId><ownerId>123456789012</ownerId>"
+    "<macAddress>02:00:00:00:00:01</macAddress><sourceDestCheck>true</sourceDestCheck>"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("123456789012", "amazon-elb"),
+        ("eni-0a1b2c3d", "xni-1"),
+        ("02:00:00:00:00:01", "?"),
+        ("in-use", "in use 7"),
+        ("us-east-1a", "A Zone"),
+        ("<sourceDestCheck>true</sourceDestCheck>", ""),
+    ],
+)
+def test_an_interface_of_another_form_hides_no_other(old: str, new: str) -> None:
+    """It is passed over; if it is the only one, it is malformed and not absent."""
+    found, _ = response.interfaces(rows(ENI.replace(old, new), ENI))
+    assert ["eni-0a1b2c3d"] == [each.id for each in found]
+    with pytest.raises(MalformedResponseError, match=r"\w"):
+        response.interfaces(rows(ENI.replace(old, new)))
+    assert ((), "") == response.interfaces(rows())
+
+
+def test_a_route_in_an_unknown_state_blocks_no_other() -> None:
+    """Nor does one without a state."""
+    head = "<routeTableId>rtb-0a1b2c3d</routeTableId><vpcId>vpc-0a1b2c3d</vpcId>"
+    row = "<item><destinationCidrBlock>{}</destinationCidrBlock><networkInterfaceId>eni-0a1b2c3d</networkInterfaceId>"
+    row += "{}</item>"
+    every = row.format("10.0.0.1/32", "<state>new state-9!</state>") + row.format("10.0.0.2/32", "")
+    every += row.format("10.0.0.3/32", "<state>active</state>")
+    (table,), _ = response.tables(
+        rows(f"{head}<routeSet>{every}</routeSet>", action="DescribeRouteTables", inside="routeTableSet")
+    )
+    assert ["new state-9!", "active"] == [each.state for each in table.routes]
+
+
+def test_an_instance_with_an_interface_of_another_form_has_the_others() -> None:
+    """As one that is being attached, without an index yet."""
+    item = (
+        "<instancesSet><item><instanceId>i-0a1b2c3d</instanceId><instanceState><name>running</name></instanceState>"
+        "<placement><availabilityZone>us-east-1a</availabilityZone></placement><networkInterfaceSet>"
+        "<item><networkInterfaceId>eni-00000001</networkInterfaceId></item>"
+        "<item><networkInterfaceId>eni-00000002</networkInterfaceId><attachment><deviceIndex>1</deviceIndex></attachment>"
+        "</item></networkInterfaceSet></item></instancesSet>"
+    )
+    ((found,), _) = response.instances(rows(item, action="DescribeInstances", inside="reservationSet"))
+    assert {1: "eni-00000002"} == found.interfaces
+
+
+def test_a_record_that_is_not_understood_is_special() -> None:
+    """So that no move replaces it."""
+    record = "<ResourceRecordSet><Name>db.corp.</Name><Type>A</Type><TTL>{}</TTL></ResourceRecordSet>"
+    text = f"<R><ResourceRecordSets>{record.format('1e3')}{record.format(10)}</ResourceRecordSets></R>"
+    odd, plain = response.records(parse(text.encode()))
+    assert ("of an unknown form", "") == (odd.special, plain.special)

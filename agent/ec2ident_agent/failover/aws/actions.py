@@ -41,6 +41,8 @@ class ApiCall(Value):
     #: The account of the resources, if it is known.
     account: str = ""
     writes: bool = False
+    #: Whether the response serves only a warning, which must not take time from the move.
+    advice: bool = False
     #: The longest response that is read, in bytes.
     limit: int = 256 << 10
 

@@ -124,7 +124,8 @@ class Api:
     def call(self, call: ApiCall) -> Any:
         """Send a call and return its response as a value. Retries temporary errors until the deadline.
 
-        Raises ApiError, OutOfTimeError, MalformedResponseError, CredentialsError.
+        A call that is only advice is tried once, in at most a quarter of the time that is left. Raises ApiError,
+        OutOfTimeError, MalformedResponseError, CredentialsError.
         """
         if call.writes:
             self.log(f"[#] {call}")
@@ -149,6 +150,8 @@ class Api:
                 last = error
             except _PassingError as error:
                 last = error
+            if call.advice:
+                raise last
             self._back_off(pauses, call, last)
             pauses += 1
 
@@ -178,7 +181,7 @@ class Api:
         left = self.deadline.left
         if not left:
             raise OutOfTimeError(f"{call.name}: not within {self.deadline.seconds:g} s")
-        attempt = min(left, self.access.attempt)
+        attempt = min(left / 4 if call.advice else left, self.access.attempt)
         credentials = self.credentials(source=call.service == "sts")
 
         def answered() -> Any:

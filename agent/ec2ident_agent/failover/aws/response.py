@@ -27,7 +27,10 @@ from .xml import Element, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 _TARGETS = [
     "gatewayId",
@@ -137,7 +140,7 @@ def tables(answer: Element) -> tuple[tuple[RouteTable, ...], str]:
 
 
 def _table(item: Element) -> RouteTable:
-    routes = tuple(route for row in item.all("routeSet/item") for route in _route(row))
+    routes = tuple(route for found in _understood(item.all("routeSet/item"), _route) for route in found)
     return RouteTable(
         _id(item, "routeTableId", "table"),
         _id(item, "vpcId", "vpc"),
@@ -164,10 +167,30 @@ def _route(row: Element) -> tuple[VpcRoute, ...]:
         _known_id(row, "instanceId", "instance") if eni else "",
         _known_id(row, "instanceOwnerId", "account"),
         "".join(c for c in other[:64] if c.isprintable()),
-        _id(row, "state", "word"),
+        "".join(c for c in row.get("state")[:32] if c.isprintable()),
         row.maybe("origin") == "EnableVgwRoutePropagation",
     )
     return (route,)
+
+
+def _understood(
+    items: Iterable[Element], read: Callable[[Element], T], instead: Callable[[Element], T | None] = lambda _: None
+) -> tuple[T, ...]:
+    """The rows that can be read. One of another form is passed over, or stands as `instead` says; it hides no other.
+
+    If no row can be read, the first one's MalformedResponseError is raised: that is not the same as no rows.
+    """
+    found: list[T | None] = []
+    failed: list[MalformedResponseError] = []
+    for item in items:
+        try:
+            found.append(read(item))
+        except MalformedResponseError as error:
+            failed.append(error)
+            found.append(instead(item))
+    if failed and len(failed) == len(found):
+        raise failed[0]
+    return tuple(each for each in found if each is not None)
 
 
 def _known_id(node: Element, path: str, shape: str) -> str:
@@ -178,7 +201,7 @@ def _known_id(node: Element, path: str, shape: str) -> str:
 
 def interfaces(answer: Element) -> tuple[tuple[NetworkInterface, ...], str]:
     """DescribeNetworkInterfaces."""
-    return tuple(_interface(item) for item in answer.all("networkInterfaceSet/item")), _next(answer)
+    return _understood(answer.all("networkInterfaceSet/item"), _interface), _next(answer)
 
 
 def created_interface(answer: Element) -> NetworkInterface:
@@ -239,12 +262,10 @@ def instances(answer: Element) -> tuple[tuple[Ec2Instance, ...], str]:
 
 
 def _instance(item: Element) -> Ec2Instance:
-    attached = {
-        _number(row, "attachment/deviceIndex", 255): _id(row, "networkInterfaceId", "interface")
-        for row in item.all("networkInterfaceSet/item")
-        # Each network card has indexes of its own; these are those of the first card.
-        if (row.maybe("attachment/networkCardIndex") or "0") == "0"
-    }
+    rows = item.all("networkInterfaceSet/item")
+    # Each network card has indexes of its own; these are those of the first card.
+    first = [row for row in rows if (row.maybe("attachment/networkCardIndex") or "0") == "0"]
+    attached = dict(_understood(first, _place))
     return Ec2Instance(
         _id(item, "instanceId", "instance"),
         _id(item, "instanceState/name", "word"),
@@ -252,6 +273,10 @@ def _instance(item: Element) -> Ec2Instance:
         _maybe_id(item, "vpcId", "vpc"),
         attached,
     )
+
+
+def _place(row: Element) -> tuple[int, str]:
+    return _number(row, "attachment/deviceIndex", 255), _id(row, "networkInterfaceId", "interface")
 
 
 def attachment_id(answer: Element) -> str:
@@ -317,7 +342,7 @@ def _zone(node: Element, vpcs: tuple[tuple[str, str], ...] = ()) -> HostedZone:
 
 def zones(answer: Element) -> tuple[HostedZone, ...]:
     """ListHostedZonesByName: one page, which starts at the requested name."""
-    return tuple(_zone(node) for node in answer.all("HostedZones/HostedZone"))
+    return _understood(answer.all("HostedZones/HostedZone"), _zone)
 
 
 def change(answer: Element) -> Change:
@@ -333,7 +358,13 @@ def change(answer: Element) -> Change:
 
 def records(answer: Element) -> tuple[RecordSet, ...]:
     """ListResourceRecordSets. Alias records have no values."""
-    return tuple(_records(node) for node in answer.all("ResourceRecordSets/ResourceRecordSet"))
+    return _understood(answer.all("ResourceRecordSets/ResourceRecordSet"), _records, _odd_records)
+
+
+def _odd_records(node: Element) -> RecordSet | None:
+    """What is not understood must not be replaced either."""
+    said, kind = node.maybe("Name"), node.maybe("Type")
+    return RecordSet(name(said), kind, 0, (), "of an unknown form") if said and kind else None
 
 
 def _records(node: Element) -> RecordSet:
