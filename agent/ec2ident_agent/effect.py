@@ -32,8 +32,8 @@ MAIN, LOCAL = 254, 255
 #: is in the upper half of the address space: a VPN may replace a default route by two halves.
 OUTSIDE = {4: "198.51.100.1", 6: "2001:db8::1"}
 TCP = 6
-#: The protocols for which the kernel answers (rtm_getroute_parse_ip_proto).
-ASKABLE = (0, 1, 6, 17, 58)
+#: The protocols for which the kernel answers, by family (rtm_getroute_parse_ip_proto).
+ASKABLE = {4: (0, 1, 6, 17), 6: (0, 6, 17, 58)}
 
 #: Programs by the tables and the priorities of their rules: first and last.
 PROGRAMS = (
@@ -101,6 +101,9 @@ class Taken(Value):
     @property
     def advice(self) -> str:
         """How to prevent it."""
+        if self.by == self.owner and self.answer.table == MAIN:
+            where = f"the route of main that it takes by {self.answer.device} (a VPN may halve its default route)"
+            return f'remove {where}, or write scheme = "by-source" in [interface.{self.owner.name}]'
         if self.by:
             return f"write source = … with its own addresses in [interface.{self.by.name}]"
         if self.rule is None or not isinstance(self.rule.item, Rule):
@@ -181,7 +184,7 @@ def _special(seen: Seen, chosen: Selectors) -> bool:
     some = chosen.users or chosen.protocol or chosen.source_ports or chosen.destination_ports or chosen.tos
     some = some or chosen.dscp_mask
     marked = chosen.mask or chosen.negated or chosen.iif or chosen.unknown
-    return bool(some or seen.item.destination) and not marked and chosen.protocol in ASKABLE
+    return bool(some or seen.item.destination) and not marked and chosen.protocol in ASKABLE[version(seen)]
 
 
 def _query(seen: Seen, chosen: Selectors, source: str, hosts: dict[str, str]) -> Query:

@@ -171,9 +171,12 @@ def taker(
     which table drops packets.
     """
     defaults, drops = set(), set()
+    longest: dict[int, int] = {}
     for seen in routes:
         route = seen.item
         if isinstance(route, Route) and contains(route.destination, query.destination):
+            length = int(route.destination.partition("/")[2])
+            longest[route.table] = max(length, longest.get(route.table, 0))
             if route.destination in DEFAULT.values():
                 defaults.add((route.table, route.device, route.gateway))
             if not DROPS.isdisjoint(seen.extra):
@@ -184,7 +187,8 @@ def taker(
         if not answer.device:
             found = chosen.action in ACTIONS or (chosen.action == LOOKUP and item.table in drops)
         else:
-            suppressed = item.suppress >= 0 and (item.table, answer.device, answer.gateway) in defaults
+            suppressed = (item.table, answer.device, answer.gateway) in defaults
+            suppressed = suppressed and longest[item.table] <= item.suppress
             found = chosen.action == LOOKUP and item.table == answer.table and not suppressed
         if found:
             return jumped or seen

@@ -34,6 +34,8 @@ FORMS = (
     "lookup main",
     "from {net} goto 32766",
     "iif lo lookup 7",
+    "lookup 8 suppress_prefixlength 0",
+    "from {net} to {out} ipproto udp lookup 7",
     # Near misses: the address goes on to answer.
     "lookup 9",
     "fwmark 0x1234 lookup 7",
@@ -41,7 +43,11 @@ FORMS = (
     "from {net} lookup main suppress_prefixlength 0",
     "iif eth0 lookup 7",
     "from {net} lookup 100",
+    "lookup 7 suppress_prefixlength 0",
+    "from {net} ipproto icmp lookup 9",
 )
+#: Halves of a default route, as VPNs make them.
+HALVES = {4: ("0.0.0.0/1", "128.0.0.0/1"), 6: ("::/1", "8000::/1")}
 NAMES = {
     4: {"net": "10.0.1.0/24", "wide": "10.0.0.0/8", "out": "203.0.113.0/24", "first": "10.0.0.0/24"},
     6: {
@@ -75,6 +81,7 @@ def test_status_says_so_exactly_when_an_address_is_silent(
     files = ["--config", str(file), "--state-dir", str(tmp_path / "state"), "--names-dir", str(tmp_path / "names")]
     address = eth1.address if version == 4 else eth1.address6
     vpc.node.ip(f"-{version} route add default via {ROUTER[version]} dev eth0 table 7")
+    vpc.node.ip(*(f"-{version} route add {half} via {ROUTER[version]} dev eth0 table 8" for half in HALVES[version]))
     with vpc.node.entered():
         assert cli.main(["apply", *files]) == 0
     for form in FORMS:

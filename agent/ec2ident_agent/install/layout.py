@@ -332,16 +332,34 @@ def advice(tree: RootFs, managers: Sequence[str], request: InstallRequest) -> It
                 yield manager.note.replace("{interface}", interface)
         if name == "networkd-dispatcher":
             yield from _not_trusted(tree, manager)
-    for interface in request.interfaces if "sysconfig" in managers else ():
-        old = f"{_SUSE}/scripts/ifup.local.{interface}"
-        if tree.exists(old):
-            links = f"{_SUSE}/if-up.d/ifup.local.{interface} {_SUSE}/if-down.d/ifdown.local.{interface}"
-            yield (
-                f"{old}: has the name of the published recipe's script, which does the same; after ec2ident-agent apply"
-                f" has succeeded, move it away with scripts/ifdown.local.{interface} and their links ({links})"
-            )
+    published = _published(tree) if "sysconfig" in managers else []
+    if published:
+        yield (
+            f"{' '.join(published)}: have the names of the published recipe's scripts and links, which do the same;"
+            " ec2ident-agent adopt takes over what they have added; then move them away"
+        )
     if not tree.exists(request.program):
         yield f"{request.program}: not there yet; until it is, the hooks do nothing"
+
+
+#: How the published recipe names its scripts, before the interface, and where it links them.
+RECIPE, RECIPE_LINKS = ("ifup.local.", "ifdown.local."), ("if-up.d", "if-down.d")
+
+
+def _published(tree: RootFs) -> list[str]:
+    """The scripts of the published recipe on SLES, for any interface, and the links to them under any name."""
+    found = [f"{_SUSE}/scripts/{name}" for name in _names(tree, f"{_SUSE}/scripts") if name.startswith(RECIPE)]
+    for directory in (f"{_SUSE}/{name}" for name in RECIPE_LINKS):
+        for path in (f"{directory}/{name}" for name in _names(tree, directory)):
+            here = tree.look(path)
+            if isinstance(here, Symlink) and here.target.rpartition("/")[2].startswith(RECIPE):
+                found.append(path)
+    return found
+
+
+def _names(tree: RootFs, directory: str) -> tuple[str, ...]:
+    here = tree.look(f"{directory}/.") if tree.exists(directory) else None
+    return here.names if isinstance(here, Directory) else ()
 
 
 def _not_trusted(tree: RootFs, manager: Manager) -> Iterator[str]:

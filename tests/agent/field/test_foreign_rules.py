@@ -160,3 +160,61 @@ def test_one_line_stands_for_many_sources(kernel: FakeKernel, tmp_path: Path) ->
 
     assert [49] == [each.more for each in node.status().taken]
     assert "from 10.0.1.10 to 198.51.100.1 and 49 more leaves" in str(node.status().taken[0])
+
+
+def test_a_vpn_that_halves_the_default_route_is_named(kernel: FakeKernel, node: Node) -> None:
+    """OpenVPN's `redirect-gateway def1` puts 0.0.0.0/1 and 128.0.0.0/1 into main. To split these are more specific than
+    the default, so that every answer leaves by the tunnel: not another program's rule, but a route, is to go.
+    """
+    for half in ("0.0.0.0/1", "128.0.0.0/1"):
+        kernel.add(Seen(Route(half, "tun0", 254), BOOT))
+    taken = node.status().taken
+
+    assert ["eth1"] == [str(each.owner) for each in taken]
+    assert "leaves by tun0, not by eth1 via 10.0.1.1: rule 23601" in str(taken[0])
+    assert "remove the route of main that it takes by tun0" in taken[0].advice
+    assert 'write scheme = "by-source" in [interface.eth1]' in taken[0].advice
+
+
+@pytest.mark.parametrize(
+    ("extra", "packet"),
+    [
+        (("ipproto 06", "dport " + struct.pack("=HH", 443, 443).hex()), "destination port 443"),
+        (("ipproto 11", "sport " + struct.pack("=HH", 53, 53).hex()), "protocol 17 source port 53"),
+        (("ipproto 01",), "protocol 1 "),
+        (("tos 16",), "tos 16"),
+        (("dscp 0a",), "tos 40"),
+        (("iif " + b"lo\0".hex(),), "leaves by tun0"),
+    ],
+    ids=["dport", "sport", "icmp", "tos", "dscp", "iif-lo"],
+)
+def test_a_rule_for_some_packets_is_asked_about_with_such_a_packet(
+    kernel: FakeKernel, node: Node, extra: tuple[str, ...], packet: str
+) -> None:
+    """Proxies and DNS clients that want one port of every source; the line says which packets are taken."""
+    kernel.add(Seen(Rule("", 77, 9000), BOOT, extra))
+    kernel.add(Seen(Route("0.0.0.0/0", "tun0", 77), BOOT))
+    taken = node.status().taken
+
+    assert 1 == len(taken)
+    assert packet in str(taken[0])
+    assert "rule 9000: from all" in str(taken[0])
+
+
+def test_half_a_default_route_in_a_table_that_suppresses_the_whole_one(kernel: FakeKernel, node: Node) -> None:
+    """`lookup 77 suppress_prefixlength 0`: the halves are routes of their own, so that nothing is suppressed."""
+    kernel.add(Seen(Rule("", 77, 9000, suppress=0), BOOT))
+    kernel.add(Seen(Route("0.0.0.0/0", "tun0", 77), BOOT))
+    assert node.status().in_order
+    kernel.add(Seen(Route("128.0.0.0/1", "tun0", 77), BOOT))
+
+    assert "rule 9000: from all lookup 77 suppress_prefixlength 0" in str(node.status().taken[0])
+
+
+@pytest.mark.parametrize("extra", [("l3mdev 01",), ("oif " + b"eth1\0".hex(),), ("tun_id 0000000000000001",)])
+def test_a_rule_for_devices_takes_nothing_of_a_source(kernel: FakeKernel, node: Node, extra: tuple[str, ...]) -> None:
+    """A VRF's rule, a socket that is bound to a device, a tunnel's: near misses."""
+    kernel.add(Seen(Rule("", 77, 1000), BOOT, extra))
+    kernel.add(Seen(Route("0.0.0.0/0", "tun0", 77), BOOT))
+
+    assert node.status().in_order

@@ -260,3 +260,21 @@ device = "eth1"
         "eth1: its IPv6 sources have no rules: the interface has no router of IPv6",
         "overlay fd00:5::1/128: it has no rules: eth1 has no router of IPv6",
     ] == [str(each).partition(";")[0] for each in report.unknown]
+
+
+def test_a_router_that_the_kernel_forgets_is_unknown_and_nothing_is_removed(kernel: FakeKernel, tmp_path: Path) -> None:
+    """moby#43466, docker/for-linux#1373: Docker switches forwarding on, and with accept_ra=1 the kernel forgets its
+    advertised routers. IPv6 of eth1 goes on to work, and the report says which fact is missing.
+    """
+    advertised = Seen(Route("::/0", "eth1", 254, "fe80:ec2::1", 1024), 9)
+    kernel.add(advertised)
+    node = node_of(tmp_path, kernel, "[interface.eth1]\n")
+    node.apply()
+    assert {4, 6} == versions(kernel)
+    kernel.seen.remove(advertised)
+
+    report = node.apply()
+
+    assert {4, 6} == versions(kernel)
+    assert ["eth1"] == [str(each.owner) for each in report.unknown]
+    assert "router unknown" in report.unknown[0].why

@@ -1101,20 +1101,24 @@ def test_the_published_scripts_of_sles_are_named_and_stay_as_they_are(tmp_path: 
     each ifdown ended with the ifup script.
     """
     tree = make(tmp_path, "sles")
-    for name in ("ifup.local.eth1", "ifdown.local.eth1"):
-        Path(inside(tree, f"etc/sysconfig/network/scripts/{name}")).write_text(
-            "ip rule add from 10.0.1.0/24 table MYHA\n"
-        )
+    suse = Path(inside(tree, "etc/sysconfig/network"))
+    for name, link in (("ifup.local.eth1", "if-up.d/eth1"), ("ifdown.local.eth2", "if-down.d/ifdown.local.eth2")):
+        (suse / "scripts" / name).write_text("ip rule add from 10.0.1.0/24 table MYHA\n")
+        (suse / link).parent.mkdir(exist_ok=True)
+        (suse / link).symlink_to(f"../scripts/{name}")
 
     before = snapshot(tree)
     plan = install(tree, REQUEST)
     seen = snapshot(tree)
 
     assert not plan.refused
-    assert any("scripts/ifup.local.eth1: has the name of the published recipe's script" in note for note in plan.notes)
+    base = "/etc/sysconfig/network"
+    names = f"{base}/scripts/ifdown.local.eth2 {base}/scripts/ifup.local.eth1 {base}/if-up.d/eth1"
+    names += f" {base}/if-down.d/ifdown.local.eth2: have the names of the published recipe's scripts and links"
+    assert [names] == [note.partition(",")[0] for note in plan.notes if "published" in note]
     assert before.items() <= seen.items()
-    links = {path: node[1] for path, node in seen.items() if "/if-" in path and node[0] == "link"}
-    assert {"../scripts/ec2ident.eth1"} == set(links.values())
+    links = {node[1] for path, node in (seen.items() - before.items()) if "/if-" in path and node[0] == "link"}
+    assert {"../scripts/ec2ident.eth1"} == links
     uninstall(tree)
     assert before == snapshot(tree)
 
