@@ -139,7 +139,7 @@ def own_sources(profile: Profile, section: Section, around: Neighbourhood) -> Pr
         subnets = (around.facts[device].subnets if device in around.facts else None) or known.subnets or ()
         narrower = [each for each in subnets if each != source and covers(source, each)]
         if narrower:
-            advice = f"the interface's own subnet is {', '.join(narrower)}"
+            advice = f"write the interface's own subnet, {', '.join(narrower)}"
             raise CapturedError(owner, f"subnet {source}", other, advice)
         own = [each for each in mine if covers(source, each)]
         if not own:

@@ -109,8 +109,10 @@ class Taken(Value):
         if self.rule is None or not isinstance(self.rule.item, Rule):
             return "ip rule shows all rules"
         first = self.rule.item.priority - 3
-        if self.owner.kind == "interface" and first > 0:
-            return f"write priority = {first} or less in [interface.{self.owner.name}], or remove that rule"
+        if first > 0:
+            interface = self.owner.kind == "interface"
+            where = f"[interface.{self.owner.name}]" if interface else f"the section of {self.way.device}"
+            return f"write priority = {first} or less in {where}, or remove that rule"
         return "remove that rule, or give it a higher priority number than the agent's"
 
 

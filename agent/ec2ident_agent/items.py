@@ -281,6 +281,8 @@ class Conflict(Value):
         """What to do about it."""
         if self.rule:
             return "choose another table"
+        if self.seen.item == self.item and not self.seen.extra:
+            return "ec2ident-agent adopt takes it over, if it is what you want; otherwise remove it"
         return "remove it, or choose another table" if isinstance(self.item, Route) else "remove it"
 
     def __str__(self) -> str:

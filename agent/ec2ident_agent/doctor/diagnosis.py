@@ -139,7 +139,7 @@ def _tables(view: NodeView) -> Iterator[Fault]:
         for table in mine:
             if start <= table <= end and view.files.exists(mark):
                 yield Fault(
-                    f"table {table} is one of {who}'s ({start} to {end})",
+                    f"table {table} is one of {who}'s ({start}{f' to {end}' if end > start else ''})",
                     "both would write their routes into it",
                     "choose another table; no software that we know uses those from 23600",
                 )
