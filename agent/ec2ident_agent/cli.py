@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ec2ident.program import exit_codes, frame
@@ -150,6 +151,9 @@ class Command:
         given = self.given()
         with self.node() as node:
             report = node.hold(given, dry_run=True) if given else node.plan(self.owners())
+            if not (report.desired or report.steps):
+                where = node.config_path
+                note(f"nothing is configured: {where}{'' if os.path.exists(where) else ' does not exist'}")
         self.planned(report)
         return verdict(report, report.applied)
 
@@ -168,7 +172,7 @@ class Command:
         return verdict(report, report.in_order)
 
     def apply(self) -> int:
-        """`apply`: add what is missing, remove what is no longer configured; all or nothing for each owner."""
+        """`apply`: add what is missing, remove what is not configured any more; all or nothing for each owner."""
         given, dry_run = self.given(), bool(self.options.get("--dry-run"))
         with self.node() as node:
             report = node.hold(given, dry_run=dry_run) if given else node.apply(self.owners(), dry_run=dry_run)
@@ -466,15 +470,18 @@ def examine(node: Node, tree: RootFs) -> NodeView:
     from .doctor.node_files import NodeFiles
     from .doctor.threats.node_view import NodeView
     from .install.manifest import read_manifest
+    from .items import KEPT
 
     survey = node.survey()
     desired = (*survey.state.desired, *held(survey.look.state))
     items = dict.fromkeys(item for each in desired for item in each.items)
+    there = {seen.item for seen in survey.look.observed.seen if seen.protocol in KEPT}
     installed = frozenset(entry.path for entry in read_manifest(tree) or ())
     return NodeView(
         NodeFiles(tree),
         tuple(items),
         survey.look.observed,
+        missing=frozenset(items).difference(there),
         installed=installed,
         overlays=survey.config.overlays,
         profiles=survey.state.profiles,

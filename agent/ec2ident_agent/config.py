@@ -116,9 +116,10 @@ def overlay(keys: Mapping[str, Any]) -> Overlay:
 
 
 def _check_once(config: Config) -> None:
+    # One table in two sections is refused where the desired state is made: that stops one of the two alone.
     seen: dict[tuple[str, object], str] = {}
     for each in config.sections:
-        for what, value in (("table", each.table), ("table_name", each.table_name), ("mac", each.mac)):
+        for what, value in (("table_name", each.table_name), ("mac", each.mac)):
             if value and seen.setdefault((what, value), each.name) != each.name:
                 raise ConfigError(f"{what} {value} is claimed by {seen[what, value]} and by {each.name}")
     addresses = [each.address for each in config.overlays]

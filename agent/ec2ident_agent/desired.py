@@ -11,7 +11,7 @@ from ec2ident.value import Value, replace
 from .capture import CapturedError, Neighbourhood, check_overlay, own_sources
 from .errors import RefusedError, UnknownFactError
 from .inet import covers
-from .items import Address, Route, Rule, family
+from .items import Address, Route, Rule, family, version_of
 from .main_table import beside_main
 from .notes import notes
 from .profile import (
@@ -268,22 +268,14 @@ def _left_out(profile: Profile, section: Section, facts: FactsByDevice) -> Itera
 
 def _possible(desired: Desired, observed: Observed) -> tuple[Desired, Refusal | None]:
     """The items without those of IPv6 where their device has no IPv6: the kernel would refuse them all."""
-    devices = {item.device for item in desired.items if isinstance(item, (Address, Route)) and _six(item)}
+    devices = {item.device for item in desired.items if isinstance(item, (Address, Route)) and version_of(item) == 6}
     disabled = sorted(name for name in devices for link in [observed.link(name)] if link and not link.ipv6)
     if not disabled:
         return desired, None
     why = f"IPv6 is disabled on {', '.join(disabled)}, so only IPv4 is applied"
     do = f"sysctl net.ipv6.conf.{disabled[0]}.disable_ipv6=0 enables it, or leave IPv6 out of the configuration"
-    items = tuple(item for item in desired.items if not _six(item))
+    items = tuple(item for item in desired.items if version_of(item) != 6)
     return replace(desired, items=items), Refusal(desired.owner, f"{why}; {do}")
-
-
-def _six(item: Item) -> bool:
-    if isinstance(item, Address):
-        return family(item.address) == 6
-    if isinstance(item, Route):
-        return family(item.destination) == 6
-    return isinstance(item, Rule) and family(item.source or item.destination) == 6
 
 
 class TableClaimedError(RefusedError):

@@ -13,7 +13,7 @@ from ec2ident.value import Value, replace
 
 from .desired import Refusal, held
 from .errors import ConfigError, KernelError
-from .items import OURS, Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows
+from .items import OURS, Address, Difference, Route, Rule, Step, TableName, diff, owner_test, shadows, version_of
 from .state.owned import ADOPTING, LEAVING, Record, State
 
 TYPE_CHECKING = False
@@ -53,10 +53,14 @@ class Report(Value):
     difference: Difference
     #: Items that wait until their link comes up: the kernel accepts no route through a link that is down.
     waiting: tuple[Item, ...] = ()
+    #: Owners with items that need an interface which is not on this node.
+    without_device: tuple[Owner, ...] = ()
     #: Owners of which nothing is changed: a foreign object is in the place of one of their items.
     refused: frozenset[Owner] = frozenset()
     #: Owners with desired items that would harm another interface: their present items stay.
     harmful: tuple[Refusal, ...] = ()
+    #: Owners of which the kernel refused a step: nothing of the owner in that family was changed.
+    failed: tuple[Refusal, ...] = ()
     #: Packets that the kernel sends another way although everything is in place.
     taken: tuple[Taken, ...] = ()
     #: Owners with an unknown fact: their present items stay.
@@ -91,7 +95,8 @@ class Report(Value):
     def absent(self) -> tuple[Owner, ...]:
         """The owners that have no interface on this node."""
         known = {each.owner for each in self.harmful} | {each.owner for each in self.unknown}
-        return tuple(each.owner for each in self.desired if not each.items and each.owner not in known)
+        empty = (each.owner for each in self.desired if not each.items and each.owner not in known)
+        return tuple(dict.fromkeys((*empty, *self.without_device)))
 
     def owner(self, item: Item) -> Owner | None:
         """The first owner that wants the item, or one in its place; None if there is no such owner."""
@@ -101,11 +106,13 @@ class Report(Value):
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
-        """One for each harmful owner, each conflict, and each owner that shares a table with one in conflict."""
+        """One for each harmful owner, each conflict, each owner that shares a table with one in conflict, and each
+        refusal of the kernel.
+        """
         found = [Refusal(self.owner(conflict.item), str(conflict)) for conflict in self.difference.conflicts]
         beside = self.refused - {refusal.owner for refusal in found}
         why = "not changed either, since it shares a table with the one before"
-        return (*self.harmful, *found, *(Refusal(owner, why) for owner in sorted(beside, key=str)))
+        return (*self.harmful, *found, *(Refusal(owner, why) for owner in sorted(beside, key=str)), *self.failed)
 
 
 def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, leave: Collection[Item] = ()) -> Report:
@@ -159,7 +166,8 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
         steps = [step for each in taking for step in each.steps]
         difference = replace(difference, steps=(*steps, *difference.steps))
     waits = tuple(item for each in waiting for item in each.items)
-    return Report(desired, difference, waits, refused, adopted=tuple(taking))
+    apart = tuple(each.owner for each in desired if each.items and not _possible(each, observed))
+    return Report(desired, difference, waits, apart, refused, adopted=tuple(taking))
 
 
 def apply(
@@ -172,25 +180,96 @@ def apply(
     everything: bool = True,
     leave: Collection[Item] = (),
 ) -> Report:
-    """Make it so for every owner that is not refused, or change nothing. Returns the report of what there was to do.
+    """Make it so for every owner that is not refused. Returns the report of what there was to do.
 
-    Raises KernelError, with this call's own steps undone, when the kernel refuses one; ConfigError, with nothing
-    changed, when two owners claim one routing table.
+    When the kernel refuses a step, nothing is changed of that owner in that family, nor of what leads into the same
+    tables (`together`); everything else is done, and the report names it (`failed`). Raises KernelError, with this
+    call's own steps undone, when nothing else is left to do; ConfigError, with nothing changed, when two owners claim
+    one routing table.
+    """
+    left, failed, before = frozenset(leave), tuple[Refusal, ...](), look.state
+    while True:
+        try:
+            report = attempt(desired, look, kernel, journal, log, everything=everything, leave=left)
+            return replace(report, failed=failed)
+        except KernelError as wrong:
+            harmed = together(wrong.item, desired, look) if wrong.item and wrong.clean else frozenset()
+            if harmed <= left:
+                raise
+            report = compare(desired, look, everything=everything, leave=left)
+            if not failed and harmed.issuperset(step.item for step in report.steps):
+                journal.write(before)
+                raise
+            failed += _failed(wrong, harmed, report)
+            left |= harmed
+            state = journal.read()
+            look = Look(kernel.observe(tables_of(_all_items(desired, state))), state)
+
+
+def _failed(wrong: KernelError, harmed: Collection[Item], report: Report) -> tuple[Refusal, ...]:
+    """One for each owner of what was left out."""
+    assert wrong.item
+    first, rest = report.owner(wrong.item), dict.fromkeys(map(report.owner, harmed))
+    rest.pop(first, None)
+    beside = "not changed either, since it shares a table with the one before"
+    return (Refusal(first, str(wrong)), *(Refusal(owner, beside) for owner in sorted(filter(None, rest), key=str)))
+
+
+def together(item: Item, desired: Iterable[Desired], look: Look) -> frozenset[Item]:
+    """The items that are changed together with this one, or not at all. Pure.
+
+    All of its owner in its family, and all of the owners with a route or rule of that family for the same tables: a
+    rule without its route would misroute.
+    """
+    state = look.state.follow(look.observed)
+    pairs = [(each.owner, mine) for each in desired for mine in each.items]
+    pairs += [(record.owner, record.item) for record in state.records]
+    version = version_of(item)
+    mine = [pair for pair in pairs if version_of(pair[1]) == version]
+    owners = {owner for owner, each in mine if each.identity == item.identity}
+    while owners:
+        tables = tables_of(each for owner, each in mine if owner in owners)
+        beside = {owner for owner, each in mine if isinstance(each, (Route, Rule)) and each.table in tables}
+        if beside <= owners:
+            break
+        owners |= beside
+    return frozenset(each for owner, each in mine if owner in owners)
+
+
+def _all_items(desired: Iterable[Desired], state: State) -> list[Item]:
+    return [*(item for each in desired for item in each.items), *(record.item for record in state.records)]
+
+
+def attempt(
+    desired: Sequence[Desired],
+    look: Look,
+    kernel: Kernel,
+    journal: Journal,
+    log: Log,
+    *,
+    everything: bool = True,
+    leave: Collection[Item] = (),
+) -> Report:
+    """Make it so for every owner that is not refused. Returns the report of what there was to do.
+
+    Raises KernelError when the kernel refuses a step: then what is changed `together` with its item is as it was, and
+    what else was done is in the journal. The caller goes on with a new look. Raises ConfigError as `apply`.
     """
     before = look.state
     report = compare(desired, look, everything=everything, leave=leave)
-    after = written = _owning(report, look, everything)
+    after = written = _owning(report, look, everything, leave)
     if report.steps:
         written = _between(before, after)
         journal.write(written)
+        # Half of an adoption is not left: the other program's object would be gone.
+        part = None if report.adopted else lambda item: together(item, report.desired, look)
         try:
-            _do(report.steps, kernel, log)
+            _do(report.steps, kernel, log, part)
         except KernelError as failed:
-            if failed.clean:
+            if failed.clean and part is None:
                 journal.write(before)
             raise
-        items = (*(item for each in report.desired for item in each.items), *(each.item for each in written.records))
-        now = kernel.observe(tables_of(items))
+        now = kernel.observe(tables_of(_all_items(report.desired, written)))
         _verify(desired, Look(now, after), everything, leave, report.refused)
     if (written if report.steps else before) != after:
         journal.write(after)
@@ -369,14 +448,14 @@ def _link(item: Item, observed: Observed) -> Link | None:
     return observed.link(getattr(item, "device", ""))
 
 
-def _owning(report: Report, look: Look, everything: bool) -> State:
-    """The journal when the report's steps are done: the items of all owners that are not refused."""
+def _owning(report: Report, look: Look, everything: bool, leave: Collection[Item]) -> State:
+    """The journal when the report's steps are done: the items of all owners that are not refused, and what is left."""
     owners = {each.owner for each in report.desired} - report.refused
     left_out = {*report.difference.unnamed, *(conflict.item for conflict in report.difference.conflicts)}
     others = [
         record
-        for record in look.state.records
-        if record.owner in report.refused or not (everything or record.owner in owners)
+        for record, now in zip(look.state.records, look.state.follow(look.observed).records)
+        if record.owner in report.refused or not (everything or record.owner in owners) or now.item in leave
     ]
     mine = [
         _record(each.owner, each.origin, item, look.observed)
@@ -403,8 +482,13 @@ def _between(before: State, after: State) -> State:
     return State(tuple(dict.fromkeys((*after.records, *leaving, *taking))))
 
 
-def _do(steps: Sequence[Step], kernel: Kernel, log: Log) -> None:
-    """All of the steps, or none. Raises KernelError with the first failure, and with what could not be undone."""
+def _do(
+    steps: Sequence[Step], kernel: Kernel, log: Log, part: Callable[[Item], Collection[Item]] | None = None
+) -> None:
+    """All of the steps. Raises KernelError when one fails, with what could not be undone.
+
+    Then none of the steps about the `part` of its item are done, and some of the others; without `part`, none at all.
+    """
     done: list[Step] = []
     for start in range(0, len(steps), CHUNK):
         chunk = steps[start : start + CHUNK]
@@ -415,7 +499,8 @@ def _do(steps: Sequence[Step], kernel: Kernel, log: Log) -> None:
         failed = {failure.step for failure in failures}
         done += [step for step in chunk if step not in failed]
         if failures:
-            left = _undo(done, kernel, log)
+            harmed = part(failures[0].step.item) if part else ()
+            left = _undo([step for step in done if not harmed or step.item in harmed], kernel, log)
             raise KernelError("; ".join([str(failures[0]), *left]), item=failures[0].step.item, clean=not left)
 
 

@@ -42,6 +42,15 @@ def family(prefix: str) -> int:
     return 6 if ":" in prefix else 4
 
 
+def version_of(item: Item) -> int:
+    """4 or 6: the family of an address, a route or a rule; 0 for a table's name."""
+    if isinstance(item, TableName):
+        return 0
+    if isinstance(item, Rule):
+        return family(item.source or item.destination)
+    return family(item.address if isinstance(item, Address) else item.destination)
+
+
 #: Characters that a shell does not interpret. A device's name may hold quotes, dollars and semicolons.
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:/_-@%+=,")
 

@@ -206,8 +206,8 @@ class Node:
         """Make the node, or these owners' part of it, as the configuration says. Owners that were reverted count again.
 
         Of an owner that is refused or unknown nothing is changed; the others get what they should have. Returns the
-        report of what there was to do. Raises KernelError with everything undone, ConfigError, UnknownError,
-        LockedError and JournalError with nothing changed.
+        report of what there was to do. Raises KernelError with everything undone when nothing else could be done;
+        ConfigError, UnknownError, LockedError and JournalError with nothing changed.
         """
         return self._apply(owners, dry_run=dry_run)
 

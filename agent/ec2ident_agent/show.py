@@ -39,11 +39,13 @@ def rows(report: Report) -> list[Row]:
     for desired in report.desired:
         owner = str(desired.owner)
         mine = [(state, owner, text) for state, of, text in (*in_the_way, *unknown) if of == desired.owner]
-        if not (desired.items or mine):
+        if desired.owner in report.absent:
             mine.append(("absent", owner, "its interface is not on this node"))
         for item in desired.items:
             state = states.get(item, "")
-            state = "refused" if state == "missing" and desired.owner in report.refused else state
+            if desired.owner in report.refused and (state == "missing" or (state == "ok" and not item.rank)):
+                # A name alone is of no use.
+                state = "refused"
             mine += [(state, owner, str(item))] if state else []
         tables = dict.fromkeys(item.table for item in desired.items if isinstance(item, Route))
         found += [*mine, *(("foreign", owner, text) for table in tables for text in beside.pop(table, ()))]

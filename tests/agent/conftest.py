@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent import cli
+from ec2ident_agent.kernel.change import NetlinkKernel
+from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.kernel.table_names import NamedKernel
 from tests.lab.recipe import CONFIGURATION
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from ec2ident_agent.items import Step
     from ec2ident_agent.kernel.protocol import Kernel
 
 CLONE_NEWNET = 0x40000000
@@ -113,6 +116,18 @@ def settle(*routes: str) -> None:
             return
         assert time.monotonic() < end, f"{routes} did not come: {there}"
         time.sleep(0.005)
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, *commands: str) -> None:
+    """The real kernel, which refuses these steps, as it does when its memory is short."""
+    real = NetlinkKernel.do
+
+    def do(self: NetlinkKernel, steps: Sequence[Step]) -> list[Failure]:
+        bad = [step for step in steps if str(step) in commands]
+        failures = real(self, [step for step in steps if step not in bad])
+        return [*failures, *(Failure(step, 12, "Cannot allocate memory") for step in bad)]
+
+    monkeypatch.setattr(NetlinkKernel, "do", do)
 
 
 class Agent:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident.value import replace
-from ec2ident_agent import KernelError, Node, interface
+from ec2ident_agent import Node, interface
 from ec2ident_agent.adoption import readable
 from ec2ident_agent.config import parse
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen, Step
@@ -220,14 +220,17 @@ def test_nothing_is_taken_over_of_an_owner_that_is_refused(kernel: Refusing, nod
     assert ADOPTING not in {record.origin for record in node.journal.read().records}
 
 
-def test_a_step_that_fails_undoes_all(kernel: Refusing, node: Node) -> None:
-    """The script's objects are there again, with their protocols, and the journal says nothing."""
+def test_a_step_that_fails_undoes_all_of_its_owner(kernel: Refusing, node: Node) -> None:
+    """eth1's objects of the script are there again, with their protocols; the overlay is taken over."""
     made(kernel, *RECIPE)
     kernel.refuse = ("ip rule del from 10.0.1.0/24 table 100 priority 100 protocol 0",)
-    with pytest.raises(KernelError, match="protocol 0: Cannot allocate memory"):
-        node.adopt()
-    assert {*RECIPE} <= {*kernel.seen}
-    assert (set(), ()) == (ours(kernel), node.journal.read().records)
+    report = node.adopt()
+    assert ["eth1"] == [str(each.owner) for each in report.refusals]
+    assert "protocol 0: Cannot allocate memory" in str(report.refusals[0])
+    assert {each for each in RECIPE if each.item != OVERLAY} <= {*kernel.seen}
+    assert {OVERLAY} == ours(kernel)
+    node.revert(None)
+    assert {each for each in RECIPE if each.item != OVERLAY} <= {*kernel.seen}
 
 
 @pytest.mark.parametrize("verb", ["apply", "adopt", "interface_up"])

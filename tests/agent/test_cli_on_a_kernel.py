@@ -16,7 +16,7 @@ from ec2ident_agent import cli
 from ec2ident_agent.kernel import dump
 from ec2ident_agent.kernel.change import NetlinkKernel
 
-from .conftest import Agent, ip, plug, snapshot
+from .conftest import Agent, ip, plug, refusing, snapshot
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("node")]
 
@@ -282,8 +282,8 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("late")
-def test_a_failed_apply_leaves_everything_as_it_was(agent: Agent) -> None:
-    """The error is the command and the kernel's own words; what this call had added is gone again."""
+def test_what_the_kernel_refuses_in_ipv6_stops_nothing_else(agent: Agent) -> None:
+    """The error is the command and the kernel's own words; nothing of that interface's IPv6 is left."""
     agent.write(
         """
         [interface.eth0]
@@ -305,8 +305,11 @@ def test_a_failed_apply_leaves_everything_as_it_was(agent: Agent) -> None:
         "ip -6 route add fd00:0:0:1::/64 dev eth1 table 102 metric 1024: IPv6 is disabled on nexthop device"
         in agent.err
     )
+    ours = [line for line in snapshot().splitlines() if "proto 236" in line and line not in before]
+    assert ["10.0.0.0/24", "10.0.1.0/24"] == sorted(line.split()[2] for line in ours if "lookup" in line)
+    assert not [line for line in ours if "fd00" in line or "fe80" in line]
+    assert 0 == agent("revert", "--all")
     assert before == snapshot()
-    assert not (agent.state / "journal").exists()
 
 
 @pytest.mark.usefixtures("late")
@@ -314,7 +317,7 @@ def test_a_failed_change_keeps_what_was_applied_before(agent: Agent) -> None:
     """Rollback is to the state before this call, not to nothing."""
     agent("apply")
     applied, journal = snapshot(), (agent.state / "journal").read_bytes()
-    agent.write('[[overlay]]\naddress = "fd00:5::1"\ndevice = "eth0"\n')
+    agent.write(agent.config.read_text() + '[[overlay]]\naddress = "fd00:5::1"\ndevice = "eth0"\n')
     Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("1")
     applied = snapshot()
 
@@ -435,8 +438,7 @@ def test_split_looks_in_the_vpc_first_then_in_main_then_goes_out(agent: Agent) -
     assert "dev eth1" in ip("-6 route get 2001:db8::1 from fd00:0:0:1::10")
 
 
-@pytest.mark.usefixtures("late")
-def test_one_scheme_becomes_the_other_at_the_same_priority(agent: Agent) -> None:
+def test_one_scheme_becomes_the_other_at_the_same_priority(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     """And back, and undone when a later step fails: the kernel takes some rules for others (EEXIST)."""
     by_source = '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\npriority = 100\n'
     split = by_source + 'scheme = "split"\nvpc = ["10.0.0.0/16", "10.9.0.0/16"]\n'
@@ -448,13 +450,13 @@ def test_one_scheme_becomes_the_other_at_the_same_priority(agent: Agent) -> None
         states.append(snapshot())
     assert states[:2] == states[2:]
 
+    refusing(monkeypatch, "ip route add 10.50.0.0/16 via 10.0.1.7 dev eth1 table 100")
     for configuration in (by_source, split):
-        agent.write(configuration + '[[overlay]]\naddress = "fd00:5::1"\ndevice = "eth0"\n')
-        Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("1")
+        agent.write(configuration + 'routes = ["10.50.0.0/16 via 10.0.1.7"]\n')
         before = snapshot()
         assert 4 == agent("apply")
+        assert "Cannot allocate memory" in agent.err
         assert before == snapshot(), agent.err
-        Path("/proc/sys/net/ipv6/conf/eth0/disable_ipv6").write_text("0")
         agent.write(configuration)
         assert 0 == agent("apply"), agent.err
 

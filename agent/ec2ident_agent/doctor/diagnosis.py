@@ -11,7 +11,7 @@ setting that corrects it.
 
 from __future__ import annotations
 
-from ec2ident.value import Value
+from ec2ident.value import Value, replace
 from ec2ident_agent.errors import ConfigError, RefusedError, UnknownError
 from ec2ident_agent.install.layout import FIX
 from ec2ident_agent.items import Route, Rule, diff, family, owner_test
@@ -204,8 +204,15 @@ def to_do(threat: Threat) -> bool:
 
 def diagnose(view: NodeView) -> Diagnosis:
     """All threats and faults of a node. Threats that need action come first."""
-    found = sorted(threats(view), key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
+    told = [_about_what_is_there(threat, view) for threat in threats(view)]
+    found = sorted(told, key=lambda threat: (not to_do(threat), threat.state == PREVENTED))
     return Diagnosis(tuple(found), tuple(faults(view)), tuple(view.files.denied), view.unknown)
+
+
+def _about_what_is_there(threat: Threat, view: NodeView) -> Threat:
+    """The same about those of its items that are on the node; about all of them if none is."""
+    there = tuple(item for item in threat.items if item not in view.missing)
+    return replace(threat, items=there or threat.items, there=bool(there))
 
 
 def lines(diagnosis: Diagnosis) -> Iterator[str]:
@@ -218,7 +225,9 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
     rest = [threat for threat in diagnosis.threats if not to_do(threat)]
     for threat in rest:
         yield f"ok: {threat.who}, {threat.event}: " + (
-            f"{_count(threat)} kept, {threat.spared}" if threat.spared else f"deletes {_count(threat)}; {threat.back}"
+            f"{_count(threat)} kept, {threat.spared}"
+            if threat.spared
+            else f"{'deletes' if threat.there else 'would delete'} {_count(threat)}; {threat.back}"
         )
     if diagnosis.healthy and diagnosis.denied:
         yield "could not tell: nothing to do according to the files that may be read"
@@ -233,7 +242,8 @@ def lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _open(threat: Threat) -> Iterator[str]:
-    yield f"{threat.who} deletes {_count(threat)} of the agent's"
+    what = f"{_count(threat)} of the agent's"
+    yield f"{threat.who} deletes {what}" if threat.there else f"{threat.who} would delete {what}, once they are there"
     yield f"    when: {threat.event}"
     shown = [str(item) for item in threat.items[:4]]
     more = len(threat.items) - len(shown)
@@ -270,6 +280,7 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, object]:
                 "event": threat.event,
                 "state": threat.state,
                 "to_do": to_do(threat),
+                "there": threat.there,
                 "items": [str(item) for item in threat.items],
                 "prevent": threat.prevent,
                 "then": threat.then,

@@ -121,30 +121,40 @@ class FlapDamper:
 
 
 class Backoff:
-    """What failed and why, and when to try it again: after 1, 2, 4 … 30 seconds."""
+    """What failed and why, and when to try it again: after 1, 2, 4 … 30 seconds.
 
-    FIRST, LONGEST = 1.0, 30.0
+    What the kernel refuses is tried again after 1, 2, 4 … 600 seconds as long as the node is as it was, since each
+    attempt adds objects and removes them. `mark` is anything that differs when the node has changed; then the longest
+    wait is 30 seconds too.
+    """
+
+    FIRST, LONGEST, UNCHANGED = 1.0, 30.0, 600.0
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, tuple[float, float, str]] = {}
+        #: What -> when it failed, the wait, why, and the mark of the node.
+        self._known: dict[Hashable, tuple[float, float, str, Hashable]] = {}
 
-    def failed(self, what: Hashable, now: float, why: str) -> None:
+    def failed(self, what: Hashable, now: float, why: str, mark: Hashable = None) -> None:
         """It failed, now; the wait until the next try is twice the one before."""
-        _, before, _ = self._known.get(what, (now, self.FIRST / 2, ""))
-        wait = min(2 * before, self.LONGEST)
-        self._known[what] = (now + wait, wait, why)
+        before = self._known[what][1] if what in self._known else self.FIRST / 2
+        self._known[what] = (now, min(2 * before, self.UNCHANGED if mark is not None else self.LONGEST), why, mark)
 
-    def waiting(self, now: float) -> frozenset[Hashable]:
-        """What it is too early to try again."""
-        return frozenset(what for what, (until, _, _) in self._known.items() if until > now)
+    def waiting(self, now: float, mark: Hashable = None) -> frozenset[Hashable]:
+        """What it is too early to try again on a node with this mark."""
+        return frozenset(
+            what
+            for what, (at, wait, _, before) in self._known.items()
+            if now < at + (wait if before == mark else min(wait, self.LONGEST))
+        )
 
     def next(self, now: float) -> float:
         """When the next wait ends."""
-        return min((until for until, _, _ in self._known.values() if until > now), default=float("inf"))
+        ends = (at + each for at, wait, *_ in self._known.values() for each in (wait, min(wait, self.LONGEST)))
+        return min((end for end in ends if end > now), default=float("inf"))
 
     def reasons(self) -> tuple[str, ...]:
         """Why, each reason once."""
-        return tuple(dict.fromkeys(why for _, _, why in self._known.values()))
+        return tuple(dict.fromkeys(why for _, _, why, _ in self._known.values()))
 
     def keep(self, what: Collection[Hashable]) -> None:
         """Forget all others: they succeeded, or are no longer desired."""

@@ -17,7 +17,7 @@ Theory of operation. One thread, one loop, and for facts one child process. At a
                           ┌────────────────────────────┼────────┘
                           ▼                            ▼
         backing off (an owner, or the node)      resting (an item)
-        failed: tried again after 1, 2, 4 … 30 s repaired 10 times in 60 s: the next repair waits for 1, 2, 4 … 60 s
+        tried again after 1, 2, 4 … 30 s, 600 s  repaired 10 times in 60 s: the next repair waits for 1, 2, 4 … 60 s
 
     event                        who tells               what follows
     ------------------------------------------------------------------------------------------------------------
@@ -29,8 +29,9 @@ Theory of operation. One thread, one loop, and for facts one child process. At a
     a fact is old or missing     FactRefresher           a child asks the metadata service; when it ends, a look.
                                                          What is unknown keeps what it has
     a link is down or gone       Reconciler.down         its items wait for it; losing them counts as no flap
-    the kernel refuses a step    KernelError             everything of that attempt is undone; the owner backs off, and
-                                                         the others are repaired at once
+    the kernel refuses a step    KernelError             what the owner has in that family is as it was, and backs off,
+                                                         for up to 600 s while the node stays as it is; everything else
+                                                         is repaired at once
     a foreign object in the way  Report.refused          nothing of that owner is changed; logged once
     reverted by hand             state.suppressed        the owner desires nothing until the next apply
     SIGHUP                       the administrator       configuration and facts are read now, everything is tried again

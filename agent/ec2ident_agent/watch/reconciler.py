@@ -11,14 +11,14 @@ from ec2ident.value import Value
 from ec2ident_agent import engine
 from ec2ident_agent.desired import held, without
 from ec2ident_agent.errors import AgentError, KernelError
-from ec2ident_agent.items import Address, Route, Rule, TableName
+from ec2ident_agent.items import OURS, Address, Route, Rule, TableName, version_of
 from ec2ident_agent.state.suppressed import in_force
 
 from .backoff import Backoff, Debounce, FlapDamper, OnceLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
     from ec2ident_agent.desired import Desired
     from ec2ident_agent.engine import Look, Report
@@ -88,9 +88,8 @@ class Sight(Value):
         return next((owner for owner, identity in asked if identity == item.identity), item)
 
     def beside(self, item: Item) -> frozenset[Item]:
-        """This item, with all items of its owner: a rule without its route would misroute."""
-        owner = self.owner(item)
-        return frozenset([item, *(mine for each in self.all if each.owner == owner for mine in each.items)])
+        """This item, and what is changed together with it or not at all."""
+        return engine.together(item, self.all, self.look) | {item}
 
 
 class RecordingKernel:
@@ -144,6 +143,10 @@ class Reconciler:
         #: The links by their index, and all desired items, as of the last look.
         self.links: dict[int, str] = {}
         self.items: frozenset[Item] = frozenset()
+        #: What backs off, an owner and a family -> the items that wait with it.
+        self.harmed: dict[Hashable, frozenset[Item]] = {}
+        #: While something backs off: what differs when anything but the agent's objects has changed.
+        self.mark: Hashable = None
         #: The programs that were seen to delete desired items.
         self.seen: dict[Item, Program] = {}
         #: Devices that were down or away since the last repair: items that were lost with them count as no flap.
@@ -189,7 +192,7 @@ class Reconciler:
         sight = self._sight(now)
         report = sight.report(self._left(sight, now))
         if self._begun and not report.steps and sight.journalled(report.difference.present):
-            self.backoff.keep(self.backoff.waiting(now) - {NODE})
+            self.backoff.keep(self.backoff.waiting(now, self.mark) - {NODE})
             return (*sight.complaints, *map(str, report.refusals)), sight.unknown
         with self.node.journal.lock(LOCK):
             # Another process may have changed something until now.
@@ -208,7 +211,12 @@ class Reconciler:
         unknown = (*map(str, state.unknown), *(f"{each}: its interface is not on this node" for each in absent))
         sight = Sight(state.desired, look, (*complaints, *map(str, state.refusals)), unknown)
         self.links = {link.index: link.name for link in look.observed.links}
-        self.items = frozenset(item for each in sight.all for item in each.items)
+        items = frozenset(item for each in sight.all for item in each.items)
+        if items != self.items:
+            # Whatever the kernel refused was about other items.
+            self.items = items
+            self.backoff.keep({NODE})
+        self.mark = _mark(look.observed) if self.backoff.reasons() else None
         self.down |= devices(self.items) - {link.name for link in look.observed.links if link.up}
         self.damper.keep(self.items)
         self.seen = {item: program for item, program in self.seen.items() if item in self.items}
@@ -217,21 +225,25 @@ class Reconciler:
     def _repair(self, sight: Sight, now: float) -> tuple[str, ...]:
         """Repair what can be repaired; returns the refusals. The caller holds the lock."""
         kernel, left, refusals = RecordingKernel(self.node.kernel), self._left(sight, now), tuple[str, ...]()
-        kept = set(self.backoff.waiting(now) - {NODE})
+        kept = set(self.backoff.waiting(now, self.mark) - {NODE})
         look = sight.look
         while True:
             try:
                 refusals = self._apply(sight, look, kernel, left)
                 break
             except KernelError as wrong:
-                what = sight.owner(wrong.item) if wrong.item else NODE
-                self.backoff.failed(what, now, str(wrong))
+                what = (sight.owner(wrong.item), version_of(wrong.item)) if wrong.item else NODE
+                self.mark = self.mark or _mark(sight.look.observed)
+                self.backoff.failed(what, now, str(wrong), self.mark if wrong.item else None)
                 kept.add(what)
-                before, left = left, left | (sight.beside(wrong.item) if wrong.item else frozenset())
-                if before == left:
+                harmed = sight.beside(wrong.item) if wrong.item else frozenset[Item]()
+                self.harmed[what] = harmed
+                if harmed <= left:
                     break
+                left |= harmed
                 look = self.node.look()
         self.backoff.keep(kept)
+        self.harmed = {what: items for what, items in self.harmed.items() if what in kept}
         owned = {record.item for record in sight.look.state.records}
         again = [item for item in kernel.added if item in owned and not self.down & devices([item])]
         self._count(again, sight.look.observed, now)
@@ -245,7 +257,7 @@ class Reconciler:
         """
         steps: list[str] = []
         try:
-            report = engine.apply(sight.desired, look, kernel, self.node.journal, steps.append, leave=left)
+            report = engine.attempt(sight.desired, look, kernel, self.node.journal, steps.append, leave=left)
         except KernelError as wrong:
             steps = [] if self.once.knows(str(wrong)) else steps
             raise
@@ -256,9 +268,9 @@ class Reconciler:
 
     def _left(self, sight: Sight, now: float) -> frozenset[Item]:
         """The items that are neither added nor removed at this look."""
-        waiting, resting = self.backoff.waiting(now), self.damper.resting(now)
-        mine = {item for each in sight.all if each.owner in waiting for item in each.items}
-        return frozenset(item for item in (*mine, *waiting, *resting) if isinstance(item, ITEMS))
+        waiting, resting = self.backoff.waiting(now, self.mark), self.damper.resting(now)
+        harmed = (item for what in waiting for item in self.harmed.get(what, ()))
+        return frozenset(item for item in (*harmed, *resting) if isinstance(item, ITEMS))
 
     # -- flapping --
 
@@ -291,6 +303,11 @@ class Reconciler:
         parts += [f"{resting} of them deleted again and again, so the next repair waits"] if resting else []
         parts += complaints[:1] or ([] if resting else ["in order"])
         return ": ".join(parts)
+
+
+def _mark(observed: Observed) -> int:
+    """A number that differs when links or objects of other programs do: then the kernel may accept what it refused."""
+    return hash((observed.links, *(seen for seen in observed.seen if seen.protocol != OURS)))
 
 
 def devices(items: Iterable[Item]) -> frozenset[str]:

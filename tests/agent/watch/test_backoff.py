@@ -217,6 +217,25 @@ def test_what_failed_is_tried_again_later_and_later() -> None:
     assert [1, 2, 4, 8, 16, 30, 30] == waits
 
 
+def test_what_the_kernel_refuses_waits_longer_while_the_node_is_as_it_was() -> None:
+    """Each attempt adds objects and removes them. A node that has changed is worth a try after 30 s at the latest."""
+    setbacks, now, waits = Backoff(), 0.0, []
+    for _ in range(12):
+        setbacks.failed("eth1", now, "why", "before")
+        at = now
+        while "eth1" in setbacks.waiting(now, "before"):
+            now = setbacks.next(now)
+        waits.append(now - at)
+    assert [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600] == waits
+
+    setbacks.failed("eth1", now, "why", "before")
+    assert frozenset({"eth1"}) == setbacks.waiting(now + 29, "after")
+    assert now + 30 == setbacks.next(now + 1)
+    assert frozenset() == setbacks.waiting(now + 30, "after")
+    assert frozenset({"eth1"}) == setbacks.waiting(now + 30, "before")
+    assert now + 600 == setbacks.next(now + 30)
+
+
 def test_what_succeeded_begins_anew() -> None:
     """The next failure is the first one again."""
     setbacks = Backoff()

@@ -45,6 +45,8 @@ class Threat(Value):
     fixes: tuple[DropIn, ...] = ()
     #: The command after which the setting counts.
     then: str = ""
+    #: False if none of the items is on the node now: then this is about the time after they are applied.
+    there: bool = True
 
     @property
     def state(self) -> str:
@@ -58,6 +60,8 @@ class NodeView(Value):
     files: NodeFiles
     items: tuple[Item, ...]
     observed: Observed
+    #: Those of `items` that are not on the node now.
+    missing: frozenset[Item] = frozenset()
     #: Paths that `install` has written.
     installed: frozenset[str] = frozenset()
     overlays: tuple[Overlay, ...] = ()
