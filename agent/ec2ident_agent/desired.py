@@ -11,7 +11,7 @@ from ec2ident.value import Value, replace
 from .capture import CapturedError, Neighbourhood, check_overlay, own_sources
 from .errors import RefusedError, UnknownFactError
 from .inet import covers
-from .items import Address, Route, Rule, family, version_of
+from .items import Address, Route, family, version_of
 from .main_table import beside_main
 from .notes import notes
 from .profile import (
