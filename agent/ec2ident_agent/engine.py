@@ -457,18 +457,28 @@ def _owning(report: Report, look: Look, everything: bool, leave: Collection[Item
         for record, now in zip(look.state.records, look.state.follow(look.observed).records)
         if record.owner in report.refused or not (everything or record.owner in owners) or now.item in leave
     ]
-    mine = [
-        _record(each.owner, each.origin, item, look.observed)
-        for each in report.desired
-        for item in each.items
-        if each.owner in owners and item not in left_out
-    ]
-    return State(tuple(dict.fromkeys((*others, *mine))))
+    links: dict[str, int] = {}
+    mine = []
+    for each in report.desired:
+        for item in each.items if each.owner in owners else ():
+            if not left_out or item not in left_out:
+                device = getattr(item, "device", "")
+                if device not in links:
+                    links[device] = _index(item, look.observed)
+                mine.append(Record(each.owner, each.origin, links[device], item))
+    if others or len({each.owner for each in report.desired}) > 1:
+        return State(tuple(dict.fromkeys((*others, *mine))))
+    return State(tuple(mine))
 
 
 def _record(owner: Owner, origin: str, item: Item, observed: Observed) -> Record:
+    return Record(owner, origin, _index(item, observed), item)
+
+
+def _index(item: Item, observed: Observed) -> int:
+    """The index of the item's device; 0 for none."""
     link = _link(item, observed)
-    return Record(owner, origin, link.index if link else 0, item)
+    return link.index if link else 0
 
 
 def _between(before: State, after: State) -> State:

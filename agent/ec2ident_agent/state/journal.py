@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 
+from ec2ident.value import made
 from ec2ident_agent.errors import JournalError, LockedError
 from ec2ident_agent.items import Address, Route, Rule, TableName
 
@@ -29,6 +30,10 @@ BEFORE = 2
 _KINDS: dict[str, Any] = {"name": TableName, "address": Address, "route": Route, "rule": Rule}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 _NUMBERS = {"number", "table", "metric", "mtu", "advmss", "priority", "suppress"}
+#: Each kind's class, its fields in order, and those that are numbers.
+_SHAPES: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
+    kind: (cls, cls._fields, tuple(each for each in cls._fields if each in _NUMBERS)) for kind, cls in _KINDS.items()
+}
 _ADDED = {"mtu", "advmss"}
 
 
@@ -168,15 +173,18 @@ def _decode(fields: statefile.Fields, owners: dict[tuple[str, str], Owner]) -> R
     """
     try:
         owner_kind, name, origin, index, kind, *values = fields
-        names = _KINDS[kind]._fields
-        if len(values) < len(names):
-            names = tuple(name for name in names if name not in _ADDED)
+        cls, names, numbers = _SHAPES[kind]
         known = origin in (CONFIG, COMMAND, LEAVING, ADOPTING) and owner_kind in (INTERFACE, OVERLAY)
+        short = len(values) < len(names)
+        if short:
+            names, numbers = (tuple(each for each in some if each not in _ADDED) for some in (names, numbers))
         if len(values) != len(names) or not known:
             raise ValueError
-        pairs = zip(names, values)
-        item = _KINDS[kind](**{name: int(value) if name in _NUMBERS else value for name, value in pairs})
+        read: dict[str, Any] = dict(zip(names, values))
+        for each in numbers:
+            read[each] = int(read[each])
         owner = owners.setdefault((owner_kind, name), Owner(owner_kind, name))
-        return Record(owner, origin, int(index), item)
+        item = cls(**read) if short else made(cls, read)
+        return made(Record, {"owner": owner, "origin": origin, "index": int(index), "item": item})
     except (ValueError, KeyError) as wrong:
         raise statefile.DamagedError(f"damaged: a record that makes no sense: {' '.join(fields)[:80]!r}") from wrong
