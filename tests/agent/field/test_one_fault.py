@@ -92,7 +92,7 @@ def test_status_calls_no_name_ok_inside_a_refused_interface(agent: Agent) -> Non
 
 @pytest.mark.parametrize("how", ["configured", "held"])
 def test_an_overlay_whose_device_is_not_there_is_not_in_order(agent: Agent, how: str) -> None:
-    """The address answers nobody until the interface is attached again."""
+    """The address gives no answer until the interface is attached again."""
     plug("eth2", 2)
     agent.write(OVERLAY.replace("eth0", "eth2") if how == "configured" else "")
     code = agent("apply") if how == "configured" else agent("overlay", "add", "192.168.10.10", "--device", "eth2")
