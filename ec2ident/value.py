@@ -167,7 +167,8 @@ class _Unwritten:
 
     def __get__(self, value: Value | None, _: type[Value]) -> Any:
         self.made += 1
-        if value is None or self.made > self.FEW:
+        # Python 3.13's inspect.signature binds it to the class itself.
+        if value is None or self.made > self.FEW or isinstance(value, type):
             return self.write(value)
         return lambda *given, **named: self.fill(value, given, named)
 

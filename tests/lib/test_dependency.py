@@ -141,7 +141,7 @@ def test_failover_without_botocore_says_so(failure: str, tmp_path: Path) -> None
 from ec2ident_agent.failover.aws.client import botocore_chain
 from ec2ident_agent.failover.errors import CredentialsError
 try:
-    botocore_chain("", 1.0)
+    botocore_chain("", 1.0, {})
 except CredentialsError as error:
     print(error)
 """
