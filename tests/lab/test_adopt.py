@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from ec2ident_agent import cli
+from tests.lab.enclosure import wait_until
 from tests.lab.recipe import BOTH_FAMILIES
 from tests.lab.stream import Stream
 from tests.lab.vpc import Vpc
@@ -39,6 +40,12 @@ def vpc() -> Iterator[Vpc]:
         yield made
 
 
+def asks_on(streams: list[Stream]) -> None:
+    """Wait until each of them has asked ten more questions: on a busy machine a stream begins late."""
+    wanted = [each.sent + 10 for each in streams]
+    wait_until(lambda: all(each.sent >= count for each, count in zip(streams, wanted)), "each stream asks")
+
+
 def test_no_packet_is_lost_while_a_script_becomes_the_agents(vpc: Vpc, tmp_path: Path) -> None:
     """The seed recipe's objects, both families: questions go to eth1's addresses and the overlay every half
     millisecond, through five adoptions. Each is answered, by the right interface: the VPC drops what leaves by
@@ -60,8 +67,10 @@ def test_no_packet_is_lost_while_a_script_becomes_the_agents(vpc: Vpc, tmp_path:
         assert all(vpc.client.ask(address) for address, _ in asked)
         with ExitStack() as running:
             streams += [running.enter_context(Stream(vpc.client, address, source=source)) for address, source in asked]
-            running.enter_context(vpc.node.entered())
-            assert cli.main(["adopt", "--root", str(tmp_path), *files]) == 0
+            asks_on(streams[-len(asked) :])
+            with vpc.node.entered():
+                assert cli.main(["adopt", "--root", str(tmp_path), *files]) == 0
+            asks_on(streams[-len(asked) :])
         with vpc.node.entered():
             assert cli.main(["status", *files]) == 0
         rules = vpc.node.read("ip", "-N", "rule", "show") + vpc.node.read("ip", "-N", "-6", "rule", "show")
@@ -71,7 +80,6 @@ def test_no_packet_is_lost_while_a_script_becomes_the_agents(vpc: Vpc, tmp_path:
         assert "lookup 100" not in vpc.node.read("ip", "rule", "show")
 
     assert [0] * len(streams) == [each.lost for each in streams]
-    assert all(each.sent > 20 for each in streams), [each.sent for each in streams]
 
 
 def test_the_stream_notices_a_gap(vpc: Vpc, tmp_path: Path) -> None:
@@ -80,6 +88,7 @@ def test_the_stream_notices_a_gap(vpc: Vpc, tmp_path: Path) -> None:
     eth1 = vpc.enis["eth1"]
     assert vpc.client.ask(eth1.address)
     with Stream(vpc.client, eth1.address, source=vpc.client.address) as stream:
+        asks_on([stream])
         vpc.node.ip(SCRIPT[2].replace("add", "del"))
         vpc.node.ip(SCRIPT[2])
 
