@@ -443,8 +443,8 @@ def _strangers(
 def _used_by_others(
     tables: Mapping[int, Mapping[str, Route]], observed: Observed, foreign: Iterable[Seen]
 ) -> Iterator[Conflict]:
-    """Tables with a route by another interface, and with a foreign rule for all sources that leads there."""
-    rules = {seen.item.table: seen for seen in observed.seen if isinstance(seen.item, Rule) and not seen.item.source}
+    """Tables with a route by another interface, and with a foreign rule for all packets that leads there."""
+    rules = {seen.item.table: seen for seen in observed.seen if isinstance(seen.item, Rule) and _for_all(seen)}
     told = set()
     for seen in foreign if tables else ():
         route = seen.item
@@ -453,6 +453,13 @@ def _used_by_others(
         if first and route.table in rules and route.device not in ("", first.device) and route.table not in told:
             told.add(route.table)
             yield Conflict(first, seen, rules[route.table])
+
+
+def _for_all(seen: Seen) -> bool:
+    """True for a rule that selects all packets, or all but some, as a VPN's `not fwmark` does."""
+    assert isinstance(seen.item, Rule)
+    every = not seen.item.source and not seen.item.destination
+    return every and ("not" in seen.extra or seen.extra in ((), ("inet6",)))
 
 
 def shadows(items: Iterable[Item], observed: Observed, protocols: Sequence[int | None] = KEPT) -> dict[Item, Seen]:

@@ -234,9 +234,17 @@ def test_a_table_that_another_program_uses_is_not_filled() -> None:
         "table 52 holds a foreign route: 100.64.0.7/32 dev tailscale0 table 52 scope link proto 3, and another program"
         " uses it: from all table 52 priority 5270 proto 3; choose another table"
     )
-    for harmless in ((route,), (rule,), (replace(route, item=replace(route.item, device="eth1")), rule)):
+    some = (Seen(Rule("", 52, 50, "10.60.0.0/16"), 3), Seen(Rule("", 52, 50), 3, ("fwmark 07000000",)))
+    for harmless in (
+        (route,),
+        (rule,),
+        (route, *some),
+        (replace(route, item=replace(route.item, device="eth1")), rule),
+    ):
         there = observed(*harmless)
         assert () == diff(mine, there, owner_test(there, ())).conflicts
+    vpn = Seen(Rule("", 52, 50), 3, ("not", "fwmark 07000000"))
+    assert 1 == len(diff(mine, observed(route, vpn), owner_test(there, ())).conflicts)
     # What the agent has had routes in is its own: a repair is not refused.
     there = observed(route, rule)
     assert () == diff(mine, there, owner_test(there, ()), tables=[52]).conflicts
