@@ -283,3 +283,37 @@ def test_the_role_of_a_profile_is_asked_for_in_the_region_of_the_configuration(
         found.call(LOOK)
 
     assert {f"CONNECT {host}:443 HTTP/1.1"} == {head.partition("\r\n")[0].replace("1.0", "1.1") for head in seen.heads}
+
+
+def test_the_role_of_a_profile_is_asked_for_with_the_configured_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the configured endpoint, as on a node that reaches STS through a VPC endpoint with a private authority."""
+    pytest.importorskip("botocore")
+    pem = self_signed(tmp_path / "server.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    asked: list[bytes] = []
+
+    def serve(accepted: socket.socket) -> None:
+        with context.wrap_socket(accepted, server_side=True) as tls:
+            asked.append(hostile._request(tls))
+            # An answer that botocore's parser does not understand is one line too.
+            tls.sendall(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    (tmp_path / "config").write_text(
+        "[profile cluster]\nrole_arn = arn:aws:iam::123456789012:role/x\ncredential_source = Environment\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE", "HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDTEST")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    with listening(serve) as port:
+        access = Access("eu-central-1", profile="cluster", endpoint=f"https://127.0.0.1:{port}", ca_bundle=str(pem))
+        with pytest.raises(CredentialsError, match="credentials: "):
+            Api(access, Deadline(10), environ={}).call(LOOK)
+
+    assert asked
+    assert b"Action=AssumeRole" in asked[0]
+    assert b"/eu-central-1/sts/aws4_request" in asked[0]

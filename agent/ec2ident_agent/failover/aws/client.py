@@ -565,6 +565,10 @@ def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any]) -> Cred
         raise CredentialsError(f"credentials: {_line(redacted(str(error)))[:512]}") from None
     except botocore.exceptions.ClientError as error:
         raise CredentialsError(f"credentials: {_line(redacted(str(error)))[:512]}") from None
+    except FailoverError:
+        raise
+    except Exception as error:  # noqa: BLE001  its parser's errors have no common class, and quote the response
+        raise CredentialsError(f"credentials: botocore: {type(error).__name__}: an answer of an unknown form") from None
     if not frozen or not frozen.access_key:
         raise _none_found()
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
