@@ -348,10 +348,17 @@ def _bind_parser(verbs: Any) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="default: configured names without first label *",
+        help="default: configured names without first label, and EC2's own *",
     )
     found.add_argument(
         "--forwarder", action="append", default=[], metavar="ADDRESS", help="the VPC's resolver; ADDRESS#PORT *"
+    )
+    found.add_argument(
+        "--corporate",
+        nargs="?",
+        const="bind",
+        metavar="KIND",
+        help="in its place: lines for the resolvers outside: bind, unbound or dnsmasq; --forwarder is then this BIND",
     )
     found.add_argument("--listen", action="append", default=[], metavar="ADDRESS", help="where BIND listens *")
     found.add_argument("--port", type=int, default=53, metavar="N", help="default %(default)s")

@@ -14,7 +14,7 @@ from .errors import FailoverError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 
 class Forwarder(Value):
@@ -35,30 +35,45 @@ class Forwarder(Value):
 
 def check(wanted: Forwarder) -> Forwarder:
     """The same in normal spelling: names without final dot, networks without host bits. Raises UsageError."""
-    from .aws.forms import server
     from .aws.response import address, network
-    from .resolver import question
 
-    for what, values in (("client", wanted.clients), ("zone", wanted.zones), ("forwarder", wanted.forwarders)):
-        if not values:
-            raise UsageError(f"bind: no {what} is given")
+    if not wanted.clients:
+        raise UsageError("bind: no client is given")
+    zones, servers = names_and_servers(wanted.zones, wanted.forwarders)
     try:
         clients, listen = tuple(map(network, wanted.clients)), tuple(map(address, wanted.listen))
     except FailoverError as error:
         raise UsageError(f"bind: {error}") from None
     if not 0 < wanted.port < 65536:
         raise UsageError(f"bind: port {wanted.port} is not from 1 to 65535")
-    for zone in wanted.zones:
+    for path in (wanted.directory, wanted.log, wanted.pid):
+        if not path.startswith("/") or not path.isprintable() or '"' in path or "\\" in path:
+            raise UsageError(f"bind: {path!r} is not an absolute path")
+    return Forwarder(clients, zones, servers, listen, wanted.port, wanted.directory, wanted.log, wanted.pid)
+
+
+def names_and_servers(zones: Sequence[str], forwarders: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Zones and forwarders in normal spelling. Raises UsageError."""
+    from .aws.forms import server
+    from .resolver import question
+
+    for what, values in (("zone", zones), ("forwarder", forwarders)):
+        if not values:
+            raise UsageError(f"bind: no {what} is given")
+    for zone in zones:
         question(zone, "A", 0)
         # A slash as in 0/25.2.0.192.in-addr.arpa (RFC 2317).
         if not all(c.isalnum() or c in "-_./" for c in zone):
             raise UsageError(f"zone: {zone!r} is not a domain name")
-    for path in (wanted.directory, wanted.log, wanted.pid):
-        if not path.startswith("/") or not path.isprintable() or '"' in path or "\\" in path:
-            raise UsageError(f"bind: {path!r} is not an absolute path")
-    zones = tuple(dict.fromkeys(map(normal, wanted.zones)))
-    servers = tuple(map(server, wanted.forwarders))
-    return Forwarder(clients, zones, servers, listen, wanted.port, wanted.directory, wanted.log, wanted.pid)
+    return tuple(dict.fromkeys(map(normal, zones))), tuple(map(server, forwarders))
+
+
+def internal(region: str) -> tuple[str, ...]:
+    """The zones of the names that EC2 gives to instances ("Amazon EC2 User Guide", "Instance hostnames").
+
+    In us-east-1 it is another one; without a region both are named.
+    """
+    return ("compute.internal", *(("ec2.internal",) if region in ("us-east-1", "") else ()))
 
 
 def configuration(wanted: Forwarder) -> str:
@@ -67,22 +82,19 @@ def configuration(wanted: Forwarder) -> str:
     everywhere = "none" if wanted.listen else "any"
     four = [each for each in wanted.listen if ":" not in each] or [everywhere]
     six = [each for each in wanted.listen if ":" in each] or [everywhere]
-    forwarders = _list(each.replace("#", " port ") for each in wanted.forwarders)
-    names = _list(f'"{zone}"' for zone in wanted.zones)
-    zones = "".join(
-        f'\nzone "{zone}" IN {{\n    type forward;\n    forward only;\n    forwarders {forwarders};\n}};\n'
-        for zone in wanted.zones
-    )
+    forwarders = braces(each.replace("#", " port ") for each in wanted.forwarders)
+    names = braces(f'"{zone}"' for zone in wanted.zones)
+    zones = "".join(forward_zone(zone, forwarders) for zone in wanted.zones)
     return f"""\
 // Written by ec2ident-failover bind. Forwards private zones to the resolver of the VPC.
 
-acl goodclients {_list([*wanted.clients, "localhost"])};
+acl goodclients {braces([*wanted.clients, "localhost"])};
 
 options {{
     directory "{wanted.directory}";
     pid-file "{wanted.pid}";
-    listen-on port {wanted.port} {_list(four)};
-    listen-on-v6 port {wanted.port} {_list(six)};
+    listen-on port {wanted.port} {braces(four)};
+    listen-on-v6 port {wanted.port} {braces(six)};
     version "none";
     recursion yes;
     allow-query {{ goodclients; }};
@@ -108,5 +120,11 @@ logging {{
 {zones}"""
 
 
-def _list(items: Iterable[str]) -> str:
+def forward_zone(zone: str, forwarders: str) -> str:
+    """The statement that forwards a zone to a list in braces."""
+    return f'\nzone "{zone}" IN {{\n    type forward;\n    forward only;\n    forwarders {forwarders};\n}};\n'
+
+
+def braces(items: Iterable[str]) -> str:
+    """A list as named.conf has it."""
     return f"{{ {' '.join(f'{each};' for each in items)} }}"

@@ -533,11 +533,18 @@ def policy(command: FailoverCommand) -> int:
 
 
 def bind(command: FailoverCommand) -> int:
-    """`bind`: print the named.conf of a forwarder."""
-    from .bind import Forwarder, configuration
+    """`bind`: print the named.conf of a forwarder, or the lines for the resolvers outside."""
+    from .bind import Forwarder, configuration, internal
 
-    options = command.options
-    zones = options.zone or [each.dns.name.partition(".")[2] for each in command.settings.services if each.dns]
+    options, found = command.options, command.settings
+    zones = options.zone or [each.dns.name.partition(".")[2] for each in found.services if each.dns]
+    if not options.zone and zones:
+        zones = [*zones, *internal(found.region)]
+    if options.corporate:
+        from .corporate import lines
+
+        say(lines(options.corporate, zones, options.forwarder).rstrip("\n"))
+        return 0
     wanted = Forwarder(tuple(options.client), tuple(zones), tuple(options.forwarder), tuple(options.listen))
     queries = options.log or f"{options.directory.rstrip('/')}/queries.log"
     wanted = replace(wanted, port=options.port, directory=options.directory, log=queries)

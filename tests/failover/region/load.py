@@ -53,12 +53,13 @@ class Seen:
         return sum(not each.answered for each in self.requests if each.sent >= since)
 
     def silence(self, since: float) -> float:
-        """Seconds from then to the first answered request after which none is lost; 0 if none is lost."""
+        """The longest time from then on in which no request was answered, in seconds; infinite up to the end."""
+        longest, last = 0.0, since
+        for each in self.requests:
+            if each.sent >= since and each.answered:
+                longest, last = max(longest, each.sent - last), each.sent
         late = [each for each in self.requests if each.sent >= since]
-        last = max((number for number, each in enumerate(late) if not each.answered), default=-1)
-        if last < 0:
-            return 0.0
-        return late[last + 1].sent - since if last + 1 < len(late) else float("inf")
+        return longest if not late or late[-1].answered else float("inf")
 
     def first(self, since: float) -> float:
         """Seconds from then to the first answer after the first lost request; 0 if none is lost."""

@@ -274,6 +274,10 @@ class Region(Lab):
         for eni, has in list(self._plugged.items()):
             if eni not in wanted or wanted[eni][:3] != has[:3]:
                 self._unplug(eni)
+        # An address that moves is taken away at one interface before it is given to another.
+        for eni, has in wanted.items():
+            if eni in self._plugged:
+                self._withdraw(has)
         for eni, has in sorted(wanted.items(), key=lambda each: each[1].device):
             if eni not in self._plugged:
                 self._plug(has, nodes[has.instance])
@@ -310,12 +314,14 @@ class Region(Lab):
             if has.device and self.ids[machine.name] == has.instance:
                 self.metadata[machine.name].detach(eni.mac)
 
+    def _withdraw(self, has: Attached) -> None:
+        """Addresses that an interface has no longer."""
+        gone = [each for each in self._plugged[has.eni].addresses if each not in has.addresses]
+        self.router.ip(*(f"route delete {each}/32 dev {port_of(self._enis[has.eni])}" for each in gone))
+
     def _change(self, before: Attached, has: Attached, node: str) -> None:
         """Addresses and the check of an interface that stays where it is."""
         eni = self._enis[has.eni]
-        self.router.ip(
-            *(f"route delete {each}/32 dev {port_of(eni)}" for each in before.addresses if each not in has[3])
-        )
         for each in has.addresses:
             if each not in before.addresses:
                 self.router.route(each, eni)

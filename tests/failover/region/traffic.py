@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tests.failover.cluster.fencing import Fenced
 from tests.failover.cluster.pair import PACKAGES
-from tests.failover.region.addresses import API_HOST, API_PORT, ENI, NAME, OVERLAY, RESOLVER
+from tests.failover.region.addresses import API_HOST, API_PORT, ENI, NAME, OVERLAY, PRIVATE, RESOLVER
 from tests.failover.region.load import Load
 from tests.failover.region.plot import Curve, plot
 from tests.failover.region.region import AGENT, TTL, region, start_python
@@ -51,6 +51,7 @@ WAYS = (
         "overlay route", OVERLAY, "overlay", lambda ids: {"address": OVERLAY, "tables": ",".join(ids["tables"])}, (1, 3)
     ),
     Way("name", NAME, "dns", lambda ids: {"zone": ids["zone"], "name": NAME, "ttl": str(TTL)}, (1, 3)),
+    Way("private address", PRIVATE, "private", lambda ids: {"addresses": PRIVATE, "device": "eth0"}, (1, 2)),
     Way("ENI", ENI, "eni", lambda ids: {"id": ids["service_eni"]}, (1, 2)),
 )
 
@@ -79,7 +80,7 @@ rsc_defaults resource-stickiness=1000
 property stonith-enabled=true stonith-action=off stonith-timeout=30s no-quorum-policy=ignore \\
     priority-fencing-delay=3
 """
-HEAD = ("fault", "what moves", "answers afterwards", "requests lost", "first answer after")
+HEAD = ("fault", "what moves", "answers afterwards", "requests lost", "longest silence")
 
 
 class Measured(NamedTuple):
@@ -92,7 +93,7 @@ class Measured(NamedTuple):
 
     def row(self) -> tuple[str, ...]:
         seen, since = self.seen, self.since
-        return (self.fault, self.way, seen.owner(), str(seen.lost(since)), f"{seen.first(since):.2f} s")
+        return (self.fault, self.way, seen.owner(), str(seen.lost(since)), f"{seen.silence(since):.2f} s")
 
     def curve(self) -> Curve:
         return Curve(self.fault, self.way, tuple((each.sent - self.since, each.node) for each in self.seen.requests))
