@@ -14,7 +14,7 @@ from __future__ import annotations
 from ec2ident.value import replace
 
 from .inet import covers
-from .items import DEFAULT, OURS, Address, Route, family
+from .items import DEFAULT, OURS, Address, Route, Rule, family
 from .profile import MAIN, SPLIT
 
 TYPE_CHECKING = False
@@ -39,9 +39,24 @@ def beside_main(profile: Profile, observed: Observed, configured: Collection[str
     split = profile.scheme == SPLIT
     delegated = [each for each in profile.addresses if not _alone(each)] if split else []
     behind = [*_widest(delegated), *_behind(profile.vpc if split else profile.subnets, profile, best, enis)]
-    behind = [each for each in behind if each in delegated or not _inside(delegated, each)]
+    served = (*delegated, *_served(profile, observed))
+    behind = [each for each in behind if each in delegated or not _inside(served, each)]
     elsewhere = _elsewhere(profile, best, enis, observed) if split else ()
     return replace(profile, behind=tuple(dict.fromkeys(behind)), elsewhere=tuple(dict.fromkeys(elsewhere)))
+
+
+def _served(profile: Profile, observed: Observed) -> list[str]:
+    """The networks for which another program's rule asks main already, before the interface's rules: those of pods.
+
+    amazon-vpc-cni (512) and Cilium (20) add such a rule with each pod, so that pods come and go without the agent.
+    """
+    rules = (seen.item for seen in observed.seen if seen.protocol != OURS and not {*seen.extra} - {"inet6"})
+    return [
+        rule.destination
+        for rule in rules
+        if isinstance(rule, Rule) and rule.table == MAIN and rule.priority < profile.priority
+        if rule.destination and not rule.source
+    ]
 
 
 def _behind(ranges: Iterable[str], profile: Profile, best: Iterable[Route], enis: Collection[str]) -> Iterator[str]:

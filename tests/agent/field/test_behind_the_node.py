@@ -220,5 +220,25 @@ def test_the_rules_of_a_cni_are_right(kernel: FakeKernel, tmp_path: Path) -> Non
     node = node_of(tmp_path, kernel, SPLIT)
     node.apply()
 
+    assert set() == special(kernel)
     assert node.status().in_order
     assert [] == faults(examine(node, RootFs(str(tmp_path))))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Seen(Rule("", 254, 30000, destination="10.0.1.77/32"), BOOT),
+        Seen(Rule("10.0.0.10/32", 254, 512, destination="10.0.1.77/32"), BOOT),
+        Seen(Rule("", 77, 512, destination="10.0.1.77/32"), BOOT),
+        Seen(Rule("", 254, 512, destination="10.0.1.77/32"), BOOT, ("fwmark 80000000",)),
+    ],
+    ids=["a-later-rule", "for-one-source", "another-table", "for-marked-packets"],
+)
+def test_a_rule_that_serves_a_pod_in_part_is_not_enough(kernel: FakeKernel, tmp_path: Path, rule: Seen) -> None:
+    """Near misses of a CNI's rule: the pod gets one of the agent's."""
+    kernel.add(Seen(Route("10.0.1.77/32", "veth7", 254), BOOT))
+    kernel.add(rule)
+    node_of(tmp_path, kernel, SPLIT).apply()
+
+    assert {"from all to 10.0.1.77/32 table 254 suppress_prefixlength 0 priority 23599"} == special(kernel)
