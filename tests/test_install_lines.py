@@ -53,6 +53,27 @@ def test_the_wheel_that_the_page_names_has_the_version_of_this_checkout() -> Non
     assert {version[1]} == {*named}
 
 
+def pinned() -> dict[str, list[str]]:
+    """The versions of each package in scripts/constraints.txt, each line with its hashes."""
+    text = (TOP / "scripts/constraints.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        found.setdefault(line.partition("==")[0], []).append(line)
+    return found
+
+
+def test_each_library_is_pinned_by_version_and_hash() -> None:
+    """What setup.py needs, with the extra for failover, and nothing that a hash does not hold."""
+    needed = re.findall(r'^        "([\w-]+)[>=].*?",$', (TOP / "setup.py").read_text(encoding="utf-8"), re.M)
+    first = needed[: needed.index("tomli") + 1]
+
+    assert {"requests", "cryptography", "psutil", "pyroute2", "tomli"} == {*first}
+    assert {*first, "botocore"} <= {*pinned()}
+    for lines in pinned().values():
+        for line in lines:
+            assert re.fullmatch(r"[a-z0-9-]+==\S+( ; [^#]+?)?\s+(--hash=sha256:[0-9a-f]{64}\s*)+", line), line[:100]
+
+
 def test_every_page_is_linked() -> None:
     """From README or from another page: a reader finds it."""
     pages = {path.name for path in (TOP / "docs").glob("*.md")}

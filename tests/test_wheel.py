@@ -91,3 +91,17 @@ def test_every_command_of_an_installed_wheel_runs(wheel: Path, tmp_path: Path) -
     dry = ("install", "--dry-run", "--root", str(tmp_path / "node"))
     # 1: it would change something.
     assert "/etc/ec2ident/hook" in run(str(there / "ec2ident-agent"), *dry, cwd=tmp_path, code=1)
+
+
+def test_the_pinned_libraries_install_by_hash_and_are_enough(wheel: Path, tmp_path: Path) -> None:
+    """As docs/install.md says: pip takes nothing that has another hash, and finds nothing missing."""
+    run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
+    there = tmp_path / "venv" / "bin"
+    pip = (str(there / "python"), "-m", "pip")
+    listed = str(TOP / "scripts/constraints.txt")
+    run(*pip, "install", "--quiet", "--only-binary", ":all:", "--require-hashes", "-r", listed, cwd=tmp_path)
+    run(*pip, "install", "--quiet", "--no-deps", str(wheel), cwd=tmp_path)
+
+    assert "No broken requirements found" in run(*pip, "check", cwd=tmp_path)
+    assert "cn-north-1.amazonaws.com.cn" in run(str(there / "ec2ident"), "region", "cn-north-1", cwd=tmp_path)
+    assert "route" in run(str(there / "ec2ident-failover"), "--help", cwd=tmp_path)
