@@ -25,6 +25,8 @@ PORT = 7
 AGAIN = 0.25
 
 _IP_PKTINFO = 8
+#: SO_RCVBUFFORCE, socket(7): root may go beyond the limit of net.core.rmem_max.
+_RECEIVE_BUFFER_FORCE = 33
 _ANCILLARY_SIZE = 256
 
 
@@ -95,6 +97,14 @@ def listeners() -> list[socket.socket]:
     return [_listen(socket.AF_INET, "0.0.0.0"), _listen(socket.AF_INET6, "::")]
 
 
+def wait_long(asked: socket.socket) -> None:
+    """Give a socket room for what comes while a busy machine does not run this process for tenths of a second."""
+    try:
+        asked.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, 1 << 22)
+    except PermissionError:
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+
+
 def _listen(family: int, address: str) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_DGRAM)
     if family == socket.AF_INET6:
@@ -102,6 +112,7 @@ def _listen(family: int, address: str) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     else:
         listening.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
+    wait_long(listening)
     listening.bind((address, PORT))
     return listening
 

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-from .echo import PORT
+from .echo import PORT, wait_long
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Stream:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with namespace.entered():
             self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        wait_long(self._socket)
         self._socket.bind((source, 0))
         # Connected: an answer from another address does not count.
         self._socket.connect((address, PORT))

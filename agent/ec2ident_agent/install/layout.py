@@ -267,7 +267,10 @@ def render(source: str, request: InstallRequest, tree: RootFs) -> bytes:
     }
 
     def fill(text: str) -> str:
-        return re.sub("@([A-Z_]+)@", lambda found: values[found[1]], text)
+        # A path is the bytes of its file's name, whatever encoding the locale has.
+        return re.sub(
+            "@([A-Z_]+)@", lambda found: os.fsencode(values[found[1]]).decode("utf-8", "surrogateescape"), text
+        )
 
     text = _data(source)
     if "@HARDENING@" in text:
