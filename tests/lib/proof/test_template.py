@@ -105,7 +105,7 @@ def test_a_value_at_a_limit_is_read_as_json_reads_it(name: str, value: object) -
         '{"x" : "region", "region" : "a"}',
         '{"x" : ["region"], "region" : "a"}',
         '{"version":"region","region":"version"}',
-        # A member whose name ends like the region's, and the region's own name with an escape.
+        # A name that ends like the region's, and the region's own name with an escape.
         '{"\\"region" : "a", "re\\u0067ion" : "a"}',
     ],
 )
