@@ -30,6 +30,13 @@ LONGEST = ("vm/test_systemd.py", "failover/pacemaker/test_cluster.py", "agent/te
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="also run what takes long: real daemons, clusters, machines")
+    parser.addoption(
+        "--stale",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="how old a read of a cluster's API may be; default 2",
+    )
     parser.addoption("--matrix", metavar="FILE", help="put the table of who mended what at a file's end")
 
 

@@ -243,7 +243,10 @@ class SimulatedApi(Api):
             rows = (VpcRoute(OVERLAY, then),) if then else ()
             return (RouteTable(TABLE, "vpc-1", "1", rows),), ""
         if call.action == "DescribeNetworkInterfaces":
-            return ((interface(then, *KEYS[world.kind]),) if then else ()), ""
+            keys, own = KEYS[world.kind], fields["Filter.1.Value.1"]
+            if fields["Filter.1.Name"] == "network-interface-id":
+                return (interface(own, *(keys if own == then else ())),), ""
+            return ((interface(then, *keys),) if then else ()), ""
         if call.action == "DescribeAddresses":
             return (ElasticAddress(EIP, "198.51.100.1", then, f"i-{then[4:]}" if then else "", "10.0.0.1"),)
         if call.action == "CreateRoute" and world.now:

@@ -37,16 +37,24 @@ class PrivateAssignment(Value):
         return carrier_of(session.api(), **target_of(session, self.settings.eni, self.device, (), earlier))
 
     def holders(self, api: Api, eni: NetworkInterface) -> Mapping[str, Holder]:
-        """Who has each address or prefix: one filter finds an IPv4 address, the others are sought in the subnet."""
-        plain = all(is_plain_ipv4(key) for key in self.settings.addresses)
-        names = {"addresses.private-ip-address": self.settings.addresses} if plain else {"subnet-id": [eni.subnet]}
-        filters: Mapping[str, Sequence[str]] = {"vpc-id": [eni.vpc], **names}
+        """Who has each address or prefix: first the ENI itself is asked, and then for those that it does not have.
+
+        One filter finds the holder of IPv4 addresses; the others are sought in the subnet.
+        """
+        found = self._seen(api, {"network-interface-id": [eni.id]}, self.settings.addresses)
+        left = [key for key in self.settings.addresses if key not in found]
+        plain = all(map(is_plain_ipv4, left))
+        elsewhere = {"addresses.private-ip-address": left} if plain else {"subnet-id": [eni.subnet]}
+        return {**self._seen(api, {"vpc-id": [eni.vpc], **elsewhere}, left), **found} if left else found
+
+    @staticmethod
+    def _seen(api: Api, filters: Mapping[str, Sequence[str]], keys: Sequence[str]) -> dict[str, Holder]:
         seen: tuple[NetworkInterface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
         return {
             key: Holder(one.id, one.id, one.holder, one.owner, one.subnet, key in one.addresses[:1])
             for one in seen
             for key in (*one.addresses, *one.ipv6, *one.prefixes)
-            if key in self.settings.addresses
+            if key in keys
         }
 
     def owner(self, eni: NetworkInterface) -> str:

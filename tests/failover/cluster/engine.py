@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .pair import Lab, Machine
 
-OVERLAY, NAME = "192.168.10.5", "db.awslab.mycompany.corp"
+OVERLAY, NAME, PRIVATE = "192.168.10.5", "db.awslab.mycompany.corp", "10.0.0.50"
 METADATA = "169.254.169.254"
 OPERATIONS = """op start timeout=10s interval=0 op stop timeout=10s interval=0 op monitor interval=2s timeout=10s \\
     op monitor interval=5s timeout=5s OCF_CHECK_LEVEL=10"""
@@ -31,11 +31,15 @@ OPERATIONS = """op start timeout=10s interval=0 op stop timeout=10s interval=0 o
 CONFIGURATION = f"""primitive st stonith:fence_lab params pcmk_host_list="node1 node2" pcmk_host_check=static-list
 primitive net ocf:ec2ident:eni params id={{eni}} region=us-east-1 endpoint={API} \\
     {OPERATIONS}
+primitive vip ocf:ec2ident:private params addresses={PRIVATE} device=eth0 region=us-east-1 endpoint={API} \\
+    {OPERATIONS}
+primitive eip ocf:ec2ident:eip params allocation_id={{eip}} region=us-east-1 endpoint={API} \\
+    {OPERATIONS}
 primitive db ocf:ec2ident:overlay params address={OVERLAY} tables="{{tables}}" region=us-east-1 endpoint={API} \\
     {OPERATIONS} meta priority=10
 primitive name ocf:ec2ident:dns params zone={{zone}} name={NAME} wait=no region=us-east-1 endpoint={API} \\
     {OPERATIONS}
-group service net db name
+group service net vip db eip name
 location prefer service 100: node1
 rsc_defaults resource-stickiness=1000
 property stonith-enabled=true stonith-action=off stonith-timeout=30s no-quorum-policy=ignore \\
@@ -44,10 +48,14 @@ property stonith-enabled=true stonith-action=off stonith-timeout=30s no-quorum-p
 
 
 class Cluster(Fenced):
-    """Two nodes, one group of all three agents; node 1 is preferred."""
+    """Two nodes, one group of all five agents; node 1 is preferred. `stale`: how old a read of theirs may be."""
 
-    def __init__(self, found: Lab, directory: Path) -> None:
+    def __init__(self, found: Lab, directory: Path, stale: float = 0.0) -> None:
         super().__init__(found, directory)
+        self.stale = stale
+        answer = found.ask("AllocateAddress", Domain="vpc")
+        self.eip = answer.partition("<allocationId>")[2].partition("<")[0]
+        found.control("settings", stale=stale)
         self.metadata: list[MetadataService] = []
         self._inside = ExitStack()
 
@@ -93,7 +101,8 @@ class Cluster(Fenced):
 
     def _wanted(self) -> str:
         ids = self.lab.ids
-        return CONFIGURATION.format(eni=ids["service_eni"], tables=",".join(ids["tables"]), zone=ids["zone"])
+        tables = ",".join(ids["tables"])
+        return CONFIGURATION.format(eni=ids["service_eni"], tables=tables, zone=ids["zone"], eip=self.eip)
 
     # What a test asks for
 
@@ -131,6 +140,9 @@ class Cluster(Fenced):
             return False
         interface = self.lab.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": ids["service_eni"]})
         record = self.lab.records(ids["zone"])
+        mine = self.lab.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": ids[f"eni{name[-1]}"]})
+        if PRIVATE not in mine or ids[f"eni{name[-1]}"] not in self.lab.ask("DescribeAddresses"):
+            return False
         return (
             f"<instanceId>{ids[name]}<" in interface and f">10.0.0.1{name[-1]}<" in record and self.runs("name", name)
         )

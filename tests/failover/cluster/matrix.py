@@ -13,6 +13,7 @@ ROW, VERSION = "fault-row", "fault-version"
 
 HEAD = (
     "fault",
+    "reads of the API",
     "the service is on",
     "longest silence",
     "all of it there after",

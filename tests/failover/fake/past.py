@@ -21,6 +21,9 @@ READS = (
     "ListResourceRecordSets",
 )
 
+#: The access key of a test that reads what is so now.
+WITNESS = "T"
+
 #: The attributes of an interface that a move changes.
 INTERFACE = ("instance", "device_index", "attachment_id", "source_dest_check", "fake_phase", "fake_due")
 

@@ -1,8 +1,9 @@
 """A real cluster of two nodes with fencing: whatever goes wrong, one node answers, and the service comes back.
 
-The nodes run all three agents in one group. A prober outside asks all the time who answers for the overlay address.
-The tests run in this order; each leaves the pair as it found it, and says so: `state` is every address, rule and
-route of both nodes, the route tables, and the names. What they saw is a table at the end of the run.
+The nodes run all five agents in one group, and what they read of the API may be seconds old. A prober outside asks
+all the time who answers for the overlay address. The tests run in this order; each leaves the pair as it found it,
+and says so: `state` is every address, rule and route of both nodes, the route tables, and the names. What they saw is
+a table at the end of the run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.root, pytest.mark.full, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def pair(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     pytest.importorskip("moto", "5.1", reason="needs moto")
     from tests.failover.cluster.engine import Cluster
 
@@ -36,7 +37,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         # The agents read the metadata service with requests.
         with (
             lab(2, *PACKAGES, "pcs", "python3-requests") as found,
-            Cluster(found, tmp_path_factory.mktemp("plugs")) as made,
+            Cluster(found, tmp_path_factory.mktemp("plugs"), request.config.getoption("--stale")) as made,
         ):
             yield made
     except Unavailable as why:
@@ -61,7 +62,8 @@ def row(cluster: Cluster, record_property: Callable[[str, Any], None]) -> Callab
     def note(fault: str, since: float, owner: str, settled: float | None, stop: float | None) -> None:
         who = len(max((each for when, each in cluster.prober.twice if when >= since), key=len, default="1"))
         figures = [f"{each:.1f} s" if each is not None else "" for each in (settled, stop)]
-        record_property(ROW, [fault, owner, f"{cluster.prober.silence(since):.1f} s", *figures, str(who)])
+        reads = f"up to {cluster.stale:g} s old" if cluster.stale else "current"
+        record_property(ROW, [fault, reads, owner, f"{cluster.prober.silence(since):.1f} s", *figures, str(who)])
         for name, option in (("pacemakerd", "--version"), ("corosync", "-v")):
             record_property(VERSION, cluster.crm(name, option).splitlines()[0].replace(" Cluster Engine, version", ""))
 
