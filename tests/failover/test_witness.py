@@ -193,3 +193,24 @@ def test_the_witness_sees_what_every_verb_says(cloud: Cloud, ids: dict[str, str]
     code, lines, log = run("route", "delete", "db", tail=tail)
     assert 0 == code, log
     assert ["", ""] == [cloud.route(ids[table]) for table in ("table1", "table2")]
+
+
+def test_the_witness_sees_private_addresses_and_elastic_ips(
+    cloud: Cloud, ids: dict[str, str], run: Callable[..., Any]
+) -> None:
+    """Assigned to the node that takes over; an Elastic IP to one ENI alone. (moto takes no private address away.)"""
+    allocation = cloud.aws("ec2", "allocate-address", "--domain", "vpc")["AllocationId"]
+    address = "10.0.0.50"
+    tail = f'[service.db.private]\naddresses = "{address}"\n[service.db.eip]\nallocation = "{allocation}"\n'
+    for node in ("node2", "node1", "node1"):
+        code, lines, log = run("takeover", "db", node=node, tail=tail)
+        assert (0, ["db: is here"]) == (code, lines), log
+        eni = ids[f"eni{node[-1]}"]
+        assert address in [each["PrivateIpAddress"] for each in cloud.interface(eni)["PrivateIpAddresses"]]
+        (seen,) = cloud.aws("ec2", "describe-addresses", "--allocation-ids", allocation)["Addresses"]
+        assert eni == seen["NetworkInterfaceId"]
+        for verb in ("private", "eip"):
+            assert 0 == run(verb, "status", "db", node=node, tail=tail)[0], verb
+    assert 0 == run("status", "db", tail=tail)[0]
+    assert 0 == run("release", "db", tail=tail)[0]
+    assert 0 == run("policy", tail=tail)[0]

@@ -48,7 +48,7 @@ property stonith-enabled=true stonith-action=off stonith-timeout=30s no-quorum-p
 
 
 class Cluster(Fenced):
-    """Two nodes, one group of all five agents; node 1 is preferred. `stale`: how old a read of theirs may be."""
+    """Two nodes, one group of all five agents; node 1 is preferred. `stale`: how old their reads may be."""
 
     def __init__(self, found: Lab, directory: Path, stale: float = 0.0) -> None:
         super().__init__(found, directory)
