@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 
+from ec2ident.value import replace
 from ec2ident_agent.config import parse
-from ec2ident_agent.items import OURS, Observed
+from ec2ident_agent.items import OURS, Observed, Route
 from ec2ident_agent.kernel.dump import Channel, observe
 from ec2ident_agent.profile import Facts, overlay_items, profile_items, resolve
 
@@ -28,6 +29,11 @@ def items_of(configuration: str) -> frozenset[Item]:
     found = [item for profile in profiles for item in profile_items(profile)]
     found += [item for overlay in config.overlays for item in overlay_items(overlay, profiles, Observed())]
     return frozenset(item for item in found if item.rank)
+
+
+def _plain(item: Item) -> Item:
+    """The item without the metrics that it takes from main's default route, which the manager sets."""
+    return replace(item, mtu=0, advmss=0) if isinstance(item, Route) else item
 
 
 class Away(threading.Thread):
@@ -60,9 +66,8 @@ class Away(threading.Thread):
 
     def _look(self) -> None:
         begun, seen = time.monotonic(), observe(self._channel).seen
-        self.looks.append(
-            (begun, self.items - {each.item for each in seen if each.protocol == OURS and not each.extra})
-        )
+        there = {_plain(each.item) for each in seen if each.protocol == OURS and not each.extra}
+        self.looks.append((begun, self.items - there))
 
     def lacking(self, since: float = 0) -> frozenset[Item]:
         """What lacked at the last look; everything, when that was not since then."""
