@@ -46,7 +46,7 @@ TOOLS = ("resource-agents", "awscli", "curl", "psmisc", "python3-requests")
 PATIENCE = 30
 
 #: The most that `ocf:ec2ident:overlay` may take, in seconds; a deep monitor also of the processor.
-START, DEEP, DEEP_CPU, STOP, PLANNED, POWER = 0.5, 0.3, 0.25, 0.3, 1.0, 4.0
+START, DEEP, DEEP_CPU, STOP, PLANNED, POWER = 0.35, 0.1, 0.1, 0.3, 0.6, 3.5
 
 #: What is wrong with the world while an action runs: a behaviour of the metadata service, or a fault of the API.
 FAULTS: dict[str, dict[str, Any]] = {

@@ -235,6 +235,26 @@ def test_one_denied_table_fails_the_start_and_the_stop_lets_go(aws: Fake, act: C
     assert ocf.NOT_RUNNING == act("overlay", "monitor")[0]
 
 
+def test_one_resource_moves_addresses_of_both_families(aws: Fake, act: Callable[..., Any]) -> None:
+    """Every address has its route in every table before the start succeeds, and a deep monitor looks at each."""
+    addresses = "192.168.10.5, 192.168.10.6 fd00:10::5"
+    code, said = act("overlay", "start", address=addresses)
+    assert ocf.SUCCESS == code, said
+    routes = {
+        (call["parameters"].get("DestinationCidrBlock") or call["parameters"].get("DestinationIpv6CidrBlock"), each)
+        for call in aws.calls("CreateRoute", "ReplaceRoute")
+        for each in [call["parameters"]["RouteTableId"]]
+    }
+    destinations = ("192.168.10.5/32", "192.168.10.6/32", "fd00:10::5/128")
+    assert {(each, table) for each in destinations for table in aws.lab.tables} == routes
+    assert ocf.SUCCESS == act("overlay", "monitor", address=addresses, deep=True)[0]
+    gone = {"RouteTableId": aws.lab.tables[1], "DestinationIpv6CidrBlock": "fd00:10::5/128"}
+    aws.ask("DeleteRoute", **gone)
+    assert ocf.GENERIC == act("overlay", "monitor", address=addresses, deep=True)[0]
+    assert ocf.SUCCESS == act("overlay", "stop", address=addresses)[0]
+    assert ocf.NOT_RUNNING == act("overlay", "monitor", address=addresses)[0]
+
+
 def test_a_table_that_does_not_exist_fails_the_first_start_only(aws: Fake, act: Callable[..., Any]) -> None:
     """The service runs in the other table: a failed start would end it, and the next node's start too."""
     tables = f"{aws.lab.tables[0]},rtb-00000000"

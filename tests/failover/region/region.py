@@ -174,7 +174,6 @@ class Region(Lab):
     def cut(self, machine: Machine) -> None:
         """The power of a node: its links and every process at once. What the API says of it stays."""
         with self._wires:
-            self.mend(machine)
             for eni in [eni for eni, has in self._plugged.items() if has.instance == self.ids[machine.name]]:
                 self._unplug(eni)
             self._powered.pop(machine.name).close()
@@ -304,10 +303,11 @@ class Region(Lab):
 
     def _unplug(self, identity: str) -> None:
         eni, has = self._enis[identity], self._plugged.pop(identity)
-        self._heal(_selectors(eni))
         self.router.forget(port_of(eni))
         self.router.check(eni, True)
         self.router.unplug(eni)
+        # After the link: a node that was parted must not be heard once more.
+        self._heal(_selectors(eni))
         # The kernel took the routes with the link.
         self._routes = {place: target for place, target in self._routes.items() if target != identity}
         for machine in self.machines:

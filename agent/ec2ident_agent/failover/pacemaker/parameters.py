@@ -57,7 +57,7 @@ PARAMETERS = (
         "address",
         "service.s.overlay",
         ("overlay",),
-        "The overlay address: outside of every CIDR block of the VPC.",
+        "The overlay addresses, of both families, separated by commas or spaces; outside of the VPC's CIDR blocks.",
         required=True,
         unique=True,
     ),
