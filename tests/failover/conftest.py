@@ -61,6 +61,12 @@ def either_consistency(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
+@pytest.fixture(autouse=True)
+def state_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a verb remembers without --state-dir stays in the test's own directory."""
+    monkeypatch.setattr("ec2ident_agent.state.journal.STATE_DIRECTORY", str(tmp_path / "state"))
+
+
 @pytest.fixture
 def aws(_server: Fake, consistent: bool, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """The fake, reset. A test in which the fake itself broke proves nothing, so it fails."""
