@@ -12,6 +12,7 @@ import re
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
 from http.client import responses
 from pathlib import Path
@@ -59,7 +60,10 @@ class Fake:
         self.server.daemon_threads = True  # type: ignore[attr-defined]
         self.server.block_on_close = False  # type: ignore[attr-defined]
         self.url = f"http://{host}:{self.server.server_port}"
-        self.reset()
+        with warnings.catch_warnings():
+            # On an old Python, boto3 (which moto brings along) says at its first use that it will leave that behind.
+            warnings.simplefilter("ignore")
+            self.reset()
 
     # Life
 
