@@ -298,7 +298,7 @@ def test_a_policy_is_held_against_each_resource(aws: Fake, api: Api) -> None:
     other = actions.replace_route(aws.lab.tables[1], "", OVERLAY, aws.lab.eni1)
     assert ("UnauthorizedOperation", 403) == refused(api, other)
     assert ("UnauthorizedOperation", 403) == refused(api, actions.describe_tables({"vpc-id": [aws.lab.vpc]}))
-    assert aws.lab.account == api.call(actions.caller_identity())
+    assert aws.lab.account == api.call(actions.caller_identity()).account
 
 
 def test_a_call_with_two_resources_needs_both(aws: Fake, api: Api) -> None:
