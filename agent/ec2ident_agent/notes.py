@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 
-from .inet import contains, link_local
+from .inet import contains, covers, link_local
 from .items import DEFAULT, OURS, Address, Route, Rule
 from .profile import MAIN, find_device
 from .state.owned import interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from .desired import FactsByDevice
     from .items import Observed
@@ -102,7 +102,24 @@ def not_held(profiles: Iterable[Profile], observed: Observed) -> Iterator[Note]:
             why = f"packets to {'it' if one else 'them'} get no answer"
             do = f'write addresses = "hold" in [interface.{profile.name}], or let the network manager add them'
             yield Note(NOT_HELD, interface(profile.name), what, why, do)
+        for prefix in _unused(profile, observed, hosts):
+            what = f"{prefix} is delegated to its ENI, and no address or route of this node lies in it"
+            do = "start the containers that use it, or add the addresses or the bridge"
+            yield Note(NOT_HELD, interface(profile.name), what, "packets to it get no answer", do)
 
 
-#: Lengths of single addresses: a delegated prefix is the container runtime's, or held as a whole.
+def _unused(profile: Profile, observed: Observed, hosts: Collection[str]) -> Iterator[str]:
+    """Delegated prefixes in which no address and no route of this node lies.
+
+    The routes of containers are in main. A look that has none of it but default routes has not read main, which is
+    long on this node: then nothing is said.
+    """
+    main = [seen.item for seen in observed.seen if isinstance(seen.item, Route) and seen.item.table == MAIN]
+    networks = {route.destination for route in main} - {*DEFAULT.values()}
+    for prefix in profile.addresses if networks else ():
+        if not prefix.endswith(ALONE) and not any(covers(prefix, each) for each in (*hosts, *networks)):
+            yield prefix
+
+
+#: Lengths of single addresses; what is shorter is a delegated prefix.
 ALONE = ("/32", "/128")

@@ -10,7 +10,7 @@ from ec2ident.value import replace
 from ec2ident_agent import Node, interface
 from ec2ident_agent.config import parse
 from ec2ident_agent.errors import ConfigError
-from ec2ident_agent.items import OURS, Address, Observed, Rule, Seen
+from ec2ident_agent.items import OURS, Address, Observed, Route, Rule, Seen
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.profile import Facts
 
@@ -174,6 +174,51 @@ def test_a_section_that_says_everything_asks_nothing(eni: Eni) -> None:
     """Without `hold` no fact is needed, and no address is named."""
     config = parse("f", b'[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\n')
     node = Node(config, state_dir=str(eni.directory), names_dir="/n", kernel=eni.kernel, facts=unused)
+    node.apply()
+
+    assert () == node.status().notes
+
+
+PREFIX = Route("10.0.1.64/28", "br0", 254)
+OTHER_HALF = Route("10.0.1.80/28", "br0", 254)
+SUBNET = Seen(Route("10.0.1.0/24", "eth1", 254), 2)
+
+
+@pytest.mark.parametrize(
+    ("there", "used"),
+    [
+        ([], False),
+        ([Seen(OTHER_HALF, 2)], False),
+        ([Seen(PREFIX, 2)], True),
+        ([Seen(Route("10.0.1.66/32", "br0", 254), 2)], True),
+        ([Seen(Address("br0", "10.0.1.65/28"), 2)], True),
+    ],
+    ids=["nothing", "the next prefix", "a bridge's route", "a pod's route", "an address"],
+)
+@pytest.mark.parametrize("text", ["[interface.eth1]\n", HOLD], ids=["report", "hold"])
+def test_a_delegated_prefix_that_nothing_uses_is_said(eni: Eni, there: list[Seen], used: bool, text: str) -> None:
+    """A prefix was delegated for containers that do not run here: packets to it get no answer.
+
+    The subnet's own route does not count as a use, and neither does the agent's table.
+    """
+    eni.facts = replace(FACTS, addresses=(ADDRESSES[0], ADDRESSES[4]))
+    eni.kernel.add(SUBNET)
+    for each in there:
+        eni.kernel.add(each)
+    node = eni.node(text)
+    node.apply()
+
+    said = [note.what for note in node.status().notes]
+
+    unused_prefix = "10.0.1.64/28 is delegated to its ENI, and no address or route of this node lies in it"
+    assert ([] if used else [unused_prefix]) == said
+    assert node.status().in_order
+
+
+def test_a_table_main_that_was_not_read_says_nothing_of_prefixes(eni: Eni) -> None:
+    """On a node with 100,000 routes a look has no route of main but default routes: the bridge's is not in it."""
+    eni.facts = replace(FACTS, addresses=(ADDRESSES[0], ADDRESSES[4]))
+    node = eni.node("[interface.eth1]\n")
     node.apply()
 
     assert () == node.status().notes
