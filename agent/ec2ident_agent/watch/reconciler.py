@@ -236,7 +236,7 @@ class Reconciler:
                 self.mark = self.mark or _mark(sight.look.observed)
                 self.backoff.failed(what, now, str(wrong), self.mark if wrong.item else None)
                 kept.add(what)
-                harmed = sight.beside(wrong.item) if wrong.item else frozenset[Item]()
+                harmed = sight.beside(wrong.item) if wrong.item else frozenset()
                 self.harmed[what] = harmed
                 if harmed <= left:
                     break

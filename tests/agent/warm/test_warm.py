@@ -103,7 +103,14 @@ def test_an_interrupted_run_goes_on_where_it_was(image: Path, tmp_path: Path, se
     """Ctrl-C, and the end of a systemd unit: what was read is not read again, and --restart reads all."""
     state = tmp_path / "state"
     argv = [sys.executable, str(PROGRAM), "warm", str(image), "--rate", "4", "--state-dir", str(state)]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background has SIGINT ignored, and every process below it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:
         # By its kernel's count of its own reads it is in the middle.
         while int(re.findall(r"read_bytes: (\d+)|$", io_of(running.pid))[0] or SIZE) < 2 * BLOCK:
             assert running.poll() is None

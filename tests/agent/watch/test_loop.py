@@ -359,6 +359,37 @@ def test_what_the_kernel_refuses_is_tried_again_later_and_the_others_are_added(t
 # -- fights
 
 
+class Rival(FakeKernel):
+    """A kernel on which another program deletes an item just after it was added, as long as it is told to."""
+
+    deletes: Item | None = None
+
+    def do(self, steps: Sequence[Step]) -> list[Failure]:
+        failures = super().do(steps)
+        if self.deletes in {step.item for step in steps if step.verb == "add"}:
+            self.seen = [seen for seen in self.seen if seen.item != self.deletes]
+        return failures
+
+
+@pytest.mark.parametrize("item", sorted(ALL, key=str), ids=str)
+def test_what_is_deleted_before_it_is_read_back_is_said_and_added_later(tmp_path: Path, item: Item) -> None:
+    """Another program is as quick as the repair: the reading back shows it, and the watch goes on."""
+    kernel = Rival("eth0", "eth1")
+    node = Node(tmp_path, kernel=kernel)
+    kernel.deletes = item
+    node.lose(item)
+
+    node.look()
+
+    assert any("reading back shows otherwise" in line for line in node.loud)
+    assert {item} == ALL - node.ours()
+    kernel.deletes = None
+    for _ in range(10):
+        node.look(5.0)
+    assert ALL == node.ours()
+    assert "4 items: in order" == node.watch.state
+
+
 def fight(node: Node, item: Item, times: int, every: float = 0.2) -> int:
     """How often it was added again."""
     laid = 0
