@@ -73,6 +73,10 @@ def hook(arguments: Sequence[str], *, sysfs: str = "/sys/class/net") -> int:
 
     # Options come first: an interface may have nearly any name.
     options, words = list(arguments[:-3]), arguments[-3:]
+    if len(words) == 3 and words[0] not in EVENTS:
+        from .manager_names import known_name
+
+        words = [known_name(words[0], EVENTS), *words[1:]]
     if len(words) != 3 or words[0] not in EVENTS or not is_device_name(words[1]) or not _common(options):
         log(USAGE)
         return 2
@@ -312,6 +316,7 @@ class Command:
             managers=tuple(options.get("--manager", ())),
             ocf=bool(options.get("--ocf")),
             dry_run=bool(options.get("--dry-run")),
+            compare_only=bool(options.get("--check")),
         )
 
     #: Every verb of `options.VERBS` but hook, which reads its words itself.

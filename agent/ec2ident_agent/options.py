@@ -50,7 +50,8 @@ OPTIONS: Mapping[str, tuple[str, str]] = {
     "--restart": ("", "read from the beginning, whatever was read before"),
     "--root": ("DIR", "the node's file system; default /"),
     "--program": ("PATH", "the program that hooks and units call"),
-    "--manager": ("NAME", "only the hooks of this network manager *"),
+    "--manager": ("NAME", "also the hooks of this network manager *"),
+    "--check": ("", "only name what is not of this version; exit code 1 if anything"),
     "--ocf": ("", "also the resource agents for Pacemaker"),
 }
 #: Options that may be given more than once, and those with a number as their value.
@@ -145,7 +146,7 @@ VERBS: Mapping[str, Verb] = {
         "",
         "write hooks, units and a sample configuration",
         "For each network manager that the node has. Never overwrites a file of another\nprogram.",
-        ("--dry-run", "--root", "--program", "--manager", "--ocf"),
+        ("--check", "--dry-run", "--root", "--program", "--manager", "--ocf"),
     ),
     "uninstall": Verb(
         "",

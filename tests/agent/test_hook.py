@@ -7,9 +7,12 @@ import sys
 import pytest
 
 from ec2ident_agent import cli, hook
+from ec2ident_agent.doctor import threats
 from ec2ident_agent.errors import JournalError
 from ec2ident_agent.hook import ABSENT, APPLY, DOWN, EVENTS, GONE, NOTHING, REVERT, UP, Action, action, decide
+from ec2ident_agent.install import layout
 from ec2ident_agent.items import Address, Route, Rule
+from ec2ident_agent.manager_names import known_name
 from ec2ident_agent.state.journal import Journal
 from ec2ident_agent.state.owned import COMMAND, CONFIG, Record, State, interface, overlay
 
@@ -297,6 +300,38 @@ def test_wrong_arguments_are_told_the_usage(words: list[str], capsys: pytest.Cap
     """Exit code 2, one line, and nothing run."""
     assert 2 == cli.hook(words)
     assert capsys.readouterr().err.startswith("usage: ec2ident-agent hook ")
+
+
+@pytest.mark.parametrize("manager", ["NetworkManager", "NETWORKMANAGER", "network-manager"])
+def test_a_hook_is_called_by_the_manager_s_own_name(
+    manager: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For an interface that does not exist there is nothing to do, and no usage is printed."""
+    assert 0 == cli.hook(["--state-dir", str(tmp_path), manager, "eth1", "down"], sysfs=str(tmp_path))
+    assert "" == capsys.readouterr().err
+
+
+def test_no_two_managers_have_the_same_name() -> None:
+    """Else a spelling would stand for two of them."""
+    for known in (hook.EVENTS, layout.ROWS, threats.THREATS):
+        assert len(known) == len({known_name(each.upper(), known) for each in known})
+        assert all(each == known_name(each, known) for each in known)
+
+
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [
+        ("networkd", "systemd-networkd"),
+        ("systemd-networkd.service", "systemd-networkd"),
+        ("networkmanager", "NetworkManager"),
+        ("kernel", "the kernel"),
+        ("vpc-cni", "amazon-vpc-cni"),
+        ("networkd-dispatcher", "networkd-dispatcher"),
+    ],
+)
+def test_the_doctor_knows_a_program_by_each_of_its_names(word: str, known: str) -> None:
+    """`doctor --fix networkd` is `doctor --fix systemd-networkd`."""
+    assert known == known_name(word, ["systemd-networkd", "NetworkManager", "the kernel", "amazon-vpc-cni"])
 
 
 def test_a_hook_that_hangs_ends_itself(tmp_path: Path) -> None:

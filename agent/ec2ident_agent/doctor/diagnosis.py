@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 from ec2ident_agent.errors import ConfigError, RefusedError, UnknownError
-from ec2ident_agent.install.layout import FIX
 from ec2ident_agent.items import Route, Rule, diff, family, owner_test
+from ec2ident_agent.manager_names import known_name
 from ec2ident_agent.notes import NOT_HELD
 from ec2ident_agent.profile import inside_vpc
 
@@ -357,6 +357,7 @@ def chosen(found: Diagnosis, names: Sequence[str]) -> tuple[list[DropIn], list[s
     only for a threat that is named.
     """
     known = dict.fromkeys(threat.who for threat in found.threats)
+    names = [known_name(name, known) for name in names]
     for name in names:
         if name not in known:
             raise ConfigError(f"doctor: {name} threatens nothing here (known: {', '.join(known) or 'none'})")
@@ -375,9 +376,8 @@ def _written(plan: Plan, then: Sequence[str], as_json: bool, dry_run: bool, say:
         say(json.dumps({"steps": [str(step) for step in plan.steps]}, indent=2))
     for step in () if as_json else plan.steps:
         say(str(step))
-        if step.verb == "write" and step.path.endswith(f"/{FIX}"):
-            for line in step.content.decode().splitlines():
-                say(f"    {line}")
+        for line in step.text:
+            say(f"    {line}")
     for note in (*plan.notes, *then):
         log(f"ec2ident-agent: {note}")
     return RefusedError.exit if plan.refused else int(dry_run and bool(plan.steps))

@@ -12,8 +12,10 @@ import shlex
 import sys
 from contextlib import suppress
 
+from ec2ident import __version__
 from ec2ident.value import Value, replace
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
+from ec2ident_agent.manager_names import known_name
 from ec2ident_agent.state.journal import Journal
 
 from .layout import (
@@ -22,6 +24,7 @@ from .layout import (
     HOME,
     HOOK,
     INTERFACES,
+    ROWS,
     STATE,
     WANTS,
     InstallRequest,
@@ -70,6 +73,12 @@ class FileStep(Value):
             "rmdir": f"rmdir {path}",
         }[self.verb]
 
+    @property
+    def text(self) -> list[str]:
+        """The lines of the file that is written, without the manifest's, which no program runs."""
+        shown = self.verb == "write" and not self.path.endswith("/manifest.json")
+        return self.content.decode("utf-8", "surrogateescape").splitlines() if shown else []
+
     def do(self, tree: RootFs) -> None:
         """Make the change. Raises OSError."""
         if self.verb == "mkdir":
@@ -102,6 +111,12 @@ class Plan(Value):
         """All that is done, in order, as commands."""
         return [*map(shlex.join, self.first), *map(str, self.steps), *map(shlex.join, self.then)]
 
+    @property
+    def shown(self) -> list[str]:
+        """The same lines, and after each file that is written its text, indented: root will run it."""
+        steps = [line for step in self.steps for line in (str(step), *(f"    {each}".rstrip() for each in step.text))]
+        return [*map(shlex.join, self.first), *steps, *map(shlex.join, self.then)]
+
 
 def command(
     *,
@@ -115,11 +130,13 @@ def command(
     managers: Sequence[str] = (),
     ocf: bool = False,
     dry_run: bool = False,
+    compare_only: bool = False,
     called_as: str = "",
 ) -> int:
     """The verbs install and (`remove`) uninstall; returns the exit code. Raises AgentError.
 
-    An empty path is found: `program` by the name that this program was `called_as`.
+    An empty path is found: `program` by the name that this program was `called_as`. With `compare_only` nothing is
+    changed, and each file is named that is not as this version installs it.
     """
     tree = RootFs(root)
     run = run_on_node if tree.root == "/" and os.path.isdir("/run/systemd/system") else None
@@ -131,16 +148,34 @@ def command(
         program = program or find_program(called_as, sys.executable, root)
         config = config or said.get("config", CONFIG)
         names = _interfaces(tree, config, log)
+        managers = tuple(known_name(name, ROWS) for name in managers)
         request = InstallRequest(program, config, state, names, (*managers, *(["ocf"] if ocf else [])))
-        plan = install(tree, request, dry_run=dry_run, run=run)
-    for line in plan.lines:
+        plan = install(tree, request, dry_run=dry_run or compare_only, run=run)
+    if compare_only:
+        lines = differences(tree, plan) or [f"installed as version {__version__} installs it"]
+    else:
+        lines = plan.shown if dry_run else plan.lines
+    for line in lines:
         say(line)
     for note in plan.notes:
         log(f"ec2ident-agent: {note}")
     if remove and tree.root == "/" and os.path.exists(Journal(state).path):
         where = "" if state == STATE else f" --state-dir {shlex.quote(state)}"
         log(f"ec2ident-agent: what was applied is still there; ec2ident-agent revert --all{where} removes it")
-    return RefusedError.exit if plan.refused else int(dry_run and bool(plan.lines))
+    return RefusedError.exit if plan.refused else int((dry_run or compare_only) and bool(plan.steps))
+
+
+def differences(tree: RootFs, plan: Plan) -> list[str]:
+    """A line for each path that an install would change, with what is wrong with it now. Raises OSError."""
+    if plan.steps and tree.look(MANIFEST) is None:
+        return [f"{MANIFEST}: missing: nothing is installed"]
+    return [f"{step.path}: {_difference(tree, step)}" for step in plan.steps if not step.path.startswith(NEW_HOME)]
+
+
+def _difference(tree: RootFs, step: FileStep) -> str:
+    if step.verb in ("rm", "rmdir"):
+        return "not part of this version"
+    return "missing" if tree.look(step.path) is None else "of another version"
 
 
 def installed_with(tree: RootFs) -> dict[str, str]:

@@ -613,6 +613,8 @@ def test_fix_and_unfix_leave_the_tree_as_it_was(doctor: Path, agent: Agent) -> N
     fixed = listing(doctor)
     assert 0 == agent("doctor", "--fix", *here)
     assert (fixed, "") == (listing(doctor), agent.out)
+    assert 0 == agent("doctor", "--fix", "networkd", *here)
+    assert (fixed, "") == (listing(doctor), agent.out)
     assert 1 == agent("doctor", "--json", *here)
     states = {(each["who"], each["state"]) for each in json.loads(agent.out)["threats"] if each["files"]}
     assert {("systemd-networkd", PREVENTED)} == states

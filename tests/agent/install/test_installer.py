@@ -997,6 +997,82 @@ def test_the_command_line_prints_what_it_does_and_tells_what_it_cannot(
     assert 4 == cli.main(line)
 
 
+def test_a_dry_run_shows_what_root_will_run(debian: RootFs, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text of each hook, unit and rule below its command, as it is installed; the manifest's own is left out."""
+    line = ["install", "--root", debian.root, "--program", REQUEST.program]
+    before = snapshot(debian)
+
+    assert 1 == cli.main([*line, "--dry-run"])
+    shown = capsys.readouterr().out
+    assert before == snapshot(debian)
+
+    assert 0 == cli.main(line)
+    for step in capsys.readouterr().out.splitlines():
+        path = step.rpartition(" ")[2]
+        if step.startswith("install ") and not path.endswith("/manifest.json"):
+            text = "".join(f"    {each}".rstrip() + "\n" for each in read(debian, path).splitlines())
+            assert f"{step}\n{text}" in shown
+    assert REQUEST.program in shown
+    assert '"entries"' not in shown
+
+
+@pytest.mark.parametrize("distribution", sorted(DISTRIBUTIONS))
+def test_a_check_says_whether_what_is_installed_is_of_this_version(
+    tmp_path: Path, distribution: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 1 before an install, 0 after it, 1 where an older version did it; and nothing is changed."""
+    tree = make(tmp_path / "root", distribution)
+    line = ["install", "--root", tree.root, "--program", REQUEST.program]
+    check = [*line, "--check"]
+    before = snapshot(tree)
+
+    assert 1 == cli.main(check)
+    assert f"{MANIFEST}: missing: nothing is installed\n" == capsys.readouterr().out
+    assert before == snapshot(tree)
+
+    assert 0 == cli.main(line)
+    capsys.readouterr()
+    assert 0 == cli.main(check)
+    assert "installed as version " in capsys.readouterr().out
+
+    install(tree, NEWER)
+    before = snapshot(tree)
+    assert 1 == cli.main(check)
+    assert f"{layout.HOOK}: of another version\n" in capsys.readouterr().out
+    assert before == snapshot(tree)
+
+
+def test_a_check_names_a_file_that_is_missing_and_one_that_is_too_much(
+    debian: RootFs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that the administrator changed is kept by an install, so it is named on standard error alone."""
+    check = ["install", "--root", debian.root, "--program", REQUEST.program, "--check"]
+    install(debian, InstallRequest(REQUEST.program, extras=("network-scripts",)))
+    os.remove(inside(debian, "etc/network/if-up.d/ec2ident"))
+
+    assert 1 == cli.main(check)
+    lines = capsys.readouterr().out.splitlines()
+    assert "/etc/network/if-up.d/ec2ident: missing" in lines
+    assert "/sbin/ifup-local: not part of this version" in lines
+
+    install(debian, REQUEST)
+    write(debian, layout.HOOK, "#!/bin/sh\n")
+    capsys.readouterr()
+    assert 0 == cli.main(check)
+    assert f"{layout.HOOK}: kept, changed since it was installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["NetworkManager", "networkmanager", "network-manager", "NetworkManager.service"])
+def test_a_manager_is_known_under_its_own_name(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As its package, its unit and its manual write it."""
+    tree = make(tmp_path, "bare")
+
+    assert 0 == cli.main(["install", "--root", tree.root, "--program", REQUEST.program, "--manager", name])
+
+    assert "etc/NetworkManager/dispatcher.d/90-ec2ident" in snapshot(tree)
+    capsys.readouterr()
+
+
 def test_interfaces_come_from_the_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Those that it names; a profile named by its MAC has no name that could be used."""
     tree = make(tmp_path, "sles")
