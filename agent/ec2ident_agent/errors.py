@@ -22,6 +22,10 @@ class ConfigError(AgentError):
     exit = exit_codes.USAGE
 
 
+class DeviceNeededError(ConfigError):
+    """An overlay address is to be held, and neither the configuration nor the caller says on which device."""
+
+
 class UnknownError(AgentError):
     """Could not tell: a fact is neither known nor known to be absent. Nothing was touched."""
 

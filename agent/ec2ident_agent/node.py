@@ -34,7 +34,7 @@ from .desired import (
     without,
 )
 from .engine import Look, Report
-from .errors import ConfigError, JournalError, LockedError
+from .errors import ConfigError, DeviceNeededError, JournalError, LockedError
 from .items import Address, Observed
 from .kernel.table_names import DIRECTORY, NamedKernel
 from .profile import Config, complete, find_device
@@ -437,7 +437,7 @@ class Node:
                 said = {"device": each.device, "label": each.label, "via": each.via}
                 given = {**{key: value for key, value in said.items() if value}, **given}
         if "device" not in given:
-            raise ConfigError(
+            raise DeviceNeededError(
                 f"overlay {address}: on which device? write --device IF, or [[overlay]] in the configuration"
             )
         return overlay({"address": address, **given})

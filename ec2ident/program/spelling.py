@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 FEW = 12
 
 
-def no_such(what: str, word: str, known: Iterable[str], *, written: str = "") -> str:
-    """`WORD: no such WHAT`, and the known word that is similar to it, else all of them where they are few. Pure.
+def no_such(what: str, word: str, known: Iterable[str], *, written: str = "", few: int = FEW) -> str:
+    """`WORD: no such WHAT`, and the known word that is similar to it, else all of them, up to `few`. Pure.
 
     `written` stands in the text for the word, such as a key with the tables that it is in.
 
@@ -28,7 +28,7 @@ def no_such(what: str, word: str, known: Iterable[str], *, written: str = "") ->
         f" (did you mean {words[found[0]]}?)"
         if found
         else f" (known: {', '.join(words.values())})"
-        if 0 < len(words) <= FEW
+        if 0 < len(words) <= few
         else ""
     )
     return f"{shown}: no such {what}{hint}"

@@ -64,7 +64,10 @@ def test_everything_that_can_be_said() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("region =", "regoin =", "regoin: no such key"),
+        ("region =", "regoin =", r"regoin: no such key \(did you mean region\?\)"),
+        ("region =", "moon =", r"moon: no such key \(known: .*region, .*proxy, .*interfaces"),
+        ('tag = "Service=db"', 'tga = "Service=db"', r"tga: no such key \(known: .*tables, tag, vpc, eni"),
+        ('name = "db.example.corp"', 'nmae = "db.example.corp"', r"nmae: no such key \(did you mean name\?\)"),
         ("label =", "lable =", r"service\.db\.lable: no such key"),
         ("ttl = 30", "ttl = true", r"service\.db\.dns\.ttl: True is not a number"),
         ("ttl = 30", "ttl = 1.5", "not a whole number"),
@@ -75,7 +78,7 @@ def test_everything_that_can_be_said() -> None:
         ("fd00::5/128", "fe80::5%eth0/128", "has a scope"),
         ('tag = "Service=db"', 'tag = "Service="', "is not KEY=VALUE"),
         ('"leave"', '"maybe"', "'maybe' is neither off nor leave"),
-        ('tag = "Service=db"', 'tag = "x=y"\nvpc = "vpc-0a1b2c3d"', "give either ids"),
+        ('tag = "Service=db"', 'tag = "x=y"\nvpc = "vpc-0a1b2c3d"', r"route: tables, tag, vpc: give either ids"),
         ("123456789012", "12345", "is not the ARN of a role"),
         ("https://vpce.example:8443/", "file:///etc", "is not https://HOST"),
         ("10.0.0.2", "ns.example", "resolver: not an IP address"),
@@ -150,7 +153,7 @@ def test_the_metadata_service_says_the_rest() -> None:
     with MetadataService() as imds:
         ask = this_instance.metadata_service({"AWS_EC2_METADATA_SERVICE_ENDPOINT": str(imds.endpoint)}, Deadline(5))
         assert imds.instance.region == this_instance.region_of("", {}, ask)
-    with pytest.raises(ApiUnknownError, match="configure it, or give it as an option"):
+    with pytest.raises(ApiUnknownError, match="or write instance in the configuration, or --instance"):
         this_instance.metadata_service({"AWS_EC2_METADATA_DISABLED": "true"}, Deadline(1))("meta-data/instance-id")
 
 
@@ -176,3 +179,48 @@ def test_a_service_that_is_not_configured_is_told_before_any_request(
 
     said = f"ec2ident-failover: service: no [service.bd] in {path} (known: db)\n"
     assert (2, said) == (code, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("verb", ["route ensure", "eni move", "dns status", "takeover", "release", "status", "hold"])
+def test_a_configuration_that_does_not_exist_is_named_as_that(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not as a service that is unknown: the usual file and the one that the environment names, too."""
+    path = str(tmp_path / "failover.toml")
+    for words, environ in (([], {"EC2IDENT_FAILOVER_CONFIG": path}), (["--config", path], {})):
+        code = main([*verb.split(), "db", *words], environ={"AWS_EC2_METADATA_DISABLED": "true", **environ})
+        assert (2, f"ec2ident-failover: {path}: no such file\n") == (code, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("route ensure", "--overlay and one of --table, --tag, --vpc"),
+        ("dns ensure", "--zone and --name"),
+        ("private ensure", "--address"),
+        ("eip ensure", "--allocation"),
+    ],
+)
+def test_without_a_service_each_option_that_is_missing_is_named(
+    verb: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of them at once, so that the second try is the right one."""
+    environ = {"AWS_EC2_METADATA_DISABLED": "true", "EC2IDENT_FAILOVER_CONFIG": str(tmp_path / "none")}
+    code = main(verb.split(), environ=environ, root=str(tmp_path))
+
+    expected = f"ec2ident-failover: {verb.partition(' ')[0]}: name a service, or give {said}\n"
+    assert (2, expected) == (code, capsys.readouterr().err)
+
+
+def test_an_overlay_without_a_device_says_where_a_device_is_written(tmp_path: Path) -> None:
+    """In what failover itself reads, or in the agent's configuration; takeover has no flag for it."""
+    from ec2ident_agent.errors import DeviceNeededError
+    from ec2ident_agent.failover.agent_bridge import AgentBridge
+
+    config = tmp_path / "agent.toml"
+    config.write_text("")
+    bridge = AgentBridge(print, str(tmp_path / "state"), str(config))
+
+    said = rf"on which device\? write device of its service or resource, or \[\[overlay\]\] in {config}"
+    with pytest.raises(DeviceNeededError, match=said):
+        bridge.plan("192.168.10.5/32")

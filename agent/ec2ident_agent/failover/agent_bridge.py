@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ec2ident_agent.errors import AgentError
+from ec2ident_agent.errors import AgentError, DeviceNeededError
 
 from .errors import OutOfTimeError
 
@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ec2ident_agent.engine import Report
     from ec2ident_agent.items import Address, Link, Step
     from ec2ident_agent.node import Node
 
@@ -40,7 +41,7 @@ class AgentBridge:
     def plan(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
         """The steps to hold an overlay address; none if it is held. Raises AgentError."""
         with self._node() as node:
-            return node.hold_overlay(address, device=device, label=label, dry_run=True).steps
+            return _hold(node, address, device, label, dry_run=True).steps
 
     def hold(self, address: str, device: str = "", label: str = "") -> tuple[Step, ...]:
         """Hold it until `release` or a reboot. Returns the steps that were needed.
@@ -50,7 +51,7 @@ class AgentBridge:
         from ec2ident_agent.errors import RefusedError
 
         with self._node() as node:
-            report = node.hold_overlay(address, device=device, label=label)
+            report = _hold(node, address, device, label)
         for warning in report.warnings:
             self.log(f"ec2ident-agent: warning: {warning}")
         if report.refusals:
@@ -174,3 +175,14 @@ def _links() -> tuple[Link, ...]:
         return links(channel)
     finally:
         channel.close()
+
+
+def _hold(node: Node, address: str, device: str, label: str, *, dry_run: bool = False) -> Report:
+    """`Node.hold_overlay`; an error about the device names the place where failover reads it."""
+    try:
+        return node.hold_overlay(address, device=device, label=label, dry_run=dry_run)
+    except DeviceNeededError:
+        raise DeviceNeededError(
+            f"overlay {address}: on which device? write device of its service or resource, or [[overlay]] in"
+            f" {node.config_path}"
+        ) from None

@@ -163,6 +163,12 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def _described_by(part: str) -> str:
+    """The options that describe a service by themselves."""
+    choice = [flag(name) for name in CHOICE[part] if name not in NEEDED[part]]
+    return " and ".join([*map(flag, NEEDED[part]), *([f"one of {', '.join(choice)}"] if choice else [])])
+
+
 def places(options: argparse.Namespace) -> tuple[dict[tuple[str, ...], Any], dict[str, str]]:
     """What the options say at which place of the configuration, and the option of each place. Pure.
 
@@ -181,7 +187,7 @@ def places(options: argparse.Namespace) -> tuple[dict[tuple[str, ...], Any], dic
         raise UsageError(f"{', '.join(map(flag, given))}: not together with a service of the configuration")
     if not options.service:
         if not all(getattr(options, name) for name in NEEDED[part]):
-            raise UsageError(f"{part}: name a service, or give {' and '.join(map(flag, NEEDED[part]))}")
+            raise UsageError(f"{part}: name a service, or give {_described_by(part)}")
         values["service", "", part], names[f"service..{part}"] = {}, ", ".join(map(flag, CHOICE[part]))
     for name, key in KEYS[part].items():
         place, value = ("service", options.service, *key.split(".")), getattr(options, name, None)

@@ -70,13 +70,14 @@ class FailoverCommand:
 
     def _settings(self) -> settings.Settings:
         """The configuration, with what the options override. Errors name the option or the key of the file."""
-        tables = settings.load(self.path, required=self.options.config is not None)
+        name, kind = getattr(self.options, "service", ""), self.options.verb.partition(" ")[0]
+        # A service can only be one of the file.
+        tables = settings.load(self.path, required=bool(name) or self.options.config is not None)
 
         def said(place: str) -> str:
             return f"{tables.where(*place.split('.'))}: {place}"
 
         configured = settings.read(tables, said)
-        name, kind = getattr(self.options, "service", ""), self.options.verb.partition(" ")[0]
         service = configured.service(name, self.path) if name else None
         if service and kind in arguments.KEYS and getattr(service, kind) is None:
             raise UsageError(f"{self.path}: service.{name}: has no {kind}")

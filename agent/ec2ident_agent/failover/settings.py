@@ -79,7 +79,7 @@ from .selectors import EniSelector, TableSelector, check_one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from .leader import Url
@@ -279,10 +279,18 @@ class _Reader:
         return None if value is None else _Reader(f"{self.path}.{key}" if self.path else key, value, self.said)
 
     def end(self) -> None:
-        """Raises UsageError for a key that was not taken."""
+        """Raises UsageError for a key that was not taken.
+
+        Called before anything is said to be missing, because a misspelt key is the likely cause.
+        """
         if self.left:
             key = min(self.left)
-            raise UsageError(no_such("key", key, self.known, written=self.name(key)))
+            raise UsageError(no_such("key", key, self.known, written=self.name(key), few=len(self.known)))
+
+    def one_of(self, keys: Sequence[str]) -> str:
+        """This table and the keys of it of which one is needed, or the options that stand for them."""
+        where = self.said(self.path)
+        return f"{where}: {', '.join(keys)}" if where.endswith(self.path) else where
 
 
 def path_from(environ: Mapping[str, str] | None = None) -> str:
@@ -353,8 +361,12 @@ def _endpoints(table: _Reader) -> tuple[tuple[str, str], ...]:
 
 
 def _role(table: _Reader) -> tuple[str, str]:
-    """The role of a part, and its external id. Raises UsageError for an external id without a role."""
+    """The role of a part, and its external id: the last keys of its table.
+
+    Raises UsageError for a key that is left then, and for an external id without a role.
+    """
     role, external = table.text("role_arn", forms.role), table.text("external_id")
+    table.end()
     if external and not role:
         raise UsageError(f"{table.name('external_id')}: is of no use without {table.name('role_arn')}")
     return role, external
@@ -390,9 +402,8 @@ def _route(table: _Reader) -> RouteSettings:
         raise UsageError(f"{table.name('source_dest_check')}: {check!r} is neither off nor leave")
     tables_ = table.texts("tables", forms.identifier("table"))
     select = TableSelector(tables_, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
-    check_one(select, table.said(table.path))
     found = RouteSettings(select, table.text("eni", forms.identifier("interface")), check == "off", *_role(table))
-    table.end()
+    check_one(select, table.one_of(select._fields))
     return found
 
 
@@ -402,10 +413,9 @@ def _eni(table: _Reader) -> EniSettings:
         table.text("tag", forms.tag),
         table.text("address", forms.address),
     )
-    check_one(find, table.said(table.path))
     index, grace = table.whole("index", None, 1, 255), float(table.number("grace", 30.0, 0, 3600))
     found = EniSettings(find, index, grace, *_role(table))
-    table.end()
+    check_one(find, table.one_of(find._fields))
     return found
 
 
@@ -440,7 +450,6 @@ def _dns(table: _Reader) -> DnsSettings:
         table.boolean("public", False),
         *_role(table),
     )
-    table.end()
     for key, value in (("zone", found.zone), ("name", found.name)):
         if not value:
             raise UsageError(f"{table.name(key)}: is missing")
@@ -450,18 +459,17 @@ def _dns(table: _Reader) -> DnsSettings:
 def _hold(table: _Reader) -> HoldSettings:
     from .leader import url
 
-    text, command = table.text("leader"), table.texts("command")
+    text, command, ca = table.text("leader"), table.texts("command"), table.text("ca")
+    every, timeout = (float(table.number(key, 1.0, 0.1, 60)) for key in ("every", "timeout"))
+    release_after = float(table.number("release_after", 10.0, 0.5, 3600))
+    table.end()
     if bool(text) == bool(command):
         raise UsageError(f"{table.said(table.path)}: write one of leader, command")
     try:
         leader = url(text) if text else None
     except ValueError as error:
         raise UsageError(f"{table.name('leader')}: {text[:64]!r} {error}") from None
-    every, timeout = (float(table.number(key, 1.0, 0.1, 60)) for key in ("every", "timeout"))
-    found = HoldSettings(
-        leader, command, table.text("ca"), every, timeout, float(table.number("release_after", 10.0, 0.5, 3600))
-    )
-    table.end()
+    found = HoldSettings(leader, command, ca, every, timeout, release_after)
     if found.release_after <= every + timeout:
         said = f"{found.release_after:g} is not more than every + timeout ({every + timeout:g})"
         raise UsageError(f"{table.name('release_after')}: {said}: one lost answer would end the service")

@@ -58,15 +58,15 @@ def metadata_service(environ: Mapping[str, str], deadline: Deadline) -> Metadata
         from ec2ident.errors import ImdsError
         from ec2ident.imds.client import Imds
 
+        item = path.rpartition("/")[2]
+        key = item.partition("-")[0]
         try:
             seconds = min(3.0, max(0.01, deadline.left))
             found = Imds.from_environment(environ, timeout=seconds, use_requests=False).get(path)
         except (ImdsError, ValueError) as error:
-            raise ApiUnknownError(
-                f"{path.rpartition('/')[2]}: {error}; configure it, or give it as an option"
-            ) from None
+            raise ApiUnknownError(f"{item}: {error}; or write {key} in the configuration, or --{key}") from None
         if not found:
-            raise ApiUnknownError(f"{path.rpartition('/')[2]}: the metadata service has none; configure it")
+            raise ApiUnknownError(f"{item}: the metadata service has none; write {key} in the configuration")
         return found
 
     return get
