@@ -42,6 +42,13 @@ def test_a_cost_that_has_risen_by_more_than_the_room_is_reported(
     assert ("WORSE status: 2.71 times python -c pass (committed: 2.0)" in capsys.readouterr().out) == bool(code)
 
 
+@pytest.mark.parametrize(("ratio", "code"), [(0.0, 0), (0.009, 0), (0.011, 1), (0.27, 1)])
+def test_a_cost_of_nothing_may_become_a_cost_of_next_to_nothing(ratios: Any, ratio: float, code: int) -> None:
+    """A hundredth of the peer is noise. 0.27 is what watch costs beside `ip -batch` without the kernel's filter."""
+    ratios.EXPECTED.write_text(json.dumps({"status": 0.0}))
+    assert code == ratios.check([row(ratios, ratio)])
+
+
 def test_a_row_that_is_not_committed_is_named(ratios: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """That is not a failure: a new row is written with --write."""
     assert 0 == ratios.check([row(ratios, 9.0, "new")])
@@ -53,7 +60,7 @@ def test_the_committed_ratios_are_numbers() -> None:
     found = json.loads((FOLDER / "ratios.json").read_text())
 
     assert len(found) > 15
-    assert all(isinstance(value, float) and value > 0 for value in found.values())
+    assert all(isinstance(value, float) and value >= 0 for value in found.values())
 
 
 def test_the_plots_are_drawings_of_all_that_was_measured(ratios: Any, tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ if TYPE_CHECKING:
 CLONE_NEWNET = 0x40000000
 SIZES = (1, 10, 50, 750)
 
+#: One link that leads nowhere, for an empty network namespace.
+LINKS = (
+    *("link add eth0 type veth peer name router", "link set lo up", "link set eth0 up", "link set router up"),
+    "address add 10.0.0.10/24 dev eth0",
+)
+
 #: The most that each may cost: milliseconds, MiB, or times `python -c pass`.
 APPLY_WITHIN_MS, LOOK_WITHIN_MS, FIRST_WITHIN_MS = 250, 10, 300
 IDLE_TIMES, IDLE_MIB = 2.0, 16
@@ -67,18 +73,16 @@ def enter() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWNET) != 0:
         raise SystemExit(f"bench agent: no network namespace: {os.strerror(ctypes.get_errno())}")
-    ip("link", "add", "eth0", "type", "veth", "peer", "name", "router")
-    for device in ("lo", "eth0", "router"):
-        ip("link", "set", device, "up")
-    ip("address", "add", "10.0.0.10/24", "dev", "eth0")
+    for line in LINKS:
+        ip(*line.split())
 
 
-def wishes(count: int) -> list[Desired]:
-    """The desired state: this many overlay addresses, 50 for each owner."""
+def wishes(count: int, each: int = 50) -> list[Desired]:
+    """The desired state: this many overlay addresses, and an owner with a table for `each` of them."""
     found = []
-    for start in range(0, count, 50):
-        table = 1000 + start // 50
-        addresses = [f"10.99.{number >> 8}.{number & 255}/32" for number in range(start, min(count, start + 50))]
+    for start in range(0, count, each):
+        table = 1000 + start // each
+        addresses = [f"10.99.{number >> 8}.{number & 255}/32" for number in range(start, min(count, start + each))]
         found.append(
             Desired(
                 interface(f"table {table}"),

@@ -21,12 +21,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 TOP = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(TOP))
+sys.path[:0] = [str(TOP), str(Path(__file__).parent)]
+
+import peers  # noqa: E402
 
 #: The most that our "no" may take where packets are dropped, in seconds, and our "yes" from sysfs, in milliseconds.
 NO_WITHIN = 0.35
@@ -91,7 +92,6 @@ def botocore(**_: str) -> Callable[[], str]:
 
 
 CLIENTS = {"ec2ident": ours, "ec2-metadata": ec2_metadata, "cloud-detect": cloud_detect, "botocore": botocore}
-MODULES = {"ec2-metadata": "ec2_metadata", "cloud-detect": "cloud_detect", "botocore": "botocore"}
 
 
 def child(client: str, options: dict[str, Any]) -> None:
@@ -144,7 +144,8 @@ class Result(NamedTuple):
 
 def run(namespace: Any, client: str, environ: dict[str, str] | None = None, **options: Any) -> Result:
     """Run one client in a process of its own inside the namespace."""
-    argv = [sys.executable, __file__, "--client", client, "--options", json.dumps(options)]
+    python = sys.executable if client == "ec2ident" else peers.PYTHON
+    argv = [python, __file__, "--client", client, "--options", json.dumps(options)]
     began = time.perf_counter()
     try:
         done = namespace.run(*argv, timeout=PATIENCE, env={**os.environ, **(environ or {}), "PYTHONPATH": str(TOP)})
@@ -254,10 +255,10 @@ class Bench:
                 for ground, lay in GROUNDS.items()
                 for peer in self.peers
             }
-            peers = {key: future.result() for key, future in waiting.items()}
+            theirs = {key: future.result() for key, future in waiting.items()}
         for ground, lay in GROUNDS.items():
             mine = measure(lay, "ec2ident", root=self.nothing)
-            row = [mine, *(peers[ground, peer] for peer in self.peers)]
+            row = [mine, *(theirs[ground, peer] for peer in self.peers)]
             held = mine.call <= NO_WITHIN and mine.answer.startswith("NONE")
             shown = "".join(f"{f'{one.call * 1000:.1f} ({one.answer})':>32}" for one in row)
             print(f"  {ground:<16}{shown}{self.must(held, f'no, {ground}')}")
@@ -375,12 +376,10 @@ def main() -> int:
     if os.geteuid() != 0 or not shutil.which("ip"):
         print("bench detect: needs root and iproute2, for network namespaces of its own", file=sys.stderr)
         return 2
-    missing = [peer for peer, module in MODULES.items() if find_spec(module) is None]
-    for peer in missing:
-        print(f"{peer}: not installed, not measured (pip install {peer})")
-    peers = [] if arguments.quick else [peer for peer in MODULES if peer not in missing]
+    versions = {} if arguments.quick else peers.versions()
+    print("  ".join(f"{name} {version}" for name, version in versions.items()))
     with ExitStack() as stack:
-        bench = Bench(peers, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        bench = Bench([*versions], Path(stack.enter_context(tempfile.TemporaryDirectory())))
         for table in (bench.no, bench.yes, bench.other_vendor, bench.proxy, bench.process, bench.errors):
             table()
     print(f"\nmissed: {', '.join(bench.missed)}" if bench.missed else "\nall figures hold")

@@ -33,6 +33,16 @@ LINES = {
         "addresses",
         ("apply", "revert", "ip -batch", "compare, nothing to do"),
     ),
+    "tables": (
+        "Milliseconds, by the number of tables with an address and its rule each",
+        "tables",
+        ("apply, a table for each address", "revert, a table for each address"),
+    ),
+    "nothing": (
+        "Milliseconds while everything is in place, by the number of overlay addresses",
+        "addresses",
+        ("look", "Node.apply, nothing to do", "Node.status"),
+    ),
     "documents": (
         "Milliseconds, by the number of documents",
         "documents",
