@@ -371,10 +371,16 @@ VERBS = {
 
 
 def _parser() -> argparse.ArgumentParser:
+    from argparse import RawDescriptionHelpFormatter
+
     from .program.arguments import Parser, Version
     from .program.words import JSON
 
-    parser = Parser(prog="ec2ident", description="Is this machine Amazon EC2, and can it prove it?", epilog=LEGEND)
+    parser = Parser(
+        prog="ec2ident",
+        description="Is this machine Amazon EC2, and can it prove it?",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action=Version)
     verbs, parsers = parser.add_subparsers(dest="verb"), {}
     for name, (function, arguments, text) in VERBS.items():
@@ -397,6 +403,7 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--explain", action="store_true", help="print every fact too")
     form.add_argument("--json", action="store_true", help=JSON)
     _add_trust(one, "what the certificate is for")
+    parser.epilog = f"{one.options_as('options of show, with or without the word')}\n\n{LEGEND}"
 
     one = parsers["verify"]
     one.add_argument("files", nargs="+", metavar="FILE", help="files, a directory of them, or - for standard input")

@@ -60,6 +60,14 @@ class Parser(argparse.ArgumentParser):
         if not word.startswith("-") and word not in verbs:
             self.error(no_such("verb", word, verbs))
 
+    def options_as(self, title: str) -> str:
+        """The options of this parser without `--help`, as a section for the help of another parser."""
+        lines = self._get_formatter()
+        lines.start_section(title)
+        lines.add_arguments([one for one in self._actions if one.option_strings and one.dest != "help"])
+        lines.end_section()
+        return lines.format_help().rstrip("\n")
+
     def _refuse(self, word: str) -> NoReturn:
         known = [name for name in self._option_string_actions if name.startswith("--")]
         option = word.partition("=")[0]

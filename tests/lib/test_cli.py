@@ -486,3 +486,16 @@ def test_values_mean_what_the_argument_parser_makes_of_them(words: str) -> None:
 def test_a_value_that_is_refused_is_left_to_the_argument_parser(words: str) -> None:
     """Its words say what is wrong, as they do for every verb."""
     assert cli._plain(words.split()) is None
+
+
+def test_the_overview_shows_the_options_of_the_default_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    """`ec2ident --json` is `ec2ident show --json`; a reader of `ec2ident --help` sees which options may stand alone."""
+    assert YES == main(["--help"])
+    overview = capsys.readouterr().out
+    assert YES == main(["show", "--help"])
+    of_show = capsys.readouterr().out
+
+    options = of_show.partition("  -h, --help")[2].partition("\n")[2].partition("\n\n")[0]
+    assert {"--level", "--json", "--no-network"} <= set(options.split())
+    assert f":\n{options}\n" in overview
+    assert max(map(len, overview.splitlines())) <= 80
