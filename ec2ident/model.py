@@ -209,6 +209,10 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, str) else getattr(value, "isoformat", value.__str__)()
 
 
+#: Columns of a line that the `repr` of a verdict takes at most.
+REPR = 120
+
+
 class Verdict(Value):
     """The answer to "is this machine EC2?", with all that led to it. True in an `if` only when the answer is yes."""
 
@@ -239,6 +243,13 @@ class Verdict(Value):
 
     def __bool__(self) -> bool:
         return self.answer == "yes"
+
+    def __repr__(self) -> str:
+        """One line for a log or a prompt, without the facts: `explain` shows them, and `to_dict` has everything."""
+        start = f"{type(self).__name__} {self.answer}, level {self.level.name} of {self.wanted.name}, {self.reason}: "
+        because = ascii(self.because)
+        room = max(REPR - len(start) - len("<>"), len("'...'"))
+        return f"<{start}{because if len(because) <= room else f'{because[: room - 4]}...{because[-1]}'}>"
 
     def explain(self) -> str:
         """The answer, the reason and every fact, for a person to read."""

@@ -495,3 +495,19 @@ def test_only_what_was_bound_in_this_boot_is_remembered(
     assert not detect(Level.PROOF, network=False, root=str(tmp_path))
     monkeypatch.setitem(detection._bound, "another boot", detection._bound.pop(boot))
     assert not detect(Level.PROOF, network=False)
+
+
+@pytest.mark.parametrize("because", ["", "short", "it's long " * 30, "\u202e\n\0" * 30, "ü" * 300])
+@pytest.mark.parametrize("reason", [Reason.SUSPECT, max(Reason, key=len)])
+def test_the_repr_of_a_verdict_is_one_line(because: str, reason: Reason) -> None:
+    """In a log or at a prompt: the answer, the level and the reason, without the facts, which took 2,000 columns."""
+    level = Level.DOCUMENT
+    verdict = ec2ident.Verdict(level, reason, because, level, facts=(ec2ident.Fact("name", "value" * 99),))
+
+    text = repr(verdict)
+
+    assert len(text) <= 120
+    assert text.isascii()
+    assert text.isprintable()
+    assert text.startswith(f"<Verdict {verdict.answer}, level DOCUMENT of DOCUMENT, {reason}: ")
+    assert ("'short'>" in text) == (because == "short")
