@@ -12,6 +12,14 @@ version = re.search(
     r'^__version__ = "(.+)"$', Path(__file__).with_name("ec2ident").joinpath("__init__.py").read_text(), re.M
 )[1]
 
+# Man pages and completion, made by scripts/manual: share/ has the layout of /usr/share. Relative to this file, and with
+# `/` between, as setuptools asks.
+share: dict[str, list[str]] = {}
+here = Path(__file__).parent
+for path in sorted((here / "share").rglob("*")):
+    if path.is_file():
+        share.setdefault(path.parent.relative_to(here).as_posix(), []).append(path.relative_to(here).as_posix())
+
 setup(
     name="ec2ident",
     version=version,
@@ -30,6 +38,7 @@ setup(
         "ec2ident": ["py.typed", "proof/certificates/*"],
         "ec2ident_agent": ["py.typed", "install/data/*", "install/data/**/*"],
     },
+    data_files=[*share.items()],
     install_requires=[
         "requests>=2.28",
         "cryptography>=42",

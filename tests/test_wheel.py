@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 TOP = Path(__file__).parent.parent
-SHIPPED = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "ec2ident", "agent")
+SHIPPED = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "ec2ident", "agent", "share")
 COMMANDS = ("ec2ident", "ec2ident-agent", "ec2ident-ocf", "ec2ident-failover")
 #: Nothing of the checkout's is on the way of an installed command.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
@@ -59,6 +59,15 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(source: Pat
     ours = {str(path.relative_to(agent)) for path in (agent / "ec2ident_agent").rglob("*") if path.is_file()}
 
     assert library | ours == packaged(wheel)
+
+
+def test_the_wheel_holds_man_pages_and_completion(source: Path, wheel: Path) -> None:
+    """pip puts them into the environment's own share/, where man finds those of a program that is on PATH."""
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name.partition(".data/data/")[2] for name in archive.namelist() if ".data/data/" in name}
+
+    assert found == {str(path.relative_to(source)) for path in (source / "share").rglob("*") if path.is_file()}
+    assert "share/man/man8/ec2ident-agent.8" in found
 
 
 def test_the_source_distribution_builds_the_same_wheel(source: Path, wheel: Path, tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 """What `/etc/ec2ident/agent.toml` may say. Pure. Strict, because a misspelt key that is ignored is a missing route.
 
-[interface.eth1]            # or any name, with  mac = "06:…"
+[interface.eth1]            # one for each attached ENI; or any name, with  mac = "06:…"
+mac        = "06:…"         # the interface with this MAC address, whatever its name is
 subnet     = "10.0.1.0/24"  # or a list, for both families
 router     = "10.0.1.1"     # default: the subnet's first address
-table      = 100            # default: from card and device number
-table_name = "MYHA"
-priority   = 100
+table      = 100            # default: 23600 + 100 × network card + device number
+table_name = "MYHA"         # written to rt_tables.d/ec2ident.conf
+priority   = 100            # of its policy rules; default: 100; with split 23600 and the two after it
 scheme     = "by-source"    # or "split"
-routes     = ["10.50.0.0/16", "10.60.0.0/16 via 10.0.1.254 mtu 1500"]
+source     = ["10.0.1.10"]  # which sources use the table; default: the subnets, or the interface's addresses
+vpc        = "10.0.0.0/16"  # split only: the address ranges of the VPC; default: from the metadata service
+routes     = ["10.50.0.0/16", "10.60.0.0/16 via 10.0.1.254 mtu 1500"]  # further routes in the table
 mtu        = 1500           # of the default route; default: as main's default route by this interface has it
+advmss     = 1460           # the same for the segment size that TCP announces
 addresses  = "report"       # or "hold": add the ENI's secondary addresses that no other program adds
 
-[[overlay]]
-address = "192.168.10.10/32"
-device  = "eth0"
+[[overlay]]                 # one for each overlay address that this node always holds
+address = "192.168.10.10/32"  # of IPv4 or IPv6; required
+device  = "eth0"            # the interface that holds it; required
 label   = "eth0:1"          # default: the next free DEVICE:N
 via     = "eth1"            # the interface it is routed to; default: its device
 """

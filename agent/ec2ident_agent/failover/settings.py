@@ -7,27 +7,30 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     instance = "i-…"                  # this node; default: the board tag, then the metadata service
     deadline = 20                     # seconds for one action; default 20, or 120 where an ENI or a name moves
     attempt  = 5                      # seconds for one attempt of one API call
-    profile = "…"  role_arn = "…"  external_id = "…"  endpoint = "https://…"  ca_bundle = "/…"
+    profile = "…"                     # profile of the shared AWS configuration
+    role_arn = "…"  external_id = "…" # assume this role; the external id that it asks for
+    endpoint = "https://…"            # in place of the regional endpoints, for all services
+    ca_bundle = "/…"                  # certificates that the endpoints are verified with
     proxy = "http://HOST:PORT"        # for the API over TLS; default HTTPS_PROXY; "none" for no proxy
-    use_fips_endpoint = true          # default: AWS_USE_FIPS_ENDPOINT, then the profile's key; so is
-    use_dualstack_endpoint = true     # AWS_USE_DUALSTACK_ENDPOINT
-    account = "123456789012"          # these three are for `policy`: the account, the nodes,
-    instances = ["i-…", "i-…"]        # and the interfaces that carry the traffic
-    interfaces = ["eni-…", "eni-…"]
+    use_fips_endpoint = true          # default: AWS_USE_FIPS_ENDPOINT, then the profile's key
+    use_dualstack_endpoint = true     # default: AWS_USE_DUALSTACK_ENDPOINT, then the profile's key
+    account = "123456789012"          # for `policy`: the account
+    instances = ["i-…", "i-…"]        # for `policy`: the nodes
+    interfaces = ["eni-…", "eni-…"]   # for `policy`: the interfaces that carry the traffic
 
     [endpoints]                       # in place of the regional endpoint of one service; default: `endpoint`
-    ec2 = "https://…"  route53 = "https://…"  sts = "https://…"
+    ec2 = "https://…"  route53 = "https://…"  sts = "https://…"  # of the service of that name
 
     [service.db]                      # any number of services; each of their parts is optional
     overlay = ["192.168.10.5/32"]     # addresses that the node holds while it has the service
     device  = "eth0"                  # the interface that holds them; the route goes to its ENI; default: as
                                       # the agent's configuration says
-    label   = "eth0:1"
+    label   = "eth0:1"                # label of the address; default: the next free one
 
     [service.db.route]                # the route to the overlay addresses
     tables = ["rtb-…", "rtb-…"]       # or  tag = "KEY=VALUE"  or  vpc = "vpc-…"
     eni    = "eni-…"                  # default: the ENI of `device`, else the first one of the node
-    source_dest_check = "off"         # or "leave"
+    source_dest_check = "off"         # switched off on the interface that carries the traffic; or "leave"
     role_arn = "…"  external_id = "…" # to read and change the tables alone, as in a shared VPC; also for eni and dns
 
     [service.db.eni]                  # an ENI that moves with the service
@@ -40,15 +43,15 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     eni = "eni-…"                     # default: the ENI of the service's device, else the node's first interface
 
     [service.db.eip]                  # an Elastic IP
-    allocation = "eipalloc-…"
+    allocation = "eipalloc-…"         # id of its allocation
     eni = "eni-…"                     # as above
     address = "10.0.1.50"             # the private address that it goes to; default: the primary one
 
     [service.db.dns]                  # a name in a private hosted zone
     zone = "Z…"                       # or its ARN, or its name, such as "example.corp"
-    name = "db.example.corp"
+    name = "db.example.corp"          # the name of the records
     values = ["10.0.0.11"]            # default: the overlay addresses, else the private ones, else the node's own
-    ttl = 10
+    ttl = 10                          # seconds
     wait = true                       # until every name server has it
     resolver = "10.0.0.2"             # asked at the end to confirm
     vpc = "vpc-…"                     # refuse a zone that is not associated with it

@@ -1,0 +1,1 @@
+"""What scripts/manual makes man pages and completion of."""
