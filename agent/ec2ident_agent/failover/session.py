@@ -45,8 +45,9 @@ class Device(Value):
 class Session:
     """One action. Use it as a context manager: it closes the connections at the end.
 
-    `advise` says whether to make calls that serve warnings only. `here` is this node, None if the target is another
-    one. `memory` remembers what a release puts back.
+    `advise` says whether to make calls that serve warnings only; `patient`, whether to wait until the deadline for a
+    metadata service that is not there. `here` is this node, None if the target is another one. `memory` remembers what
+    a release puts back.
     """
 
     def __init__(
@@ -58,13 +59,15 @@ class Session:
         environ: Mapping[str, str] | None = None,
         root: str = "/",
         advise: bool = True,
+        patient: bool = False,
         here: AgentBridge | None = None,
         memory: Memory | None = None,
     ) -> None:
-        self.settings, self.deadline, self.log, self.advise = settings, deadline, log, advise
+        self.settings, self.deadline, self.log = settings, deadline, log
+        self.advise, self.patient = advise, patient
         self.here, self.memory = here, memory or Memory()
         self._environ, self._root = os.environ if environ is None else environ, root
-        self._metadata = this_instance.metadata_service(self._environ, deadline)
+        self._metadata = this_instance.metadata_service(self._environ, deadline, patient=patient)
         self._region = self._instance = ""
         self._apis: dict[tuple[str, str], Api] = {}
 
@@ -138,7 +141,7 @@ class Session:
                 dual_stack=found.dual_stack,
                 attempt=found.attempt,
             )
-            self._apis[role] = Api(access, self.deadline, environ=self._environ, log=self.log)
+            self._apis[role] = Api(access, self.deadline, environ=self._environ, log=self.log, patient=self.patient)
         return self._apis[role]
 
     @property

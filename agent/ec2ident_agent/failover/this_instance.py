@@ -1,6 +1,6 @@
 """Which instance this is, and in which region: from settings, environment or firmware, or from the metadata service.
 
-The metadata service is asked last: an action of a cluster engine must not hang on it.
+The metadata service is asked last: a monitor of a cluster engine must not hang on it.
 """
 
 from __future__ import annotations
@@ -48,21 +48,18 @@ def board_tag(root: str) -> str:
     return text if is_a("instance", text) else ""
 
 
-def metadata_service(environ: Mapping[str, str], deadline: Deadline) -> Metadata:
-    """A function that asks the metadata service within the deadline.
-
-    It honours AWS_EC2_METADATA_SERVICE_ENDPOINT, as the AWS SDKs do.
-    """
+def metadata_service(environ: Mapping[str, str], deadline: Deadline, *, patient: bool = False) -> Metadata:
+    """A function that asks the metadata service within the deadline; `patient`: see `aws.metadata`."""
 
     def get(path: str) -> str:
         from ec2ident.errors import ImdsError
-        from ec2ident.imds.client import Imds
+
+        from .aws import metadata
 
         item = path.rpartition("/")[2]
         key = item.partition("-")[0]
         try:
-            seconds = min(3.0, max(0.01, deadline.left))
-            found = Imds.from_environment(environ, timeout=seconds, use_requests=False).get(path)
+            found = metadata.client(environ, deadline.left, patient=patient).get(path)
         except (ImdsError, ValueError) as error:
             raise ApiUnknownError(f"{item}: {error}; or write {key} in the configuration, or --{key}") from None
         if not found:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
+import threading
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,7 +24,7 @@ from tests.failover.environment import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from tests.failover.fake import Fake
@@ -91,11 +95,20 @@ def act(aws: Fake, tmp_path: Path) -> Callable[..., Any]:
         "dns": {"zone": lab.zone, "name": "db.awslab.mycompany.corp", "values": "192.168.10.5", "wait": "no"},
     }
 
-    def call(kind: str, action: str, *, timeout: float = 6.0, deep: bool = False, probe: bool = False, **other: str):  # type: ignore[no-untyped-def]
+    def call(  # type: ignore[no-untyped-def]
+        kind: str,
+        action: str,
+        *,
+        timeout: float = 6.0,
+        deep: bool = False,
+        probe: bool = False,
+        variables: Mapping[str, str] = ENVIRONMENT,
+        **other: str,
+    ):
         common = {"region": lab.region, "endpoint": aws.url, "instance": lab.node1, "state_dir": str(tmp_path)}
         values = {**common, **mine[kind], **other}
         environ = {
-            **ENVIRONMENT,
+            **variables,
             **{f"OCF_RESKEY_{name}": value for name, value in values.items()},
             "OCF_RESKEY_CRM_meta_timeout": str(int(timeout * 1000)),
             "OCF_RESKEY_CRM_meta_interval": "0" if probe else "10000",
@@ -341,6 +354,71 @@ def raw(aws: Fake, action: str) -> str:
     body = f"Action={action}&Version=2016-11-15".encode()
     with urllib.request.urlopen(urllib.request.Request(aws.url, body, head), timeout=20) as answer:
         return str(answer.read().decode())
+
+
+@contextmanager
+def late(monkeypatch: pytest.MonkeyPatch, seconds: float, instance_id: str = "i-0a1b2c3d") -> Iterator[dict[str, str]]:
+    """A metadata service that refuses connections for some seconds; the variables with which an agent asks it."""
+    from ec2ident.testing import Instance, MetadataService
+
+    port = socket.socket()
+    port.bind(("127.0.0.1", 0))
+    service = MetadataService(Instance(role="node", instance_id=instance_id), listeners=[port])
+    endpoint = f"http://127.0.0.1:{port.getsockname()[1]}"
+
+    def appear() -> None:
+        port.listen(128)
+        service.start()
+
+    # Credentials are looked for in the process's environment, and there is nothing else that has any.
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)
+    timer = threading.Timer(seconds, appear)
+    timer.start()
+    try:
+        yield {"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint}
+    finally:
+        timer.cancel()
+        timer.join()
+        service.stop()
+        port.close()
+
+
+@pytest.mark.parametrize("given", ["instance", "nothing"])
+def test_a_start_waits_for_a_metadata_service_that_is_late(
+    aws: Fake, act: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """The engine never repeats a start that failed on a node: a moment without the service would end the failover.
+
+    The service is asked for the instance, or only for the credentials of the role where a parameter has the instance.
+    """
+    known = {"instance": aws.lab.node1 if given == "instance" else ""}
+    with late(monkeypatch, 0.7, aws.lab.node1) as variables:
+        code, said = act("dns", "start", timeout=30, variables=variables, **known)
+    assert ocf.SUCCESS == code, said
+    assert aws.calls()[-1]["key"].startswith("ASIA")
+
+
+def test_a_start_without_a_metadata_service_fails_within_its_time(
+    aws: Fake, act: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason, before the engine would end it without one."""
+    with late(monkeypatch, 600) as variables:
+        code, said = act("dns", "start", timeout=2, variables=variables, instance="")
+    assert (ocf.GENERIC, True) == (code, "metadata service: " in said[-1]), said
+    assert [] == aws.calls()
+
+
+def test_a_deep_monitor_does_not_wait_for_a_metadata_service_that_is_not_there(
+    aws: Fake, act: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes again in some seconds, and cannot tell until then."""
+    assert ocf.SUCCESS == act("dns", "start")[0]
+    with late(monkeypatch, 600) as variables:
+        code, said = act("dns", "monitor", deep=True, timeout=30, variables=variables, instance="")
+    assert (ocf.SUCCESS, True, False) == (code, "cannot tell: " in said[-1], " tries" in " ".join(said)), said
 
 
 BAD = (

@@ -73,7 +73,10 @@ class _PassingError(ApiUnknownError):
 
 
 class Api:
-    """The API with one role, under one deadline. Several threads may use it at once."""
+    """The API with one role, under one deadline. Several threads may use it at once.
+
+    `patient` says whether to wait until the deadline for the metadata service, which has the role's credentials.
+    """
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class Api:
         jitter: Callable[[], float] | None = None,
         log: Log = lambda line: None,
         now: Callable[[], float] = time.time,
+        patient: bool = False,
     ) -> None:
         from ec2ident.errors import Ec2IdentError
         from ec2ident.regions.partitions import Partition
@@ -92,7 +96,7 @@ class Api:
             self.partition = Partition.of(access.region)
         except Ec2IdentError as error:
             raise UsageError(str(error)) from None
-        self.access, self.deadline, self.log = access, deadline, log
+        self.access, self.deadline, self.log, self.patient = access, deadline, log, patient
         self._environ = os.environ if environ is None else environ
         self._shared: dict[str, str] | None = None
         self._context: ssl.SSLContext | None = None
@@ -379,7 +383,9 @@ class Api:
             return self._role()
         try:
             return bounded(
-                lambda: botocore_chain(self.access.profile, self.deadline.left, self._sts_options()),
+                lambda: botocore_chain(
+                    self.access.profile, self.deadline.left, self._sts_options(), patient=self.patient
+                ),
                 self.deadline.left,
                 "credentials",
             )
@@ -401,7 +407,8 @@ class Api:
         """Those of the instance's role, without botocore."""
         left = self.deadline.left
         try:
-            found = bounded(InstanceRole(os.environ, left).retrieve_iam_role_credentials, left, "credentials")
+            role = InstanceRole(os.environ, left, patient=self.patient)
+            found = bounded(role.retrieve_iam_role_credentials, left, "credentials")
         except OutOfTimeError as error:
             raise CredentialsError(f"{error}; is the metadata service reachable?") from None
         if not found:
@@ -500,20 +507,21 @@ class InstanceRole:
     request without a token.
     """
 
-    def __init__(self, environ: Mapping[str, str], seconds: float) -> None:
-        self.environ, self.seconds = environ, seconds
+    def __init__(self, environ: Mapping[str, str], seconds: float, *, patient: bool = False) -> None:
+        self.environ, self.seconds, self.patient = environ, seconds, patient
 
     def retrieve_iam_role_credentials(self) -> dict[str, str]:
         """What botocore's fetcher returns: {} if the instance has no role. Raises CredentialsError."""
         import json
 
         from ec2ident.errors import ImdsError
-        from ec2ident.imds.client import Imds
         from ec2ident.model import Reason
+
+        from . import metadata
 
         where = "meta-data/iam/security-credentials/"
         try:
-            imds = Imds.from_environment(self.environ, timeout=min(3.0, max(0.01, self.seconds)), use_requests=False)
+            imds = metadata.client(self.environ, self.seconds, patient=self.patient)
             until = imds.deadline()
             role = (imds.get(where, deadline=until) or "").split("\n")[0].strip()
             found = json.loads(imds.get(where + role, deadline=until) or "{}") if role else {}
@@ -531,7 +539,7 @@ class InstanceRole:
         return {"role_name": role, "access_key": key, "secret_key": secret, "token": token, "expiry_time": expiry}
 
 
-def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any]) -> Credentials:
+def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any], *, patient: bool = False) -> Credentials:
     """The credential chain of the AWS SDKs. Raises CredentialsError with what to do.
 
     A profile may name a role; botocore then calls STS itself, with `sts` as the arguments of its client. By itself it
@@ -558,7 +566,7 @@ def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any]) -> Cred
         # The same provider also serves profiles with credential_source = Ec2InstanceMetadata. As the rest of the chain
         # does, it asks the process's environment.
         provider = session.get_component("credential_provider").get_provider("iam-role")
-        provider._role_fetcher = InstanceRole(os.environ, seconds)
+        provider._role_fetcher = InstanceRole(os.environ, seconds, patient=patient)
         found = session.get_credentials()
         frozen = found.get_frozen_credentials() if found else None
     except botocore.exceptions.BotoCoreError as error:

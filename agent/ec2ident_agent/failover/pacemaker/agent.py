@@ -147,6 +147,8 @@ class OcfAgent:
             environ=self.environ,
             root=self.root,
             advise=False,
+            # The engine does not repeat a start that failed. A monitor comes again.
+            patient=self.request.action == "start",
             here=self.bridge(),
             memory=self._memory(),
         )
