@@ -306,7 +306,8 @@ class Region(Lab):
         self.router.forget(port_of(eni))
         self.router.check(eni, True)
         self.router.unplug(eni)
-        # After the link: a node that was parted must not be heard once more.
+        # After the link: a node that was parted must not be heard once more. It could also fence the other node in
+        # that moment, as its attempts go on until its power is gone, and then no node has the services.
         self._heal(_selectors(eni))
         # The kernel took the routes with the link.
         self._routes = {place: target for place, target in self._routes.items() if target != identity}
@@ -426,8 +427,10 @@ TTL = 10
 
 @contextmanager
 def region(equip: Equip = from_checkout, tree: Path | None = None) -> Iterator[Region]:
-    """A whole region, while it lasts. Raises the error that its thread ended with."""
+    """A whole region, while it lasts. Raises the error that its thread ended with, also in place of what followed."""
     with Region(equip, tree) as found:
-        yield found
-        if found.broken:
-            raise found.broken[0]
+        try:
+            yield found
+        finally:
+            if found.broken:
+                raise found.broken[0]

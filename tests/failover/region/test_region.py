@@ -125,6 +125,25 @@ class TestRegion:
             whole.cut(one)
         whole.restore(one)
 
+    def test_a_node_that_was_cut_off_is_not_heard_again_when_its_power_goes(self, whole: Region) -> None:
+        """By none of its interfaces: in one moment of network it would fence the node that has just fenced it."""
+        one = whole.machines[0]
+        takeover("eni", one)
+        with Load(whole.client.command, one.address) as first, Load(whole.client.command, ENI) as second:
+            wait_until(lambda: "node1" == whole.who(ENI), "it answers", 5)
+            time.sleep(0.5)
+            whole.part(one)
+            # What is on its way arrives or is lost.
+            time.sleep(0.5)
+            since = time.monotonic()
+            time.sleep(0.3)
+            whole.cut(one)
+            time.sleep(0.3)
+        for seen in (first.seen, second.seen):
+            assert "node1" == seen.owner()
+            assert [] == [each for each in seen.requests if each.sent > since and each.answered]
+        whole.restore(one)
+
     def test_nodes_apart_do_not_hear_each_other_and_the_client_hears_both(self, whole: Region) -> None:
         """The partition of a cluster, in which each node reaches the API."""
         from tests.lab.echo import heard

@@ -25,6 +25,7 @@ from tests.failover.region.region import AGENT, TTL, region, start_python
 from tests.lab import packages
 from tests.lab.enclosure import wait_until
 from tests.lab.isolate import isolate
+from tests.lab.namespace import LabError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Traffic:
             since = time.monotonic()
             self._happen(fault)
             left = self._survivor()
-            wait_until(lambda: self.answers(left), f"{left.name} answers after: {fault}", PATIENCE)
+            self._await(left, fault)
             # The client may have asked for the name just before the fault.
             time.sleep(AFTER + (TTL if any(way.agent == "dns" for way in self.ways) else 0))
         found = [Measured(fault, way.name, client.seen, since) for way, client in zip(self.ways, clients)]
@@ -159,8 +160,22 @@ class Traffic:
             FAULTS[fault](self.region, self.active)
 
     def _survivor(self) -> Machine:
-        wait_until(lambda: len(self.cluster.alive) == 1, "one node is fenced", PATIENCE)
-        return next(iter(self.cluster.alive.values()))
+        wait_until(lambda: len(self.cluster.alive) < 2, "one node is fenced", PATIENCE)
+        left = [*self.cluster.alive.values()]
+        if not left:
+            raise LabError("each node fenced the other one")
+        return left[0]
+
+    def _await(self, left: Machine, fault: str) -> None:
+        """Until the survivor answers. Raises LabError with what the engine says of it."""
+        lives = self.cluster.alive
+        try:
+            wait_until(lambda: left.name not in lives or self.answers(left), f"{left.name} answers: {fault}", PATIENCE)
+        except LabError as error:
+            said = left.inside.run("crm_mon", "-1", "--failcounts", "--fence-history=3").stdout
+            raise LabError(f"{error}\n{said}") from None
+        if left.name not in lives:
+            raise LabError(f"{fault}: {left.name}, the survivor, was fenced too")
 
     def _mend(self, left: Machine) -> None:
         """Both nodes are up, and the first one has the services."""
