@@ -36,6 +36,7 @@ from .layout import (
 )
 from .manifest import MANIFEST, Entry, manifest, read_manifest
 from .rootfs import Directory, File, RootFs, Symlink, beside_name
+from .run_state import removals
 from .trust import check_trust
 
 TYPE_CHECKING = False
@@ -71,6 +72,8 @@ class FileStep(Value):
             "mv": f"mv {target} {path}",
             "rm": f"rm {path}",
             "rmdir": f"rmdir {path}",
+            "rm if free": f"flock -n {path} rm {path}",
+            "rmdir if empty": f"rmdir --ignore-fail-on-non-empty {path}",
         }[self.verb]
 
     @property
@@ -91,8 +94,10 @@ class FileStep(Value):
             tree.rename(self.target, self.path)
         elif self.verb == "rm":
             tree.remove(self.path)
+        elif self.verb == "rm if free":
+            tree.remove_free_lock(self.path)
         else:
-            tree.remove_directory(self.path)
+            tree.remove_directory(self.path, keep_full=self.verb == "rmdir if empty")
 
 
 class Plan(Value):
@@ -162,6 +167,10 @@ def command(
     if remove and tree.root == "/" and os.path.exists(Journal(state).path):
         where = "" if state == STATE else f" --state-dir {shlex.quote(state)}"
         log(f"ec2ident-agent: what was applied is still there; ec2ident-agent revert --all{where} removes it")
+    elif remove and not dry_run:
+        left = tree.look(state)
+        if isinstance(left, Directory):
+            log(f"ec2ident-agent: {state}: kept, in use or needed by a later release: {', '.join(left.names)}")
     return RefusedError.exit if plan.refused else int((dry_run or compare_only) and bool(plan.steps))
 
 
@@ -218,14 +227,10 @@ def install(tree: RootFs, request: InstallRequest, *, dry_run: bool = False, run
 def uninstall(tree: RootFs, state: str = STATE, *, dry_run: bool = False, run: Run | None = None) -> Plan:
     """Remove everything that the manifest names and that is still as it was installed. Raises AgentError.
 
-    What was reverted by hand is forgotten with it, in the directory `state`: the next install starts anew.
+    What `run_state.removals` names in the directory `state` is removed after the hooks, which write there.
     """
     with Held(tree):
-        plan = plan_uninstall(tree)
-        suppressed = f"{state}/suppressed"
-        if plan.steps and isinstance(tree.look(suppressed), File):
-            plan = replace(plan, steps=(FileStep("rm", suppressed), *plan.steps))
-        return perform(tree, plan, dry_run, run, STOP)
+        return perform(tree, plan_uninstall(tree, state), dry_run, run, STOP)
 
 
 def perform(tree: RootFs, plan: Plan, dry_run: bool, run: Run | None = None, first: Sequence[Command] = ()) -> Plan:
@@ -332,8 +337,11 @@ def changes(
     return tuple(found)
 
 
-def plan_uninstall(tree: RootFs) -> Plan:
-    """What takes everything away, newest first, and the manifest last. Raises RefusedError, OSError."""
+def plan_uninstall(tree: RootFs, state: str = "") -> Plan:
+    """What takes everything away, newest first, then what is in the directory `state`, and the manifest last.
+
+    Raises RefusedError, OSError.
+    """
     entries = read_manifest(tree)
     clean = leftovers(tree, {entry.path: entry for entry in entries or ()})
     if entries is None:
@@ -346,9 +354,13 @@ def plan_uninstall(tree: RootFs) -> Plan:
         leaving = {entry.path: replace(entry, before="") if _enabled(entry) else entry for entry in entries}
         steps.insert(0, manifest_step(MANIFEST, leaving))
     home = FileStep("rmdir", HOME)
-    if home not in steps:
+    empty = home in steps
+    steps = [
+        *(step for step in steps if step != home),
+        *(FileStep(*each) for each in (removals(tree, state) if state else ())),
+    ]
+    if not empty:
         return Plan((*clean, *steps, FileStep("rm", MANIFEST)), tuple(notes))
-    steps.remove(home)
     last = (
         FileStep("mv", NEW_HOME, target=HOME),
         FileStep("rm", f"{NEW_HOME}/manifest.json"),

@@ -11,6 +11,7 @@ older kernels.)
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -172,10 +173,33 @@ class RootFs:
         with self._at(path) as place:
             os.unlink(place.name, dir_fd=place.directory)
 
-    def remove_directory(self, path: str) -> None:
-        """Remove an empty directory. Raises OSError."""
+    def remove_free_lock(self, path: str) -> None:
+        """Remove a file by which processes exclude each other with flock(2), unless one holds it. Raises OSError."""
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
         with self._at(path) as place:
-            os.rmdir(place.name, dir_fd=place.directory)
+            # O_NONBLOCK: by now it may be a pipe, which would be waited for.
+            flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            handle = os.open(place.name, flags, dir_fd=place.directory)
+            try:
+                flock(handle, LOCK_EX | LOCK_NB)
+                named = os.stat(place.name, dir_fd=place.directory, follow_symlinks=False)
+                if os.path.samestat(named, os.fstat(handle)):
+                    os.unlink(place.name, dir_fd=place.directory)
+            except BlockingIOError:
+                return
+            finally:
+                os.close(handle)
+
+    def remove_directory(self, path: str, *, keep_full: bool = False) -> None:
+        """Remove an empty directory; with `keep_full`, keep one with something in it. Raises OSError."""
+        with self._at(path) as place:
+            try:
+                os.rmdir(place.name, dir_fd=place.directory)
+            except OSError as failed:
+                # POSIX allows both for a directory that is not empty.
+                if not keep_full or failed.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
 
     def _at(self, path: str, *, follow: bool = False) -> _Place:
         return _Place(self.root, path, follow=follow)

@@ -103,6 +103,20 @@ class Lock:
         self._handle = -1
 
     def __enter__(self) -> Lock:
+        self._open()
+        while not os.fstat(self._handle).st_nlink:
+            # An uninstall removed the file while this process waited for it. Other processes now use a new one.
+            os.close(self._handle)
+            self._open()
+        try:
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, b"%d\n" % os.getpid(), 0)
+        except OSError:
+            pass  # A full disk: the lock is held all the same; the number in it is only for messages.
+        return self
+
+    def _open(self) -> None:
+        """Make the file if there is none, and lock it. Raises JournalError, LockedError."""
         try:
             statefile.make_directory(self._directory)
             _check(self._directory)
@@ -119,12 +133,6 @@ class Lock:
         except BaseException:
             os.close(self._handle)
             raise
-        try:
-            os.ftruncate(self._handle, 0)
-            os.pwrite(self._handle, b"%d\n" % os.getpid(), 0)
-        except OSError:
-            pass  # A full disk: the lock is held all the same; the number in it is only for messages.
-        return self
 
     def _check_file(self) -> None:
         """The process number is written into it: never into a file that has another name too. Raises JournalError."""

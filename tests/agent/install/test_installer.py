@@ -1207,4 +1207,72 @@ def test_after_an_uninstall_nothing_of_an_old_revert_counts(debian: RootFs) -> N
 
     uninstall(debian)
 
-    assert not os.path.exists(inside(debian, "run/ec2ident/suppressed"))
+    assert not os.path.exists(inside(debian, "run/ec2ident"))
+
+
+#: What processes of this project have in the state directory besides the journal.
+STATE_FILES = (
+    *("lock", "watch", "facts", "facts.lock", "config", "suppressed", "ifupdown/eth1:if-up.d", "ocf/overlay-vip"),
+    *("failover/audit.log", "failover/audit.log.1", "keepalived/db.lock", "keepalived/db.turn"),
+)
+
+
+def fill_state(tree: RootFs, *names: str) -> None:
+    for name in names:
+        write(tree, f"run/ec2ident/{name}", "", 0o600)
+
+
+def test_after_an_uninstall_nothing_of_the_agent_s_is_in_run(tree: RootFs) -> None:
+    """Locks, caches, marks and logs of what was reverted before; a dry run names each of them."""
+    os.makedirs(inside(tree, "run"), exist_ok=True)
+    before = snapshot(tree)
+    install(tree, REQUEST)
+    fill_state(tree, *STATE_FILES)
+
+    planned = [str(step) for step in uninstall(tree, dry_run=True).steps]
+    uninstall(tree)
+
+    assert before == snapshot(tree)
+    assert "flock -n /run/ec2ident/lock rm /run/ec2ident/lock" in planned
+    assert "rmdir --ignore-fail-on-non-empty /run/ec2ident" in planned
+
+
+@pytest.mark.parametrize("kept", ["journal", "failover/service-db", "of-the-administrator", "other/file"])
+def test_what_is_still_needed_in_run_is_kept_and_named(
+    debian: RootFs, kept: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The journal of what is applied, what failover would put back, and files of other programs."""
+    install(debian, REQUEST)
+    fill_state(debian, *STATE_FILES, kept)
+
+    assert 0 == cli.main(["uninstall", "--root", debian.root])
+
+    assert os.path.exists(inside(debian, f"run/ec2ident/{kept}"))
+    assert (kept == "journal") == os.path.exists(inside(debian, "run/ec2ident/lock"))
+    assert "/run/ec2ident: kept, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lock", ["lock", "watch", "facts.lock"])
+def test_a_lock_that_a_process_holds_stays(debian: RootFs, lock: str) -> None:
+    """Without its file a second process would hold it too."""
+    import fcntl
+
+    install(debian, REQUEST)
+    fill_state(debian, *STATE_FILES)
+    handle = os.open(inside(debian, f"run/ec2ident/{lock}"), os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        uninstall(debian)
+    finally:
+        os.close(handle)
+
+    assert [lock] == os.listdir(inside(debian, "run/ec2ident"))
+
+
+def test_an_uninstall_of_nothing_does_not_touch_run(debian: RootFs) -> None:
+    """Another package may have brought hooks and units of its own, which use the directory."""
+    fill_state(debian, *STATE_FILES)
+    before = snapshot(debian)
+
+    assert installer.Plan() == uninstall(debian)
+    assert before == snapshot(debian)

@@ -150,6 +150,25 @@ def test_the_script_removes_rules_routes_and_addresses_of_this_node(node: str, t
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
 
 
+#: The directory of the configuration was there before the install.
+_BY_THE_PROGRAM = _NODE.replace(
+    "env -i /bin/sh /etc/ec2ident/uninstall",
+    'for verb in "revert --all" uninstall; do "$PYTHON" agent/bin/ec2ident-agent $verb; done; rmdir /etc/ec2ident',
+)
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("node")
+def test_the_program_leaves_nothing_in_etc_and_run_either(tmp_path: Path) -> None:
+    """`revert --all` and `uninstall`, as documented: locks and caches are gone with the hooks."""
+    ip("address add fd00:1::10/64 dev eth1 nodad")
+
+    done = in_a_mount_namespace(_BY_THE_PROGRAM, tmp_path)
+
+    assert (0, 0) == (done.returncode, done.stderr.count("kept")), done.stderr
+    assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+
+
 def in_a_mount_namespace(script: str, work: Path) -> subprocess.CompletedProcess[str]:
     """Run a shell script in this network namespace and mounts of its own."""
     argv: Sequence[str] = ["unshare", "--mount", "--propagation", "private", "sh", "-euc", script]

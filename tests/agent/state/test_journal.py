@@ -185,6 +185,31 @@ def test_a_second_process_waits_and_then_says_who_holds_it(tmp_path: Path) -> No
         assert f"{os.getpid()}\n" == (tmp_path / "lock").read_text()
 
 
+def test_a_lock_whose_file_was_removed_is_taken_on_the_new_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Situation: an uninstall removes the lock that a hook waits for. Else two processes would hold it."""
+    import fcntl
+
+    locked = fcntl.flock
+    removed: list[int] = []
+
+    def flock(handle: int, how: int) -> None:
+        locked(handle, how)
+        if not removed:
+            removed.append(handle)
+            (tmp_path / "lock").unlink()
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    journal = Journal(str(tmp_path))
+
+    with journal.lock(0.1):
+        assert removed
+        assert f"{os.getpid()}\n" == (tmp_path / "lock").read_text()
+        with pytest.raises(LockedError, match="held by process"):
+            journal.lock(0.0).__enter__()
+
+
 @pytest.mark.parametrize("name", ["lock", "watch"])
 def test_the_lock_is_for_no_other_user_to_open(tmp_path: Path, name: str) -> None:
     """An exclusive flock needs no more than the right to read (flock(2))."""
