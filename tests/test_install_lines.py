@@ -85,6 +85,36 @@ def test_every_page_is_linked() -> None:
     assert set() == pages - linked
 
 
+def test_the_index_has_every_page() -> None:
+    """docs/index.md is the thread through all of them, and README leads to it."""
+    text = (TOP / "docs/index.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (TOP / "docs").glob("*.md")} - {"index.md"}
+
+    assert set() == pages - {*re.findall(r"\]\(([a-z-]+\.md)", text)}
+    assert "(docs/index.md)" in (TOP / "README.md").read_text(encoding="utf-8")
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as they are made on GitHub."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    """To a file that is there, and to a heading of it."""
+    broken = []
+    for page in (*(TOP / "docs").glob("*.md"), *TOP.glob("*.md")):
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            name, _, anchor = target.partition("#")
+            file = page.parent / name if name else page
+            if "://" in target or target.startswith("mailto:"):
+                continue
+            if not file.exists() or (anchor and anchor not in anchors(file)):
+                broken.append(f"{page.name}: {target}")
+
+    assert [] == broken
+
+
 def test_scripts_are_shell_that_every_sh_reads() -> None:
     """`scripts/build` runs where dash is /bin/sh."""
     assert 0 == subprocess.run(["sh", "-n", TOP / "scripts/build"], check=False).returncode
