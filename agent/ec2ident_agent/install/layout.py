@@ -10,6 +10,7 @@ import shlex
 
 from ec2ident.value import Value
 from ec2ident_agent.errors import ConfigError
+from ec2ident_agent.hook import PATIENCE
 from ec2ident_agent.inet import is_device_name
 
 from .rootfs import Directory, File, Symlink
@@ -245,6 +246,7 @@ def render(source: str, request: InstallRequest, tree: RootFs) -> bytes:
     python = interpreter(tree, request.program)
     values = {
         "HOOK": HOOK,
+        "PATIENCE": str(PATIENCE),
         "PYTHON": shlex.quote(python) if python else "",
         "ISOLATED_UNIT": f"{_unit_word(python)} -I " if python else "",
         "DISPATCHER": _DISPATCHER,

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from ec2ident_agent.hook import PATIENCE
 from ec2ident_agent.install import layout
 from ec2ident_agent.install.layout import InstallRequest
 from ec2ident_agent.install.rootfs import RootFs
@@ -178,6 +179,17 @@ def test_a_failing_hook_never_breaks_the_ifup(node: Node, end: str) -> None:
 
     assert 0 == node.run("hook", "networkmanager", "eth1", "up").returncode
     assert ["networkmanager eth1 up"] == node.calls
+
+
+@pytest.mark.parametrize(("end", "late"), [("kill -ALRM $$", True), ("kill -9 $$", False), ("exit 14", False)])
+def test_a_hook_that_took_too_long_is_said_to_have(node: Node, end: str, late: bool) -> None:
+    """On a busy machine the program ends itself by SIGALRM; `exit code 142` tells no administrator that."""
+    node.set_program(end)
+
+    done = node.run("hook", "networkmanager", "eth1", "up")
+
+    said = f"ec2ident-agent: hook networkmanager eth1 up: not done within {PATIENCE} s, as on a busy machine; "
+    assert (0, late) == (done.returncode, said in done.stderr)
 
 
 def test_the_caller_s_python_is_none_of_its_business(node: Node) -> None:
