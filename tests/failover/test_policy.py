@@ -303,6 +303,7 @@ def test_an_interface_by_address_or_tag_is_resolved_once(aws: Fake, run: Callabl
 
 def test_what_an_administrator_runs_has_a_policy_of_its_own(aws: Fake, run: Callable[..., Any]) -> None:
     """`route delete`, `eni create` and `dns zone` run with what `policy --for` prints."""
+    pytest.importorskip("moto", "5.2", reason="needs moto 5.2: before, a new zone's answer has no id of its VPC")
     lab = aws.lab
     config = whole(aws)
     verbs = {

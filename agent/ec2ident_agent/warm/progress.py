@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 #: Seconds over which the speed is an average: long enough to be steady, short enough to follow a change.
 WINDOW = 10.0
+#: Seconds: a time left that is longer is not shown.
+LONGEST = 100 * 24 * 3600
 #: Characters between the brackets of the bar.
 BAR = 24
 
@@ -50,7 +52,8 @@ def duration(seconds: float) -> str:
 def line(done: int, size: int, speed: float) -> str:
     """How far it is, how fast, and how long it will take: `41%  3.2 GiB of 8.0 GiB  212.0 MiB/s  0:23 left`."""
     share = 100 * done // size if size else 100
-    left = f"  {duration((size - done) / speed)} left" if speed else ""
+    # A reader that hardly moves has no end that is worth showing: a hundred days and more.
+    left = f"  {duration((size - done) / speed)} left" if speed * LONGEST > size - done else ""
     return f"{share:3}%  {amount(done)} of {amount(size)}  {amount(speed)}/s{left}"
 
 

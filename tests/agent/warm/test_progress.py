@@ -45,6 +45,8 @@ def test_a_line_without_a_speed_does_not_guess_the_time_left() -> None:
     """Nothing is known of the future of a reader that stands still; an empty volume is read."""
     assert "  0%  0 B of 8.0 GiB  0 B/s" == progress.line(0, 8 * GIB, 0.0)
     assert "100%  0 B of 0 B  0 B/s" == progress.line(0, 0, 0.0)
+    assert "  0%  0 B of 8.0 GiB  1 B/s" == progress.line(0, 8 * GIB, 1.0)
+    assert "  0%  0 B of 8.0 GiB  0 B/s" == progress.line(0, 8 * GIB, 1e-300)
 
 
 @given(st.integers(0, 1 << 50), st.integers(0, 1 << 50), st.floats(0, 1e12), st.integers(0, 300))

@@ -174,12 +174,12 @@ def test_the_instance_can_change_while_it_is_pretended(on_ec2: MetadataService) 
 def test_a_service_that_misbehaves_is_seen_by_the_entry_points(on_ec2: MetadataService) -> None:
     """The behaviours of the service reach `detect`, and firmware alone is still a claim."""
     on_ec2.behave("disabled")
-    verdict = ec2ident.detect(Level.PROOF)
+    verdict = ec2ident.detect(Level.PROOF, timeout=20)
     assert (Level.CLAIM, "unknown") == (verdict.level, verdict.answer)
 
     on_ec2.reset()
     on_ec2.behave("foreign-signatures")
-    assert "suspect" == ec2ident.detect(Level.PROOF).answer
+    assert "suspect" == ec2ident.detect(Level.PROOF, timeout=20).answer
 
     on_ec2.stop()
     with pytest.raises(ImdsError) as caught:
