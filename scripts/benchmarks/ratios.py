@@ -576,7 +576,7 @@ def watch(bench: Bench) -> None:
             )
             bench.compare(
                 ("python -c pass", lambda: whole(passing)[1]),
-                ("memory of watch after repairs", lab.resident, 2.1),
+                ("memory of watch after repairs", lab.resident, 2.4),
                 rounds=REPAIRS,
                 unit="MiB",
             )
