@@ -176,7 +176,7 @@ class Command:
         return verdict(report, report.in_order)
 
     def apply(self) -> int:
-        """`apply`: add what is missing, remove what is not configured any more; all or nothing for each owner."""
+        """`apply`: add what is missing, remove what is not configured; all or nothing for each owner and family."""
         given, dry_run = self.given(), bool(self.options.get("--dry-run"))
         with self.node() as node:
             report = node.hold(given, dry_run=dry_run) if given else node.apply(self.owners(), dry_run=dry_run)

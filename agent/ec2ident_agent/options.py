@@ -87,7 +87,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "apply": Verb(
         "[INTERFACE...]",
-        "make the node as configured, or change nothing",
+        "make the node as configured",
         "Options in place of the configuration describe one interface.",
         ("--json", "--dry-run", *_PROFILE),
     ),

@@ -8,22 +8,8 @@ from tests.test_structure import loaded_by
 
 LIGHT = (
     *("aws.client", "aws.deadline", "part", "parts", "route", "eni", "dns", "address", "this_instance", "errors"),
-    *(
-        "agent_bridge",
-        "takeover",
-        "policy",
-        "bind",
-        "corporate",
-        "hold",
-        "leader",
-        "callbacks",
-        "resolver",
-        "session",
-        "settings",
-        "selectors",
-        "aws.forms",
-    ),
-    *("corporate", "hold", "leader", "callbacks"),
+    *("agent_bridge", "takeover", "policy", "bind", "corporate", "hold", "leader", "callbacks", "resolver"),
+    *("session", "settings", "selectors", "aws.forms"),
     *("pacemaker.agent", "pacemaker.local_state"),
 )
 HEAVY = {"botocore", "boto3", "requests", "http.client", "ssl", "json", "argparse", "typing", "xml.etree.ElementTree"}

@@ -21,7 +21,6 @@ from .errors import UsageError
 from .memory import Memory
 from .part import Finding, exit_of, wanted, warnings_of
 from .route_tables import describe
-from .selectors import EniSelector
 from .session import Session
 
 TYPE_CHECKING = False
@@ -194,95 +193,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     return str(value) if isinstance(value, Exception) else value
-
-
-class PolicyCommand:
-    """`policy`: which of the policies is asked for, and what must be looked up for it."""
-
-    def __init__(self, command: FailoverCommand) -> None:
-        self.options, self.session, self.settings = command.options, command.session, command.settings
-
-    def document(self) -> Any:
-        """One policy, or with --all those of both sides. Raises UsageError, and the errors of a look-up."""
-        from .policy import assume, for_verb, roles_of
-
-        options, roles = self.options, roles_of(self.settings)
-        asked = ("role", "trust", "for_verb", "node_role", "all")
-        if sum(bool(getattr(options, name)) for name in asked) > 1:
-            raise UsageError(f"policy: give one of {', '.join(map(arguments.flag, asked))}".replace("for-verb", "for"))
-        for name in ("role", "trust"):
-            if getattr(options, name) and getattr(options, name) not in roles:
-                raise UsageError(f"--{name}: {getattr(options, name)} is not configured as role_arn")
-        if options.for_verb:
-            account = self._account() if options.for_verb != "route delete" else self._owner_of_tables()
-            more = {"subnet": options.subnet, "groups": options.group, "vpc": options.vpc}
-            return for_verb(self.settings, options.for_verb, self.session.region, account, **more)
-        if options.node_role:
-            if not roles:
-                raise UsageError("policy: --node-role needs a configured role_arn")
-            return assume(roles)
-        if options.trust:
-            return self._trust(options.trust, roles)
-        if not options.all:
-            return self._policy(options.role)
-        top = self.settings.role_arn
-        nodes = {"principal": "the nodes' own role", "policy": assume(roles) if top else self._policy("")}
-        others = [
-            {"principal": each, "policy": self._policy(each), "trust": self._trust(each, roles)} for each in roles
-        ]
-        return [nodes, *others]
-
-    def _account(self) -> str:
-        """The account of the nodes."""
-        from .aws import actions
-
-        found = self.settings
-        account = found.account or (found.role_arn.split(":")[4] if found.role_arn else "")
-        return account or str(self.session.api().call(actions.caller_identity()).account)
-
-    def _owner_of_tables(self) -> str:
-        roles = {each.route.role_arn for each in self.settings.services if each.route}
-        return next((each.split(":")[4] for each in roles if each), "") or self._account()
-
-    def _policy(self, role: str) -> Any:
-        from .policy import document
-
-        role = "" if role == self.settings.role_arn else role
-        account, release = role.split(":")[4] if role else self._account(), self.options.release
-        found = self._resolved()
-        return document(found, self.session.region, account, zones=self._zones(role), release=release, role=role)
-
-    def _zones(self, role: str) -> dict[str, str]:
-        """The id of each zone of this role that is configured by its name."""
-        parts = [each.dns for each in self.settings.services if each.dns and each.dns.role_arn == role]
-        return {
-            part.zone: dns.zone_id(
-                self.session.api(part.role_arn, part.external_id), part.zone, vpc=part.vpc, public=part.public
-            )
-            for part in parts
-            if part.zone.endswith(".")
-        }
-
-    def _resolved(self) -> settings.Settings:
-        """The settings with each ENI by its id: an ARN has no address, and a tag would need a statement of its own."""
-        found = []
-        for each in self.settings.services:
-            part = each.eni
-            if part and not part.find.id:
-                seen = eni.find(self.session.api(part.role_arn, part.external_id), part.find)
-                log(f"policy: {part.find} is {seen.id}")
-                each = replace(each, eni=replace(part, find=EniSelector(id=seen.id)))
-            found.append(each)
-        return replace(self.settings, services=tuple(found))
-
-    def _trust(self, role: str, roles: Mapping[str, str]) -> Any:
-        from .aws import actions
-        from .policy import principal_of, trust
-
-        given = self.options.principal
-        principal = forms.named("--principal", forms.principal, given) if given else ""
-        principal = principal or principal_of(self.session.api().call(actions.caller_identity()).arn)
-        return trust(principal, roles[role])
 
 
 # One part
@@ -529,7 +439,9 @@ def callback(command: FailoverCommand) -> int:
 
 def policy(command: FailoverCommand) -> int:
     """`policy`: print what IAM must allow."""
-    say(json.dumps(PolicyCommand(command).document(), indent=2))
+    from .policy_command import PolicyCommand
+
+    say(json.dumps(PolicyCommand(command.options, command.session, command.settings).document(), indent=2))
     return 0
 
 

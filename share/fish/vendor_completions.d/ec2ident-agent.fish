@@ -62,7 +62,7 @@ complete -c ec2ident-agent -n '__ec2ident_agent_at plan' -l device -x -a '(comma
 complete -c ec2ident-agent -n '__ec2ident_agent_at plan' -l label -x -d 'label of the address; default: the next free one'
 complete -c ec2ident-agent -n '__ec2ident_agent_at plan' -l via -x -a '(command ls /sys/class/net 2>/dev/null)' -d 'the interface that the address is routed to'
 complete -c ec2ident-agent -n '__ec2ident_agent_at plan' -a '(command ls /sys/class/net 2>/dev/null)'
-complete -c ec2ident-agent -n '__ec2ident_agent_next' -a apply -d 'make the node as configured, or change nothing'
+complete -c ec2ident-agent -n '__ec2ident_agent_next' -a apply -d 'make the node as configured'
 complete -c ec2ident-agent -n '__ec2ident_agent_at apply' -l json -d 'print the result for a program'
 complete -c ec2ident-agent -n '__ec2ident_agent_at apply' -l dry-run -d 'only print what would be changed; exit code 1 if anything'
 complete -c ec2ident-agent -n '__ec2ident_agent_at apply' -l subnet -x -d 'subnet of the interface'

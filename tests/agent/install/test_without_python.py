@@ -116,8 +116,8 @@ mount -t overlay -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work x /etc
 mkdir -p /etc/ec2ident
 cat >/etc/ec2ident/agent.toml <<'TOML'
 [interface.eth1]
-subnet = ["10.0.1.0/24", "fd00:1::/64"]
-router = ["10.0.1.1", "fd00:1::1"]
+subnet = ["10.0.1.0/24", "fd00:0:0:1::/64"]
+router = ["10.0.1.1", "fd00:0:0:1::1"]
 table = 100
 table_name = "MYHA"
 [[overlay]]
@@ -137,7 +137,6 @@ env -i /bin/sh /etc/ec2ident/uninstall
 @pytest.mark.root
 def test_the_script_removes_rules_routes_and_addresses_of_this_node(node: str, tmp_path: Path) -> None:
     """On a real kernel, both families; objects of other programs stay, and a rule of another protocol number too."""
-    ip("address add fd00:1::10/64 dev eth1 nodad")
     ip("rule add from 10.9.0.0/16 table 100 priority 150")
     ip("route add 10.9.0.0/16 via 10.0.0.1 dev eth0")
     before = of_the_kernel()
@@ -161,12 +160,29 @@ _BY_THE_PROGRAM = _NODE.replace(
 @pytest.mark.usefixtures("node")
 def test_the_program_leaves_nothing_in_etc_and_run_either(tmp_path: Path) -> None:
     """`revert --all` and `uninstall`, as documented: locks and caches are gone with the hooks."""
-    ip("address add fd00:1::10/64 dev eth1 nodad")
 
     done = in_a_mount_namespace(_BY_THE_PROGRAM, tmp_path)
 
     assert (0, 0) == (done.returncode, done.stderr.count("kept")), done.stderr
     assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+
+
+@pytest.mark.root
+def test_a_state_directory_that_was_chosen_keeps_the_files_of_others(node: str, tmp_path: Path) -> None:
+    """`--state-dir` may name a directory that has more in it; the agent's files there go, and nothing else."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "others").write_text("precious\n")
+    script = _NODE
+    for verb in ("install", "apply"):
+        script = script.replace(f"ec2ident-agent {verb}", f"ec2ident-agent {verb} --state-dir {state}")
+
+    done = in_a_mount_namespace(script, tmp_path)
+
+    assert (0, 0) == (done.returncode, done.stderr.count("kept")), done.stderr
+    assert "from 10.0.1.0/24 lookup" in (tmp_path / "applied").read_text()
+    assert ["others"] == [path.name for path in state.iterdir()]
+    assert "10.0.1.0/24" not in ip("rule")
 
 
 def in_a_mount_namespace(script: str, work: Path) -> subprocess.CompletedProcess[str]:
