@@ -115,7 +115,7 @@ class VolumeReader:
                 self._next += BLOCK
                 self._reading.add(offset)
             size = min(BLOCK, self.volume.size - offset)
-            if self._stop.wait(self.rate.delay(size)) if self.rate.limit else False:
+            if self.rate.limit and self._stop.wait(self.rate.delay(size)):
                 return
             self._note(offset, *_outcome(read, offset, size))
 

@@ -89,7 +89,8 @@ def _open(path: str) -> tuple[int, bool]:
     except (IsADirectoryError, ValueError):
         raise ConfigError(f"{path}: neither a block device nor a file: name a volume, such as /dev/nvme1n1") from None
     except OSError as failed:
-        raise AgentError(f"{path}: {failed.strerror}; reading a device needs root") from failed
+        hint = " (a device needs root)" if isinstance(failed, PermissionError) else ""
+        raise AgentError(f"{path}: {failed.strerror}{hint}") from failed
 
 
 def _hardware(place: str) -> tuple[str, str, str]:
