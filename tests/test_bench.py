@@ -49,6 +49,14 @@ def test_a_cost_of_nothing_may_become_a_cost_of_next_to_nothing(ratios: Any, rat
     assert code == ratios.check([row(ratios, ratio)])
 
 
+@pytest.mark.parametrize(("ratio", "code"), [(4.9, 0), (5.1, 1)])
+def test_a_row_may_have_a_room_of_its_own(ratios: Any, ratio: float, code: int) -> None:
+    """Named in one table, and bounded too."""
+    (name,) = ratios.ROOMS
+    ratios.EXPECTED.write_text(json.dumps({name: 2.0}))
+    assert code == ratios.check([row(ratios, ratio, name)])
+
+
 def test_a_row_that_is_not_committed_is_named(ratios: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """That is not a failure: a new row is written with --write."""
     assert 0 == ratios.check([row(ratios, 9.0, "new")])

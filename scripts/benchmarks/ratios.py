@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 EXPECTED = Path(__file__).with_name("ratios.json")
 #: A ratio may be this much above the committed one: what another machine, another Python and other work make of it.
 ROOM = 1.35
+#: Rows that need more: the moment of a repair depends on which process the kernel lets run first.
+ROOMS = {"watch, one deletion to its repair": 2.5}
 #: And at least this much: a cost of next to nothing is as often twice as large by chance.
 SLACK = 0.01
 LIBRARIES = [path for path in sys.path if path.endswith("-packages")]
@@ -650,9 +652,9 @@ def bare_python(folder: str) -> str:
     return python
 
 
-def allowed(committed: float) -> float:
-    """The largest ratio that noise alone may make of this one."""
-    return max(committed * ROOM, committed + SLACK)
+def allowed(name: str, committed: float) -> float:
+    """The largest ratio that noise alone may make of the committed one of this row."""
+    return max(committed * ROOMS.get(name, ROOM), committed + SLACK)
 
 
 def check(rows: list[Row]) -> int:
@@ -661,12 +663,10 @@ def check(rows: list[Row]) -> int:
     worse = [
         f"{row.name}: {row.ratio:.2f} times {row.peer} (committed: {expected[row.name]})"
         for row in rows
-        if row.ratio > allowed(expected.get(row.name, float("inf")))
+        if row.ratio > allowed(row.name, expected.get(row.name, float("inf")))
     ]
     new = [row.name for row in rows if row.name not in expected]
-    print(
-        "\n" + ("\n".join(f"WORSE {line}" for line in worse) or f"no ratio is more than {ROOM} times the committed one")
-    )
+    print("\n" + ("\n".join(f"WORSE {line}" for line in worse) or "no ratio has risen by more than its room"))
     for name in new:
         print(f"not in {EXPECTED.name}: {name}; write it with --write")
     return 1 if worse else 0
