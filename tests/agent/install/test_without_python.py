@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,7 @@ mount -t tmpfs -o mode=755 x /mnt
 mount -t tmpfs -o mode=755 x /run
 mkdir /mnt/up /mnt/work
 mount -t overlay -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work x /etc
+rm -rf /etc/ec2ident /etc/iproute2/rt_tables.d/ec2ident.conf
 (cd / && find etc run | sort) >"$WORK/before"
 mkdir -p /etc/ec2ident
 cat >/etc/ec2ident/agent.toml <<'TOML'
@@ -146,7 +148,7 @@ def test_the_script_removes_rules_routes_and_addresses_of_this_node(node: str, t
     assert (0, 0) == (done.returncode, done.stderr.count("kept")), done.stderr
     assert "from 10.0.1.0/24 lookup" in (tmp_path / "applied").read_text()
     assert before == of_the_kernel()
-    assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+    assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes()
 
 
 #: The directory of the configuration was there before the install.
@@ -164,7 +166,7 @@ def test_the_program_leaves_nothing_in_etc_and_run_either(tmp_path: Path) -> Non
     done = in_a_mount_namespace(_BY_THE_PROGRAM, tmp_path)
 
     assert (0, 0) == (done.returncode, done.stderr.count("kept")), done.stderr
-    assert (tmp_path / "before").read_text() == (tmp_path / "after").read_text()
+    assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes()
 
 
 @pytest.mark.root
@@ -175,7 +177,9 @@ def test_a_state_directory_that_was_chosen_keeps_the_files_of_others(node: str, 
     (state / "others").write_text("precious\n")
     script = _NODE
     for verb in ("install", "apply"):
-        script = script.replace(f"ec2ident-agent {verb}", f"ec2ident-agent {verb} --state-dir {state}")
+        script = script.replace(
+            f"ec2ident-agent {verb}", f"ec2ident-agent {verb} --state-dir {shlex.quote(str(state))}"
+        )
 
     done = in_a_mount_namespace(script, tmp_path)
 
