@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-PROGRAM = Path(__file__).parents[3] / "agent/bin/ec2ident-agent"
+TOP = Path(__file__).parents[3]
+PROGRAM = TOP / "agent/bin/ec2ident-agent"
+#: The packages may be a wheel's, unpacked beside the tests.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'agent'}"}
 SIZE = 16 * BLOCK
 
 
@@ -48,7 +51,7 @@ def device(image: Path) -> Iterator[str]:
 def warm(state: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """The program, whole, with its positions in this directory."""
     argv = [sys.executable, str(PROGRAM), "warm", *map(str, words), "--state-dir", str(state)]
-    return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(argv, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
 
 
 def sectors_read(device: str) -> int:
@@ -108,6 +111,7 @@ def test_an_interrupted_run_goes_on_where_it_was(image: Path, tmp_path: Path, se
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=ENVIRONMENT,
         # A shell that starts the tests in the background has SIGINT ignored, and every process below it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
