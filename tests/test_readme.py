@@ -12,14 +12,21 @@ from pathlib import Path
 
 import pytest
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ec2ident.testing import Authority
+
+pytest_plugins = ["ec2ident.testing.pytest_plugin"]
+
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text(encoding="utf-8")
+DEMO = (TOP / "docs" / "demo.md").read_text(encoding="utf-8")
 REAL = TOP / "tests" / "vectors" / "real"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'agent'}", "COLUMNS": "200"}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 def commands() -> list[list[str]]:
@@ -89,12 +96,80 @@ def test_the_agent_takes_readmes_configuration() -> None:
     assert ["192.168.10.10/32"] == [overlay.address for overlay in config.overlays]
 
 
+def test_the_first_answers_are_those_of_an_instance(
+    metadata_authority: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a reader types first, on an instance of ec2ident.testing."""
+    from ec2ident.cli import main
+    from ec2ident.testing import Instance
+    from ec2ident.testing.pretending import pretend
+
+    (block,) = (each for each in blocks("console") if "bin/ec2ident" in each)
+    shown = re.findall(r"^\$ /opt/ec2ident/bin/ec2ident(.*)\n(.*\n)", block, re.MULTILINE)
+
+    assert 2 == len(shown)
+    with pretend(Instance(), authority=metadata_authority):
+        for words, text in shown:
+            assert 0 == main(words.split())
+            assert text == capsys.readouterr().out
+
+
+def test_the_shortened_output_is_from_the_whole() -> None:
+    """Each line of README's stands in docs/demo.md, in the same order."""
+    (short,), (whole,) = (each for each in blocks("console") if "scripts/demo" in each), blocks("console", DEMO)
+    left = iter(whole.splitlines())
+
+    assert [] == [line for line in short.splitlines() if line not in left]
+
+
+def test_the_picture_has_the_addresses_of_the_example() -> None:
+    """README's configuration is that of node 1."""
+    (configuration,) = blocks("toml")
+    picture = (TOP / "docs" / "picture.svg").read_text(encoding="utf-8")
+    values = dict(re.findall(r'^(\w+) += "?([^"\n]+)"?$', configuration, re.MULTILINE))
+
+    for key in ("subnet", "router", "table", "table_name", "address", "device"):
+        assert values[key] in picture, key
+
+
+def test_the_picture_is_the_one_that_the_script_draws() -> None:
+    """scripts/check asks too; here it is said with the other promises of README."""
+    done = subprocess.run(
+        [sys.executable, str(TOP / "scripts" / "draw-picture"), "--check"], capture_output=True, text=True, timeout=60
+    )
+
+    assert (0, "draw-picture: current\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_the_figures_are_those_of_the_measurement() -> None:
+    """docs/performance.md has the table that scripts/bench measures; README rounds it."""
+    table = (TOP / "docs" / "performance.md").read_text(encoding="utf-8")
+    rows = {row[1].strip(): row[4].strip() for line in table.splitlines() if len(row := line.split("|")) == 7}
+    text = " ".join(README.split())
+
+    for name, words in (
+        ("`verify`, `rsa2048`", "in the time of {} bare RSA operations"),
+        ("apply, nothing to do", "takes that of {} starts of Python"),
+    ):
+        assert words.format(f"{float(rows[name].split()[0]):.1f}") in text, name
+
+
+def test_the_table_says_of_when_it_is() -> None:
+    """Others go on; a reader sees how old the comparison is, and each row answers for each of them."""
+    below = README.partition("\n## Beside others\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in below.splitlines() if line.startswith("|")]
+
+    assert re.search(r"As of \d{4}-\d{2}\.", below)
+    assert {5} == {len(row) for row in rows}
+    assert [] == [row[0] for row in rows[2:] if not all(cell.strip() for cell in row)]
+
+
 @pytest.mark.full
 @pytest.mark.root
 @pytest.mark.timeout(600)
-def test_the_demo_prints_what_readme_shows(tmp_path: Path) -> None:
-    """From nothing, with an empty home directory: every step holds, and the output is the one in README."""
-    (shown,) = (block for block in blocks("console") if "scripts/demo" in block)
+def test_the_demo_prints_what_its_page_shows(tmp_path: Path) -> None:
+    """From nothing, with an empty home directory: every step holds, and the output is the one in docs/demo.md."""
+    (shown,) = blocks("console", DEMO)
     done = subprocess.run(
         [str(TOP / "scripts" / "demo"), sys.executable],
         capture_output=True,

@@ -83,7 +83,7 @@ def bars(title: str, values: Mapping[str, float], *, logarithmic: bool = False) 
         width = max(1.0, size[name] * scale)
         parts.append(_text(LEFT - 8, y + 12, name, SMALL, "end"))
         parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="16" fill="{COLOURS[0]}"/>')
-        parts.append(_text(LEFT + width + 6, y + 12, f"{value:.3g}", SMALL))
+        parts.append(_text(LEFT + width + 6, y + 12, f"{float(f'{value:.3g}'):,g}", SMALL))
     return _svg(TOP + len(values) * LINE + 10, parts)
 
 
