@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import struct
 from contextlib import suppress
 
@@ -311,7 +312,8 @@ def test_a_zone_is_planned_and_asked_for_with_one_reference(aws: Fake, run: Call
     aws.ask("ModifyVpcAttribute", VpcId=aws.lab.vpc, **{"EnableDnsHostnames.Value": "false"})
     arguments = ("dns", "zone", "--name", "y.corp", "--vpc", aws.lab.vpc)
     code, plan, _ = run(*arguments, "--plan")
-    assert (1, ["modify-vpc-attribute", "create-hosted-zone"]) == (code, [line.split()[2] for line in plan])
+    said = ["modify-vpc-attribute", "create-hosted-zone", "change-tags-for-resource"]
+    assert (1, said) == (code, [line.split()[2] for line in plan])
     assert [] == aws.calls("CreateHostedZone", "ModifyVpcAttribute")[1:]
 
     aws.fault(action="CreateHostedZone", code="HostedZoneAlreadyExists", status=409, times=2)
@@ -320,6 +322,42 @@ def test_a_zone_is_planned_and_asked_for_with_one_reference(aws: Fake, run: Call
     assert f"{lines[-1]}: created, associated with {aws.lab.vpc}" in lines
     assert 3 <= len(aws.calls("CreateHostedZone"))
     assert (0, []) == run(*arguments, "--plan")[:2]
+
+
+def test_a_zone_that_this_program_created_is_tagged(aws: Fake, run: Callable[..., Any]) -> None:
+    """With its reference and with the tags that are asked for. A run that ended before that is completed by the next.
+
+    The API answers a change of tags with an empty body.
+    """
+    pytest.importorskip("moto", "5.2", reason="needs moto 5.2: before, a new zone's answer has no id of its VPC")
+    arguments = ("dns", "zone", "--name", "z.corp", "--vpc", aws.lab.vpc, "--tag", "Team=db & net")
+    code, plan, _ = run(*arguments, "--plan")
+    words = shlex.split(plan[-1])
+    assert (1, "change-tags-for-resource", "Key=Team,Value=db & net") == (code, words[2], words[8])
+
+    aws.fault(action="ChangeTagsForResource", code="AccessDenied", status=403, times=1)
+    assert 4 == run(*arguments)[0]
+    aws.fault(action="ChangeTagsForResource", body="", times=1)
+    code, lines, log = run(*arguments)
+    assert 0 == code, log
+    zone = lines[-1]
+    assert lines[0].startswith(f"{zone}: tagged: Team=db & net ec2ident=ec2ident-")
+    assert 1 == len(aws.calls("CreateHostedZone"))
+
+    # This server answers without a body in place of the change.
+    assert 1 == run(*arguments, "--plan")[0]
+    code, lines, _ = run(*arguments)
+    assert (0, zone) == (code, lines[-1])
+    assert (0, []) == run(*arguments, "--plan")[:2]
+    assert (1, [str(actions.tag_zone(zone, {"Team": "net"}))]) == run(*arguments[:-1], "Team=net", "--plan")[:2]
+
+
+def test_a_zone_of_another_program_keeps_its_tags(aws: Fake, run: Callable[..., Any]) -> None:
+    """Its reference does not begin as those of this program."""
+    arguments = ("dns", "zone", "--name", "awslab.mycompany.corp", "--vpc", aws.lab.vpc, "--tag", "Team=db")
+
+    assert (0, [aws.lab.zone]) == run(*arguments)[:2]
+    assert [] == aws.calls("ChangeTagsForResource", "ListTagsForResource")
 
 
 def test_an_existing_zone_is_associated_with_a_second_vpc(aws: Fake, run: Callable[..., Any]) -> None:

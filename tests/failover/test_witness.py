@@ -157,7 +157,7 @@ def test_the_witness_sees_what_every_verb_says(cloud: Cloud, ids: dict[str, str]
     described = cloud.aws("ec2", "describe-network-interfaces", "--filters", "Name=description,Values=service")
     assert [eni] == [each["NetworkInterfaceId"] for each in described["NetworkInterfaces"]]
 
-    zone_words = ("dns", "zone", "--name", ZONE, "--vpc", ids["vpc"])
+    zone_words = ("dns", "zone", "--name", ZONE, "--vpc", ids["vpc"], "--tag", "Service=db")
     code, plan, log = run(*zone_words, "--plan")
     assert (1, True) == (code, any("aws route53 create-hosted-zone " in line for line in plan)), log
     code, lines, log = run(*zone_words)
@@ -166,6 +166,8 @@ def test_the_witness_sees_what_every_verb_says(cloud: Cloud, ids: dict[str, str]
     assert (0, [zone]) == run(*zone_words)[:2]
     found = cloud.aws("route53", "get-hosted-zone", "--id", zone)
     assert (f"{ZONE}.", ids["vpc"]) == (found["HostedZone"]["Name"], found["VPCs"][0]["VPCId"])
+    tags = cloud.aws("route53", "list-tags-for-resource", "--resource-type", "hostedzone", "--resource-id", zone)
+    assert {"Key": "Service", "Value": "db"} in tags["ResourceTagSet"]["Tags"]
     attribute = ("ec2", "describe-vpc-attribute", "--vpc-id", ids["vpc"], "--attribute", "enableDnsHostnames")
     assert cloud.aws(*attribute)["EnableDnsHostnames"]["Value"] is True
 

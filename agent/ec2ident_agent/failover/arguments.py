@@ -333,6 +333,7 @@ def _dns_parser(verbs: Any) -> None:
     found = _verb(group, "zone", "make sure that a VPC has a private zone, and DNS switched on")
     found.add_argument("--name", required=True, metavar="NAME", help="name of the zone")
     found.add_argument("--vpc", required=True, metavar="ID", help="the VPC")
+    found.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="tag of a zone made here *")
     _dry_run(found)
 
 

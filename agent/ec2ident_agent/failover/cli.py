@@ -13,7 +13,7 @@ from ec2ident.program.frame import log, run, say
 from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
 
-from . import arguments, dns, eni, parts, route, settings
+from . import arguments, dns, eni, parts, route, settings, zone
 from .aws import forms
 from .aws.deadline import Deadline, each_ended
 from .aws.model import Change
@@ -245,10 +245,10 @@ def dns_zone(command: FailoverCommand) -> int:
     """`dns zone`: make sure that a VPC has a private zone."""
     options, session = command.options, command.session
     if options.dry_run:
-        sight = dns.look_for_zone(session.api(), options.name, options.vpc, session.region)
-        return command.plans(call for call, _ in sight.steps)
-    zone, done = dns.zone(session.api(), options.name, options.vpc, session.region)
-    command.say([{"zone": zone, "done": list(done)}], [*done, zone])
+        sight = zone.look(session.api(), options.name, options.vpc, session.region, tags=options.tag)
+        return command.plans(sight.calls())
+    found, done = zone.ensure(session.api(), options.name, options.vpc, session.region, tags=options.tag)
+    command.say([{"zone": found, "done": list(done)}], [*done, found])
     return 0
 
 

@@ -6,7 +6,6 @@ from functools import partial
 
 from ec2ident.value import Value, replace
 
-from . import consistency
 from .aws import actions, forms
 from .aws.deadline import both, each
 from .aws.model import RecordSet
@@ -220,89 +219,6 @@ def confirm(
         if once or not any(found) or api.deadline.left < LOOK_EVERY:
             return tuple(found)
         api.deadline.pause(LOOK_EVERY / 2, f"resolver {server}")
-
-
-class ZoneSight(Value):
-    """What `dns zone` found: the id of the zone, "" if there is none, and the steps that are missing."""
-
-    zone: str
-    #: Each call, and the line that says it was done; `{zone}` in it is the id.
-    steps: tuple[tuple[ApiCall, str], ...]
-
-
-#: A hosted zone with the reference of this request was created before.
-TAKEN = "HostedZoneAlreadyExists"
-
-#: So often may a zone of one name and VPC be deleted and created again.
-REFERENCES = 9
-
-
-def look_for_zone(api: Api, name: str, vpc: str, region: str, number: int = 1) -> ZoneSight:
-    """Look what is missing for the VPC to have a private zone of this name, and both DNS attributes on.
-
-    The caller reference is made from what is asked and from `number`, so the call may be repeated. Raises UsageError if
-    several private zones have the name and the VPC has none of them.
-    """
-    import hashlib
-
-    forms.named("vpc", forms.identifier("vpc"), vpc)
-    name = normal(name)
-    listed: tuple[HostedZone, ...] = api.call(actions.zones_by_name(name))
-    ids = [found.id for found in listed if found.name == name and found.private]
-    same: list[HostedZone] = each(lambda one: api.call(actions.get_zone(one)), ids)
-    # A VPC is never associated with two zones of one name.
-    ours = [found for found in same if vpc in {known for known, _ in found.vpcs}]
-    if len(same) > 1 and not ours:
-        raise UsageError(f"zone: {name} is {len(same)} private zones, none of {vpc}: {', '.join(ids)}")
-    steps: list[tuple[ApiCall, str]] = [
-        (actions.modify_vpc(vpc, attribute), f"{vpc}: {attribute} switched on") for attribute in _off(api, vpc)
-    ]
-    if ours:
-        return ZoneSight(ours[0].id, tuple(steps))
-    if same:
-        call = actions.associate_zone(same[0].id, vpc, region)
-        return ZoneSight(same[0].id, (*steps, (call, f"{{zone}}: associated with {vpc}")))
-    reference = f"ec2ident-{hashlib.sha256(f'{name} {vpc} {region}'.encode()).hexdigest()[:32]}-{number}"
-    call = actions.create_zone(name, vpc, region, reference)
-    return ZoneSight("", (*steps, (call, f"{{zone}}: created, associated with {vpc}")))
-
-
-def zone(api: Api, name: str, vpc: str, region: str) -> tuple[str, tuple[str, ...]]:
-    """Make sure that the VPC has a private zone of this name and both DNS attributes on.
-
-    Returns the id of the zone, and a line for each change. Raises as `look_for_zone`, and ApiError.
-    """
-    done: list[str] = []
-    number, began = 1, api.deadline.used
-    while True:
-        looked = api.deadline.used
-        sight = look_for_zone(api, name, vpc, region, number)
-        try:
-            return _with_steps(api, sight, done), tuple(done)
-        except ApiError as error:
-            if error.code != TAKEN or number >= REFERENCES:
-                raise
-            # An earlier run created it: the list is old, or it was deleted since.
-            if looked - began >= consistency.SETTLED:
-                number, began = number + 1, api.deadline.used
-            api.deadline.pause(consistency.LONGEST_LOOK, f"{error}")
-
-
-def _with_steps(api: Api, sight: ZoneSight, done: list[str]) -> str:
-    """Do the steps, and add a line for each. Returns the id of the zone."""
-    found = sight.zone
-    for call, line in sight.steps:
-        answer = api.call(call)
-        found = found or getattr(answer, "id", "")
-        done.append(line.format(zone=found))
-    return found
-
-
-def _off(api: Api, vpc: str) -> list[str]:
-    """The DNS attributes that are off; enableDnsHostnames needs enableDnsSupport, so in this order."""
-    names = ("enableDnsSupport", "enableDnsHostnames")
-    on = each(lambda attribute: api.call(actions.describe_vpc_attribute(vpc, attribute)), names)
-    return [name for name, value in zip(names, on) if not value]
 
 
 # The part

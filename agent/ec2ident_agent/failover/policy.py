@@ -146,7 +146,9 @@ def for_verb(settings: Settings, verb: str, region: str, account: str, **given: 
             _allow("FindZone", ["route53:ListHostedZonesByName"], ["*"]),
             _allow("CreateZone", ["route53:CreateHostedZone"], ["*"], one),
             # The id of a zone is not known in advance.
-            _allow("LookAtZone", ["route53:GetHostedZone"], zones),
+            _allow("LookAtZone", ["route53:GetHostedZone", "route53:ListTagsForResource"], zones),
+            # IAM's reference asks for a health check too, and so do checkers of policies. This one does not exist.
+            _allow("TagZone", ["route53:ChangeTagsForResource"], [*zones, arns.route53("healthcheck/none")]),
             _allow("AssociateZone", ["route53:AssociateVPCWithHostedZone"], zones, one),
         ]
     )

@@ -209,6 +209,7 @@ complete -c ec2ident-failover -n '__ec2ident_failover_next dns' -a wait -d 'wait
 complete -c ec2ident-failover -n '__ec2ident_failover_next dns' -a zone -d 'make sure that a VPC has a private zone, and DNS switched on'
 complete -c ec2ident-failover -n '__ec2ident_failover_at dns zone' -l name -x -d 'name of the zone'
 complete -c ec2ident-failover -n '__ec2ident_failover_at dns zone' -l vpc -x -d 'the VPC'
+complete -c ec2ident-failover -n '__ec2ident_failover_at dns zone' -l tag -x -d 'tag of a zone made here'
 complete -c ec2ident-failover -n '__ec2ident_failover_at dns zone' -l dry-run -l plan -d 'only print what would be changed; exit code 1 if anything'
 complete -c ec2ident-failover -n '__ec2ident_failover_next' -a takeover -d 'move a whole service to this node'
 complete -c ec2ident-failover -n '__ec2ident_failover_at takeover' -l dry-run -l plan -d 'only print what would be changed; exit code 1 if anything'

@@ -16,6 +16,8 @@ ROUTE53 = (
     ("GET", r"/2013-04-01/hostedzone/(?P<id>[^/]+)", "GetHostedZone"),
     ("DELETE", r"/2013-04-01/hostedzone/(?P<id>[^/]+)", "DeleteHostedZone"),
     ("POST", r"/2013-04-01/hostedzone", "CreateHostedZone"),
+    ("POST", r"/2013-04-01/tags/hostedzone/(?P<id>[^/]+)", "ChangeTagsForResource"),
+    ("GET", r"/2013-04-01/tags/hostedzone/(?P<id>[^/]+)", "ListTagsForResource"),
     ("GET", r"/2013-04-01/hostedzone", "ListHostedZones"),
     ("GET", r"/2013-04-01/hostedzonesbyname", "ListHostedZonesByName"),
     ("GET", r"/2013-04-01/hostedzonesbyvpc", "ListHostedZonesByVPC"),

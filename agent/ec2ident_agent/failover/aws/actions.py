@@ -43,6 +43,8 @@ class ApiCall(Value):
     writes: bool = False
     #: Whether the response serves only a warning, which must not take time from the move.
     advice: bool = False
+    #: Whether a success may have no body.
+    empty: bool = False
     #: The longest response that is read, in bytes.
     limit: int = 256 << 10
 
@@ -485,6 +487,45 @@ def associate_zone(zone: str, vpc: str, region: str) -> ApiCall:
         body=_document("AssociateVPCWithHostedZone", vpc_xml),
         resources=(f"hostedzone/{zone}",),
         writes=True,
+    )
+
+
+def _tags_path(zone: str) -> str:
+    return f"/{VERSIONS['route53']}/tags/hostedzone/{zone}"
+
+
+def list_zone_tags(zone: str) -> ApiCall:
+    """The tags of a zone."""
+    return ApiCall(
+        "route53",
+        "ListTagsForResource",
+        response.zone_tags,
+        f"list-tags-for-resource --resource-type hostedzone --resource-id {zone}",
+        method="GET",
+        path=_tags_path(zone),
+        resources=(f"hostedzone/{zone}",),
+    )
+
+
+def tag_zone(zone: str, tags: Mapping[str, str]) -> ApiCall:
+    """Add tags to a zone, or change their values: CreateHostedZone itself takes none.
+
+    The API reference says "an HTTP 200 response with an empty HTTP body".
+    """
+    import shlex
+
+    rows = "".join(f"<Tag><Key>{_escape(k)}</Key><Value>{_escape(v)}</Value></Tag>" for k, v in tags.items())
+    said = " ".join(shlex.quote(f"Key={key},Value={value}") for key, value in tags.items())
+    return ApiCall(
+        "route53",
+        "ChangeTagsForResource",
+        response.nothing,
+        f"change-tags-for-resource --resource-type hostedzone --resource-id {zone} --add-tags {said}",
+        path=_tags_path(zone),
+        body=_document("ChangeTagsForResource", f"<AddTags>{rows}</AddTags>"),
+        resources=(f"hostedzone/{zone}",),
+        writes=True,
+        empty=True,
     )
 
 

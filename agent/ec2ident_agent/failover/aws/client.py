@@ -193,6 +193,8 @@ class Api:
             if reply.status in (200, 201) and reply.body:
                 # A long response takes time to read too.
                 return self._read(call, reply.body)
+            if reply.status == 200 and call.empty:
+                return None
             raise self._error(call, reply)
 
         try:

@@ -133,6 +133,8 @@ class HostedZone(Value):
     name: str
     private: bool
     vpcs: tuple[tuple[str, str], ...] = ()
+    #: What the request that created the zone gave to be recognised by.
+    reference: str = ""
 
 
 class RecordSet(Value):

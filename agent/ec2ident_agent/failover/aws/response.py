@@ -337,12 +337,22 @@ def _zone(node: Element, vpcs: tuple[tuple[str, str], ...] = ()) -> HostedZone:
     identity = node.get("Id").replace("/hostedzone/", "")
     if not is_a("zone", identity):
         raise MalformedResponseError(f"Id: {identity[:64]!r} is not a zone id")
-    return HostedZone(identity, name(node.get("Name")), node.maybe("Config/PrivateZone") == "true", vpcs)
+    private, reference = node.maybe("Config/PrivateZone") == "true", node.maybe("CallerReference") or ""
+    return HostedZone(identity, name(node.get("Name")), private, vpcs, reference)
 
 
 def zones(answer: Element) -> tuple[HostedZone, ...]:
     """ListHostedZonesByName: one page, which starts at the requested name."""
     return _understood(answer.all("HostedZones/HostedZone"), _zone)
+
+
+def zone_tags(answer: Element) -> dict[str, str]:
+    """ListTagsForResource."""
+    return {tag.get("Key"): tag.maybe("Value") or "" for tag in answer.all("ResourceTagSet/Tags/Tag")}
+
+
+def nothing(answer: Element) -> None:
+    """The writes with an answer without fields: its root says which call it answers."""
 
 
 def change(answer: Element) -> Change:
