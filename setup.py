@@ -64,9 +64,13 @@ setup(
             # Checks generated policies against AWS's own list of actions; it still needs pkg_resources.
             "parliament; python_version >= '3.10'",
             "setuptools<81; python_version >= '3.10'",
+            # Its parser reads the metrics.
+            "prometheus-client",
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
+            # Reads the sample alerts; `responses` needs it too.
+            "pyyaml",
             "responses",
             # Another version of these two may report what did not change in this code.
             "mypy==2.4.1; python_version >= '3.10'",
