@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from ec2ident_agent.hook import PATIENCE
+from ec2ident_agent.hook import EVENTS, PATIENCE
 from ec2ident_agent.install import layout
 from ec2ident_agent.install.layout import InstallRequest
 from ec2ident_agent.install.rootfs import RootFs
@@ -22,7 +22,11 @@ SHELLS = {
     "bash": ["bash", "--posix"],
     "busybox": ["busybox", "sh"],
 }
-SCRIPTS = ("hook", "ifupdown", "networkmanager", "networkd-dispatcher", "sysconfig", "ifup-local", "dhclient")
+#: Every script of a manager that is called with events, and the one that they all call.
+SCRIPTS = (
+    "hook",
+    *sorted({row.source for name in {*EVENTS} - {"udev"} for row in layout.ROWS[name].rows if row.source}),
+)
 
 CONFIG = """\
 # [interface.eth3] was here
