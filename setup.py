@@ -81,6 +81,10 @@ setup(
             # On Python 3.9 it and botocore want different urllib3s, over which pip broods for minutes.
             "types-requests; python_version >= '3.10'",
             "typing_extensions",
+            # Of the examples: the server that its attestation service runs under, and a reader of Terraform's language.
+            "waitress",
+            "python-hcl2",
+            "types-PyYAML",
         ],
     },
     # Not an entry point: hooks run it again and again, and it says itself what that would cost.
