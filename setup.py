@@ -85,6 +85,7 @@ setup(
             "waitress",
             "python-hcl2",
             "types-PyYAML",
+            "types-waitress",
         ],
     },
     # Not an entry point: hooks run it again and again, and it says itself what that would cost.

@@ -65,7 +65,7 @@ def create_app(admission: Admission, limit: RateLimit) -> Flask:
         except MalformedError as error:
             return not_understood(error)
         except NotAdmittedError as error:
-            # A region without a known key, say: that is no evidence against the machine.
+            # A region without a known key, say: that speaks neither for the machine nor against it.
             if error.code == "unverifiable":
                 return not_understood(error)
             log.warning("refused code=%s source=%s: %s", error.code, source(), printable(error))
