@@ -44,9 +44,9 @@ def test_a_file_of_a_recipe_has_the_names_that_stand_beside_it(file: str, what: 
 
 def test_each_other_file_that_a_recipe_names_is_there() -> None:
     """In the text between the tables; a name with capitals stands for one that the reader chooses."""
-    named = {
-        name for name in re.findall(r"`((?:\w+/)+[\w.-]*|scripts/[\w-]+)", RECIPES) if not re.search("[A-Z]{3}", name)
-    }
+    found = re.findall(r"`((?:\w+/)+[\w.-]*|scripts/[\w-]+)", RECIPES)
+    # What is built is not there yet.
+    named = {name for name in found if not re.search("[A-Z]{3}", name)} - {"dist/"}
 
     assert [] == sorted(name for name in named if not (TOP / name).exists())
     assert len(named) > 20
@@ -70,10 +70,10 @@ def test_each_manager_with_events_is_in_the_table_of_the_hooks() -> None:
     table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
 
     for name in EVENTS:
-        places = {row.path for row in layout.ROWS[name].rows}
-        # Folders are written together, as if-{up,down}.d.
-        stems = {re.split(r"if-|pre-|/\w+\.d/|/\{", place.partition("/ec2ident")[0])[0] for place in places}
-        assert [] == [stem for stem in stems if stem not in table], name
+        for row in layout.ROWS[name].rows:
+            # Folders are written together, as if-{up,down}.d.
+            folder = re.split(r"if-|pre-|/\w+\.d/|/\{", row.path.partition("/ec2ident")[0])[0]
+            assert folder in table or row.path.rpartition("/")[2] in table, (name, row.path)
 
 
 def test_the_agents_of_pacemaker_are_the_same_in_all_tables() -> None:
