@@ -373,8 +373,8 @@ VERBS = {
 def _parser() -> argparse.ArgumentParser:
     from argparse import RawDescriptionHelpFormatter
 
+    from .program import JSON
     from .program.arguments import Parser, Version
-    from .program.words import JSON
 
     parser = Parser(
         prog="ec2ident",

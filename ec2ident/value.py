@@ -197,9 +197,9 @@ def _make_init(cls: type[Value]) -> Any:
     """Write `__init__` with the real signature, so that help() and error messages read as for any function."""
     defaults = _defaults(cls)
     parameters = ", ".join(f"{name}=_defaults[{name!r}]" if name in defaults else name for name in cls._fields)
-    stores = "".join(f"    d[{name!r}] = {name}\n" for name in cls._fields)
+    stores = "".join(f"    __d[{name!r}] = {name}\n" for name in cls._fields)  # no field has that name
     after = "    self.__post_init__()\n" if hasattr(cls, "__post_init__") else ""
-    body = f"    d = self.__dict__\n{stores}{after}" if stores or after else "    pass\n"
+    body = f"    __d = self.__dict__\n{stores}{after}" if stores or after else "    pass\n"
     # The globals are those of the class's module: typing.get_type_hints looks its annotations up there.
     module = vars(sys.modules[cls.__module__]) if cls.__module__ in sys.modules else {"__name__": cls.__module__}
     scope: dict[str, Any] = {"_defaults": defaults}

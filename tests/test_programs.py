@@ -14,7 +14,7 @@ import pytest
 
 import ec2ident
 from ec2ident import cli as library
-from ec2ident.program import words
+from ec2ident.program import DRY_RUN
 from ec2ident_agent import options
 from ec2ident_agent.failover import cli as failover
 
@@ -221,7 +221,7 @@ def test_a_dry_run_has_one_name_and_one_line(program: str) -> None:
     for verb in acting[program]:
         text = " ".join(call(program, *verb.split(), "--help").stdout.split())
         assert "--dry-run" in text
-        assert words.DRY_RUN in text, verb
+        assert DRY_RUN in text, verb
 
 
 def test_what_is_saved_does_not_mix_with_what_is_printed(tmp_path: Path) -> None:

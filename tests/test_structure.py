@@ -38,7 +38,6 @@ PURE = {
     "ec2ident/standin.py",
     "ec2ident/program/exit_codes.py",
     "ec2ident/program/spelling.py",
-    "ec2ident/program/words.py",
     "ec2ident/errors.py",
     "ec2ident/model.py",
     "ec2ident/proof/document.py",
@@ -253,14 +252,10 @@ def test_a_pure_module_has_no_effects(name: str) -> None:
 
     assert set() == roots(path) & EFFECTS
     ours = {found for found in imports(path) if found.split(".")[0] in ("ec2ident", "ec2ident_agent")}
-    pure = {p.replace("agent/ec2ident_agent", "ec2ident_agent").removesuffix(".py").replace("/", ".") for p in PURE}
+    every = {dotted(each) for each in modules()}
     # A package's own module imports nothing that costs or acts.
-    packages = {
-        ".".join(path.parent.relative_to(TOP / "agent" if AGENT in path.parents else TOP).parts)
-        for path in modules()
-        if path.name == "__init__.py"
-    }
-    assert [] == [found for found in ours if found not in packages | pure and found.rpartition(".")[0] not in pure]
+    pure = {dotted(each) for each in modules() if name_of(each) in PURE or each.name == "__init__.py"}
+    assert [] == [found for found in ours if (found if found in every else found.rpartition(".")[0]) not in pure]
 
 
 def test_a_class_name_means_one_thing() -> None:

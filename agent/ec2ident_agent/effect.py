@@ -15,11 +15,10 @@ from ec2ident.value import Value, replace
 from .inet import contains
 from .items import DEFAULT, OURS, Address, Route, Rule, family
 from .kernel.protocol import Query
-from .selectors import describe, in_order, matches, taker, version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .desired import Desired
     from .items import Observed, Seen
@@ -34,6 +33,8 @@ OUTSIDE = {4: "198.51.100.1", 6: "2001:db8::1"}
 TCP = 6
 #: The protocols for which the kernel answers, by family (rtm_getroute_parse_ip_proto).
 ASKABLE = {4: (0, 1, 6, 17), 6: (0, 6, 17, 58)}
+#: What a rule may have beside its source and table without selecting anything.
+PLAIN = frozenset(("inet6",))
 
 #: Programs by the tables and the priorities of their rules: first and last.
 PROGRAMS = (
@@ -90,6 +91,8 @@ class Taken(Value):
         """The rule that comes first, and its owner."""
         if self.rule is None:
             return f"table {self.answer.table}" if self.answer.table else "an unknown rule"
+        from .selectors import describe
+
         owner = str(self.by) if self.by else self.program
         return f"rule {describe(self.rule)}" + (f" ({owner})" if owner else "")
 
@@ -147,8 +150,7 @@ def questions(ways: Iterable[Way], observed: Observed) -> list[tuple[Way, Query]
     for seen in observed.seen:
         if isinstance(seen.item, Address):
             hosts.setdefault(seen.item.address.partition("/")[0], seen.item.device)
-    rules = in_order(seen for seen in observed.seen if seen.protocol != OURS)
-    special = [(seen, chosen) for seen, chosen in rules if _special(seen, chosen)]
+    special = _special(observed)
     found = []
     for way in ways:
         sources = _sources(way, hosts)
@@ -157,19 +159,29 @@ def questions(ways: Iterable[Way], observed: Observed) -> list[tuple[Way, Query]
             found += [(way, Query(source, there, protocol=TCP)) for source in sources[:1]]
             continue
         found += [(way, Query(source, OUTSIDE[family(source)], protocol=TCP)) for source in sources]
-        for seen, chosen in special:
-            assert isinstance(seen.item, Rule)
-            if seen.item.priority > way.rule.priority or version(seen) != family(way.rule.source):
-                continue
-            covered = (each for each in sources if not seen.item.source or contains(seen.item.source, each))
-            for source in covered:
-                query = _query(seen, chosen, source, hosts)
-                if matches(seen, chosen, query):
-                    found.append((way, query))
-                # A rule for every source is asked about with one of them.
-                if not seen.item.source:
-                    break
+        if special:
+            found += [(way, query) for query in _exceptions(special, way, sources, hosts)]
     return found
+
+
+def _exceptions(
+    special: Iterable[tuple[Seen, Selectors]], way: Way, sources: Iterable[str], hosts: dict[str, str]
+) -> Iterator[Query]:
+    """Packets of these sources that foreign rules before the way's rule match."""
+    from .selectors import matches, version
+
+    for seen, chosen in special:
+        assert isinstance(seen.item, Rule)
+        if seen.item.priority > way.rule.priority or version(seen) != family(way.rule.source):
+            continue
+        covered = (each for each in sources if not seen.item.source or contains(seen.item.source, each))
+        for source in covered:
+            query = _query(seen, chosen, source, hosts)
+            if matches(seen, chosen, query):
+                yield query
+            # A rule for every source is asked about with one of them.
+            if not seen.item.source:
+                break
 
 
 def _sources(way: Way, hosts: dict[str, str]) -> list[str]:
@@ -180,8 +192,23 @@ def _sources(way: Way, hosts: dict[str, str]) -> list[str]:
     return [each for each, device in hosts.items() if device == way.device and contains(way.rule.source, each)]
 
 
-def _special(seen: Seen, chosen: Selectors) -> bool:
-    """True for a rule that takes only some of a source's packets."""
+def _special(observed: Observed) -> list[tuple[Seen, Selectors]]:
+    """The foreign rules that take only some of a source's packets, in order."""
+    rules = [
+        seen
+        for seen in observed.seen
+        if seen.protocol != OURS and isinstance(seen.item, Rule) and (seen.item.destination or {*seen.extra} - PLAIN)
+    ]
+    if not rules:
+        return []  # As on most nodes, which need the reader of selectors for nothing.
+    from .selectors import in_order
+
+    return [(seen, chosen) for seen, chosen in in_order(rules) if _selective(seen, chosen)]
+
+
+def _selective(seen: Seen, chosen: Selectors) -> bool:
+    from .selectors import version
+
     assert isinstance(seen.item, Rule)
     some = chosen.users or chosen.protocol or chosen.source_ports or chosen.destination_ports or chosen.tos
     some = some or chosen.dscp_mask
@@ -225,6 +252,8 @@ def judge(
     for (way, query), answer in zip(asked, answers):
         if _right(way, query, answer):
             continue
+        from .selectors import in_order, taker
+
         rules = rules or in_order(observed.seen)
         seen = taker(rules, query, answer, observed.seen)
         by = owners.get(seen.item) if seen and isinstance(seen.item, Rule) and seen.protocol in (OURS, None) else None

@@ -6,8 +6,8 @@ is nothing to do.
 
 from __future__ import annotations
 
+from ec2ident.program import DRY_RUN, JSON, columns
 from ec2ident.program.exit_codes import ACTING_LEGEND
-from ec2ident.program.words import DRY_RUN, JSON, columns
 from ec2ident.value import Value
 
 from .errors import ConfigError

@@ -11,10 +11,10 @@ import sys
 
 from ec2ident import __version__
 
+from . import VERSION
 from .exit_codes import DONE, USAGE
 from .frame import log, say
 from .spelling import no_such
-from .words import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 #: What a name may hold and a terminal may obey: C0 and C1 controls, except the end of a line.
-CONTROL = {number: f"\\x{number:02x}" for number in (*range(10), *range(11, 32), *range(0x7F, 0xA0))}
+_CONTROL = (*range(10), *range(11, 32), *range(0x7F, 0xA0))
 
 #: What shows text in another order than it stands, or not at all: Unicode's categories Cf, Zl and Zp. With U+202E
 #: (right-to-left override) a name could look like another name.
@@ -40,10 +40,9 @@ _INVISIBLE = (
     *(*range(0x2060, 0x2065), *range(0x2066, 0x2070), *range(0xFFF9, 0xFFFC), *range(0x13430, 0x13440)),
     *(*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0020, 0xE0080)),
 )
-INVISIBLE = {number: f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}" for number in _INVISIBLE}
 
-#: Every character that `safe` writes as an escape.
-ESCAPES = {**CONTROL, **INVISIBLE}
+#: Every character that `safe` writes as an escape, once one was needed: to write them all takes as long as two imports.
+_escapes: dict[int, str] = {}
 
 #: What our own texts use beyond ASCII, for terminals and locales that cannot show it.
 ASCII = {"…": "...", "·": "|", "–": "-", "→": "->", "’": "'"}
@@ -137,7 +136,16 @@ def prepare() -> None:
 
 def safe(text: str) -> str:
     """The text in which surrogates, control and format characters are written as escapes: no terminal obeys them."""
-    return text.encode("utf-8", "backslashreplace").decode().translate(ESCAPES)
+    if text.isprintable():
+        return text  # None of those characters is printable.
+    return text.encode("utf-8", "backslashreplace").decode().translate(_escapes or _write_escapes())
+
+
+def _write_escapes() -> dict[int, str]:
+    _escapes.update((number, f"\\x{number:02x}") for number in _CONTROL)
+    for number in _INVISIBLE:
+        _escapes[number] = f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
+    return _escapes
 
 
 def say(text: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ec2ident import cli as library
 from ec2ident.model import Kind, Level
-from ec2ident.program.words import VERSION
+from ec2ident.program import VERSION
 from ec2ident.regions.partitions import Partition
 from ec2ident_agent import hook, options, profile
 from ec2ident_agent.failover import arguments, corporate

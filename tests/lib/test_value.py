@@ -275,3 +275,11 @@ def test_a_field_annotated_again_has_the_annotation_of_the_subclass() -> None:
 def test_the_annotations_of_a_constructor_can_be_evaluated() -> None:
     """Tools that build forms or parsers from signatures evaluate them."""
     assert {"x": int, "y": int, "return": type(None)} == get_type_hints(Point.__init__)
+
+
+def test_a_field_may_have_any_name_of_one_letter() -> None:
+    """A constructor that is written for a class has names of its own, and none of them is a field's."""
+    for name in "abcdefghijklmnopqrstuvwxyz":
+        cls: Any = type("Letter", (Value,), {"__annotations__": {name: "int", "other": "int"}, "__module__": __name__})
+        inspect.signature(cls)  # The constructor is written from here on.
+        assert {name: 1, "other": 2} == as_dict(cls(1, 2))

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 
+from ec2ident.program import DRY_RUN, JSON, columns
 from ec2ident.program.arguments import Parser, Version
 from ec2ident.program.exit_codes import ACTING_LEGEND
-from ec2ident.program.words import DRY_RUN, JSON, columns
 
 from . import settings
 from .errors import UsageError

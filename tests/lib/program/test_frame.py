@@ -6,12 +6,16 @@ import gc
 import io
 import os
 import sys
+import unicodedata
 from collections.abc import Callable
 
 import pytest
 
 from ec2ident.program import exit_codes
 from ec2ident.program.frame import OutputError, log, run, safe, say
+
+#: Unicode's categories of controls, formats, surrogates, and the ends of lines and paragraphs.
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 class Broken(io.StringIO):
@@ -166,6 +170,16 @@ def test_a_log_line_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> 
 def test_control_characters_are_shown() -> None:
     """A name of a device may hold an escape sequence; the end of a line stays one."""
     assert "a\nb\\x1b[2J\\x9b\\udcff…" == safe("a\nb\x1b[2J\x9b\udcff…")
+
+
+def test_every_control_and_format_character_is_escaped_wherever_it_stands() -> None:
+    """None of them is printable to Python, and a printable text is written as it stands."""
+    hidden = [number for number in range(sys.maxunicode + 1) if unicodedata.category(chr(number)) in HIDDEN]
+
+    for number in hidden:
+        if number != ord("\n"):
+            assert chr(number) not in safe(f"eth{chr(number)}0"), hex(number)
+            assert chr(number) not in safe(f"\n…{chr(number)}"), hex(number)
 
 
 @pytest.mark.parametrize(("encoding", "expected"), [("ascii", "...\\xe9\\u20ac"), ("latin-1", "...é\\u20ac")])
