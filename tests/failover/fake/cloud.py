@@ -47,6 +47,13 @@ def state(route: Any) -> str:
     return "blackhole" if instance is None or instance._state.name in DEAD else "active"
 
 
+def origin(route: Any) -> str:
+    """A route server's routes are not created by a call. moto knows none."""
+    if getattr(route, "fake_advertised", False):
+        return "Advertisement"
+    return "CreateRouteTable" if route.local else "CreateRoute"
+
+
 def attachment(eni: Any) -> Any:
     if not eni.attachment_id:
         return None
@@ -180,6 +187,7 @@ LAID_OVER: tuple[tuple[type, str, Any], ...] = (
     (Route, "instance_id", property(lambda route: carrier(route).id if carrier(route) else None)),
     (Route, "instance_owner_id", property(lambda route: carrier(route).owner_id if carrier(route) else None)),
     (Route, "state", property(state)),
+    (Route, "origin", property(origin)),
     (
         ElasticAddress,
         "private_ip_address",

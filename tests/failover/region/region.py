@@ -206,6 +206,19 @@ class Region(Lab):
         mine = [self._enis[eni] for eni, has in self._plugged.items() if has.instance == self.ids[machine.name]]
         return [each for eni in mine for each in _selectors(eni)]
 
+    def connect(self, eni: Eni, machine: Namespace) -> None:
+        """Give a machine that AWS itself has in a subnet its interface."""
+        with self._wires:
+            self.router.plug(eni, machine, "eth0")
+            self.router.follow(port_of(eni), eni.subnet_number)
+            self.router.configure(machine, "eth0", eni, 512)
+
+    def disconnect(self, eni: Eni) -> None:
+        """The opposite."""
+        with self._wires:
+            self.router.forget(port_of(eni))
+            self.router.unplug(eni)
+
     def isolate(self, on: bool) -> None:
         """Nodes that do not hear each other, and all reach the API and the client."""
         addresses = [machine.address for machine in self.machines]
