@@ -309,8 +309,9 @@ def test_importing_a_package_loads_nothing_heavy(package: str) -> None:
 def test_the_tests_folders_mirror_the_rooms() -> None:
     """Tests of a module in a room stand in the folder of the same name: each folder of tests is a room of the code."""
     mirrors = {"tests/agent": AGENT, "tests/failover": AGENT / "failover", "tests/lib": LIBRARY}
-    # The fake of the API, the simulated cluster and region, and the situations of public reports.
-    own = {"tests/failover/fake", "tests/failover/cluster", "tests/failover/region", "tests/agent/field"}
+    # The fake of the API, the simulated cluster, region and route server, and the situations of public reports.
+    ours = ("failover/fake", "failover/cluster", "failover/region", "failover/bgp", "agent/field")
+    own = {f"tests/{each}" for each in ours}
     rooms = {
         name_of(path.parent): mirrors[top] / path.parent.relative_to(TOP / top)
         for top in mirrors
