@@ -40,7 +40,7 @@ END, SUCCESS, WARNING = b"\0\0\0", 0, 1
 
 
 class Frr:
-    """The daemons of one enclosure, whose tree has the package `frr`."""
+    """The daemons of one enclosure. Its tree has the package `frr`."""
 
     def __init__(self, inside: Enclosure) -> None:
         self.inside = inside

@@ -4,7 +4,7 @@
 each prefix; routes of a device that is gone are withdrawn. "Create a route server": with persist routes enabled, routes
 stay when *all* sessions have ended, and for 1 to 5 minutes after one is back.
 
-Assumed, as AWS does not say it:
+Assumed: AWS does not say it:
 
 - The shorter AS path wins, then the lower MED, whichever the neighbours' AS is. Of paths equal in both the one that
   came first stays, as in FRR and other routers.
@@ -62,7 +62,7 @@ class Rib:
             self._kept, self._until = frozenset(), None
         self._kept -= live.keys()
         stay = {source: path for source, path in self._paths.items() if source in self._kept or source in live}
-        # A path that changed keeps its age: an update is no new route.
+        # A path that changed keeps its age: an update does not make it younger.
         self._paths = {**stay, **live}
 
     def fib(self) -> dict[str, Path]:

@@ -15,7 +15,7 @@ From the "Amazon VPC User Guide", "Dynamic routing in your VPC with VPC Route Se
 - The FIB is written to the route tables with propagation enabled, with the device's interface as target; their origin
   in DescribeRouteTables is `Advertisement`. When BFD loses a device its routes are withdrawn.
 
-Assumed, as AWS does not say it, or as nobody here has tried it on EC2:
+Assumed: AWS does not say it, and it was not tried on EC2:
 
 - BFD is single hop (RFC 5881), asynchronous, at 300 ms × 3, as it is for Direct Connect.
 - An endpoint offers FRR's usual hold time (180 s); the device's shorter one counts (RFC 4271, 4.2).

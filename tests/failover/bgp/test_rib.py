@@ -58,7 +58,7 @@ def test_without_persist_the_last_session_takes_its_routes_along() -> None:
 
 
 def test_persisted_routes_stay_until_their_time_after_the_first_new_session_is_over() -> None:
-    """However long there is none; the time begins with the first session, whose device may be another one."""
+    """However long there is none; the time begins with the first session, of whichever device."""
     rib = Rib(persist=60)
     rib.hear([path("one", med=1)], 1, 0)
     rib.hear([], 0, 10)

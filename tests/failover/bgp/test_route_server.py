@@ -276,7 +276,7 @@ def test_a_bgpd_that_ends_in_order_takes_its_routes_along_at_once(room: Room) ->
     room.start(ONE)
 
 
-def test_the_death_of_one_endpoint_is_no_loss(room: Room) -> None:
+def test_the_death_of_one_endpoint_loses_no_route(room: Room) -> None:
     """The device has a session with a second one: the route was never away."""
     room.announce(ONE)
     room.wait(ONE)
