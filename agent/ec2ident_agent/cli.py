@@ -475,13 +475,14 @@ def examine(node: Node, tree: RootFs) -> NodeView:
     from .doctor.node_files import NodeFiles
     from .doctor.threats.node_view import NodeView
     from .install.manifest import read_manifest
+    from .install.package import packaged
     from .items import KEPT
 
     survey = node.survey()
     desired = (*survey.state.desired, *held(survey.look.state))
     items = dict.fromkeys(item for each in desired for item in each.items)
     there = {seen.item for seen in survey.look.observed.seen if seen.protocol in KEPT}
-    installed = frozenset(entry.path for entry in read_manifest(tree) or ())
+    installed = packaged(tree).union(entry.path for entry in read_manifest(tree) or ())
     return NodeView(
         NodeFiles(tree),
         tuple(items),

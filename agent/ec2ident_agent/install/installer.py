@@ -31,7 +31,9 @@ from .layout import (
     advice,
     check,
     detect,
+    is_packaged,
     once_gone,
+    vendor_path,
     wanted,
 )
 from .manifest import MANIFEST, Entry, manifest, read_manifest
@@ -149,6 +151,14 @@ def command(
     state = state_dir or said.get("state", STATE)
     if remove:
         plan = uninstall(tree, state, dry_run=dry_run, run=run)
+    elif is_packaged(tree):
+        if program or config or state_dir:
+            raise RefusedError(
+                f"{vendor_path(HOOK)} belongs to the distribution's package: its hooks and units have fixed paths. Install"
+                " without --program, --config and --state-dir, or remove the package first; nothing was changed"
+            )
+        say(f"the distribution's package has installed all hooks and units: {vendor_path(HOOK)}; nothing to do")
+        return 0
     else:
         program = program or find_program(called_as, sys.executable, root)
         config = config or said.get("config", CONFIG)
@@ -302,7 +312,7 @@ def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -
                 f"{thing.path}: disabled since it was installed, and stays so; systemctl enable {unit} enables it"
             )
         elif here is None or (mine and _as_laid(here, mine) and not _same(here, thing.node)):
-            steps.append(_lay(thing))
+            steps.append(adding(thing))
             during[thing.path] = _entry(thing, before=here)
             after[thing.path] = _laid(thing)
         elif mine and _as_laid(here, mine):
@@ -471,7 +481,8 @@ def manifest_step(path: str, entries: Mapping[str, Entry]) -> FileStep:
     return FileStep("write", path, 0o644, manifest(entries.values()))
 
 
-def _lay(thing: Thing) -> FileStep:
+def adding(thing: Thing) -> FileStep:
+    """The step that makes what should be there."""
     node = thing.node
     if isinstance(node, File):
         return FileStep("write", thing.path, node.mode, node.content)
@@ -485,7 +496,7 @@ def _lay(thing: Thing) -> FileStep:
 
 RELOAD = (("systemctl", "daemon-reload"), ("udevadm", "control", "--reload"))
 # With the device still there, stopping its unit does nothing.
-STOP = (("systemctl", "stop", "ec2ident-agent-watch.service", "ec2ident-agent.service", "ec2ident-agent@*.service"),)
+STOP = (("systemctl", "stop", "ec2ident-agent*.service"),)
 
 
 def run_on_node(command: Command) -> None:

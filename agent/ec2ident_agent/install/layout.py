@@ -165,6 +165,29 @@ ROWS: Mapping[str, Manager] = {
 #: The interface of the published recipe, where the configuration names none.
 INTERFACES = ("eth1",)
 
+#: Where a distribution's package has what `install` has in /etc: the places for packages that the managers name.
+VENDOR: Mapping[str, str] = {
+    HOME: "/usr/lib/ec2ident",
+    CONFIG: CONFIG,
+    _UNITS: "/usr/lib/systemd/system",
+    "/etc/udev/rules.d": "/usr/lib/udev/rules.d",
+    "/etc/NetworkManager/dispatcher.d": "/usr/lib/NetworkManager/dispatcher.d",
+    "/etc/networkd-dispatcher": "/usr/lib/networkd-dispatcher",
+}
+
+
+def vendor_path(path: str) -> str:
+    """Where a package has the file that `install` has at `path`; the same path where only /etc is read."""
+    for ours in sorted(VENDOR, key=len, reverse=True):
+        if path == ours or path.startswith(f"{ours}/"):
+            return VENDOR[ours] + path[len(ours) :]
+    return path
+
+
+def is_packaged(tree: RootFs) -> bool:
+    """Whether a distribution's package has put its hooks on this node."""
+    return tree.exists(vendor_path(HOOK))
+
 
 class InstallRequest(Value):
     """What to install: `program` is the agent's own path as the tree's system sees it; the rest has defaults."""
@@ -175,6 +198,12 @@ class InstallRequest(Value):
     interfaces: tuple[str, ...] = INTERFACES
     #: Rows of `ROWS` to install besides those that are detected.
     extras: tuple[str, ...] = ()
+    #: For a distribution's package: hooks call each other by the paths of `vendor_path`.
+    packaged: bool = False
+
+    def place(self, path: str) -> str:
+        """Where the file is that `ROWS` has at `path`."""
+        return vendor_path(path) if self.packaged else path
 
 
 class Thing(Value):
@@ -202,7 +231,8 @@ def _rows(managers: Sequence[str], request: InstallRequest) -> Iterator[Row]:
         for row in ROWS[name].rows:
             several = "{interface}" in row.path
             for interface in request.interfaces if several else ("",):
-                path, target = (text.replace("{interface}", interface) for text in (row.path, row.target))
+                name = f".{interface}" if interface else ""
+                path, target = (request.place(text.replace(".{interface}", name)) for text in (row.path, row.target))
                 yield Row(path, row.source, target, row.mode, row.sample, row.instead)
 
 
@@ -245,11 +275,11 @@ def render(source: str, request: InstallRequest, tree: RootFs) -> bytes:
     # -I: no variable of the caller's and no directory of a user's decides what Python loads.
     python = interpreter(tree, request.program)
     values = {
-        "HOOK": HOOK,
+        "HOOK": request.place(HOOK),
         "PATIENCE": str(PATIENCE),
         "PYTHON": shlex.quote(python) if python else "",
         "ISOLATED_UNIT": f"{_unit_word(python)} -I " if python else "",
-        "DISPATCHER": _DISPATCHER,
+        "DISPATCHER": request.place(_DISPATCHER),
         "ESCAPE": escapes[0],
         "PROGRAM": shlex.quote(request.program),
         "OCF": shlex.quote(os.path.join(os.path.dirname(request.program), "ec2ident-ocf")),
