@@ -154,8 +154,8 @@ def command(
     elif is_packaged(tree):
         if program or config or state_dir:
             raise RefusedError(
-                f"{vendor_path(HOOK)} belongs to the distribution's package: its hooks and units have fixed paths. Install"
-                " without --program, --config and --state-dir, or remove the package first; nothing was changed"
+                f"{vendor_path(HOOK)} belongs to the distribution's package: its hooks and units have fixed paths."
+                " Install without --program, --config and --state-dir, or remove the package first; nothing was changed"
             )
         say(f"the distribution's package has installed all hooks and units: {vendor_path(HOOK)}; nothing to do")
         return 0
