@@ -1,4 +1,4 @@
-"""Let machines in because AWS vouches for them: challenge, proof of possession of a key, first use, and the caller.
+"""Let machines in because AWS vouches for them: challenge, proof of possession of a key, first use, and the caller:
 
     admission = Admission(audience="https://join.example.com", policy=Policy(accounts=["123456789012"]),
                           store=SqliteStore("/var/lib/join/admission.db"))
