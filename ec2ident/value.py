@@ -10,9 +10,11 @@ imported when it asks for the fields, and never before.
 from __future__ import annotations
 
 import sys
+from _operator import attrgetter  # the module operator itself is as large as this one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, ClassVar, TypeVar
 
     from typing_extensions import Self, dataclass_transform
@@ -60,6 +62,8 @@ class Value:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    #: The values of the fields, for their hash.
+    _values: ClassVar[Callable[[Value], object]]
     if not TYPE_CHECKING:  # type checkers know these of every dataclass
         __dataclass_fields__ = _FromDataclasses("__dataclass_fields__")
         __dataclass_params__ = _FromDataclasses("__dataclass_params__")
@@ -71,6 +75,7 @@ class Value:
             fields.update(dict.fromkeys(base.__dict__.get("_fields", ())))
         fields.update(dict.fromkeys(_own(cls)))
         cls._fields = tuple(fields)
+        cls._values = attrgetter(*fields) if fields else type
         _check_defaults(cls)
         if "__match_args__" not in cls.__dict__:
             cls.__match_args__ = cls._fields  # type: ignore[attr-defined,misc]
@@ -87,7 +92,8 @@ class Value:
         return self.__dict__ == other.__dict__ if type(self) is type(other) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash((type(self), *map(self.__dict__.__getitem__, self._fields)))
+        cls = type(self)
+        return hash((cls, cls._values(self)))
 
     def __repr__(self) -> str:
         inside = ", ".join(f"{name}={self.__dict__[name]!r}" for name in self._fields)

@@ -19,6 +19,7 @@ from .profile import (
     Facts,
     complete,
     find_device,
+    free_labels,
     inside_vpc,
     kernel_facts,
     overlay_items,
@@ -165,8 +166,9 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         found.append(Desired(owner, profile_items(profile)))
     held = state.held()
     overlays = [named(each, observed) for each in config.overlays if each.owner not in held]
+    label_of = free_labels(observed)
     for overlay in overlays:
-        items = overlay_items(overlay, profiles, observed) if observed.link(overlay.device) else ()
+        items = overlay_items(overlay, profiles, label_of) if observed.link(overlay.device) else ()
         if items and (overlay.via or overlay.device) in unresolved:
             items = tuple(dict.fromkeys((*items, *state.of(overlay.owner))))  # The rules that it has stay.
         carrier = next((each for each in profiles if each.carries(overlay)), None) if items else None
@@ -181,9 +183,10 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             items = state.of(overlay.owner)
         found.append(Desired(overlay.owner, items))
     warnings = _misplaced(overlays, profiles)
-    possible = [_possible(each, observed) for each in found]
-    refusals += [refusal for _, refusal in possible if refusal]
-    found = [each for each, _ in possible]
+    if not all(link.ipv6 for link in observed.links):
+        possible = [_possible(each, observed) for each in found]
+        refusals += [refusal for _, refusal in possible if refusal]
+        found = [each for each, _ in possible]
     about = notes(config, profiles, facts, observed)
     return DesiredState(tuple(found), tuple(unknown), tuple(refusals), about, tuple(profiles), warnings)
 
@@ -245,9 +248,10 @@ def check_subnets(section: Section, link: Link, around: Neighbourhood, state: St
 
 def named(overlay: Overlay, observed: Observed) -> Overlay:
     """The overlay with the present names of its interfaces, which the configuration may call by alternative names."""
-    links = {name: observed.link(name) for name in (overlay.device, overlay.via)}
-    device, via = (link.name if link else name for name, link in links.items()) if len(links) > 1 else ("", "")
-    return replace(overlay, device=device, via=via) if device else overlay
+    device, through = observed.link(overlay.device), observed.link(overlay.via) if overlay.via else None
+    names = (device.name if device else overlay.device, through.name if through else overlay.via)
+    same = names == (overlay.device, overlay.via)
+    return overlay if same else replace(overlay, device=names[0], via=names[1])
 
 
 def _left_out(profile: Profile, section: Section, facts: FactsByDevice) -> Iterator[str]:
@@ -319,8 +323,9 @@ def held_state(given: Config, facts: FactsByDevice, observed: Observed, state: S
     overlays = [named(each, observed) for each in given.overlays]
     for overlay in overlays:
         check_overlay(overlay, profiles, around)
+    label_of = free_labels(observed)
     found = [Desired(interface(profile.name), profile_items(profile), COMMAND) for profile in profiles]
-    found += [Desired(each.owner, overlay_items(each, profiles, observed), COMMAND) for each in overlays]
+    found += [Desired(each.owner, overlay_items(each, profiles, label_of), COMMAND) for each in overlays]
     return DesiredState(tuple(found), profiles=tuple(profiles), warnings=_misplaced(overlays, profiles))
 
 
@@ -335,7 +340,7 @@ def held_overlay(
     enis = _devices(config, observed)
     profiles = [profile_of(section, device, facts, observed, enis) for section, device in sections]
     check_overlay(overlay, profiles, Neighbourhood(observed, facts, state))
-    desired = Desired(overlay.owner, overlay_items(overlay, profiles, observed), COMMAND)
+    desired = Desired(overlay.owner, overlay_items(overlay, profiles, free_labels(observed)), COMMAND)
     warnings = _misplaced([overlay], [*profiles, *config.sections])
     return DesiredState((desired,), profiles=tuple(profiles), warnings=warnings)
 
@@ -430,5 +435,6 @@ def held(state: State, besides: Collection[Owner] = ()) -> tuple[Desired, ...]:
 
 
 def _misplaced(overlays: Iterable[Overlay], ranges: Sequence[Profile | Section]) -> tuple[InsideVpc, ...]:
-    found = ((overlay, inside_vpc(overlay, ranges)) for overlay in overlays)
+    inside = inside_vpc(ranges)
+    found = ((overlay, inside(overlay)) for overlay in overlays)
     return tuple(InsideVpc(overlay, network) for overlay, network in found if network)

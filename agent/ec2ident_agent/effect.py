@@ -138,9 +138,10 @@ def ways(desired: Iterable[Desired], observed: Observed) -> list[Way]:
                 route = routes.get((item.table, DEFAULT[family(item.source)]))
                 if route:
                     found.append(Way(each.owner, item, route.device, route.gateway))
-                mine = [more for more in further if family(more.destination) == family(item.source)]
-                found += [Way(each.owner, item, more.device, more.gateway, more.destination) for more in mine]
-                further = [more for more in further if more not in mine]
+                if further:
+                    mine = [more for more in further if family(more.destination) == family(item.source)]
+                    found += [Way(each.owner, item, more.device, more.gateway, more.destination) for more in mine]
+                    further = [more for more in further if more not in mine]
     return found
 
 

@@ -129,7 +129,8 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
         desired += held(state, {each.owner for each in desired})
     owners = {each.owner for each in desired}
     _one_owner_a_table(desired, [] if everything else [each for each in state.records if each.owner not in owners])
-    waiting = [each for each in desired if _waits(each, observed)]
+    parts = [(each, _possible(each, observed), _waits(each, observed)) for each in desired]
+    waiting = [each for each, _, waits in parts if waits]
     stays = {item.identity for each in waiting for item in each.items} | {item.identity for item in leave}
     if not everything:
         stays |= {record.item.identity for record in state.records if record.owner not in owners}
@@ -139,9 +140,9 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
     def retire(seen: Seen) -> bool:
         return seen.item.identity not in stays and (everything or seen.item.identity in known)
 
-    def wanted(some: Iterable[Desired]) -> list[Item]:
-        possible = (item for each in some if each not in waiting for item in _possible(each, observed))
-        return [item for item in possible if item not in leave]
+    def wanted(besides: Collection[Owner] = ()) -> list[Item]:
+        some = [items for each, items, waits in parts if not waits and each.owner not in besides]
+        return [item for items in some for item in items if not leave or item not in leave]
 
     is_owned = owner_test(observed, named)
     taking: Sequence[Adoption] = ()
@@ -149,16 +150,15 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
         from .adoption import adopted, adoptions
 
         theirs = owner_test(observed, [record.item for record in state.records if record.origin != ADOPTING])
-        taking, _ = adoptions([item for item in wanted(desired) if item in state.adopting], observed, theirs)
+        taking, _ = adoptions([item for item in wanted() if item in state.adopting], observed, theirs)
         observed = adopted(observed, taking)
     tables = {item.table for item in named if isinstance(item, Route)}
-    difference = diff(wanted(desired), observed, is_owned, retire, tables)
+    difference = diff(wanted(), observed, is_owned, retire, tables)
     refused = _refused(desired, state.records, difference.conflicts)
     if refused:
         stays |= {item.identity for each in desired if each.owner in refused for item in each.items}
         stays |= {record.item.identity for record in state.records if record.owner in refused}
-        rest = wanted(each for each in desired if each.owner not in refused)
-        others = diff(rest, observed, is_owned, retire, tables)
+        others = diff(wanted(refused), observed, is_owned, retire, tables)
         difference = replace(difference, steps=others.steps, leftover=others.leftover)
         untouched = {item for each in desired if each.owner in refused for item in each.items}
         taking = [each for each in taking if each.item not in untouched]
@@ -166,7 +166,7 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
         steps = [step for each in taking for step in each.steps]
         difference = replace(difference, steps=(*steps, *difference.steps))
     waits = tuple(item for each in waiting for item in each.items)
-    apart = tuple(each.owner for each in desired if each.items and not _possible(each, observed))
+    apart = tuple(each.owner for each, items, _ in parts if each.items and not items)
     return Report(desired, difference, waits, apart, refused, adopted=tuple(taking))
 
 
@@ -420,6 +420,8 @@ def _refused(desired: Sequence[Desired], records: Sequence[Record], conflicts: I
     Without the latter a rule would lead into a table that was not filled, or a route would replace one that must stay.
     """
     items = {each.item.identity for each in conflicts if not (isinstance(each.item, Route) and each.item.further)}
+    if not items:
+        return frozenset()
     asked = [(each.owner, item) for each in desired for item in each.items]
     owners = {owner for owner, item in asked if item.identity in items}
     while owners:
@@ -450,13 +452,15 @@ def _link(item: Item, observed: Observed) -> Link | None:
 
 def _owning(report: Report, look: Look, everything: bool, leave: Collection[Item]) -> State:
     """The journal when the report's steps are done: the items of all owners that are not refused, and what is left."""
-    owners = {each.owner for each in report.desired} - report.refused
-    left_out = {*report.difference.unnamed, *(conflict.item for conflict in report.difference.conflicts)}
-    others = [
-        record
-        for record, now in zip(look.state.records, look.state.follow(look.observed).records)
-        if record.owner in report.refused or not (everything or record.owner in owners) or now.item in leave
-    ]
+    owners, difference = {each.owner for each in report.desired} - report.refused, report.difference
+    left_out = {*difference.unnamed, *(conflict.item for conflict in difference.conflicts)}
+    others = []
+    if report.refused or leave or not everything:
+        others = [
+            record
+            for record, now in zip(look.state.records, look.state.follow(look.observed).records)
+            if record.owner in report.refused or not (everything or record.owner in owners) or now.item in leave
+        ]
     links: dict[str, int] = {}
     mine = []
     for each in report.desired:
@@ -466,9 +470,10 @@ def _owning(report: Report, look: Look, everything: bool, leave: Collection[Item
                 if device not in links:
                     links[device] = _index(item, look.observed)
                 mine.append(Record(each.owner, each.origin, links[device], item))
-    if others or len({each.owner for each in report.desired}) > 1:
-        return State(tuple(dict.fromkeys((*others, *mine))))
-    return State(tuple(mine))
+    # What is present and what is missing have an identity each: then no two records are of one item.
+    if not others and len(mine) == len(difference.present) + len(difference.missing):
+        return State(tuple(mine))
+    return State(tuple(dict.fromkeys((*others, *mine))))
 
 
 def _record(owner: Owner, origin: str, item: Item, observed: Observed) -> Record:

@@ -257,8 +257,13 @@ class Observed(Value):
 
     def link(self, name: str) -> Link | None:
         """The link with this name, or else with this alternative name."""
-        named = next((link for link in self.links if link.name == name), None)
-        return named or next((link for link in self.links if name in link.alternatives), None)
+        for link in self.links:
+            if link.name == name:
+                return link
+        for link in self.links:
+            if name in link.alternatives:
+                return link
+        return None
 
     def keeps_tags(self, kind: type) -> bool:
         """True if this kernel keeps a protocol on this kind of object: then some object of the kind shows one."""

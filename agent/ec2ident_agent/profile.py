@@ -9,20 +9,21 @@ from __future__ import annotations
 from ec2ident.value import Value, replace
 
 from .errors import ConfigError, UnknownFactError
-from .inet import contains, link_local, network_of, vpc_router
+from .inet import contains, first_around, link_local, network_of, vpc_router
 from .items import DEFAULT, KEPT, METRIC, OURS, Address, Observed, Route, Rule, TableName, family
 from .state.owned import interface
 from .state.owned import overlay as overlay_owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeVar
 
     from .items import Item, Link
     from .state.owned import Owner
 
     T = TypeVar("T")
+    LabelOf = Callable[["Overlay"], str]
 
 #: Which packets the rules of an interface select; see `rules`.
 BY_SOURCE, SPLIT = "by-source", "split"
@@ -361,50 +362,62 @@ def rules(profile: Profile, sources: Iterable[str]) -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def overlay_items(overlay: Overlay, profiles: Sequence[Profile], observed: Observed) -> tuple[Item, ...]:
+def overlay_items(overlay: Overlay, profiles: Iterable[Profile], label_of: LabelOf) -> tuple[Item, ...]:
     """The address, and where it is routed to an interface with a profile the rules that its answers need.
 
-    `from SUBNET` never covers it: an overlay address lies outside the VPC by definition.
+    `from SUBNET` never covers it: an overlay address lies outside the VPC by definition. `label_of` is what
+    `free_labels` returns.
     """
-    label = overlay.label or free_label(overlay, observed)
-    items: list[Item] = [Address(overlay.device, overlay.address, label)]
+    items: list[Item] = [Address(overlay.device, overlay.address, overlay.label or label_of(overlay))]
     for profile in profiles:
         if profile.carries(overlay):
             items += rules(profile, [overlay.address])
     return tuple(items)
 
 
-def inside_vpc(overlay: Overlay, profiles: Iterable[Profile | Section]) -> str:
-    """The range of the VPC's own, as far as it is known, that an overlay address lies in; empty for none.
+def inside_vpc(profiles: Sequence[Profile | Section]) -> Callable[[Overlay], str]:
+    """A function that tells the range of the VPC's own, as far as it is known, that an overlay address lies in; empty
+    for none.
 
     A VPC delivers its own addresses to the ENI that has them: an overlay address there is never reached, unless it is
     one of the interface's own, a secondary private address or in a delegated prefix.
     """
-    host = overlay.address.partition("/")[0]
-    profiles = tuple(profiles)
-    mine = (each for each in profiles if isinstance(each, Profile) and each.carries(overlay))
-    if any(contains(own, host) for each in mine for own in each.addresses):
-        return ""
-    ranges = (cidr for profile in profiles for cidr in (*profile.vpc, *profile.subnets))
-    return next((cidr for cidr in ranges if contains(cidr, host)), "")
+    around = first_around(cidr for profile in profiles for cidr in (*profile.vpc, *profile.subnets))
+
+    def inside(overlay: Overlay) -> str:
+        host = overlay.address.partition("/")[0]
+        network = around(host)
+        mine = (each for each in profiles if network and isinstance(each, Profile) and each.carries(overlay))
+        return "" if any(contains(own, host) for each in mine for own in each.addresses) else network
+
+    return inside
 
 
-def free_label(overlay: Overlay, observed: Observed) -> str:
-    """The label it has already, or the next free DEVICE:N, from 1: DEVICE:0 is flushed by dhclient-script.
+def free_labels(observed: Observed) -> LabelOf:
+    """A function that tells an overlay address the label it has already, or the next free DEVICE:N.
 
-    None where the kernel would take none: a device's name may be as long as a label, and then it goes without.
+    From 1: DEVICE:0 is flushed by dhclient-script. None where the kernel would take none: a device's name may be as
+    long as a label, and then it goes without.
     """
-    if family(overlay.address) == 6:
-        return ""
-    there = [
-        seen.item for seen in observed.seen if isinstance(seen.item, Address) and seen.item.device == overlay.device
-    ]
-    for item in there:
-        if item.address == overlay.address and item.label:
-            return item.label
-    taken = {item.label for item in there}
-    free = next(label for n in range(1, len(taken) + 2) for label in [f"{overlay.device}:{n}"] if label not in taken)
-    return free if _fits(free) else ""
+    labels: dict[str, dict[str, str]] = {}
+    for seen in observed.seen:
+        if isinstance(seen.item, Address):
+            labels.setdefault(seen.item.device, {})[seen.item.address] = seen.item.label
+    free: dict[str, str] = {}
+
+    def label(overlay: Overlay) -> str:
+        if family(overlay.address) == 6:
+            return ""
+        device = overlay.device
+        there = labels.get(device, {})
+        if there.get(overlay.address):
+            return there[overlay.address]
+        if device not in free:
+            taken = set(there.values())
+            free[device] = next(f"{device}:{n}" for n in range(1, len(taken) + 2) if f"{device}:{n}" not in taken)
+        return free[device] if _fits(free[device]) else ""
+
+    return label
 
 
 def _fits(label: str) -> bool:

@@ -9,7 +9,7 @@ from ec2ident.value import replace
 from ec2ident_agent.config import parse
 from ec2ident_agent.items import OURS, Observed, Route
 from ec2ident_agent.kernel.dump import Channel, observe
-from ec2ident_agent.profile import Facts, overlay_items, profile_items, resolve
+from ec2ident_agent.profile import Facts, free_labels, overlay_items, profile_items, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def items_of(configuration: str) -> frozenset[Item]:
     """What a configuration that leaves nothing open asks for, but for table names."""
     config = parse("agent.toml", configuration.encode())
     profiles = [resolve(section, Facts(section.name)) for section in config.sections]
+    labels = free_labels(Observed())
     found = [item for profile in profiles for item in profile_items(profile)]
-    found += [item for overlay in config.overlays for item in overlay_items(overlay, profiles, Observed())]
+    found += [item for overlay in config.overlays for item in overlay_items(overlay, profiles, labels)]
     return frozenset(item for item in found if item.rank)
 
 

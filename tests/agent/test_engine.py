@@ -486,3 +486,15 @@ def test_a_link_is_known_by_its_index(kernel: Refusing, journal: Journal) -> Non
 
     assert "ens5" not in {getattr(seen.item, "device", None) for seen in kernel.seen}
     assert State() == journal.read()
+
+
+def test_the_journal_names_an_item_of_two_owners_for_each_and_no_item_twice(kernel: Refusing, journal: Journal) -> None:
+    """The short way, where every item has an identity of its own, gives what looking at every record gives."""
+    mine, other = Address("eth1", "10.0.1.11/32"), Address("eth0", "192.168.10.11/32", "eth0:2")
+    shared = Desired(overlay("10.0.1.11/32"), (mine,))
+    holding = replace(ETH1, items=(*ETH1.items, mine))
+    for desired in ([ETH1], [ETH1, OVERLAY], [holding, shared], [holding, replace(shared, items=(mine, mine, other))]):
+        report = engine.compare(desired, look(kernel, journal))
+        found = engine._owning(report, look(kernel, journal), True, ())
+        named = dict.fromkeys((each.owner, item) for each in desired for item in each.items)
+        assert [*named] == [(record.owner, record.item) for record in found.records]

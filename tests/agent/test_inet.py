@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ec2ident_agent.inet import contains, is_device_name, prefix, single
+from ec2ident_agent.inet import contains, covers, first_around, is_device_name, prefix, single
 
 from .conftest import ip
 
@@ -34,6 +34,20 @@ def test_an_address_is_in_a_network_when_the_standard_library_says_so(
     address = network[-1] if near else ip_address(str(other))
 
     assert (address in network) == contains(str(network), str(address))
+
+
+@given(st.lists(st.tuples(ADDRESSES, st.integers(0, 128)), max_size=6), ADDRESSES, st.booleans())
+@example([(ip_address("::ffff:10.0.0.1"), 127), (ip_address("10.0.0.1"), 31)], ip_address("10.0.0.1"), False)
+def test_networks_that_are_read_once_hold_what_each_of_them_covers(
+    bases: list[tuple[object, int]], other: object, near: bool
+) -> None:
+    """The first one, in the order in which they are given; and an address alone is a network of its own."""
+    found = [ip_network((str(base), min(bits, 128 if ":" in str(base) else 32)), strict=False) for base, bits in bases]
+    address = str(found[-1][-1] if near and found else other)
+    networks = [*map(str, found), address]
+
+    for some in (networks, networks[:-1], networks[::-1]):
+        assert next((each for each in some if covers(each, address)), "") == first_around(some)(address)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ec2ident_agent.profile import (
     complete,
     default_table,
     find_device,
-    free_label,
+    free_labels,
     inside_vpc,
     kernel_facts,
     overlay_items,
@@ -171,7 +171,8 @@ def test_an_overlay_routed_to_an_eni_needs_its_own_rule() -> None:
     overlay = Overlay("192.168.10.10/32", "eth0", "eth0:1", via="eth1")
 
     def rules(overlay: Overlay, profile: Profile) -> list[str]:
-        return [str(item) for item in overlay_items(overlay, [profile], observed()) if isinstance(item, Rule)]
+        items = overlay_items(overlay, [profile], free_labels(observed()))
+        return [str(item) for item in items if isinstance(item, Rule)]
 
     assert ["from 192.168.10.10/32 table 100 priority 100"] == rules(overlay, by_source)
     assert 3 == len(rules(overlay, split))
@@ -186,15 +187,15 @@ def test_a_label_is_kept_or_the_next_free_one() -> None:
     taken = [Seen(Address("eth0", f"10.9.9.{n}/32", f"eth0:{n}"), None) for n in (1, 2, 4)]
     elsewhere = Seen(Address("ens6", "192.168.10.10/32", "ens6:5"), None)
 
-    assert "eth0:7" == free_label(overlay, observed(*taken, mine))
-    assert "eth0:3" == free_label(overlay, observed(*taken, elsewhere))
-    assert "eth0:1" == free_label(overlay, observed())
-    assert "" == free_label(Overlay("fd00::1/128", "eth0"), observed())
+    assert "eth0:7" == free_labels(observed(*taken, mine))(overlay)
+    assert "eth0:3" == free_labels(observed(*taken, elsewhere))(overlay)
+    assert "eth0:1" == free_labels(observed())(overlay)
+    assert "" == free_labels(observed())(Overlay("fd00::1/128", "eth0"))
 
 
 def test_an_overlay_without_a_label_gets_one() -> None:
     """The address that is added carries the next free label, so that it can be told from the lease's."""
-    items = overlay_items(Overlay("192.168.10.10/32", "eth0"), [], observed())
+    items = overlay_items(Overlay("192.168.10.10/32", "eth0"), [], free_labels(observed()))
 
     assert (Address("eth0", "192.168.10.10/32", "eth0:1"),) == items
 
@@ -213,7 +214,7 @@ def test_routes_of_each_family_have_the_kernel_s_own_metric() -> None:
 @pytest.mark.parametrize(("device", "label"), [("enp135s0f0np0", "enp135s0f0np0:1"), ("enx0601020304a", "")])
 def test_a_name_as_long_as_a_label_leaves_no_room_for_one(device: str, label: str) -> None:
     """The kernel refuses a label of more than 15 characters; the address needs none."""
-    assert label == free_label(Overlay("192.168.10.10/32", device), observed())
+    assert label == free_labels(observed())(Overlay("192.168.10.10/32", device))
 
 
 @pytest.mark.parametrize(
@@ -233,4 +234,4 @@ def test_an_address_of_the_interfaces_own_is_reached(address: str, via: str, ins
     profile = resolve(Section("eth1", scheme="split"), replace(KNOWN, addresses=own))
     overlay = Overlay(f"{address}/{128 if ':' in address else 32}", "eth1", via=via)
 
-    assert inside == inside_vpc(overlay, [profile])
+    assert inside == inside_vpc([profile])(overlay)

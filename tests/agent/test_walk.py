@@ -23,7 +23,16 @@ from ec2ident_agent.items import OURS, Link, Observed, Route, Step, TableName
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.protocol import Decision, Failure, Query
 from ec2ident_agent.kernel.table_names import NamedKernel
-from ec2ident_agent.profile import ExtraRoute, Facts, Overlay, Section, overlay_items, profile_items, resolve
+from ec2ident_agent.profile import (
+    ExtraRoute,
+    Facts,
+    Overlay,
+    Section,
+    free_labels,
+    overlay_items,
+    profile_items,
+    resolve,
+)
 from ec2ident_agent.state.journal import Journal
 from ec2ident_agent.state.owned import COMMAND, CONFIG, State, interface
 
@@ -146,13 +155,13 @@ class Walk:
         for address in OVERLAYS:
             if self.chance.random() < 0.5:
                 overlay = Overlay(address, self.chance.choice(tuple(DEVICES)))
-                found.append(Desired(overlay.owner, overlay_items(overlay, (), there)))
+                found.append(Desired(overlay.owner, overlay_items(overlay, (), free_labels(there))))
         return found
 
     def one_more(self) -> list[Desired]:
         """What was wanted last, and one overlay address more, or with another device."""
         overlay = Overlay(self.chance.choice(OVERLAYS), self.chance.choice(tuple(DEVICES)))
-        one = Desired(overlay.owner, overlay_items(overlay, (), self.kernel.observe()))
+        one = Desired(overlay.owner, overlay_items(overlay, (), free_labels(self.kernel.observe())))
         return [*(each for each in self.wished if each.owner != overlay.owner), one]
 
     def other(self) -> None:

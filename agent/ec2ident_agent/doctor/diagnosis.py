@@ -168,8 +168,9 @@ def _unrouted(view: NodeView) -> Iterator[Fault]:
 
 def _inside(view: NodeView) -> Iterator[Fault]:
     """An overlay address inside the address ranges of the VPC."""
+    inside = inside_vpc(view.profiles)
     for overlay in view.overlays:
-        network = inside_vpc(overlay, view.profiles)
+        network = inside(overlay)
         if network:
             yield Fault(
                 f"{overlay.owner} lies inside the VPC's own {network}",

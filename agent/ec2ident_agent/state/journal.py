@@ -35,6 +35,7 @@ _SHAPES: dict[str, tuple[Any, tuple[str, ...], tuple[str, ...]]] = {
     kind: (cls, cls._fields, tuple(each for each in cls._fields if each in _NUMBERS)) for kind, cls in _KINDS.items()
 }
 _ADDED = {"mtu", "advmss"}
+_ORIGINS = {CONFIG, COMMAND, LEAVING, ADOPTING}
 
 
 class Journal:
@@ -182,16 +183,17 @@ def _decode(fields: statefile.Fields, owners: dict[tuple[str, str], Owner]) -> R
     try:
         owner_kind, name, origin, index, kind, *values = fields
         cls, names, numbers = _SHAPES[kind]
-        known = origin in (CONFIG, COMMAND, LEAVING, ADOPTING) and owner_kind in (INTERFACE, OVERLAY)
+        owner = owners.get((owner_kind, name))
+        if owner is None and owner_kind in (INTERFACE, OVERLAY):
+            owner = owners[owner_kind, name] = Owner(owner_kind, name)
         short = len(values) < len(names)
         if short:
             names, numbers = (tuple(each for each in some if each not in _ADDED) for some in (names, numbers))
-        if len(values) != len(names) or not known:
+        if len(values) != len(names) or owner is None or origin not in _ORIGINS:
             raise ValueError
         read: dict[str, Any] = dict(zip(names, values))
         for each in numbers:
             read[each] = int(read[each])
-        owner = owners.setdefault((owner_kind, name), Owner(owner_kind, name))
         item = cls(**read) if short else made(cls, read)
         return made(Record, {"owner": owner, "origin": origin, "index": int(index), "item": item})
     except (ValueError, KeyError) as wrong:

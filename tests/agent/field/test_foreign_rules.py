@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent import Node, interface
+from ec2ident_agent import Node, effect, interface
 from ec2ident_agent.cli import examine, verdict
 from ec2ident_agent.config import parse
 from ec2ident_agent.doctor.diagnosis import faults
 from ec2ident_agent.install.rootfs import RootFs
-from ec2ident_agent.items import Address, Route, Rule, Seen
+from ec2ident_agent.items import Address, Observed, Route, Rule, Seen
 from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.selectors import Selectors, selectors
 from ec2ident_agent.show import table
 
 CONFIG = """
@@ -218,3 +219,24 @@ def test_a_rule_for_devices_takes_nothing_of_a_source(kernel: FakeKernel, node: 
     kernel.add(Seen(Route("0.0.0.0/0", "tun0", 77), BOOT))
 
     assert node.status().in_order
+
+
+@pytest.mark.parametrize("extra", [(), ("inet6",)])
+def test_a_rule_that_selects_by_its_source_alone_needs_no_reader(extra: tuple[str, ...]) -> None:
+    """Such rules are left out before the reader of selectors is imported: it would find nothing in them."""
+    seen = Seen(Rule("10.0.9.0/24" if not extra else "", 7, 50), 3, extra)
+
+    assert Selectors() == selectors(seen)
+    assert not effect._selective(seen, Selectors())
+    assert [] == effect._special(Observed(seen=(seen,)))
+
+
+def test_a_rule_that_selects_by_anything_more_is_read(kernel: FakeKernel) -> None:
+    """Whatever the word is: what is not known to be neutral goes to the reader."""
+    some = (
+        Seen(Rule("", 7, 50), 3, ("ipproto 06",)),
+        Seen(Rule("", 7, 51, destination="10.9.0.0/16"), 3),
+        Seen(Rule("", 7, 52), 3, ("inet6", "tos 8")),
+    )
+
+    assert list(some) == [seen for seen, _ in effect._special(Observed(seen=(*kernel.observe().seen, *some[::-1])))]
