@@ -125,6 +125,19 @@ def test_foreign_interfaces_pass_without_starting_the_program(node: Node, interf
     assert (0, "", []) == (done.returncode, done.stderr, node.calls)
 
 
+@pytest.mark.parametrize(("interface", "processes"), [("docker0", 1), ("eth3", 3), ("eth1", 3)])
+def test_an_interface_that_no_file_names_costs_one_process(node: Node, interface: str, processes: int) -> None:
+    """A container's veth comes and goes often. One that a comment names needs a closer look, as the agent's own do."""
+    found = shutil.which("grep")
+    node.lay("bin/grep", f'#!/bin/sh\necho >>"{node.path}/greps"\nexec {found} "$@"\n')
+
+    done = node.run("hook", "networkmanager", interface, "up", PATH=f"{node.path}/bin:{os.environ['PATH']}")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert processes == len((node.path / "greps").read_text().splitlines())
+    assert (interface == "eth1") == bool(node.calls)
+
+
 @pytest.mark.parametrize(("event", "reaches"), [("configured", True), ("routable", False), ("off", False)])
 def test_a_foreign_interface_that_networkd_configured_reaches_the_program(
     node: Node, event: str, reaches: bool
