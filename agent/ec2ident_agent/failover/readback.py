@@ -10,47 +10,62 @@ from .errors import ApiUnknownError, FailoverError, MoveRefusedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TypeVar
 
     from .aws.deadline import Deadline
 
+    Key = TypeVar("Key")
+
 
 class Written(Value):
-    """Something that was written: its wanted owner and the one before; "" for none."""
+    """Something that was written: its wanted owner, "" for none, and the owners that mean "not seen yet"."""
 
     wanted: str
-    before: str = ""
+    earlier: tuple[str, ...]
+
+
+class Seen(Value):
+    """What a look showed: the owner, "" for none, and what a message calls it if that is not the same."""
+
+    owner: str
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or self.owner or "nothing"
 
 
 class Confirmation(Value):
-    """What reading back ended with: the owner of the last look, and the error unless that is the wanted one."""
+    """What reading back ended with: what the last look showed, and the error unless that is the wanted owner."""
 
     now: str = ""
     error: FailoverError | None = None
 
 
 def read_back(
-    deadline: Deadline, written: Mapping[str, Written], look: Callable[[], Mapping[str, str]]
-) -> dict[str, Confirmation]:
+    deadline: Deadline, written: Mapping[Key, Written], look: Callable[[], Mapping[Key, Seen]]
+) -> dict[Key, Confirmation]:
     """Look until every owner is the wanted one, or a third one in a look that began SETTLED seconds from now.
 
-    `look` returns the owners by the same keys. An owner as before, or none, is "not seen yet". What is not seen at
-    the deadline has an ApiUnknownError, what another mover took a MoveRefusedError.
+    `look` returns what it showed by the same keys; what it does not show is not seen yet. What is not seen at the
+    deadline, or cannot be read, has an ApiUnknownError, and what another mover took a MoveRefusedError.
     """
     began, pause = deadline.used, consistency.FIRST_LOOK
-    found: dict[str, Confirmation] = {}
-    waiting = dict.fromkeys(written, "")
+    found: dict[Key, Confirmation] = {}
+    waiting: dict[Key, Seen | None] = dict.fromkeys(written)
     try:
         while True:
             age = deadline.used - began
-            owners = look()
+            seen = look()
             for key in [*waiting]:
-                now, wanted = owners.get(key, ""), written[key]
+                now, wrote = seen.get(key), written[key]
                 waiting[key] = now
-                if now == wanted.wanted:
-                    found[key] = Confirmation(now)
-                elif age >= consistency.SETTLED and now not in ("", wanted.before):
-                    said = f"written, but reading back shows {now} (expected {wanted.wanted}): another mover was later"
-                    found[key] = Confirmation(now, MoveRefusedError(said))
+                if now is None:
+                    continue
+                if now.owner == wrote.wanted:
+                    found[key] = Confirmation(str(now))
+                elif age >= consistency.SETTLED and now.owner not in wrote.earlier:
+                    said = f"written, but reading back shows {now} (expected {wrote.wanted or 'nothing'})"
+                    found[key] = Confirmation(str(now), MoveRefusedError(f"{said}: another mover was later"))
                 if key in found:
                     del waiting[key]
             if not waiting:
@@ -58,7 +73,7 @@ def read_back(
             deadline.pause(pause, "reading back")
             pause = min(2 * pause, consistency.LONGEST_LOOK)
     except FailoverError as error:
-        for key, now in waiting.items():
-            said = f"written, not confirmed: {error}; the last look showed {now or 'no owner'}"
-            found[key] = Confirmation(now, ApiUnknownError(said))
+        for key, last in waiting.items():
+            said = f"written, not confirmed: {error}" + (f"; the last look showed {last}" if last else "")
+            found[key] = Confirmation(str(last or ""), ApiUnknownError(said))
         return found

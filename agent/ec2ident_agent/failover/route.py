@@ -14,8 +14,9 @@ from . import consistency
 from .aws import actions
 from .aws.deadline import both, each, each_ended, together
 from .aws.forms import NO_OWNER
-from .errors import ApiError, ApiUnknownError, FailoverError, MoveRefusedError, UsageError, may_be_done
+from .errors import ApiError, FailoverError, MoveRefusedError, UsageError, may_be_done
 from .part import Finding, Planned, Release, warnings_of
+from .readback import Seen, Written, read_back
 from .route_tables import describe, holders
 from .selectors import TableSelector
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .aws.model import NetworkInterface, RouteTable, VpcRoute
     from .memory import Memory
     from .part import PartSight
+    from .readback import Confirmation
     from .session import Device, Session
     from .settings import RouteSettings
 
@@ -453,61 +455,39 @@ def tables_of(moves: Sequence[RouteMove]) -> TableSelector:
     return TableSelector(tables=tuple(sorted({move.table.id for move in moves})))
 
 
-def _confirmed(api: Api, moves: Sequence[RouteMove], outcomes: list[RouteOutcome]) -> list[RouteOutcome]:
-    """Read back what was written, until it is seen or another mover has certainly been later.
-
-    At the deadline, or if it cannot be read, what was not seen is unknown.
-    """
+def _confirmed(api: Api, moves: Sequence[RouteMove], outcomes: Sequence[RouteOutcome]) -> list[RouteOutcome]:
+    """Read back what was written; see `read_back`."""
     if all(outcome.verb == "gone already" for outcome in outcomes):
-        return outcomes
-    found, began, pause = list(outcomes), api.deadline.used, consistency.FIRST_LOOK
-    waiting = {number: "" for number, outcome in enumerate(outcomes) if outcome.verb in WRITTEN}
-    try:
-        while True:
-            age = api.deadline.used - began
-            seen = {table.id: table for table in describe(api, tables_of(moves))}
-            for number, move in enumerate(moves):
-                table = seen.get(move.table.id)
-                now = table.route(move.destination) if table else None
-                if number not in waiting:
-                    # A refused call changes nothing, but the route may point here all the same.
-                    found[number] = replace(found[number], here=found[number].here or _as_wanted(move, now))
-                    continue
-                waiting[number] = now.holder if now else "no route"
-                if _as_wanted(move, now):
-                    del waiting[number]
-                elif table and age >= consistency.SETTLED and not _unchanged(move, now):
-                    del waiting[number]
-                    found[number] = _overtaken(found[number], move, now)
-            if not waiting:
-                return found
-            api.deadline.pause(pause, "reading back")
-            pause = min(2 * pause, consistency.LONGEST_LOOK)
-    except FailoverError as error:
-        for number, holder in waiting.items():
-            said = f"written, not confirmed: {error}" + (f"; the last look showed {holder}" if holder else "")
-            found[number] = replace(found[number], error=ApiUnknownError(said))
+        return [*outcomes]
+    here: set[int] = set()
+
+    def look() -> dict[int, Seen]:
+        tables = {table.id: table for table in describe(api, tables_of(moves))}
+        known = [(number, move) for number, move in enumerate(moves) if move.table.id in tables]
+        found = {number: _seen(tables[move.table.id].route(move.destination)) for number, move in known}
+        here.update(number for number, move in known if move.eni and found[number].owner == move.eni)
         return found
 
-
-def _as_wanted(move: RouteMove, now: VpcRoute | None) -> bool:
-    return (now is not None and now.eni == move.eni) if move.eni else now is None
-
-
-def _unchanged(move: RouteMove, now: VpcRoute | None) -> bool:
-    """Whether this is what the first look showed: then the write is not seen yet."""
-    return _target(now) == _target(move.before)
-
-
-def _target(route: VpcRoute | None) -> tuple[str, str]:
-    return (route.eni, route.other) if route else ("", "")
+    written = {
+        number: Written(move.eni, (_seen(move.before).owner,))
+        for number, (move, outcome) in enumerate(zip(moves, outcomes))
+        if outcome.verb in WRITTEN
+    }
+    confirmed = read_back(api.deadline, written, look)
+    return [_read(each, confirmed.get(number), number in here) for number, each in enumerate(outcomes)]
 
 
-def _overtaken(outcome: RouteOutcome, move: RouteMove, now: VpcRoute | None) -> RouteOutcome:
-    holder = now.holder if now else "nothing"
-    said = f"{outcome.verb}, but reading back shows {holder} (expected {move.eni or 'nothing'})"
-    said += ": another mover was later"
-    return replace(outcome, verb="failed", now=holder, error=MoveRefusedError(said), here=False)
+def _seen(route: VpcRoute | None) -> Seen:
+    return Seen(route.eni or route.other, route.holder) if route else Seen("")
+
+
+def _read(outcome: RouteOutcome, found: Confirmation | None, here: bool) -> RouteOutcome:
+    if found is None:
+        # A refused call changes nothing, but the route may point here all the same.
+        return replace(outcome, here=outcome.here or here)
+    if isinstance(found.error, MoveRefusedError):
+        return replace(outcome, verb="failed", now=found.now, error=found.error, here=False)
+    return replace(outcome, error=found.error) if found.error else outcome
 
 
 def undo(moves: Sequence[RouteMove], outcomes: Sequence[RouteOutcome]) -> tuple[ApiCall, ...]:
