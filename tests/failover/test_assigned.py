@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +121,34 @@ def test_each_kind_moves_and_moves_back(aws: Fake, run: Run, key: str) -> None:
         assert 0 == status(run, key, instance=instance)[0]
         assert 0 == ensure(run, key, instance=instance)[0]
         assert [eni] == holders(aws, key)
+
+
+def test_the_aws_cli_reads_the_same_holders(aws: Fake, run: Run, tmp_path: Path) -> None:
+    """moto has no prefixes, so what the fake answers is held against the AWS CLI, which reads it by AWS's own model."""
+    program = Path(sys.executable).with_name("aws")
+    if not find_spec("awscli") or not program.exists():
+        pytest.skip("the AWS CLI (PyPI: awscli) is not installed")
+    host = subnet6(aws).partition("::")[0]
+    keys = [give(aws, each) for each in (ADDRESS, f"{host}::50", PREFIX, f"{host}:1::/80")]
+    assert 0 == run("private", "ensure", *(word for key in keys for word in ("--address", key)))[0]
+    aws.settle()
+    login = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
+    command = ["ec2", "describe-network-interfaces", "--output", "json", "--endpoint-url"]
+    said = subprocess.run(
+        [str(program), *command, aws.url, "--region", aws.region],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **login},
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+    ).stdout
+    rows = {row["NetworkInterfaceId"]: row for row in json.loads(said)["NetworkInterfaces"]}
+    for eni, held in ((aws.lab.eni1, keys), (aws.lab.eni2, [])):
+        row = rows[eni]
+        seen = [each["PrivateIpAddress"] for each in row["PrivateIpAddresses"] if not each["Primary"]]
+        seen += [each["Ipv6Address"] for each in row["Ipv6Addresses"]]
+        seen += [each["Ipv4Prefix"] for each in row.get("Ipv4Prefixes", ())]
+        seen += [each["Ipv6Prefix"] for each in row.get("Ipv6Prefixes", ())]
+        assert held == seen
 
 
 def test_one_that_no_interface_has_is_assigned(aws: Fake, run: Run) -> None:

@@ -200,15 +200,19 @@ def test_the_witness_sees_what_every_verb_says(cloud: Cloud, ids: dict[str, str]
 def test_the_witness_sees_private_addresses_and_elastic_ips(
     cloud: Cloud, ids: dict[str, str], run: Callable[..., Any]
 ) -> None:
-    """Assigned to the node that takes over; an Elastic IP to one ENI alone. (moto takes no private address away.)"""
+    """Assigned to the node that takes over; an Elastic IP to one ENI alone.
+
+    moto takes no private address away, and has no prefixes.
+    """
     allocation = cloud.aws("ec2", "allocate-address", "--domain", "vpc")["AllocationId"]
-    address = "10.0.0.50"
-    tail = f'[service.db.private]\naddresses = "{address}"\n[service.db.eip]\nallocation = "{allocation}"\n'
+    address, six = "10.0.0.50", "2001:db8::50"
+    tail = f'[service.db.private]\naddresses = ["{address}", "{six}"]\n[service.db.eip]\nallocation = "{allocation}"\n'
     for node in ("node2", "node1", "node1"):
         code, lines, log = run("takeover", "db", node=node, tail=tail)
         assert (0, ["db: is here"]) == (code, lines), log
         eni = ids[f"eni{node[-1]}"]
         assert address in [each["PrivateIpAddress"] for each in cloud.interface(eni)["PrivateIpAddresses"]]
+        assert six in [each["Ipv6Address"] for each in cloud.interface(eni)["Ipv6Addresses"]]
         (seen,) = cloud.aws("ec2", "describe-addresses", "--allocation-ids", allocation)["Addresses"]
         assert eni == seen["NetworkInterfaceId"]
         for verb in ("private", "eip"):
