@@ -15,7 +15,7 @@ from .aws.deadline import each_ended
 from .aws.forms import NO_OWNER
 from .errors import ApiError, FailoverError, MoveRefusedError, UsageError
 from .part import Finding, Planned, Release, warnings_of
-from .readback import Confirmation, Seen, Written, read_back
+from .readback import Confirmation, Shown, Written, read_back
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,8 +210,8 @@ def ensure(api: Api, kind: Assignment, decision: AssignDecision) -> tuple[Assign
         if ended[move.key] is None
     }
 
-    def owners() -> dict[str, Seen]:
-        return {key: Seen(holder.owner) for key, holder in kind.holders(api, eni).items()}
+    def owners() -> dict[str, Shown]:
+        return {key: Shown(holder.owner) for key, holder in kind.holders(api, eni).items()}
 
     seen = read_back(api.deadline, written, owners) if written else {}
     return tuple(_outcome(move, ended[move.key], seen) for move in moves)

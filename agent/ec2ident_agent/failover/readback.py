@@ -24,7 +24,7 @@ class Written(Value):
     earlier: tuple[str, ...]
 
 
-class Seen(Value):
+class Shown(Value):
     """What a look showed: the owner, "" for none, and what a message calls it if that is not the same."""
 
     owner: str
@@ -42,7 +42,7 @@ class Confirmation(Value):
 
 
 def read_back(
-    deadline: Deadline, written: Mapping[Key, Written], look: Callable[[], Mapping[Key, Seen]]
+    deadline: Deadline, written: Mapping[Key, Written], look: Callable[[], Mapping[Key, Shown]]
 ) -> dict[Key, Confirmation]:
     """Look until every owner is the wanted one, or a third one in a look that began SETTLED seconds from now.
 
@@ -51,7 +51,7 @@ def read_back(
     """
     began, pause = deadline.used, consistency.FIRST_LOOK
     found: dict[Key, Confirmation] = {}
-    waiting: dict[Key, Seen | None] = dict.fromkeys(written)
+    waiting: dict[Key, Shown | None] = dict.fromkeys(written)
     try:
         while True:
             age = deadline.used - began

@@ -16,7 +16,7 @@ from .aws.deadline import both, each, each_ended, together
 from .aws.forms import NO_OWNER
 from .errors import ApiError, FailoverError, MoveRefusedError, UsageError, may_be_done
 from .part import Finding, Planned, Release, warnings_of
-from .readback import Seen, Written, read_back
+from .readback import Shown, Written, read_back
 from .route_tables import describe, holders
 from .selectors import TableSelector
 
@@ -461,7 +461,7 @@ def _confirmed(api: Api, moves: Sequence[RouteMove], outcomes: Sequence[RouteOut
         return [*outcomes]
     here: set[int] = set()
 
-    def look() -> dict[int, Seen]:
+    def look() -> dict[int, Shown]:
         tables = {table.id: table for table in describe(api, tables_of(moves))}
         known = [(number, move) for number, move in enumerate(moves) if move.table.id in tables]
         found = {number: _seen(tables[move.table.id].route(move.destination)) for number, move in known}
@@ -477,8 +477,8 @@ def _confirmed(api: Api, moves: Sequence[RouteMove], outcomes: Sequence[RouteOut
     return [_read(each, confirmed.get(number), number in here) for number, each in enumerate(outcomes)]
 
 
-def _seen(route: VpcRoute | None) -> Seen:
-    return Seen(route.eni or route.other, route.holder) if route else Seen("")
+def _seen(route: VpcRoute | None) -> Shown:
+    return Shown(route.eni or route.other, route.holder) if route else Shown("")
 
 
 def _read(outcome: RouteOutcome, found: Confirmation | None, here: bool) -> RouteOutcome:
