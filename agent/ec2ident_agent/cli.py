@@ -255,7 +255,8 @@ class Command:
         if self.options.arguments:
             raise ConfigError(f"watch: takes no arguments: {' '.join(self.options.arguments)}")
         gc.enable()  # It runs for months.
-        return watch(self.node, self.options.get("--state-dir", STATE_DIRECTORY), log)
+        state_dir = self.options.get("--state-dir", STATE_DIRECTORY)
+        return watch(self.node, state_dir, as_json=bool(self.options.get("--json")))
 
     def doctor(self) -> int:
         """`doctor`: print, and with --fix prevent, what other programs would delete."""

@@ -121,7 +121,10 @@ VERBS: Mapping[str, Verb] = {
     "watch": Verb(
         "",
         "repair what other programs delete, until SIGTERM",
-        "Runs in the foreground. SIGTERM leaves everything in place; SIGHUP starts over.",
+        "Runs in the foreground. SIGTERM leaves everything in place; SIGHUP starts over.\n"
+        "With --json each event is a line. Metrics for Prometheus: watch.prom in the\n"
+        "directory of the journal.",
+        ("--json",),
     ),
     "doctor": Verb(
         "[PROGRAM...]",

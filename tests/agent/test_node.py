@@ -356,7 +356,7 @@ def test_the_example_runs_and_its_revert_lasts_under_watch(
         there = node.look()
         assert {OVERLAY} == {record.owner for record in there.state.records}
         follower = ConfigFollower(str(config), lambda: load(str(config), required=True, uids={0}, cache=None, now=0))
-        Reconciler(node, follower, lambda text, loud: None, lambda lost, seen: {}, lambda: 1000.0).look()
+        Reconciler(node, follower, lambda event: None, lambda lost, seen: {}, lambda: 1000.0).look()
         assert there == Look(node.kernel.observe(), node.journal.read())
 
 

@@ -6,12 +6,14 @@ import json
 import os
 import re
 import socket
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from ec2ident_agent.failover import policy, settings
+from ec2ident_agent.failover import moves, policy, settings
 from ec2ident_agent.failover.audit import Audit
 from ec2ident_agent.failover.memory import Memory
 from ec2ident_agent.failover.part import Finding, HeldAddress
@@ -219,6 +221,73 @@ def test_status_counts_a_warning_as_no_answer(aws: Fake, run: Callable[..., Any]
     assert "source/destination check is on" in kinds["warning"]
 
 
+def samples(path: Path) -> dict[str, float]:
+    """The metrics of the file, as the parser of Prometheus's own client reads them: name and labels -> value."""
+    found = text_string_to_metric_families(path.read_text())
+    rows = [sample for family in found for sample in family.samples]
+    assert {"db"} == {row.labels.pop("service") for row in rows}
+    return {" ".join([row.name[len("ec2ident_failover_") :], *row.labels.values()]): row.value for row in rows}
+
+
+def test_metrics_say_who_has_the_service_and_what_was_moved_last(
+    aws: Fake, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Yes, no and cannot tell are three series. The file is for all to read; a look without a move has no last move."""
+    path = tmp_path / "ec2ident.prom"
+    assert 1 == run("status", "db", "--metrics", str(path), config=service(aws), instance=aws.lab.node1)[0]
+    found = samples(path)
+    assert 0o644 == path.stat().st_mode & 0o777
+    assert {"held yes": 0, "held no": 1, "held unknown": 0} == {k: v for k, v in found.items() if k.startswith("held")}
+    assert not any(name.startswith("last_move") for name in found)
+
+    began = time.time()
+    assert 0 == take(aws, run)[0]
+    run("status", "db", "--metrics", str(path), config=service(aws), instance=aws.lab.node1)
+    found = samples(path)
+    assert 1 == found["part_held route yes"]
+    assert (1, 0) == (found["last_move_info takeover"], found["last_move_exit_code"])
+    assert began <= found["last_move_timestamp_seconds"] <= found["last_look_timestamp_seconds"] <= time.time()
+    assert 0 < found["last_move_duration_seconds"] <= time.time() - began
+
+
+def test_in_the_metrics_unknown_is_no_answer(aws: Fake, run: Callable[..., Any], tmp_path: Path) -> None:
+    """A denied look: neither yes nor no. A move that is refused is told by its exit code."""
+    path = tmp_path / "ec2ident.prom"
+    aws.fault(action="ListResourceRecordSets", code="AccessDenied", status=403)
+    assert 4 == take(aws, run)[0]
+    assert 4 == run("status", "db", "--metrics", str(path), config=service(aws), instance=aws.lab.node2)[0]
+    found = samples(path)
+
+    assert {"yes": 0, "no": 0, "unknown": 1} == {state: found[f"held {state}"] for state in ("yes", "no", "unknown")}
+    assert (1, 1) == (found["part_held route yes"], found["part_held dns unknown"])
+    assert 4 == found["last_move_exit_code"]
+
+
+def test_metrics_go_to_a_name_that_the_collector_reads(aws: Fake, run: Callable[..., Any], tmp_path: Path) -> None:
+    """It reads *.prom alone, so another name is refused before anything is asked."""
+    before = len(aws.journal)
+    code, _, log = run("status", "db", "--metrics", str(tmp_path / "x.txt"), config=service(aws))
+    assert (2, before) == (code, len(aws.journal)), log
+    assert "names that end in .prom" in log
+    code, _, log = run("status", "db", "--metrics", str(tmp_path / "no/x.prom"), config=service(aws))
+    assert (4, True) == (code, "No such file or directory" in log), log
+
+
+@pytest.mark.parametrize("damage", [b"", b"ec2ident-failover-moved 1\nend 0 00000000\n", None])
+def test_a_damaged_record_of_the_last_move_is_none(tmp_path: Path, damage: bytes | None) -> None:
+    """What cannot be read is unknown; and what cannot be written fails no move."""
+    moves.remember(str(tmp_path), "db", moves.LastMove("takeover", 1e9, 0.25, 3))
+    assert moves.LastMove("takeover", 1e9, 0.25, 3) == moves.last_move(str(tmp_path), "db")
+    (path,) = (tmp_path / "failover").iterdir()
+    path.unlink()
+    path.mkdir() if damage is None else path.write_bytes(damage)
+
+    assert moves.last_move(str(tmp_path), "db") is None
+    if damage is None:
+        moves.remember(str(tmp_path), "db", moves.LastMove("takeover", 1e9, 0.25, 3))
+        assert moves.last_move(str(tmp_path), "db") is None
+
+
 # Names of zones, and changes
 
 
@@ -355,9 +424,9 @@ def test_the_file_of_the_lines_is_bounded(tmp_path: Path, monkeypatch: pytest.Mo
         with Audit("start", f"s{number}", state_dir=str(tmp_path), root=str(tmp_path)):
             pass
 
-    sizes = [file.stat().st_size for file in (tmp_path / "failover").iterdir()]
-    assert sum(sizes) < 1000
-    assert "service=s19" in "".join(file.read_text() for file in (tmp_path / "failover").iterdir())
+    files = [*(tmp_path / "failover").glob("audit.log*")]
+    assert sum(file.stat().st_size for file in files) < 1000
+    assert "service=s19" in "".join(file.read_text() for file in files)
 
 
 def test_nothing_about_the_file_fails_the_action(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class Watched:
             "heap": self.status("VmData"),
             "files": len(os.listdir(f"/proc/{self.process.pid}/fd")),
             "added": sum(line.startswith("[#]") and " add " in line for line in said),
-            "loud": sum(line.startswith("<3>") for line in said),
+            "loud": sum(line.startswith("ec2ident-agent: ") for line in said),
             "wakes": self.status("voluntary_ctxt_switches"),
             "cpu": self.cpu(),
         }
@@ -104,7 +104,7 @@ def soak(minutes: int) -> int:
         config.write_text(CONFIGURATION)
         config.chmod(0o644)
         files = ("--config", str(config), "--state-dir", f"{directory}/state", "--names-dir", f"{directory}/names")
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{TOP}:{TOP / 'agent'}", "JOURNAL_STREAM": "8:1"}
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{TOP}:{TOP / 'agent'}"}
         argv = (sys.executable, "-m", "ec2ident_agent")
 
         def there(what: str) -> None:
@@ -146,7 +146,7 @@ def _table(watched: Watched, minutes: int, happening: cycle[Callable[[], None]],
         )
         first = now if minute == 1 else first
         before = now
-    for line in sorted({line for line in watched.said() if line.startswith("<3>")}):
+    for line in sorted({line for line in watched.said() if line.startswith("ec2ident-agent: ")}):
         print(line)
     return int(before["heap"] - first["heap"] > GROWTH)
 

@@ -71,6 +71,7 @@ def parser() -> Parser:
     text = "show all parts of a service; exit code 1 if one is not as it should be on this node"
     found = _verb(verbs, "status", text, words="SERVICE", aliases=("show",))
     found.add_argument("service", metavar="SERVICE", help="of the configuration")
+    found.add_argument("--metrics", default="", metavar="FILE", help="also write metrics for Prometheus's collector")
     found.set_defaults(no_local=False)
     found = _verb(verbs, "policy", "print the minimal IAM policy for this configuration")
     found.add_argument("--account", metavar="ID", help="default: as configured, else of the credentials")

@@ -1,7 +1,7 @@
 """One line for each action that moves something: who moved what, when, and how long it took.
 
-It goes to the system's log (`journalctl -t ec2ident-failover`) and to `/run/ec2ident/failover/audit.log`. Neither may
-fail or delay the action.
+It goes to the system's log (`journalctl -t ec2ident-failover`) and to `/run/ec2ident/failover/audit.log`, and the last
+one of each service is remembered for the metrics. None of these may fail or delay the action.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Audit:
         self, verb: str, service: str, *, state_dir: str, root: str = "/", environ: Mapping[str, str] | None = None
     ) -> None:
         self.verb, self.service, self.instance = verb, service, ""
+        self._state_dir = state_dir
         self._path, self._log = os.path.join(state_dir, "failover", "audit.log"), os.path.join(root, "dev/log")
         self._environ = os.environ if environ is None else environ
         self._began = time.monotonic()
@@ -45,6 +46,14 @@ class Audit:
         line = self.line(str(error) if error else "")
         _send(self._log, line)
         _append(self._path, line)
+        if self.service:
+            self._remember()
+
+    def _remember(self) -> None:
+        from .moves import LastMove, remember
+
+        took = time.monotonic() - self._began
+        remember(self._state_dir, self.service, LastMove(self.verb.replace(" ", "-"), time.time(), took, self.exit))
 
     def line(self, error: str = "") -> str:
         """Pairs of a name and a value; the last one is free text."""

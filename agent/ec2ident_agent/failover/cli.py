@@ -265,13 +265,35 @@ def dns_wait(command: FailoverCommand) -> int:
 
 def service_status(command: FailoverCommand) -> int:
     """`status`: verify all parts of a service at the same time. A part that cannot tell does not hide the others."""
-    options, answers = command.options, _answers(command)
+    options = command.options
+    if options.metrics and not options.metrics.endswith(".prom"):
+        raise UsageError(f"--metrics {options.metrics}: the collector reads only names that end in .prom")
+    answers = _answers(command)
+    if options.metrics:
+        _write_metrics(command, answers)
     command.say(answers, [line for answer in answers for line in answer.lines()])
     for answer in answers if not options.json else ():
         for finding in answer.findings:
             if finding.warning:
                 log(f"{answer.part}: {finding}")
     return max((answer.exit for answer in answers), default=0)
+
+
+def _write_metrics(command: FailoverCommand, answers: Sequence[PartStatus]) -> None:
+    """Replace the file of `--metrics`. Raises OSError."""
+    import time
+
+    from ec2ident import __version__
+    from ec2ident_agent.exposition import exposition
+    from ec2ident_agent.state import statefile
+
+    from .metrics import families
+    from .moves import last_move
+
+    service = command.options.service
+    parts_ = {answer.part: answer.exit for answer in answers}
+    found = families(__version__, service, parts_, last_move(command.state_dir, service), time.time())
+    statefile.write(command.options.metrics, exposition(found))
 
 
 def _answers(command: FailoverCommand) -> list[PartStatus]:

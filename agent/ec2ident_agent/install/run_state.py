@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from .rootfs import RootFs
 
 SUPPRESSED = "suppressed"
-CACHES = ("config", "facts", SUPPRESSED)
+CACHES = ("config", "facts", "watch.prom", SUPPRESSED)
 LOCKS = ("lock", "watch", "facts.lock")
 #: Directory -> how the names begin that are removed in it.
-DIRECTORIES = {"ifupdown": "", "ocf": "", "keepalived": "", "failover": "audit.log"}
+DIRECTORIES: dict[str, tuple[str, ...]] = {
+    "ifupdown": ("",),
+    "ocf": ("",),
+    "keepalived": ("",),
+    "failover": ("audit.log", "moved-"),
+}
 
 
 def removals(tree: RootFs, state: str) -> Iterator[tuple[str, str]]:

@@ -54,6 +54,7 @@ from .backoff import SettledFile
 from .fact_refresher import FactRefresher, ask_the_service
 from .reconciler import Reconciler
 from .sd_notify import Supervisor
+from .telling import MetricsFile, Teller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,8 +66,8 @@ if TYPE_CHECKING:
 
 #: Seconds between taking announcements and waiting for the next: a storm of them wakes the process no more often.
 COALESCE = 0.02
-#: The prefix that syslog and systemd's journal take for an error (sd-daemon(3)).
-LOUD = "<3>"
+#: The metrics, in the state directory: the one place that the unit may write.
+METRICS = "watch.prom"
 #: The mark of a configuration file that does not exist.
 GONE = (0,)
 
@@ -108,32 +109,33 @@ class ConfigFollower:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def watch(make_node: Callable[[FactsOf], Node], state_dir: str, say: Callable[[str], object]) -> int:
+def watch(make_node: Callable[[FactsOf], Node], state_dir: str, *, as_json: bool = False) -> int:
     """The verb: until SIGTERM or SIGINT, which leave everything in place. Raises AgentError when it cannot begin.
 
-    `make_node` makes the node with the facts provider that it gets; `say` logs a line.
+    `make_node` makes the node with the facts provider that it gets. With `as_json` each event is a line on standard
+    output.
     """
     from ec2ident_agent.doctor.node_files import NodeFiles
     from ec2ident_agent.doctor.threats import culprits
     from ec2ident_agent.install.rootfs import RootFs
 
-    def log(text: str, loud: bool) -> None:
-        say(f"{LOUD if loud else ''}{text}" if "JOURNAL_STREAM" in os.environ else text)
+    tell = Teller(os.environ, as_json=as_json)
 
     def blame(lost: Mapping[Item, str], observed: Observed) -> Mapping[Item, tuple[str, str]]:
         return culprits(lost, NodeFiles(RootFs("/")), observed)
 
     def note(line: str) -> None:
-        log(f"ec2ident-agent: {line}", False)
+        tell.log(f"ec2ident-agent: {line}")
 
     refresher = FactRefresher(state_dir, ask_the_service(state_dir, note), monotonic)
     with make_node(refresher) as node, node.journal.lock(node.patience, "watch"):
         follower, events = ConfigFollower(node.config_path, node.configuration), Events()
-        reconciler = Reconciler(node, follower, log, blame, monotonic)
+        reconciler = Reconciler(node, follower, tell, blame, monotonic)
+        metrics = MetricsFile(os.path.join(state_dir, METRICS), tell)
         supervisor = Supervisor(os.environ)
         try:
             with Signals() as signals:
-                serve(reconciler, follower, refresher, events, signals, supervisor)
+                serve(reconciler, follower, refresher, events, signals, supervisor, metrics)
         finally:
             refresher.close()
             events.close()
@@ -148,6 +150,7 @@ def serve(
     events: Events,
     signals: Signals,
     supervisor: Supervisor,
+    metrics: MetricsFile,
 ) -> None:
     """Wait, take what was announced, look when it is time; until a signal ends it."""
     from select import POLLIN, poll
@@ -163,6 +166,7 @@ def serve(
             refresher.work()
             debounce.at(min(follower.edition.next(), refresher.next()))
             supervisor.status(reconciler.state)
+            metrics.write(reconciler)
             if not begun:
                 begun = True
                 supervisor.ready()

@@ -102,6 +102,7 @@ complete -c ec2ident-agent -n '__ec2ident_agent_at overlay' -l label -x -d 'labe
 complete -c ec2ident-agent -n '__ec2ident_agent_at overlay' -l via -x -a '(command ls /sys/class/net 2>/dev/null)' -d 'the interface that the address is routed to'
 complete -c ec2ident-agent -n '__ec2ident_agent_argument 0 overlay' -a 'add del'
 complete -c ec2ident-agent -n '__ec2ident_agent_next' -a watch -d 'repair what other programs delete, until SIGTERM'
+complete -c ec2ident-agent -n '__ec2ident_agent_at watch' -l json -d 'print the result for a program'
 complete -c ec2ident-agent -n '__ec2ident_agent_next' -a doctor -d 'say which program deletes what the agent adds'
 complete -c ec2ident-agent -n '__ec2ident_agent_at doctor' -l json -d 'print the result for a program'
 complete -c ec2ident-agent -n '__ec2ident_agent_at doctor' -l dry-run -d 'only print what would be changed; exit code 1 if anything'

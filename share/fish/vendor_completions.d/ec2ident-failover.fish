@@ -8,7 +8,7 @@ function __ec2ident_failover_words
     for word in $words[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --config --region --instance --profile --role-arn --external-id --endpoint --proxy --ca-bundle --deadline --state-dir --agent-config --overlay --table --tag --vpc --eni --device --table-role-arn --table-external-id --expect --id --address --index --grace --subnet --group --description --allocation --zone --name --value --ttl --zone-role-arn --zone-external-id --resolver --account --role --trust --principal --for --client --forwarder --corporate --listen --port --directory --log
+        else if contains -- $word --config --region --instance --profile --role-arn --external-id --endpoint --proxy --ca-bundle --deadline --state-dir --agent-config --overlay --table --tag --vpc --eni --device --table-role-arn --table-external-id --expect --id --address --index --grace --subnet --group --description --allocation --zone --name --value --ttl --zone-role-arn --zone-external-id --resolver --metrics --account --role --trust --principal --for --client --forwarder --corporate --listen --port --directory --log
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -228,8 +228,10 @@ complete -c ec2ident-failover -n '__ec2ident_failover_next' -a callback -d 'what
 complete -c ec2ident-failover -n '__ec2ident_failover_argument 0 callback' -a 'patroni repmgr'
 complete -c ec2ident-failover -n '__ec2ident_failover_argument 1 callback' -a '(__ec2ident_failover_services)'
 complete -c ec2ident-failover -n '__ec2ident_failover_next' -a status -d 'show all parts of a service; exit code 1 if one is not as it should be on this node'
+complete -c ec2ident-failover -n '__ec2ident_failover_at status' -l metrics -r -F -d 'also write metrics for Prometheus\'s collector'
 complete -c ec2ident-failover -n '__ec2ident_failover_argument 0 status' -a '(__ec2ident_failover_services)'
 complete -c ec2ident-failover -n '__ec2ident_failover_next' -a show -d 'show all parts of a service; exit code 1 if one is not as it should be on this node'
+complete -c ec2ident-failover -n '__ec2ident_failover_at show' -l metrics -r -F -d 'also write metrics for Prometheus\'s collector'
 complete -c ec2ident-failover -n '__ec2ident_failover_argument 0 show' -a '(__ec2ident_failover_services)'
 complete -c ec2ident-failover -n '__ec2ident_failover_next' -a policy -d 'print the minimal IAM policy for this configuration'
 complete -c ec2ident-failover -n '__ec2ident_failover_at policy' -l account -x -d 'default: as configured, else of the credentials'

@@ -1214,6 +1214,7 @@ def test_after_an_uninstall_nothing_of_an_old_revert_counts(debian: RootFs) -> N
 STATE_FILES = (
     *("lock", "watch", "facts", "facts.lock", "config", "suppressed", "ifupdown/eth1:if-up.d", "ocf/overlay-vip"),
     *("failover/audit.log", "failover/audit.log.1", "keepalived/db.lock", "keepalived/db.turn"),
+    *("failover/moved-service-db", "watch.prom"),
 )
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ec2ident_agent.items import Item, Observed, Step
     from ec2ident_agent.node import FactsOf
+    from ec2ident_agent.watch.event import WatchEvent
 
 RULE = Rule("10.0.1.0/24", 100, 100)
 DEFAULT = Route("0.0.0.0/0", "eth1", 100, "10.0.1.1")
@@ -54,11 +55,12 @@ class Node:
         self.files = ("--config", str(self.config), "--state-dir", str(self.state))
         self.said: list[str] = []
         self.loud: list[str] = []
+        self.events: list[WatchEvent] = []
         self.blamed: list[dict[Item, str]] = []
         self.known: tuple[str, str] | None = None
         node = self.agent(kernel_facts)
         self.follower = ConfigFollower(node.config_path, node.configuration)
-        self.watch = Reconciler(node, self.follower, self.log, self.blame, lambda: self.now)
+        self.watch = Reconciler(node, self.follower, self.tell, self.blame, lambda: self.now)
         self.watch.look()
 
     def write(self, text: str) -> None:
@@ -74,9 +76,10 @@ class Node:
         names = str(self.config.parent / "names")
         return Agent(str(self.config), state_dir=str(self.state), names_dir=names, facts=facts, kernel=self.kernel)
 
-    def log(self, text: str, loud: bool) -> None:
-        self.said.append(text)
-        self.loud += [text] if loud else []
+    def tell(self, event: WatchEvent) -> None:
+        self.events.append(event)
+        self.said += [event.text] if event.text else []
+        self.loud += [event.text] if event.loud else []
 
     def blame(self, lost: Mapping[Item, str], observed: Observed) -> dict[Item, tuple[str, str]]:
         self.blamed.append(dict(lost))
