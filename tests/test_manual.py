@@ -186,6 +186,17 @@ command = ["true"]
 """
 
 
+#: A service that FRR announces: it has no route.
+ANNOUNCED = """
+[service.db]
+overlay = "192.168.10.5"
+[service.db.bgp]
+asn = 65001
+endpoint_asn = 65000
+endpoints = "10.0.1.11"
+"""
+
+
 def test_every_key_of_failover_toml_is_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader says itself which keys it asked for."""
     asked: dict[str, set[str]] = {}
@@ -196,13 +207,14 @@ def test_every_key_of_failover_toml_is_on_its_page(monkeypatch: pytest.MonkeyPat
         end(reader)
 
     monkeypatch.setattr(settings._Reader, "end", note)
-    settings.parse(WHOLE.encode())
+    for text in (WHOLE, ANNOUNCED):
+        settings.parse(text.encode())
     shown = page("ec2ident-failover.toml")
     tables = dict(re.findall(r"^\.SS ([^\n]+)\n(.*?)(?=^\.S[SH])", shown, re.M | re.S))
     # Tables are headings of their own; the role of a part is described once, where it says "also for eni and dns".
-    parts = {"service", "endpoints", "route", "eni", "dns", "private", "eip", "hold"}
+    parts = {"service", "endpoints", "route", "eni", "dns", "private", "eip", "hold", "bgp"}
 
-    assert {"", "endpoints", *(f"service.db{part}" for part in ("", ".route", ".eni", ".dns"))} <= {*asked}
+    assert {"", "endpoints", *(f"service.db{part}" for part in ("", ".route", ".eni", ".dns", ".bgp"))} <= {*asked}
     assert "lso for eni and dns" in tables["[service.db.route]"]
     for path, known in asked.items():
         text = tables[f"[{path}]" if path else "Above all tables"]

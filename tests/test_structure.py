@@ -89,6 +89,8 @@ PURE = {
     "agent/ec2ident_agent/failover/aws/forms.py",
     "agent/ec2ident_agent/failover/metrics.py",
     "agent/ec2ident_agent/failover/selectors.py",
+    "agent/ec2ident_agent/failover/bgp/frr.py",
+    "agent/ec2ident_agent/failover/bgp/answers.py",
     "agent/ec2ident_agent/failover/aws/model.py",
     "agent/ec2ident_agent/failover/aws/sigv4.py",
     "agent/ec2ident_agent/failover/aws/xml.py",

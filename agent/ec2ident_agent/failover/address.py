@@ -33,6 +33,8 @@ class AddressPart(Value):
     label: str = ""
     #: Whether they are addresses of the subnet: then the node may have the same ones by DHCP, see `held_of`.
     private: bool = False
+    #: Whether a release leaves them here, because every node of the service holds them.
+    kept: bool = False
 
     name = "address"
 
@@ -80,6 +82,8 @@ class AddressPart(Value):
 
     def release(self, session: Session) -> Iterator[Release]:
         """Remove what was added for them, and then the addresses themselves. Raises AgentError."""
+        if self.kept:
+            return
         steps = self.here.removal(*self.addresses, private=self.private)
 
         def removed() -> Iterator[Finding]:

@@ -159,6 +159,23 @@ def device_of(mac: str) -> str:
     return next((link.name for link in _links() if link.mac == mac), "")
 
 
+def source_to(destination: str) -> str:
+    """The IPv4 address that the kernel gives to a packet of this node to a destination. Sends nothing.
+
+    Raises UnknownError where no route leads there.
+    """
+    import socket
+
+    from ec2ident_agent.errors import UnknownError
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
+        try:
+            unsent.connect((destination, 9))
+            return str(unsent.getsockname()[0])
+        except OSError as error:
+            raise UnknownError(f"{destination}: {error.strerror or error}") from None
+
+
 def mac_of(device: str) -> str:
     """The MAC address of the interface with this name; "" if there is none. Raises UnknownError."""
     from ec2ident_agent.items import Observed

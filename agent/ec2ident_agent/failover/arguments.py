@@ -93,6 +93,9 @@ def parser() -> Parser:
     found.add_argument("--group", action="append", default=[], metavar="ID", help="security group of `eni create` *")
     found.add_argument("--vpc", default="", metavar="ID", help="of `dns zone`")
     _bind_parser(verbs)
+    found = _verb(verbs, "bgp", "print frr.conf of this node, which announces overlay addresses", words="[SERVICE]")
+    found.add_argument("service", nargs="?", default="", metavar="SERVICE", help="default: all of the configuration")
+    found.add_argument("--address", default="", metavar="ADDRESS", help="this node's, which the route server names")
     return top
 
 

@@ -333,8 +333,8 @@ def release(command: FailoverCommand) -> int:
     """`release`: let all parts go, this node's first, or print the plan. Each is tried, whatever became of another."""
     session, options = command.session, command.options
     found = parts.parts_of(command.service, command.here)
-    # The address first: it needs no API, and two nodes must not answer for it.
-    ordered = sorted(found, key=lambda part: part.name != "address")
+    # What needs no API comes first: two nodes must not answer for an address.
+    ordered = parts.in_order_of_release(found)
     if options.local:
         return _release_here(command)
     if options.dry_run:
@@ -356,21 +356,32 @@ LOCK = 1.0
 
 
 def _release_here(command: FailoverCommand) -> int:
-    """Remove the service's addresses from this node. It needs neither the API nor the metadata service."""
+    """Withdraw the service's addresses, and remove them. It needs neither the API nor the metadata service."""
     from .address import AddressPart
+    from .bgp.announcing import BgpPart
 
     here = command.here
     if here is None:
         raise UsageError("release --local: --instance names another node")
-    held = [part for part in parts.parts_of(command.service, here) if isinstance(part, AddressPart)]
+    found = parts.parts_of(command.service, here)
+    held = [part for part in found if isinstance(part, AddressPart) and not part.kept]
+    announcing = [part for part in found if isinstance(part, BgpPart)]
     addresses = [each for part in held for each in part.addresses]
-    if not addresses:
+    if not addresses and not announcing:
         return exit_codes.DONE
     if command.options.dry_run:
-        return command.plans(here.removal(*addresses))
+        withdrawn = (line for part in announcing for step in part.release(command.session) for line in step.commands)
+        return command.plans(chain(withdrawn, here.removal(*addresses) if addresses else ()))
+
+    def let_go() -> Iterator[Finding]:
+        for part in announcing:
+            yield from part.let_go()
+        if addresses:
+            here.let_go(*addresses, wait=LOCK)
+        yield from (Finding(f"{each}: not on this node") for each in addresses)
+
     with command.audit() as audit:
-        here.let_go(*addresses, wait=LOCK)
-        return command.finish([Finding(f"{each}: not on this node") for each in addresses], audit)
+        return command.finish(let_go(), audit)
 
 
 # Under a manager that has elected a leader
@@ -487,6 +498,21 @@ def bind(command: FailoverCommand) -> int:
     return 0
 
 
+def bgp(command: FailoverCommand) -> int:
+    """`bgp`: print the frr.conf of this node, for one service or for all that FRR announces."""
+    from .agent_bridge import source_to
+    from .bgp import frr
+    from .bgp.speaker import speaker
+
+    options = command.options
+    services = [each for each in command.settings.services if each.bgp and options.service in ("", each.name)]
+    if not services:
+        raise UsageError(f"{command.path}: no [service.….bgp] is configured")
+    address = forms.named("--address", forms.ipv4, options.address) if options.address else ""
+    say(frr.configuration(speaker(services, address, source_to)).rstrip("\n"))
+    return 0
+
+
 def takeover(command: FailoverCommand) -> int:
     """`takeover`: run all parts of a service, or print their plan."""
     from .takeover import Takeover
@@ -538,6 +564,7 @@ VERBS = {
     "callback": callback,
     "policy": policy,
     "bind": bind,
+    "bgp": bgp,
     "takeover": takeover,
     "release": release,
     "status": service_status,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .address import AddressPart
 from .assigned import AssignedPart
+from .bgp.announcing import BgpPart
 from .dns import DnsPart
 from .eip import EipAssignment
 from .eni import EniPart
@@ -12,6 +13,8 @@ from .route import RoutePart
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .agent_bridge import AgentBridge
     from .part import AnyPart
     from .settings import Service
@@ -22,16 +25,27 @@ def parts_of(service: Service, here: AgentBridge | None = None, *, force: bool =
 
     `here` is this node, None if the target is another node. With `force` an ENI is detached by force at once.
     """
-    private, eip = service.private, service.eip
+    private, eip, bgp = service.private, service.eip, service.bgp
+    # Where both nodes announce the overlay addresses, both of them hold these for good.
+    kept = bool(bgp and bgp.both)
     # An assigned address is held here if the settings name a device for it; else another program holds it.
     single = tuple(f"{each}/{128 if ':' in each else 32}" for each in private.single) if private else ()
     found: list[AnyPart | None] = [
         EniPart(service.eni, here, force) if service.eni else None,
         AddressPart(here, single, service.device, service.label, True) if here and single and service.device else None,
         AssignedPart("private", PrivateAssignment(private, service.device), private.addresses) if private else None,
-        AddressPart(here, service.overlay, service.device, service.label) if here and service.overlay else None,
+        AddressPart(here, service.overlay, service.device, service.label, kept=kept)
+        if here and service.overlay
+        else None,
+        BgpPart(bgp, service.overlay) if bgp else None,
         RoutePart(service.route, service.overlay, service.device) if service.route else None,
         AssignedPart("eip", EipAssignment(eip, service.device), (eip.allocation,)) if eip else None,
         DnsPart(service.dns, service.dns.values or service.addresses) if service.dns else None,
     ]
     return tuple(part for part in found if part)
+
+
+def in_order_of_release(parts: Iterable[AnyPart]) -> list[AnyPart]:
+    """What needs only this node comes first: the announcement, and then the addresses that it leads to."""
+    first = ("bgp", "address")
+    return sorted(parts, key=lambda part: first.index(part.name) if part.name in first else len(first))

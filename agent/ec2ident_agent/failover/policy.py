@@ -69,7 +69,8 @@ def document(
         statements += _assumes(roles_of(settings))
     if not statements:
         raise UsageError(
-            "policy: nothing to allow: no service has a route, eni, private, eip or dns; an address alone needs no API"
+            "policy: nothing to allow: no service has a route, eni, private, eip or dns, or bgp with tables; an address"
+            " and an announcement need no API"
         )
     return _document(statements)
 
@@ -193,7 +194,7 @@ def _of_role(service: Service, role: str) -> Service:
     kept = {name: part if part and part.role_arn == role else None for name, part in parts.items()}
     if role:
         # What is assigned to the node's ENI is changed with the node's own credentials.
-        kept |= {"private": None, "eip": None}
+        kept |= {"private": None, "eip": None, "bgp": None}
     return replace(service, **kept)
 
 
@@ -214,7 +215,7 @@ def _looks(services: Sequence[Service]) -> set[str]:
     """The describe calls, which support no resource ARNs."""
     found = set()
     for each in services:
-        if each.route:
+        if each.route or (each.bgp and each.bgp.tables):
             found.add("ec2:DescribeRouteTables")
         if each.eni:
             found |= {"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces"}

@@ -33,6 +33,17 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     source_dest_check = "off"         # switched off on the interface that carries the traffic; or "leave"
     role_arn = "…"  external_id = "…" # to read and change the tables alone, as in a shared VPC; also for eni and dns
 
+    [service.db.bgp]                  # in place of the route: FRR announces the overlay to a VPC Route Server
+    asn = 65001                       # this node's autonomous system; the same one on all nodes
+    endpoint_asn = 65000              # the route server's
+    endpoints = ["10.0.1.11", "10.0.1.12"]  # its endpoints in this node's subnet
+    address = "10.0.1.10"             # this node's: the route server's peer; default: as the kernel chooses
+    liveness = "bfd"                  # or "bgp-keepalive", as the route server has it
+    announce = "holder"               # or "both": the other node announces a longer path
+    prepend = 3                       # how often the longer path has the own ASN once more
+    tables = ["rtb-…"]                # or  tag = "KEY=VALUE"  or  vpc = "vpc-…": what `status` reads of the API
+    eni = "eni-…"                     # what these tables should show; default: an ENI of this instance
+
     [service.db.eni]                  # an ENI that moves with the service
     id = "eni-…"                      # or  tag = "KEY=VALUE"  or  address = "10.0.1.5"
     index = 1                         # default: the first free one
@@ -100,6 +111,23 @@ class RouteSettings(Value):
     check: bool = True
     role_arn: str = ""
     external_id: str = ""
+
+
+class BgpSettings(Value):
+    """What this node's FRR announces. `endpoints` are those of the route server, and `address` is its peer: this node.
+
+    `tables` are only read, to verify; None asks nothing of the API.
+    """
+
+    asn: int
+    endpoint_asn: int
+    endpoints: tuple[str, ...]
+    address: str = ""
+    bfd: bool = True
+    both: bool = False
+    prepend: int = 3
+    tables: TableSelector | None = None
+    eni: str = ""
 
 
 class EniSettings(Value):
@@ -171,6 +199,7 @@ class Service(Value):
     private: PrivateSettings | None = None
     eip: EipSettings | None = None
     hold: HoldSettings | None = None
+    bgp: BgpSettings | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -379,6 +408,7 @@ def _service(name: str, table: _Reader | None) -> Service:
     assert table
     route, eni, dns = table.table("route"), table.table("eni"), table.table("dns")
     private, eip, hold = table.table("private"), table.table("eip"), table.table("hold")
+    bgp = table.table("bgp")
     found = Service(
         name,
         table.texts("overlay", forms.overlay),
@@ -390,10 +420,13 @@ def _service(name: str, table: _Reader | None) -> Service:
         _private(private) if private else None,
         _eip(eip) if eip else None,
         _hold(hold) if hold else None,
+        _bgp(bgp) if bgp else None,
     )
     table.end()
     if found.route and not found.overlay:
         raise UsageError(f"{table.name('overlay')}: a route needs an overlay address")
+    if bgp:
+        _check_announced(found, table, bgp)
     if not (found.overlay or found.eni or found.dns or found.private or found.eip):
         raise UsageError(f"{table.said(table.path)}: nothing to move; write overlay, eni, private, eip or dns")
     return found
@@ -408,6 +441,48 @@ def _route(table: _Reader) -> RouteSettings:
     found = RouteSettings(select, table.text("eni", forms.identifier("interface")), check == "off", *_role(table))
     check_one(select, table.one_of(select._fields))
     return found
+
+
+def _bgp(table: _Reader) -> BgpSettings:
+    liveness = table.text("liveness") or "bfd"
+    announce = table.text("announce") or "holder"
+    asn, endpoint_asn = (int(table.whole(key, 0, 1, 2**32 - 1)) for key in ("asn", "endpoint_asn"))
+    endpoints = table.texts("endpoints", forms.ipv4)
+    address, prepend = table.text("address", forms.ipv4), table.whole("prepend", 3, 1, 10)
+    tables = table.texts("tables", forms.identifier("table"))
+    select = TableSelector(tables, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
+    eni = table.text("eni", forms.identifier("interface"))
+    table.end()
+    for key, value in (("asn", asn), ("endpoint_asn", endpoint_asn), ("endpoints", endpoints)):
+        if not value:
+            raise UsageError(f"{table.name(key)}: is missing")
+    for key, word, words in (
+        ("liveness", liveness, ("bfd", "bgp-keepalive")),
+        ("announce", announce, ("holder", "both")),
+    ):
+        if word not in words:
+            raise UsageError(f"{table.name(key)}: {word!r} is neither {' nor '.join(words)}")
+    if asn == endpoint_asn:
+        raise UsageError(f"{table.name('asn')}: {asn} is the route server's number too: a peer has another one")
+    if len({*endpoints}) < len(endpoints) or address in endpoints:
+        raise UsageError(f"{table.name('endpoints')}: an address is there twice, or is this node's own one")
+    asked = select if tables or select.tag or select.vpc else None
+    if asked:
+        check_one(select, table.one_of(select._fields))
+    return BgpSettings(
+        asn, endpoint_asn, endpoints, address, liveness == "bfd", announce == "both", prepend, asked, eni
+    )
+
+
+def _check_announced(found: Service, table: _Reader, bgp: _Reader) -> None:
+    """Raises UsageError for a service that FRR cannot announce."""
+    if not found.overlay:
+        raise UsageError(f"{table.name('overlay')}: bgp needs an overlay address")
+    for each in found.overlay:
+        forms.named(table.name("overlay"), forms.single, each)
+    if found.route:
+        said = "a route that the API wrote has priority over what a route server writes; remove one of the two"
+        raise UsageError(f"{bgp.said(bgp.path)}: together with a route: {said}")
 
 
 def _eni(table: _Reader) -> EniSettings:

@@ -4,7 +4,7 @@ All parts look and decide before anything is changed, so a refusal costs nothing
 
 1. the ENI moves, because everything else may need it, and the agent applies its profile;
 2. this node holds the private addresses, and then EC2 assigns them: traffic must not arrive before a node answers;
-3. this node holds the overlay addresses, and then the route moves, in all tables at once;
+3. this node holds the overlay addresses, and then the route moves, in all tables at once, or FRR announces them;
 4. the Elastic IP moves;
 5. the name moves, which takes longest.
 
@@ -94,7 +94,7 @@ class Takeover:
                 errors = [finding.error for finding in counted if finding.error]
                 if errors and not _moved(findings):
                     done[-2:] = [*self._released(done[-2:], whole=_overtaken(errors))]
-                    where = "moved in no table" if each.part.name == "route" else "not moved"
+                    where = {"route": "moved in no table", "bgp": "not announced"}.get(each.part.name, "not moved")
                     held = any(isinstance(one.part, AddressPart) for one in done[-2:])
                     said = f"{each.part.name}: {where}" + ("; the address is not held here either" if held else "")
                     raise MoveRefusedError(said) from errors[0]

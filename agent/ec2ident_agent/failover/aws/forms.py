@@ -120,6 +120,14 @@ def address(text: str) -> str:
         raise UsageError(str(error)) from None
 
 
+def ipv4(text: str) -> str:
+    """An IPv4 address."""
+    found = address(text)
+    if ":" in found:
+        raise UsageError(f"{text!r} is not an IPv4 address")
+    return found
+
+
 def overlay(text: str) -> str:
     """An overlay address as the CIDR block of its route; a single address becomes a /32 or /128."""
     try:
