@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import ssl
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -484,8 +486,6 @@ def test_an_untrusted_certificate_is_final_and_names_the_key(
     """One connection, and no retry: only a change of the configuration helps."""
     import contextlib
     import socket
-    import ssl
-    import threading
 
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -736,3 +736,32 @@ def test_an_answer_is_read_in_linear_time() -> None:
     rounds = [(work(256 << 10), work(2 << 20)) for _ in range(6)]
     ratio = min(large for _, large in rounds) / min(small for small, _ in rounds)
     assert ratio < 40
+
+
+def test_the_authorities_are_loaded_while_the_role_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both take as long as several calls, and neither needs the other. A wrong file is said by what needs it."""
+    loaded = threading.Event()
+    create = ssl.create_default_context
+
+    def load(cafile: str | None = None) -> ssl.SSLContext:
+        loaded.set()
+        return create(cafile=cafile)
+
+    class Role:
+        def retrieve_iam_role_credentials(self) -> dict[str, str]:
+            assert loaded.wait(20)
+            return {"access_key": "AKIDROLE", "secret_key": "x", "token": "t"}
+
+    monkeypatch.setattr(ssl, "create_default_context", load)
+    monkeypatch.setattr(module, "InstanceRole", lambda *_, **__: Role())
+    monkeypatch.setattr(module, "only_the_role", lambda *_: True)
+    for bundle in ("", str(tmp_path / "missing.pem")):
+        loaded.clear()
+        api = Api(Access("us-east-1", ca_bundle=bundle), Deadline(30), environ={})
+
+        assert "AKIDROLE" == api.credentials().key
+        if bundle:
+            with pytest.raises(UsageError, match=f"ca_bundle: {bundle}: "):
+                api._tls()

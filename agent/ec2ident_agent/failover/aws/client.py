@@ -100,6 +100,8 @@ class Api:
         self._environ = os.environ if environ is None else environ
         self._shared: dict[str, str] | None = None
         self._context: ssl.SSLContext | None = None
+        #: Held while the authorities' certificates are loaded, which takes as long as several calls.
+        self._loading = threading.Lock()
         #: Addresses that accepted a connection and then gave no answer: the next attempt tries others first.
         self._silent: set[str] = set()
         self._now, self._jitter = now, jitter
@@ -347,13 +349,27 @@ class Api:
         import ssl
 
         bundle = self.ca_bundle
-        with self._lock:
+        with self._loading:
             if self._context is None:
                 try:
                     self._context = ssl.create_default_context(cafile=bundle or None)
                 except OSError as error:
                     raise UsageError(f"ca_bundle: {bundle}: {error}") from None
             return self._context
+
+    def _load_authorities(self) -> None:
+        """Begin to load the certificates for TLS, while this thread waits for credentials. OpenSSL reads them without
+        the interpreter's lock. What is wrong with them is said by the first call, which needs them.
+        """
+
+        def load() -> None:
+            try:
+                if self._endpoint("ec2").startswith("https://"):
+                    self._tls()
+            except UsageError:
+                return
+
+        threading.Thread(target=load, daemon=True).start()
 
     # Credentials
 
@@ -380,6 +396,7 @@ class Api:
         if key and secret and not self.access.profile:
             # They are first in the chain, and need no import.
             return Credentials(key, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
+        self._load_authorities()
         # The process's environment, as the rest of the chain.
         if not self.access.profile and only_the_role(os.environ, _is_there):
             return self._role()
