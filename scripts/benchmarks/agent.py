@@ -27,7 +27,7 @@ sys.path[:0] = [str(TOP), str(TOP / "agent")]
 
 from ec2ident_agent.desired import Desired  # noqa: E402  the checkout's own, installed or not
 from ec2ident_agent.engine import Look, apply, compare, revert  # noqa: E402
-from ec2ident_agent.items import Address, Route, Rule, Step, diff, owner_test  # noqa: E402
+from ec2ident_agent.items import OURS, Address, Route, Rule, Step, diff, owner_test  # noqa: E402
 from ec2ident_agent.kernel.change import NetlinkKernel  # noqa: E402
 from ec2ident_agent.state.journal import Journal  # noqa: E402
 from ec2ident_agent.state.owned import interface  # noqa: E402
@@ -114,6 +114,44 @@ def one_by_one(lines: Iterable[str]) -> None:
 def batch(lines: Iterable[str]) -> None:
     """Run all lines in one `ip -batch` process."""
     ip("-batch", "-", stdin="\n".join(lines) + "\n")
+
+
+class Pyroute2:
+    """What `wishes` asks for, added and removed by pyroute2's own calls: a request and its answer for each object."""
+
+    def __init__(self, count: int) -> None:
+        from pyroute2 import IPRoute
+
+        self.route = IPRoute()
+        self.device = self.route.link_lookup(ifname="eth0")[0]
+        self.items = sorted((item for wish in wishes(count) for item in wish.items), key=lambda item: item.rank)
+
+    def __enter__(self) -> Pyroute2:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.route.close()
+
+    def add(self) -> None:
+        """Add everything, in the agent's order."""
+        for item in self.items:
+            self._do("add", item)
+
+    def remove(self) -> None:
+        """Remove everything, in the other order."""
+        for item in reversed(self.items):
+            self._do("del", item)
+
+    def _do(self, verb: str, item: Item) -> None:
+        if isinstance(item, Address):
+            address, _, length = item.address.partition("/")
+            self.route.addr(verb, index=self.device, address=address, prefixlen=int(length), label=item.label)
+        elif isinstance(item, Route):
+            way = {"gateway": item.gateway} if item.gateway else {"scope": 253}
+            self.route.route(verb, dst=item.destination, oif=self.device, table=item.table, proto=OURS, **way)
+        elif isinstance(item, Rule):
+            source, _, length = item.source.partition("/")
+            self.route.rule(verb, src=source, src_len=int(length), table=item.table, priority=item.priority)
 
 
 def look(items: list[Item], kernel: NetlinkKernel) -> None:

@@ -2,7 +2,7 @@
 
     ratios.py                    the table, and how each cost grows with the work
     ratios.py --quick            fewer rounds, less work
-    ratios.py --only SUBJECT     verify, detect, starts, agent, crowd, watch or failover; may be given more than once
+    ratios.py --only SUBJECT     verify, detect, starts, agent, crowd, watch, failover or move; more than once for more
     ratios.py --json FILE        also as JSON
     ratios.py --plots DIRECTORY  also as SVG
     ratios.py --check            compare with ratios.json beside this file; exit code 1 where a cost has risen
@@ -184,7 +184,31 @@ def verify(bench: Bench) -> None:
 
         cases = [(f"verify {kind}", often(prove), wanted), (f"refuse a wrong {kind}", often(refuse), 3.0)]
         bench.compare((f"key.verify, {kind}", often(bare)), *cases, rounds=bench.rounds * 10)
+        if shutil.which("openssl"):
+            name, run = OPENSSL[kind]
+            own = (f"key.verify {kind}, beside openssl", often(bare, 1000), None)
+            whole = (f"verify {kind}, beside openssl", often(prove, 1000), None)
+            bench.compare((f"openssl speed {name}", run), own, whole, rounds=3)
     many(bench)
+
+
+def openssl(algorithm: str, line: str) -> Run:
+    """OpenSSL's own measurement of one check of a signature, in one thread, over a second."""
+
+    def run() -> float:
+        words = ["openssl", "speed", "-mr", "-seconds", "1", algorithm]
+        said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+        found = next(each for each in said.splitlines() if each.startswith(line))
+        return 1000 / float(found.rpartition(":")[2])  # The last field is checks a second.
+
+    return run
+
+
+#: The algorithms of AWS's signatures, and the line with their figures.
+OPENSSL = {
+    "rsa2048": ("rsa2048", openssl("rsa2048", "+F2:")),
+    "pkcs7": ("dsa1024", openssl("dsa1024", "+F3:")),
+}
 
 
 def item(kind: str) -> str:
@@ -365,7 +389,7 @@ def agent_work(bench: Bench) -> None:
     """Addresses with their rules and tables, beside `ip -batch`; and a look among foreign routes."""
     if not in_namespace():
         return
-    from agent import batch, commands, wishes
+    from agent import Pyroute2, batch, commands, wishes
     from ec2ident_agent.engine import Look, apply, compare, revert
     from ec2ident_agent.kernel.change import NetlinkKernel
     from ec2ident_agent.state.journal import Journal
@@ -408,6 +432,13 @@ def agent_work(bench: Bench) -> None:
                     ("compare, nothing to do at 750", lambda times=times: times["nothing"], None),  # type: ignore[misc]
                     ("revert of 750 addresses", lambda times=times: times["revert"], 2.5),  # type: ignore[misc]
                 )
+                with Pyroute2(count) as other:
+                    bench.compare(
+                        ("pyroute2's IPRoute", other.add),
+                        ("pyroute2's IPRoute, to remove it", other.remove, None),
+                        ("apply of 750 addresses, beside pyroute2", applied, None),
+                        rounds=3,
+                    )
             bench.grow("apply", count, applied)
             bench.grow("compare, nothing to do", count, lambda times=times: times["nothing"], 1)  # type: ignore[misc]
             bench.grow("revert", count, lambda times=times: times["revert"], 1)  # type: ignore[misc]
@@ -606,6 +637,34 @@ def failover(bench: Bench) -> None:
         )
 
 
+def move(bench: Bench) -> None:
+    """The same actions beside Debian's `aws-vpc-move-ip` with Debian's AWS CLI, on one fake API without TLS."""
+    if not may_make_networks():
+        return
+    from failover import OURS, THEIRS, laboratory
+
+    from tests.lab.packages import Unavailable
+
+    names = {"start": False, "monitor": True, "stop": True}
+    found: dict[tuple[str, str], list[float]] = {}
+    try:
+        with laboratory() as here:
+            for _ in range(1 if bench.quick else 3):
+                for agent in (OURS, THEIRS):
+                    here.route_to(2)
+                    for action, deep in names.items():
+                        took = here.must(agent, action, deep=deep).wall * 1000
+                        found.setdefault((agent.type, action), []).append(took)
+    except Unavailable as missing:
+        print(f"aws-vpc-move-ip is not measured: {missing}", file=sys.stderr)
+        return
+    for action in names:
+        mine, theirs = (found[agent.type, action] for agent in (OURS, THEIRS))
+        row = f"OCF {'deep ' * (action == 'monitor')}{action}, beside aws-vpc-move-ip"
+        peer = (f"aws-vpc-move-ip {action}", iter(theirs).__next__)
+        bench.compare(peer, (row, iter(mine).__next__, None), rounds=len(mine))
+
+
 SUBJECTS: dict[str, Callable[[Bench], None]] = {
     "verify": verify,
     "detect": detect,
@@ -614,6 +673,7 @@ SUBJECTS: dict[str, Callable[[Bench], None]] = {
     "crowd": crowd,
     "watch": watch,
     "failover": failover,
+    "move": move,
 }
 
 
@@ -692,7 +752,7 @@ def main() -> int:
             SUBJECTS[name](bench)
     found = {
         "machine": {**about, **bench.peers},
-        "rows": [{**row._asdict(), "ratio": round(row.ratio, 3)} for row in bench.rows],
+        "rows": [{**row._asdict(), "ratio": round(row.ratio, 4)} for row in bench.rows],
         "series": bench.series,
         "answers": bench.answers,
     }
@@ -702,7 +762,7 @@ def main() -> int:
         plots.write(options.plots, {row.name: row.ratio for row in bench.rows}, bench.series, bench.answers)
     if options.write:
         known = json.loads(EXPECTED.read_text(encoding="utf-8")) if EXPECTED.exists() else {}
-        known.update({row.name: round(row.ratio, 2) for row in bench.rows})
+        known.update({row.name: round(row.ratio, 2 if row.ratio > 0.1 else 4) for row in bench.rows})
         EXPECTED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return check(bench.rows) if options.check else 0
 
