@@ -105,7 +105,7 @@ class Bench:
             goal = "" if wanted is None else f"<= {wanted:<5g} {'yes' if row.ratio <= wanted else 'no'}"
             median = row.median / row.peer_median
             print(
-                f"{row.ratio:>7.2f} {median:>7.2f}  {name:<44} {row.best:>9.3f} {unit:<3} {row.peer:<32} {goal}",
+                f"{row.ratio:>7.3g} {median:>7.3g}  {name:<44} {row.best:>9.3f} {unit:<3} {row.peer:<32} {goal}",
                 flush=True,
             )
 
@@ -689,6 +689,8 @@ def machine() -> dict[str, str]:
         "pyroute2": str(getattr(pyroute2, "__version__", "")),
         "load": f"{os.getloadavg()[0]:.1f}",
     }
+    if shutil.which("openssl"):
+        found["openssl"] = subprocess.run(["openssl", "version"], capture_output=True, text=True).stdout.split()[1]
     if shutil.which("ip"):
         version = subprocess.run(["ip", "-V"], capture_output=True, text=True).stdout
         found["iproute2"] = version.strip().rpartition("-")[2]
