@@ -114,6 +114,24 @@ def test_the_first_answers_are_those_of_an_instance(
             assert text == capsys.readouterr().out
 
 
+def test_evidence_is_saved_and_verified_as_shown(
+    metadata_authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On an instance of ec2ident.testing: its authority stands for AWS."""
+    from ec2ident.cli import main
+    from ec2ident.testing import Instance
+    from ec2ident.testing.pretending import pretend
+
+    (block,) = (each for each in blocks("sh") if "evidence" in each)
+    (_, *save), (_, *check) = (line.partition("#")[0].split() for line in block.splitlines())
+    assert ["DIR", "DIR"] == [save[-1], check[-1]]
+
+    with pretend(Instance(), authority=metadata_authority):
+        assert 0 == main([*save[:-1], str(tmp_path)])
+        assert 0 == main([*check[:-1], str(tmp_path)])
+    assert "i-0123456789abcdef0" in capsys.readouterr().out
+
+
 def test_the_shortened_output_is_from_the_whole() -> None:
     """Each line of README's stands in docs/demo.md, in the same order."""
     (short,), (whole,) = (each for each in blocks("console") if "scripts/demo" in each), blocks("console", DEMO)

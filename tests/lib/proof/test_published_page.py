@@ -1,4 +1,4 @@
-"""AWS's page of certificates against what is shipped, and one more certificate: the maintainer's two commands.
+"""AWS's page of certificates against what is shipped, and one more certificate: the commands of CONTRIBUTING.md.
 
 The forms are those of the page "AWS public certificates for instance identity document signatures" of the EC2 User
 Guide as it stood in 2026: as HTML, and as the Markdown that AWS serves beside it (`regions-certs.md`).

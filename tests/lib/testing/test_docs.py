@@ -12,6 +12,7 @@ import pytest
 
 from ec2ident.testing import BEHAVIOURS
 from ec2ident.testing.control import VERBS
+from tests.blocks import run_by
 
 pytest_plugins = ["pytester"]
 
@@ -45,6 +46,35 @@ def test_the_fixture_example_runs(pytester: pytest.Pytester, monkeypatch: pytest
         (pytester.path / example.splitlines()[0][2:]).write_text(example, encoding="utf-8")
 
     pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=4)
+
+
+def test_the_process_announces_itself_and_is_steered_as_shown(open_path: Path) -> None:
+    """Both blocks of "As a process": what the first prints but for the port, and the second steers it."""
+    start, tell = run_by(__file__)
+    shown = [line for line in start.text.splitlines() if not line.startswith("$ ")]
+    ((_, *words),) = start.commands()
+
+    def here(text: str) -> str:
+        return re.sub(r"(?<=127\.0\.0\.1:)\d+", "PORT", re.sub(r"/tmp/(?=imds|cert)", f"{open_path}/", text))
+
+    argv = [sys.executable, *(here(word) for word in words)]
+    environment = {**os.environ, **ENVIRONMENT}
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            said = [process.stdout.readline().rstrip("\n") for _ in shown]
+            done = [
+                subprocess.run(
+                    [sys.executable, *map(here, more)], env=environment, capture_output=True, text=True, timeout=60
+                )
+                for _, *more in tell.commands()
+            ]
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
+
+    assert [here(line) for line in shown] == [re.sub(r"(?<=127\.0\.0\.1:)\d+", "PORT", line) for line in said]
+    assert [(0, "")] * 3 == [(each.returncode, each.stderr) for each in done]
 
 
 def test_the_page_names_every_behaviour_and_every_verb() -> None:
