@@ -47,13 +47,6 @@ def state(route: Any) -> str:
     return "blackhole" if instance is None or instance._state.name in DEAD else "active"
 
 
-def origin(route: Any) -> str:
-    """A route server's routes are not created by a call. moto knows none."""
-    if getattr(route, "fake_advertised", False):
-        return "Advertisement"
-    return "CreateRouteTable" if route.local else "CreateRoute"
-
-
 def attachment(eni: Any) -> Any:
     if not eni.attachment_id:
         return None
@@ -152,6 +145,21 @@ def show_owners(answer: bytes) -> bytes:
     return re.sub(rb"<item>\s*<destination.*?</item>", shown, answer, flags=re.DOTALL)
 
 
+def show_advertised(answer: bytes) -> bytes:
+    """Routes that a route server wrote have an origin of their own; moto knows none, and has no such routes."""
+    for table in (table for backend in backends() for table in backend.route_tables.values()):
+        mark = f"<routeTableId>{table.id}</routeTableId>".encode()
+        before, found, after = answer.partition(mark)
+        rows, end, rest = after.partition(b"</routeSet>")
+        for route in routes(table) if found else ():
+            if getattr(route, "fake_advertised", False):
+                destination = route.destination_cidr_block or route.destination_ipv6_cidr_block
+                row = rb"(>%s<(?:(?!</item>).)*<origin>)\w+" % re.escape(destination.encode())
+                rows = re.sub(row, rb"\1Advertisement", rows, count=1, flags=re.DOTALL)
+        answer = before + found + rows + end + rest
+    return answer
+
+
 def show_prefixes(answer: bytes) -> bytes:
     """moto knows no delegated prefixes."""
     held = [
@@ -187,7 +195,6 @@ LAID_OVER: tuple[tuple[type, str, Any], ...] = (
     (Route, "instance_id", property(lambda route: carrier(route).id if carrier(route) else None)),
     (Route, "instance_owner_id", property(lambda route: carrier(route).owner_id if carrier(route) else None)),
     (Route, "state", property(state)),
-    (Route, "origin", property(origin)),
     (
         ElasticAddress,
         "private_ip_address",

@@ -293,7 +293,7 @@ class Fake:
         if status >= 300:
             return answer
         if request.action == "DescribeRouteTables":
-            answer = cloud.show_owners(answer)
+            answer = cloud.show_advertised(cloud.show_owners(answer))
         if request.action == "DescribeNetworkInterfaces":
             answer = cloud.show_prefixes(answer)
         if request.action == "AttachNetworkInterface":
