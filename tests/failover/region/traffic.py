@@ -1,7 +1,8 @@
 """Requests lost while a node fails: a client at 1,000 requests a second, for each way to move a service.
 
 Two nodes under Pacemaker and Corosync, with a 1 s token and fencing, have the services; the client is outside. The
-overlay route and the name move between zones, the ENI and the private address between two nodes of one zone.
+overlay route and the name move between zones, the ENI and the private address between two nodes of one zone. What
+nodes announce by BGP (`bgp`) moves between zones without an engine.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ FAULTS: dict[str, Callable[[Region, Machine], None]] = {
     "cut off from the network": lambda found, active: found.part(active),
     "partition between the nodes": _partition,
 }
+#: The engine moves the services; no node fails.
+PLANNED = "planned move"
+EVENTS = (*FAULTS, PLANNED)
+#: The name in --ways of what moves without an engine.
+BGP = "bgp"
 
 #: Seconds of traffic before a fault, and after the service has moved (a name's old address is used until its TTL).
 BEFORE, AFTER = 2.0, 2.0
@@ -145,7 +151,7 @@ class Traffic:
             time.sleep(BEFORE)
             since = time.monotonic()
             self._happen(fault)
-            left = self._survivor()
+            left = self.other if fault == PLANNED else self._survivor()
             self._await(left, fault)
             # The client may have asked for the name just before the fault.
             time.sleep(AFTER + (TTL if any(way.agent == "dns" for way in self.ways) else 0))
@@ -156,6 +162,9 @@ class Traffic:
     def _happen(self, fault: str) -> None:
         if fault == "power off":
             self.cluster.power_off(self.active.name)
+        elif fault == PLANNED:
+            for way in self.ways:
+                self.cluster.move(self.other.name, resource=way.agent)
         else:
             FAULTS[fault](self.region, self.active)
 
@@ -182,7 +191,8 @@ class Traffic:
         gone = self.active if left is self.other else self.other
         if left is self.active:
             self.region.isolate(False)
-        self.cluster.power_on(gone.name)
+        if gone.name not in self.cluster.alive:
+            self.cluster.power_on(gone.name)
         for way in self.ways if left is self.other else ():
             self.cluster.move(self.active.name, resource=way.agent)
         wait_until(lambda: self.runs_on(self.active), "the services are back", PATIENCE)
@@ -198,8 +208,21 @@ def equip(found: Region, machine: Machine) -> None:
     start_python(machine, "ec2ident_agent.cli", "watch", log="watch")
 
 
+def announced(faults: Sequence[str]) -> list[Measured]:
+    """Every fault for what nodes announce by BGP."""
+    from tests.failover.bgp.traffic import run as run_bgp
+
+    measured = []
+    for each in run_bgp(faults):
+        measured.append(Measured(*each))
+        print(f"| {' | '.join(measured[-1].row())} |", flush=True)
+    return measured
+
+
 def run(ways: Sequence[Way], faults: Sequence[str]) -> list[Measured]:
     """Every fault for every way; ways between the same nodes in one cluster, at the same time."""
+    if not ways:
+        return []
     tree = packages.tree(*PACKAGES, "python3-requests")
     measured: list[Measured] = []
     for nodes in dict.fromkeys(way.nodes for way in ways):
@@ -223,7 +246,7 @@ def run(ways: Sequence[Way], faults: Sequence[str]) -> list[Measured]:
 
 def table(measured: Sequence[Measured]) -> list[str]:
     """Lines of Markdown."""
-    rows = [each.row() for each in sorted(measured, key=lambda each: list(FAULTS).index(each.fault))]
+    rows = [each.row() for each in sorted(measured, key=lambda each: EVENTS.index(each.fault))]
     return [f"| {' | '.join(each)} |" for each in (HEAD, ["---"] * len(HEAD), *rows)]
 
 
@@ -233,24 +256,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="scripts/lab traffic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--ways", default=",".join(way.agent for way in WAYS), metavar="LIST", help="default %(default)s"
+        "--ways", default=",".join([*(way.agent for way in WAYS), BGP]), metavar="LIST", help="default %(default)s"
     )
-    parser.add_argument("--faults", default=",".join(FAULTS), metavar="LIST", help='default "%(default)s"')
+    parser.add_argument("--faults", default=",".join(EVENTS), metavar="LIST", help='default "%(default)s"')
     parser.add_argument("--table", type=Path, metavar="FILE", help="put the table in the place of the one in FILE")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write the picture (SVG)")
     options = parser.parse_args(argv)
     if os.geteuid():
         print("traffic: needs root: the cluster's daemons have users of their own", file=sys.stderr)
         return 2
+    asked = options.ways.split(",")
     try:
         packages.tree(*PACKAGES, "python3-requests")
+        packages.tree("frr")
     except packages.Unavailable as why:
         print(f"traffic: {why}", file=sys.stderr)
         return 2
     isolate()
-    ways = [way for way in WAYS if way.agent in options.ways.split(",")]
-    faults = [fault for fault in FAULTS if fault in options.faults.split(",")]
-    measured = run(ways, faults)
+    ways = [way for way in WAYS if way.agent in asked]
+    faults = [fault for fault in EVENTS if fault in options.faults.split(",")]
+    measured = run(ways, faults) + (announced(faults) if BGP in asked else [])
     lines = [
         *table(measured),
         "",
@@ -262,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         after = rest.partition("processors.")[2]
         options.table.write_text(before + "\n".join(lines) + after, encoding="utf-8")
     if options.plot:
-        options.plot.write_text(plot([each.curve() for each in measured], list(FAULTS)), encoding="utf-8")
+        options.plot.write_text(plot([each.curve() for each in measured], EVENTS), encoding="utf-8")
     return 0
 
 
