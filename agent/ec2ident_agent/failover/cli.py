@@ -527,7 +527,7 @@ def takeover(command: FailoverCommand) -> int:
         try:
             findings = run.run(run.decide(expect=expect))
             code, moved = exit_of(findings), not exit_of(wanted(findings))
-            ended["instance"], ended["exit"] = session.instance, code
+            ended["instance"], ended["exit"] = session.known_instance, code
         except AgentError as error:
             ended["exit"] = error.exit
             run.told.append(("", Finding(str(error), exit=error.exit)))

@@ -8,6 +8,8 @@ works"). Tests hold the text against FRR's own parser, and its effect against re
 - The prefix lists let nothing out but the overlay addresses, and nothing in.
 - The router id is fixed: by default it is the highest address of the node, and the overlay address may become that, so
   that a take-over would reset all sessions.
+- `bgp route-map delay-timer 0`: by default FRR waits for 5 s after its start, until all route maps are there, before it
+  begins any session, and as long before a changed metric counts.
 - `advertisement-interval 0`: for an external peer FRR otherwise waits up to 30 s between two updates.
 - Graceful restart is switched off: a daemon that is gone has withdrawn everything.
 """
@@ -106,6 +108,7 @@ def configuration(wanted: Speaker) -> str:
         "frr defaults traditional",
         "log syslog informational",
         "service integrated-vtysh-config",
+        "bgp route-map delay-timer 0",
         "!",
     ]
     for name in families:
