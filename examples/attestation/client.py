@@ -93,13 +93,13 @@ def join(url: str, audience: str, key: Ed25519PrivateKey, item: str | bytes) -> 
 def main() -> int:
     """Let this machine in; the exit code says how it went."""
     parser = argparse.ArgumentParser(description="Prove to a server that this machine is its EC2 instance.")
-    parser.add_argument("url", help="the server, https://…; http:// is for tests on one machine")
+    parser.add_argument("url", help="the server, with https://; http:// is for tests on one machine")
     parser.add_argument("--audience", help="the name that the server has; default: the URL")
     parser.add_argument("--key", required=True, type=Path, help="the file of this machine's key; made at the first use")
     parser.add_argument("--deadline", type=float, default=60, metavar="SECONDS", help="no new try after it; default 60")
     arguments = parser.parse_args()
     if urlsplit(arguments.url).scheme not in ("http", "https"):
-        parser.error(f"{arguments.url}: https://… is expected")
+        parser.error(f"{arguments.url}: https:// is expected")
     try:
         key = machine_key(arguments.key)
     except (OSError, ValueError, TypeError) as error:  # TypeError: the key has a password

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from http.client import HTTPConnection
 from itertools import count
 from pathlib import Path
@@ -168,6 +168,19 @@ def test_a_replay_and_a_copied_document_are_refused(server: Server) -> None:
     assert ["replay", "other-key", "wrong-proof"] == server.codes()
 
 
+def test_a_document_of_an_earlier_start_is_refused(server: Server, imds: MetadataService) -> None:
+    """A copy that was made before the instance was stopped and started, even with the machine's own key."""
+    key, now = Ed25519PrivateKey.generate(), imds.instance
+    before = datetime.fromisoformat(now.pending_time.replace("Z", "+00:00")) - timedelta(minutes=5)
+    imds.instance = replace(now, pending_time=before.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    early = Imds(20).identity_item("rsa2048")
+    imds.instance = now
+
+    assert [200, 200] == [server.admit(server.proof(key, item))[0] for item in (early, None)]
+    assert REFUSED == server.admit(server.proof(key, early))
+    assert ["older-document"] == server.codes()
+
+
 def test_another_account_and_another_signer_are_refused_alike(server: Server, imds: MetadataService) -> None:
     """The sender cannot tell which of them it was; the log can."""
     with MetadataService(replace(imds.instance, account_id="999999999999"), authority=imds.authority) as other:
@@ -240,7 +253,7 @@ def test_the_proxy_names_the_source(server: Server) -> None:
         (["http://127.0.0.1:1", "--audience", AUDIENCE], 3, "could not tell: http://127.0.0.1:1/challenge: Connection"),
         (["{url}", "--audience", "https://other.example.com"], 3, "do not answer it"),
         (["{url}/elsewhere"], 3, "could not tell: 404"),
-        (["join.example.com"], 2, "https://… is expected"),
+        (["join.example.com"], 2, "https:// is expected"),
     ],
 )
 def test_the_client_cannot_tell(
