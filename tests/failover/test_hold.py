@@ -131,7 +131,7 @@ def test_the_loop_takes_with_a_yes_and_releases_with_a_no_and_at_its_end() -> No
     states: list[str] = []
     manager = Manager(NO, YES, YES, NO, UNKNOWN, YES)
     hold = Hold(manager, lambda checking: 0, lambda: released.append(states[-1] if states else ""), Timing(0.3, 1, 9))
-    hold.run(lambda line: None, states.append)
+    hold.run(lambda line: None, lambda state: states.append(str(state)))
     short = [line.partition(";")[0] for line in states]
     assert ["released", "taking"] == short[:2]
     assert ("released", "released") == (short[3], short[4])
@@ -166,7 +166,9 @@ def test_a_release_that_fails_is_repeated() -> None:
         if len(tries) == 1:
             raise AgentError("the kernel refuses")
 
-    Hold(Manager(NO, NO, NO), lambda checking: 0, release, Timing(0.1, 0.1, 9)).run(lambda line: None, states.append)
+    Hold(Manager(NO, NO, NO), lambda checking: 0, release, Timing(0.1, 0.1, 9)).run(
+        lambda line: None, lambda state: states.append(str(state))
+    )
     assert ["not released, it is tried again: the kernel refuses", "released", "released"] == [
         line.partition(";")[0] for line in states
     ]

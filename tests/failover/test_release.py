@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ec2ident_agent.failover import moves, policy, settings
 from ec2ident_agent.failover.audit import Audit
 from ec2ident_agent.failover.memory import Memory
+from ec2ident_agent.failover.on_move import MoveCommand
 from ec2ident_agent.failover.part import Finding, HeldAddress
 
 from .conftest import configuration
@@ -444,6 +445,104 @@ def test_nothing_about_the_file_fails_the_action(tmp_path: Path) -> None:
             pass
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
     assert not (tmp_path / "target").exists()
+
+
+def test_a_move_is_an_entry_of_the_journal_with_fields(tmp_path: Path) -> None:
+    """In place of the line for syslog, which the journal would take too; a move that failed is an error."""
+    (tmp_path / "run/systemd/journal").mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "run/systemd/journal/socket"))
+        for code in (0, 4):
+            with Audit("route ensure", "db", state_dir=str(tmp_path), root=str(tmp_path), environ={}) as audit:
+                audit.instance, audit.exit = "i-0a1b2c3d4e5f60001", code
+            lines = journal.recv(65536).decode().splitlines()
+            fields = dict(line.split("=", 1) for line in lines)
+            assert ("3" if code else "5") == fields["PRIORITY"]
+            assert ("ec2ident-failover", "route-ensure", "db", "i-0a1b2c3d4e5f60001", str(code)) == tuple(
+                fields[name]
+                for name in (
+                    *("SYSLOG_IDENTIFIER", "EC2IDENT_VERB", "EC2IDENT_SERVICE", "EC2IDENT_INSTANCE", "EC2IDENT_EXIT"),
+                )
+            )
+            assert fields["MESSAGE"].startswith("verb=route-ensure service=db ")
+
+
+# The administrator's command
+
+
+def script(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "moved"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def with_command(aws: Fake, command: str) -> str:
+    return f"on_move = {json.dumps([command, 'argument'])}\n{configuration(aws)}"
+
+
+def test_the_command_hears_of_each_move_and_of_no_secret(aws: Fake, run: Callable[..., Any], tmp_path: Path) -> None:
+    """Also of one that is refused; not of a look, nor of a dry run."""
+    log = tmp_path / "log"
+    config = with_command(aws, script(tmp_path, f'env | sort >>"{log}"; echo "$1" >>"{log}"; echo noise'))
+    run("route", "status", "db", config=config)
+    run("takeover", "db", "--no-local", "--dry-run", config=config)
+    assert not log.exists()
+    code, lines, _ = run("takeover", "db", "--no-local", "--json", config=config)
+    assert 0 == code
+    assert "db" == json.loads("\n".join(lines))[0]["service"]
+    text = log.read_text()
+    found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    assert text.endswith("argument\n")
+    assert ("takeover", "db", aws.lab.node1, "0") == tuple(
+        found[f"EC2IDENT_{name}"] for name in ("VERB", "SERVICE", "INSTANCE", "EXIT")
+    )
+    assert set() == {name for name in found if name.startswith(("AWS", "aws"))}
+
+    log.unlink()
+    aws.fault(action="ReplaceRoute", code="UnauthorizedOperation", status=403)
+    assert 4 == run("takeover", "db", "--no-local", config=config)[0]
+    assert "EC2IDENT_EXIT=4" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("exit 7", "exit code 7"),
+        ("kill -9 $$", "exit code -9"),
+        ("sleep 600 & sleep 600", "no answer in time"),
+        (None, "No such file"),
+    ],
+)
+def test_whatever_becomes_of_the_command_the_move_is_done(
+    text: str | None, says: str, aws: Fake, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a warning in the log. One that hangs is ended, with what it started."""
+    monkeypatch.setattr("ec2ident_agent.failover.on_move.SECONDS", 0.3)
+    command = str(tmp_path / "nowhere") if text is None else script(tmp_path, text)
+    code, _, log = run("takeover", "db", "--no-local", config=with_command(aws, command))
+    assert (0, True) == (code, f"warning: on_move: {command}: {says}" in log), log
+
+
+def test_a_command_without_its_path_is_a_wrong_configuration(aws: Fake, run: Callable[..., Any]) -> None:
+    """An engine's search path is another one than a shell's."""
+    code, _, log = run("status", "db", config=with_command(aws, "moved"))
+    assert (2, True) == (code, "on_move: 'moved' is not an absolute path" in log), log
+
+
+def test_who_cannot_wait_does_not(tmp_path: Path) -> None:
+    """The command of a lease's release runs in a process of its own, and leaves no zombie behind."""
+    done = tmp_path / "done"
+    command = script(tmp_path, f'sleep 0.2; echo "$EC2IDENT_VERB" >"{done}.new"; mv "{done}.new" "{done}"')
+    MoveCommand((command,), {"PATH": os.environ["PATH"]}, print, wait=False).run({"verb": "release"})
+    assert not done.exists()
+    for _ in range(600):
+        if done.exists():
+            break
+        time.sleep(0.05)
+    assert "release\n" == done.read_text()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 # Memory

@@ -1,7 +1,8 @@
 """One line for each action that moves something: who moved what, when, and how long it took.
 
-It goes to the system's log (`journalctl -t ec2ident-failover`) and to `/run/ec2ident/failover/audit.log`, and the last
-one of each service is remembered for the metrics. None of these may fail or delay the action.
+It goes to the system's log (`journalctl -t ec2ident-failover`), with fields where that is systemd's journal
+(`journalctl EC2IDENT_SERVICE=db`), and to `/run/ec2ident/failover/audit.log`; the last one of each service is
+remembered for the metrics. None of these may fail or delay the action. Then the administrator's command hears of it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import os
 import time
 
+from ec2ident.program import exit_codes
+from ec2ident_agent.systemd_journal import ERROR, NOTICE, SOCKET, send
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
+    from .on_move import MoveCommand
     from .part import Finding
 
 #: The longest line, and the size at which the file becomes `audit.log.1`; in bytes.
@@ -27,10 +32,18 @@ class Audit:
     """One action, as a context manager: the line is written when it ends, with its exit code or its error's."""
 
     def __init__(
-        self, verb: str, service: str, *, state_dir: str, root: str = "/", environ: Mapping[str, str] | None = None
+        self,
+        verb: str,
+        service: str,
+        *,
+        state_dir: str,
+        root: str = "/",
+        environ: Mapping[str, str] | None = None,
+        on_move: MoveCommand | None = None,
     ) -> None:
         self.verb, self.service, self.instance = verb, service, ""
-        self._state_dir = state_dir
+        self._state_dir, self._on_move = state_dir, on_move
+        self._journal = os.path.join(root, SOCKET.lstrip("/"))
         self._path, self._log = os.path.join(state_dir, "failover", "audit.log"), os.path.join(root, "dev/log")
         self._environ = os.environ if environ is None else environ
         self._began = time.monotonic()
@@ -43,38 +56,42 @@ class Audit:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is not None:
             self.exit = getattr(error, "exit", 70)
-        line = self.line(str(error) if error else "")
-        _send(self._log, line)
+        took = time.monotonic() - self._began
+        fields = self.fields(took, str(error) if error else "")
+        line = _line(fields)
+        priority = NOTICE if self.exit <= exit_codes.NO else ERROR
+        if not send(self._journal, "ec2ident-failover", line, priority, fields):
+            _send(self._log, line)
         _append(self._path, line)
         if self.service:
-            self._remember()
+            from .moves import LastMove, remember
 
-    def _remember(self) -> None:
-        from .moves import LastMove, remember
+            remember(self._state_dir, self.service, LastMove(fields["verb"], time.time(), took, self.exit))
+        if self._on_move:
+            self._on_move.run(fields)
 
-        took = time.monotonic() - self._began
-        remember(self._state_dir, self.service, LastMove(self.verb.replace(" ", "-"), time.time(), took, self.exit))
-
-    def line(self, error: str = "") -> str:
-        """Pairs of a name and a value; the last one is free text."""
+    def fields(self, seconds: float, error: str = "") -> dict[str, str]:
+        """What there is to say of the action; the last one is free text."""
         said = "; ".join(
             [*(each.text for each in self.findings if each.value is not None), *([error] if error else [])]
         )
-        pairs = {
+        return {
             "verb": self.verb.replace(" ", "-"),
             "service": self.service or "-",
             "instance": self.instance or "-",
             "exit": str(self.exit),
-            "seconds": f"{time.monotonic() - self._began:.2f}",
+            "seconds": f"{seconds:.2f}",
             **_who(self._environ),
             "what": said or "nothing to do",
         }
-        text = " ".join(f"{name}={value}" for name, value in pairs.items())
-        return (
-            "".join(c if c.isprintable() else " " for c in text)
-            .encode("utf-8", "replace")[:LINE]
-            .decode("utf-8", "ignore")
-        )
+
+
+def _line(fields: Mapping[str, str]) -> str:
+    """Pairs of a name and a value, as one line that is not too long."""
+    text = " ".join(f"{name}={value}" for name, value in fields.items())
+    return (
+        "".join(c if c.isprintable() else " " for c in text).encode("utf-8", "replace")[:LINE].decode("utf-8", "ignore")
+    )
 
 
 def _who(environ: Mapping[str, str]) -> dict[str, str]:

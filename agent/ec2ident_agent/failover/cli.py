@@ -62,6 +62,8 @@ class FailoverCommand:
         self.settings = self._settings()
         deadline = Deadline(self.settings.deadline or (LONG_DEADLINE if options.slow else DEADLINE))
         self.environ, self.root, name = environ, root, getattr(options, "service", "")
+        #: Whether this command cannot wait for the administrator's own.
+        self.hurried = False
         memory = Memory(os.path.join(self.state_dir, "failover"), name) if name else None
         self.session = Session(self.settings, deadline, log, environ=environ, root=root, memory=memory)
         if not options.instance or self.session.is_this_node:
@@ -122,9 +124,15 @@ class FailoverCommand:
         """The line that says who did this."""
         from .audit import Audit
 
-        options = self.options
+        options, on_move = self.options, None
+        if self.settings.on_move:
+            from .on_move import MoveCommand
+
+            on_move = MoveCommand(self.settings.on_move, self.environ, log, wait=not self.hurried)
         service = getattr(options, "service", "")
-        return Audit(options.verb, service, state_dir=self.state_dir, root=self.root, environ=self.environ)
+        return Audit(
+            options.verb, service, state_dir=self.state_dir, root=self.root, environ=self.environ, on_move=on_move
+        )
 
     def part(self) -> AnyPart:
         """The one part that the verb is about."""
@@ -405,17 +413,21 @@ def _took(command: FailoverCommand) -> int:
         return error.exit
 
 
-def _let_go(command: FailoverCommand) -> int:
+def _let_go(command: FailoverCommand, *, hurried: bool = False) -> int:
     with _other(command, "release") as releasing:
+        releasing.hurried = hurried
         return _release_here(releasing)
 
 
 def hold(command: FailoverCommand) -> int:
     """`hold`: hold a service while its leader key says so. Ends with SIGTERM, and releases it first."""
+    import time
+
+    from ec2ident_agent.systemd_journal import ERROR, INFO, SystemdJournal
     from ec2ident_agent.watch.sd_notify import Supervisor
 
     from . import leader
-    from .hold import Hold, Timing
+    from .hold import FAILING, Hold, HoldState, Timing
 
     wanted = command.service.hold
     if wanted is None:
@@ -434,16 +446,23 @@ def hold(command: FailoverCommand) -> int:
                     return exit_codes.DONE
         return _took(command)
 
-    supervisor = Supervisor(command.environ)
+    supervisor, journal = Supervisor(command.environ), SystemdJournal("ec2ident-failover", command.environ)
+    service = command.options.service
 
-    def alive(line: str) -> None:
+    def alive(state: HoldState) -> None:
         supervisor.alive()
-        supervisor.status(line)
+        supervisor.status(str(state))
+
+    def told(state: HoldState) -> None:
+        fields = {"event": "hold", "service": service, "state": state.state, "leader": state.leader}
+        journal.log(str(state), ERROR if state.state == FAILING else INFO, fields)
+        if command.options.json:
+            say(json.dumps({"time": round(time.time(), 3), "event": "hold", "service": service, **as_dict(state)}))
 
     supervisor.ready()
     timing = Timing(wanted.every, wanted.timeout, wanted.release_after)
     try:
-        Hold(ask, work, lambda: _let_go(command), timing).run(log, alive)
+        Hold(ask, work, lambda: _let_go(command, hurried=True), timing).run(told, alive)
     finally:
         supervisor.stopping()
     return exit_codes.DONE

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Ask = Callable[[float], LeaderAnswer]
-    Log = Callable[[str], object]
 
 #: Seconds between two checks of a service that is held, and the most between two attempts to take it.
 CHECK, MOST = 60.0, 30.0
@@ -42,6 +41,22 @@ class Timing(Value):
     every: float = 1.0
     timeout: float = 1.0
     release_after: float = 10.0
+
+
+TAKING, HELD, RELEASED, FAILING = "taking", "held", "released", "not released"
+
+
+class HoldState(Value):
+    """How the service stands on this node, what the leader key says, and why that is unknown or what fails."""
+
+    state: str
+    leader: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.state == FAILING:
+            return f"{self.state}, it is tried again: {self.reason}; leader: {self.leader}"
+        return f"{self.state}; leader: {self.leader}{f' ({self.reason})' if self.reason else ''}"
 
 
 class Lease:
@@ -114,21 +129,23 @@ class Hold:
         #: been killed.
         self._may_be_here = True
 
-    def run(self, log: Log, alive: Callable[[str], object]) -> None:
-        """Until SIGTERM or SIGINT; then the service is released. `alive` hears the state at each round."""
+    def run(self, tell: Callable[[HoldState], object], alive: Callable[[HoldState], object]) -> None:
+        """Until SIGTERM or SIGINT; then the service is released.
+
+        `alive` hears the state at each round, `tell` each state that is another one.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        said = ""
+        told: HoldState | None = None
         try:
             while True:
                 asked = _now()
                 answer = self._ask(self._seconds(asked))
                 self._lease.heard(answer, asked)
-                state = self._step()
-                line = f"{state}; leader: {answer.leader}{f' ({answer.reason})' if answer.reason else ''}"
-                alive(line)
-                if line != said:
-                    log(line)
-                    said = line
+                state = self._step(answer)
+                alive(state)
+                if state != told:
+                    tell(state)
+                    told = state
                 if self._wait(asked + self._timing.every):
                     return
         finally:
@@ -140,20 +157,20 @@ class Hold:
         left = self._lease.left(now)
         return min(self._timing.timeout, left) if left else self._timing.timeout
 
-    def _step(self) -> str:
+    def _step(self, answer: LeaderAnswer) -> HoldState:
         now = _now()
         if self._lease.left(now):
             self._may_be_here = True
             self._worker.go(now)
-            return "held" if self._worker.taken else "taking"
+            return HoldState(HELD if self._worker.taken else TAKING, answer.leader, answer.reason)
         self._worker.end()
         if self._may_be_here:
             try:
                 self._release()
             except AgentError as error:
-                return f"not released, it is tried again: {error}"
+                return HoldState(FAILING, answer.leader, str(error))
             self._may_be_here = False
-        return "released"
+        return HoldState(RELEASED, answer.leader, answer.reason)
 
     def _wait(self, until: float) -> bool:
         """Wait, at the longest until the lease is over. Returns whether to end."""

@@ -10,6 +10,8 @@ import time
 
 from ec2ident.value import Value
 
+from . import bounded
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 
-#: The longest status line that is read, in bytes, and the pause between two looks for the end of a command.
-_LINE, _PAUSE = 256, 0.01
+#: The longest status line that is read, in bytes.
+_LINE = 256
 
 
 class LeaderAnswer(Value):
@@ -120,29 +122,10 @@ def run(command: tuple[str, ...], seconds: float, *, spawn: Callable[..., int] =
 
     All processes that it started in its group are ended with it.
     """
-    import signal
-
-    until = time.monotonic() + seconds
-    null = [(os.POSIX_SPAWN_OPEN, each, os.devnull, os.O_RDWR, 0) for each in (0, 1)]
-    try:
-        process = spawn(command[0], command, os.environ, file_actions=null, setpgroup=0, setsigmask=())
-    except OSError as error:
-        return LeaderAnswer(UNKNOWN, f"{command[0]}: {error.strerror or error}")
-    try:
-        while time.monotonic() < until:
-            ended, status = os.waitpid(process, os.WNOHANG)
-            if ended:
-                process, code = 0, os.waitstatus_to_exitcode(status)
-                known = {0: YES, 1: NO}
-                return (
-                    LeaderAnswer(known[code])
-                    if code in known
-                    else LeaderAnswer(UNKNOWN, f"{command[0]}: exit code {code}")
-                )
-            time.sleep(_PAUSE)
-        return LeaderAnswer(UNKNOWN, f"{command[0]}: no answer in time")
-    finally:
-        if process:
-            # A process that has ended is there until it is waited for, so its group is too.
-            os.killpg(process, signal.SIGKILL)
-            os.waitpid(process, 0)
+    ended = bounded.run(command, os.environ, seconds, spawn=spawn)
+    if ended.code is None:
+        return LeaderAnswer(UNKNOWN, ended.reason)
+    known = {0: YES, 1: NO}
+    if ended.code in known:
+        return LeaderAnswer(known[ended.code])
+    return LeaderAnswer(UNKNOWN, f"{command[0]}: exit code {ended.code}")

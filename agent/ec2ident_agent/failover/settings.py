@@ -14,6 +14,7 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     proxy = "http://HOST:PORT"        # for the API over TLS; default HTTPS_PROXY; "none" for no proxy
     use_fips_endpoint = true          # default: AWS_USE_FIPS_ENDPOINT, then the profile's key
     use_dualstack_endpoint = true     # default: AWS_USE_DUALSTACK_ENDPOINT, then the profile's key
+    on_move = ["/usr/local/bin/moved"]  # run after each move, for 10 s at most; EC2IDENT_SERVICE and its like say what
     account = "123456789012"          # for `policy`: the account
     instances = ["i-…", "i-…"]        # for `policy`: the nodes
     interfaces = ["eni-…", "eni-…"]   # for `policy`: the interfaces that carry the traffic
@@ -224,6 +225,8 @@ class Settings(Value):
     dual_stack: bool | None = None
     #: Pairs of a service's name and its endpoint.
     endpoints: tuple[tuple[str, str], ...] = ()
+    #: What is run after each move.
+    on_move: tuple[str, ...] = ()
     account: str = ""
     instances: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
@@ -377,6 +380,7 @@ def read(found: Mapping[str, Any], said: Said = str) -> Settings:
         fips=top.switch("use_fips_endpoint"),
         dual_stack=top.switch("use_dualstack_endpoint"),
         endpoints=_endpoints(endpoints) if endpoints else (),
+        on_move=_command(top, "on_move"),
         account=top.text("account", forms.identifier("account")),
         instances=top.texts("instances", forms.identifier("instance")),
         interfaces=top.texts("interfaces", forms.identifier("interface")),
@@ -384,6 +388,14 @@ def read(found: Mapping[str, Any], said: Said = str) -> Settings:
     )
     top.end()
     return settings
+
+
+def _command(table: _Reader, key: str) -> tuple[str, ...]:
+    """A command by its absolute path: the search path of a cluster engine is another one than a shell's."""
+    found = table.texts(key)
+    if found and not found[0].startswith("/"):
+        raise UsageError(f"{table.name(key)}: {found[0][:64]!r} is not an absolute path")
+    return found
 
 
 def _endpoints(table: _Reader) -> tuple[tuple[str, str], ...]:

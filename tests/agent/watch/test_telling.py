@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -9,12 +10,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ec2ident.program.frame import OutputError
 from ec2ident_agent.errors import UnknownError
-from ec2ident_agent.items import Seen
+from ec2ident_agent.items import OURS, Seen
+from ec2ident_agent.kernel.events import Deletion, Heard
 from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.watch.event import WatchEvent
 from ec2ident_agent.watch.telling import MetricsFile, Teller
+from tests.lab.recipe import NAMELESS as CONFIGURATION
 
-from .test_loop import OVERLAY, RULE, Node, fight
+from .test_loop import DEFAULT, OVERLAY, RULE, Node, Stubborn, fight
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,3 +179,126 @@ def test_a_file_that_cannot_be_written_is_one_line(
     for _ in range(3):
         file.write(node.watch)
     assert 1 == capfd.readouterr().err.count("ec2ident-agent: metrics: ")
+
+
+# The stream of events
+
+
+def told(node: Node, *kinds: str) -> list[dict[str, object]]:
+    """The public events of these kinds since the last call."""
+    found = [event.public() for event in node.events if event.kind in kinds]
+    node.events.clear()
+    return found
+
+
+def test_a_loss_and_its_repair_are_two_events(node: Node) -> None:
+    """Each names the owner, the item, and the program that the kernel named."""
+    assert 4 == len(told(node, "added"))
+    node.watch.heard(Heard(True, (Deletion(Seen(RULE, OURS), 77),)), {77: "systemd-network"}.get)  # type: ignore[arg-type]
+    node.lose(RULE)
+    node.look()
+
+    about = {"owner": "eth1", "item": str(RULE), "by": "systemd-network", "process": 77}
+    assert [{"event": "drift", **about}, {"event": "repaired", **about}] == told(
+        node, "drift", "repaired", "added", "removed", "state"
+    )
+
+
+def test_what_is_not_configured_any_more_is_removed(node: Node) -> None:
+    """Its owner is the one that the journal names."""
+    node.events.clear()
+    node.write(CONFIGURATION.partition("[[overlay]]")[0])
+    node.watch.follow.anew()  # type: ignore[attr-defined]
+    node.look()
+
+    assert [{"event": "removed", "owner": OWNERS[1], "item": str(OVERLAY)}] == told(
+        node, "drift", "removed", "repaired"
+    )
+
+
+def test_what_is_given_up_names_program_and_prevention(node: Node) -> None:
+    """Every item is an event; the line for people is in the first one alone."""
+    node.known = ("wg-quick", "Table = off")
+    for _ in range(12):
+        node.kernel.flush_table(100)
+        node.look(0.2)
+    first, second = told(node, "given_up")
+
+    assert ("eth1", "Table = off") == (first["owner"], first["prevent"])
+    assert str(first["text"]).startswith("deleted again 10 times within 60 s, so repairs wait")
+    assert ("eth1", "Table = off", False) == (second["owner"], second["prevent"], "text" in second)
+    assert first["item"] != second["item"]
+
+
+def test_trouble_names_its_owner_once_and_the_state_follows(node: Node) -> None:
+    """A foreign address in the place of the overlay's; after it is gone, the state is in order again."""
+    node.events.clear()
+    node.kernel.seen = [each for each in node.kernel.seen if each.item != OVERLAY]
+    node.kernel.seen.append(Seen(OVERLAY, 0))
+    node.look()
+    node.look()
+    trouble, state = told(node, "trouble", "state")
+    assert ("trouble", OWNERS[1]) == (trouble["event"], trouble["owner"])
+    assert {"event": "state", "state": state["state"], "in_order": False} == state
+
+    node.kernel.seen = [each for each in node.kernel.seen if each.item != OVERLAY]
+    node.look()
+    (state,) = told(node, "state")
+    assert {"event": "state", "state": "4 items: in order", "in_order": True} == state
+
+
+def test_what_the_kernel_refuses_is_trouble_of_its_owner(tmp_path: Path) -> None:
+    """The items of that owner and family wait, so they count as given up; the other owner has nothing of it."""
+    kernel = Stubborn("eth0", "eth1")
+    kernel.refused = DEFAULT
+    node = Node(tmp_path, kernel=kernel)
+    (trouble,) = told(node, "trouble")
+    found = metrics(node)
+
+    assert ("eth1", True) == (trouble["owner"], str(trouble["text"]).startswith("ip route add default"))
+    assert found["drift_items", "eth1"] == found["given_up_items", "eth1"] > 0
+    assert (0.0, 1.0) == (found["given_up_items", OWNERS[1]], found["last_look_complete", ""])
+
+
+def test_each_event_is_a_line_of_json(capfd: pytest.CaptureFixture[str]) -> None:
+    """With the time in seconds since 1970. What is for people alone is on standard error."""
+    tell = Teller({}, as_json=True)
+    tell(WatchEvent("step", "[#] ip rule add", owner="eth1"))
+    tell(WatchEvent("trouble", "ec2ident-agent: eth1: no", loud=True, owner="eth1"))
+    out, err = capfd.readouterr()
+
+    (line,) = out.splitlines()
+    found = json.loads(line)
+    assert found.pop("time") > 1e9
+    assert {"event": "trouble", "owner": "eth1", "text": "eth1: no"} == found
+    assert "[#] ip rule add\nec2ident-agent: eth1: no\n" == err
+
+
+def test_a_slow_reader_does_not_hold_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe that is full: events are dropped, and the next one that is written says how many were."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as reader, os.fdopen(writing, "w") as writer:
+        monkeypatch.setattr("sys.stdout", writer)
+        tell = Teller({}, as_json=True)
+        for _ in range(5000):
+            tell(WatchEvent("drift", owner="eth1", item="x" * 100))
+        taken = [json.loads(reader.readline()) for _ in range(100)]
+        assert not any("dropped" in each for each in taken)
+        tell(WatchEvent("repaired", owner="eth1"))
+        last: dict[str, object] = {}
+        while last.get("event") != "repaired":
+            last = json.loads(reader.readline())
+            taken.append(last)
+
+    assert 5001 - len(taken) == last["dropped"]
+
+
+def test_a_reader_that_has_gone_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of every program; the exit code is the one of a broken pipe."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(os.dup(1), "w"), os.fdopen(writing, "w") as writer:
+        monkeypatch.setattr("sys.stdout", writer)
+        with pytest.raises(OutputError, match="Broken pipe"):
+            Teller({}, as_json=True)(WatchEvent("drift"))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer.fileno())
