@@ -135,6 +135,18 @@ def test_what_another_program_deletes_is_there_again(node: Node) -> None:
     node.wait("ec2ident-agent", "status", OVERLAY)
 
 
+def test_an_administrator_finds_the_repair_by_its_owner_and_its_metric(node: Node) -> None:
+    """systemd's own journal took the entry with its fields, and the unit may write the metrics."""
+    entries = ("journalctl", "--output=json", f"EC2IDENT_OWNER=overlay {OVERLAY}/32", "--no-pager")
+    wait_until(lambda: "ip address add 192.168.10.10/32" in node.said(*entries), "the journal has it", PATIENCE)
+    last = json.loads(node.said(*entries).splitlines()[-1])
+    assert ("step", "6", "ec2ident-agent", WATCH) == tuple(
+        last[name] for name in ("EC2IDENT_EVENT", "PRIORITY", "SYSLOG_IDENTIFIER", "_SYSTEMD_UNIT")
+    )
+    repairs = f'ec2ident_agent_repairs_total{{owner="overlay {OVERLAY}/32"}} '
+    wait_until(lambda: f"{repairs}1" in node.said("cat", "/run/ec2ident/watch.prom"), "the metric has it", PATIENCE)
+
+
 def test_a_watch_that_hangs_is_killed_and_started_again(node: Node) -> None:
     """WatchdogSec; here eight seconds in place of thirty."""
     node.said("mkdir", "-p", f"/run/systemd/system/{WATCH}.d")
