@@ -37,7 +37,7 @@ agent; one reader checks all of them, and its errors name what the user wrote. T
     [service.db.bgp]                  # in place of the route: FRR announces the overlay to a VPC Route Server
     asn = 65001                       # this node's autonomous system; the same one on all nodes
     endpoint_asn = 65000              # the route server's
-    endpoints = ["10.0.1.11", "10.0.1.12"]  # its endpoints in this node's subnet
+    endpoints = ["10.0.1.11", "10.0.1.12"]  # its endpoints in this node's subnet, for `bgp`; default: as FRR has them
     address = "10.0.1.10"             # this node's: the route server's peer; default: as the kernel chooses
     liveness = "bfd"                  # or "bgp-keepalive", as the route server has it
     announce = "holder"               # or "both": the other node announces a longer path
@@ -117,12 +117,13 @@ class RouteSettings(Value):
 class BgpSettings(Value):
     """What this node's FRR announces. `endpoints` are those of the route server, and `address` is its peer: this node.
 
-    `tables` are only read, to verify; None asks nothing of the API.
+    Without `endpoints` they are all neighbors of FRR with `endpoint_asn`. `tables` are only read, to verify; None asks
+    nothing of the API.
     """
 
     asn: int
     endpoint_asn: int
-    endpoints: tuple[str, ...]
+    endpoints: tuple[str, ...] = ()
     address: str = ""
     bfd: bool = True
     both: bool = False
@@ -465,7 +466,7 @@ def _bgp(table: _Reader) -> BgpSettings:
     select = TableSelector(tables, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
     eni = table.text("eni", forms.identifier("interface"))
     table.end()
-    for key, value in (("asn", asn), ("endpoint_asn", endpoint_asn), ("endpoints", endpoints)):
+    for key, value in (("asn", asn), ("endpoint_asn", endpoint_asn)):
         if not value:
             raise UsageError(f"{table.name(key)}: is missing")
     for key, word, words in (

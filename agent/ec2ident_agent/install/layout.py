@@ -156,7 +156,7 @@ ROWS: Mapping[str, Manager] = {
     "ocf": Manager(
         (),
         (
-            *(Row(f"{_OCF}/{name}", f"ocf/{name}") for name in ("overlay", "eni", "private", "eip", "dns")),
+            *(Row(f"{_OCF}/{name}", f"ocf/{name}") for name in ("overlay", "bgp", "eni", "private", "eip", "dns")),
             Row(f"{HOME}/keepalived-notify", "keepalived/notify"),
         ),
     ),

@@ -98,6 +98,21 @@ class Device:
         command = (sys.executable, "-m", "ec2ident_agent.failover.cli", *words)
         return self.inside.run(*command, env={**INSIDE, **ENVIRONMENT, **path}, **options)
 
+    def agent(self, action: str, *, level: int = 0, probe: bool = False, seconds: int = 8, **values: str) -> int:
+        """Run one action of `ocf:ec2ident:bgp`, as the cluster engine does; returns its exit code."""
+        mine = {"address": f"{BLOCK} {BLOCK6}", "asn": str(ASN), "endpoint_asn": str(ENDPOINT_ASN)}
+        parameters = {**mine, "instance": f"i-0a1b2c3d4e5f600{self.host}", **values}
+        environ = {
+            **{f"OCF_RESKEY_{name}": value for name, value in parameters.items()},
+            "OCF_RESOURCE_INSTANCE": "db",
+            "OCF_CHECK_LEVEL": str(level),
+            "OCF_RESKEY_CRM_meta_timeout": f"{seconds}000",
+            "OCF_RESKEY_CRM_meta_interval": "0" if probe else "10000",
+            "PYTHONPATH": f"{TOP}:{TOP / 'agent'}",
+        }
+        command = (sys.executable, "-m", "ec2ident_agent.failover.pacemaker.agent", "bgp", action)
+        return self.inside.run(*command, env={**INSIDE, **ENVIRONMENT, **environ}).returncode
+
     def resume(self, daemon: str) -> None:
         """Let a daemon go on that was stopped with SIGSTOP. nsenter has stopped too, as its child did."""
         self.frr.send(signal.SIGCONT, daemon)
@@ -153,14 +168,14 @@ class Subnet:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def wait_established(self, *nodes: Device) -> None:
-        """Until the endpoint has a session with these nodes, and BFD where it is wanted."""
+    def wait_established(self, *nodes: Device, bfd: bool = False) -> None:
+        """Until the endpoint has a session with these nodes, and with `bfd` also that, which takes longer."""
         for node in nodes:
-            wait_until(lambda node=node: self._up(node), f"{node.address} is up")  # type: ignore[misc]
+            wait_until(lambda node=node: self._up(node, bfd), f"{node.address} is up")  # type: ignore[misc]
 
-    def _up(self, node: Device) -> bool:
+    def _up(self, node: Device, bfd: bool) -> bool:
         found = self.endpoint.frr.ask("bgpd", f"show bgp neighbors {node.address} json")[0][node.address]
-        return bool(found["bgpState"] == "Established" and found["peerBfdInfo"]["status"] == "Up")
+        return found["bgpState"] == "Established" and (not bfd or found["peerBfdInfo"]["status"] == "Up")
 
     def heard(self, family: str = "ipv4") -> dict[str, dict[str, tuple[int, int]]]:
         """Prefix -> node -> metric and length of the path, as the endpoint has them."""

@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.root, pytest.mark.full, pytest.mark.timeout(120)]
 
 WEB = "192.168.10.6/32"
 WORST = 2**32 - 1
+SUCCESS, GENERIC, NOT_RUNNING = 0, 1, 7
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,9 @@ def subnet(room: Subnet) -> Iterator[Subnet]:
     for each in room.all:
         each.frr.start()
     for node in room.nodes:
-        for service in ("db", "web"):
-            assert node.failover("release", service, "--local").returncode == 0
-        node.inside.run("ec2ident-agent", "overlay", "del", WEB)
+        for service, block in (("db", BLOCK), ("web", WEB)):
+            if node.holds(block):
+                assert node.failover("release", service, "--local").returncode == 0
         if node.holds(WEB):
             node.namespace.ip(f"address del {WEB} dev eth0")
     room.wait_established(*room.nodes)
@@ -189,19 +190,43 @@ def test_a_daemon_that_ends_has_withdrawn(subnet: Subnet) -> None:
 
 
 def test_a_daemon_that_hangs_is_unknown_and_a_stop_succeeds(subnet: Subnet) -> None:
-    """A look cannot tell (3). The release removes the address within its own time."""
+    """A look cannot tell (3), and a deep monitor takes that for running. The stop removes the address in its time."""
     one = subnet.nodes[0]
     take(one)
     one.frr.send(signal.SIGSTOP, "bgpd")
     try:
         assert one.failover("status", "db").returncode == 3
-        done = one.failover("release", "db", "--local")
-        assert done.returncode == 0, done.stderr
-        assert "cannot tell whether it is withdrawn" in done.stderr
+        assert one.agent("monitor", level=10) == SUCCESS
+        assert one.agent("stop") == SUCCESS
         assert not one.holds()
     finally:
         one.resume("bgpd")
     subnet.until_best(None)
+
+
+def test_the_agent_of_pacemaker(subnet: Subnet) -> None:
+    """A probe and a plain monitor ask the kernel, a deep one FRR too. A stop succeeds whatever FRR does, or the engine
+    would fence this node; a start without FRR fails.
+    """
+    one = subnet.nodes[0]
+    assert one.agent("monitor", probe=True) == NOT_RUNNING
+    assert one.agent("start") == SUCCESS
+    assert subnet.best() == subnet.best(BLOCK6) == one.address
+    assert one.agent("monitor") == one.agent("monitor", level=10) == SUCCESS
+
+    family = [f"router bgp {ASN}", "address-family ipv4 unicast"]
+    one.frr.configure(*family, f"no network {BLOCK}")
+    assert one.agent("monitor") == SUCCESS
+    assert one.agent("monitor", level=10, seconds=3) == GENERIC
+    assert one.agent("stop") == SUCCESS
+    assert not one.holds()
+    subnet.until_best(None, BLOCK6)
+    assert one.agent("monitor") == NOT_RUNNING
+
+    one.frr.end("bgpd")
+    assert one.agent("start", seconds=3) == GENERIC
+    assert not one.holds()
+    assert one.agent("stop") == one.agent("stop", asn="x", address="y") == SUCCESS
 
 
 def test_a_configuration_that_is_not_this_one_is_refused_before_anything_changes(subnet: Subnet) -> None:
@@ -223,6 +248,7 @@ def test_a_configuration_that_is_not_this_one_is_refused_before_anything_changes
 def test_both_announce_and_the_death_of_a_node_is_enough(subnet: Subnet, capsys: pytest.CaptureFixture[str]) -> None:
     """The second node's path is longer until the first one is gone. No program acts, and no API is asked."""
     one, two = subnet.nodes
+    subnet.wait_established(one, two, bfd=True)
     two.namespace.ip(f"address add {WEB} dev eth0")
     subnet.until_best(two, WEB)
     assert subnet.heard()[WEB][two.address] == (WORST, 4)

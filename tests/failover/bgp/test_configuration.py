@@ -80,8 +80,8 @@ def test_the_router_id_is_the_nodes_own_address() -> None:
 
 def test_a_later_take_over_has_a_lower_metric() -> None:
     """It is preferred, also to an announcement that no take-over made. It stays a number of 32 bits."""
-    assert metric_at(1_800_000_001) < metric_at(1_800_000_000) < frr.WORST
-    assert 0 <= metric_at(2**33) <= metric_at(0) < frr.WORST < 2**32
+    assert metric_at(1_800_000_000.3) < metric_at(1_800_000_000) < frr.WORST
+    assert 0 == metric_at(2**33) < metric_at(2_800_000_000) < metric_at(0) < frr.WORST < 2**32
 
 
 def test_the_commands_of_a_move() -> None:
@@ -148,6 +148,9 @@ def test_one_speaker_serves_all_services_of_a_node() -> None:
             speaker(other, "", lambda _: "10.0.1.10")
     with pytest.raises(UsageError, match="overlay address"):
         speaker(found, "192.168.10.5", lambda _: "10.0.1.10")
+    lacking = parse(TEXT.replace('endpoints = ["10.0.1.11", "10.0.1.12"]', "").encode()).services
+    with pytest.raises(UsageError, match="endpoints is missing"):
+        speaker(lacking, "10.0.1.10", lambda _: "")
     with pytest.raises(UsageError, match="two of them"):
         speaker((*found[:1], *found[:1]), "10.0.1.10", lambda _: "")
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tests.failover.fake import Fake
 
 OVERLAY = "192.168.10.5/32"
+#: The agents that ask the API. `bgp` asks FRR: tests/failover/bgp.
+ASKING = tuple(kind for kind in KINDS if kind != "bgp")
 
 
 @pytest.fixture
@@ -150,11 +152,11 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 #: Every day each fault meets the agent that calls most.
 each_kind = pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[] if kind == "overlay" else [pytest.mark.full]) for kind in KINDS]
+    "kind", [pytest.param(kind, marks=[] if kind == "overlay" else [pytest.mark.full]) for kind in ASKING]
 )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ASKING)
 def test_a_whole_life(act: Callable[..., Any], kind: str) -> None:
     """Not running, started, running at both depths, started again, stopped, stopped again."""
     assert ocf.NOT_RUNNING == act(kind, "monitor", probe=True)[0]
@@ -319,7 +321,7 @@ def test_an_error_of_the_program_is_not_an_answer() -> None:
     assert ["cannot tell: ZeroDivisionError: a bug"] == said
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ASKING)
 def test_only_a_deep_monitor_sees_that_another_node_has_it(aws: Fake, act: Callable[..., Any], kind: str) -> None:
     """Then it has failed; it is not called stopped while this node still holds its part."""
     assert ocf.SUCCESS == act(kind, "start")[0]

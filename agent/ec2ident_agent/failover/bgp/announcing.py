@@ -101,7 +101,8 @@ class BgpPart(Value):
             try:
                 found = answers.sessions(_ask(deadline, "show bgp neighbors json"))
                 known = {each.endpoint: each for each in found}
-                return tuple(known[each] for each in self.settings.endpoints if each in known)
+                own = [name for name, each in known.items() if each.asn == self.settings.endpoint_asn]
+                return tuple(known[each] for each in self.settings.endpoints or own if each in known)
             except SpeakerGoneError as error:
                 if not patient or deadline.used - began >= RESTART:
                     raise
@@ -112,8 +113,9 @@ class BgpPart(Value):
         wanted = self.settings
         said = "write its configuration: ec2ident-failover bgp"
         missing = sorted({*wanted.endpoints} - {each.endpoint for each in found})
-        if missing:
-            raise UsageError(f"bgp: FRR has no neighbor {', '.join(missing)}; {said}")
+        if missing or not found:
+            lacking = ", ".join(missing) or f"with the AS number {wanted.endpoint_asn}"
+            raise UsageError(f"bgp: FRR has no neighbor {lacking}; {said}")
         for each in found:
             numbers, right = (each.own_asn, each.asn), (wanted.asn, wanted.endpoint_asn)
             if numbers != right:
@@ -267,8 +269,8 @@ class BgpPart(Value):
         It is a warning if FRR does not say that it did: without the address its import check withdraws it too. Where
         both nodes announce, the address stays, so that is an error.
         """
+        until = Deadline(seconds)
         for block in blocks or self.blocks:
-            until = Deadline(seconds)
             try:
                 self._let_go(block, until)
             except SpeakerGoneError:

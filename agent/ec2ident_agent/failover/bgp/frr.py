@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 OUT, IN = "EC2IDENT-OUT", "EC2IDENT-IN"
 #: The worst metric (MULTI_EXIT_DISC, RFC 4271): of an announcement that no take-over has made.
 WORST = 2**32 - 1
+#: 2025-01-01 as Unix time.
+START = 1735689600
 #: Seconds: keepalive and hold time of BGP without BFD, and the pause before a session is tried again.
 KEEPALIVE, HOLD, CONNECT = 3, 9, 2
 #: Milliseconds, and how many lost packets: what AWS uses for BFD.
@@ -52,8 +54,11 @@ class Speaker(Value):
 
 
 def metric_at(seconds: float) -> int:
-    """The metric of a take-over at this time (Unix time): the later one is lower, and so preferred."""
-    return max(0, WORST - 1 - int(seconds))
+    """The metric of a take-over at this time (Unix time): the later one is lower, and so preferred.
+
+    It counts quarters of a second from 2025 on, which last until 2059; then the metric stays 0.
+    """
+    return min(WORST - 1, max(0, WORST - 1 - int((seconds - START) * 4)))
 
 
 def route_map(block: str, *, standby: bool = False) -> str:

@@ -26,6 +26,8 @@ def speaker(services: Sequence[Service], address: str, source_to: Callable[[str]
         if any(getattr(each, key) != getattr(first, key) for each in found):
             word = "liveness" if key == "bfd" else key
             raise UsageError(f"bgp: {word} differs between {names}: the sessions of a node are the same for all")
+    if not first.endpoints:
+        raise UsageError(f"bgp: {names}: endpoints is missing: those of the route server in this node's subnet")
     own = address or first.address or source_to(first.endpoints[0])
     blocks = [block for each in services for block in each.overlay]
     if own in first.endpoints or any(own == block.partition("/")[0] for block in blocks):

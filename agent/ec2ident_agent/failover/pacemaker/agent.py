@@ -1,4 +1,4 @@
-"""The Pacemaker resource agents `ocf:ec2ident:overlay`, `eni`, `private`, `eip` and `dns` (OCF Resource Agent API 1.0).
+"""The agents of Pacemaker: `ocf:ec2ident:overlay`, `bgp`, `eni`, `private`, `eip`, `dns` (OCF Resource Agent API 1.0).
 
 The engine acts on what an agent answers, so each answer is taken from a table:
 
@@ -178,13 +178,13 @@ class OcfAgent:
         from ec2ident_agent.failover.errors import UsageError
 
         service = self.settings().services[0]
-        if self.request.kind == "overlay":
+        if self.request.kind in ("overlay", "bgp"):
             from ec2ident_agent.config import overlay
 
             label = {"label": service.label} if service.label else {}
             for each in service.overlay:
                 overlay({"address": each, "device": service.device, **label})
-            if not service.route:
+            if not service.route and not service.bgp:
                 raise UsageError("tables: is missing; or give table_tag or vpc")
         if service.dns:
             dns.wanted(service.dns.name, service.dns.values or ["192.0.2.1"], service.dns.ttl)

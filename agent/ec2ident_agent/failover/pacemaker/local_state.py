@@ -32,6 +32,9 @@ if TYPE_CHECKING:
             """Remove it from this node. Raises AgentError."""
 
 
+#: Seconds for the withdrawal of each address by FRR; without the address it is withdrawn all the same.
+WITHDRAW = 1.0
+
 #: All of the resource is on this node, some of it, or nothing.
 HELD, PARTLY, ABSENT = "held", "partly", "absent"
 
@@ -82,6 +85,26 @@ class Addresses:
         self._bridge().let_go(*self.addresses, wait=self._wait, private=self._private)
 
 
+class AnnouncedAddresses(Addresses):
+    """Overlay addresses that FRR announces. Where they are not held, FRR announces them no more: see `bgp/frr.py`."""
+
+    def __init__(self, request: OcfRequest, bridge: Callable[[], AgentBridge], say: Callable[[str], object]) -> None:
+        super().__init__(request, bridge, say)
+        self._asn, self._say = request.values.get("asn", ""), say
+
+    def drop(self) -> None:
+        """Withdraw first, as far as FRR answers, and then remove the addresses."""
+        from ec2ident_agent.failover.bgp.announcing import BgpPart
+        from ec2ident_agent.failover.settings import BgpSettings
+
+        # Without a right number they can never have been announced, and a stop must not depend on it.
+        if self._asn.isascii() and self._asn.isdigit() and 0 < int(self._asn[:11]) < 2**32:
+            part = BgpPart(BgpSettings(int(self._asn), 0), self.addresses)
+            for finding in part.let_go(seconds=min(WITHDRAW, self._wait)):
+                self._say(str(finding))
+        super().drop()
+
+
 class StartedMarker:
     """A file that says that the resource was started here since boot, for resources that the kernel does not show.
 
@@ -129,6 +152,7 @@ def private_state(request: OcfRequest, bridge: Callable[[], AgentBridge], say: C
 #: What each agent looks at on this node.
 LOCAL_STATES: Mapping[str, Callable[..., LocalState]] = {
     "overlay": Addresses,
+    "bgp": AnnouncedAddresses,
     "eni": StartedMarker,
     "private": private_state,
     "eip": StartedMarker,

@@ -31,9 +31,10 @@ class Parameter(Value):
 #: The version of the agents: of their parameters and of what they do.
 VERSION = "1.0"
 
-KINDS = ("overlay", "eni", "private", "eip", "dns")
+KINDS = ("overlay", "bgp", "eni", "private", "eip", "dns")
 SHORT = {
     "overlay": "Overlay address with its routes in the VPC",
+    "bgp": "Overlay address that FRR announces to a VPC Route Server",
     "eni": "Elastic network interface",
     "private": "Secondary private addresses of EC2",
     "eip": "Elastic IP address of EC2",
@@ -42,6 +43,10 @@ SHORT = {
 LONG = {
     "overlay": (
         "Holds an overlay address on this node and points its route, in all route tables, to this node's interface."
+    ),
+    "bgp": (
+        "Holds an overlay address on this node, and has FRR announce it to the endpoints of a VPC Route Server, which"
+        " points the route in all tables to this node's interface."
     ),
     "eni": "Attaches an elastic network interface to this node and applies its profile of ec2ident-agent.",
     "private": (
@@ -56,25 +61,39 @@ PARAMETERS = (
     Parameter(
         "address",
         "service.s.overlay",
-        ("overlay",),
+        ("overlay", "bgp"),
         "The overlay addresses, of both families, separated by commas or spaces; outside of the VPC's CIDR blocks.",
         required=True,
         unique=True,
     ),
+    Parameter("asn", "service.s.bgp.asn", ("bgp",), "The AS number of the nodes.", "integer", required=True),
     Parameter(
-        "tables", "service.s.route.tables", ("overlay",), "Ids of the route tables, separated by commas or spaces."
+        "endpoint_asn", "service.s.bgp.endpoint_asn", ("bgp",), "That of the route server.", "integer", required=True
     ),
-    Parameter("table_tag", "service.s.route.tag", ("overlay",), "KEY=VALUE of the route tables, instead of their ids."),
-    Parameter("vpc", "service.s.route.vpc", ("overlay",), "All route tables of this VPC, instead of their ids."),
+    Parameter(
+        "tables",
+        "service.s.{table}.tables",
+        ("overlay", "bgp"),
+        "Ids of the route tables, separated by commas or spaces.",
+    ),
+    Parameter(
+        "table_tag",
+        "service.s.{table}.tag",
+        ("overlay", "bgp"),
+        "KEY=VALUE of the route tables, instead of their ids.",
+    ),
+    Parameter(
+        "vpc", "service.s.{table}.vpc", ("overlay", "bgp"), "All route tables of this VPC, instead of their ids."
+    ),
     Parameter(
         "interface",
         "service.s.device",
-        ("overlay",),
+        ("overlay", "bgp"),
         "The device of the address and of the ENI that the route goes to.",
         default="eth0",
     ),
     Parameter("device", "service.s.device", ("private",), "The device that holds them; default: another program does."),
-    Parameter("label", "service.s.label", ("overlay", "private"), "The address's label, such as eth0:1."),
+    Parameter("label", "service.s.label", ("overlay", "bgp", "private"), "The address's label, such as eth0:1."),
     Parameter(
         "eni",
         "service.s.{table}.eni",
@@ -168,7 +187,7 @@ def settings_of(kind: str, values: Mapping[str, str]) -> Settings:
                 places[tuple(each.place.split("."))] = _value(each, values[each.name])
         if each.required and each.name not in values:
             raise UsageError(f"{each.name}: is missing")
-    for table in ("service.s.route", "service.s.eni"):
+    for table in ("service.s.route", "service.s.eni", "service.s.bgp"):
         keys = [name for place, name in names.items() if place.rpartition(".")[0] == table]
         names[table] = ", ".join(keys[:3])
     return read(with_places({}, places), lambda place: names.get(place, place))
@@ -191,7 +210,7 @@ def _value(parameter: Parameter, text: str) -> str | int | bool | list[str]:
 
 
 #: Seconds for a start: a detach and the propagation of a record take longer than the other moves.
-START = {"overlay": 30, "eni": 180, "private": 30, "eip": 30, "dns": 180}
+START = {"overlay": 30, "bgp": 30, "eni": 180, "private": 30, "eip": 30, "dns": 180}
 
 #: Action, time-out in seconds, interval and depth: hints from which administrators write operations.
 ACTIONS = (
