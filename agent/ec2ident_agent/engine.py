@@ -135,10 +135,9 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
     if not everything:
         stays |= {record.item.identity for record in state.records if record.owner not in owners}
     named = [record.item for record in state.records]
-    known = frozenset() if everything else frozenset(item.identity for item in named)
 
     def retire(seen: Seen) -> bool:
-        return seen.item.identity not in stays and (everything or seen.item.identity in known)
+        return seen.item.identity not in stays
 
     def wanted(besides: Collection[Owner] = ()) -> list[Item]:
         some = [items for each, items, waits in parts if not waits and each.owner not in besides]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident.value import replace
-from ec2ident_agent import Node, interface
+from ec2ident_agent import Node, adoption, interface
 from ec2ident_agent.adoption import readable
 from ec2ident_agent.config import parse
 from ec2ident_agent.items import OURS, Address, Route, Rule, Seen, Step
@@ -319,3 +319,19 @@ def test_a_held_profile_takes_over_as_well(kernel: Refusing, node: Node) -> None
 def test_attributes_are_shown_as_people_write_them(word: str, text: str) -> None:
     """Where they are addresses and marks; others as they are."""
     assert text == readable(word)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "expected"),
+    [
+        (Rule("", 254, 99, "10.9.0.0/16"), Rule("10.0.1.0/24", 7, 50), True),
+        (Rule("10.0.1.0/24", 100, 100), Rule("", 7, 50), True),
+        (Rule("10.0.1.0/24", 100, 100), Rule("10.0.1.7/32", 7, 50), True),
+        (Rule("10.0.1.7/32", 100, 100), Rule("10.0.1.0/24", 7, 50), True),
+        (Rule("10.0.1.0/24", 100, 100), Rule("10.0.2.0/24", 7, 50), False),
+        (Rule("fd00::/64", 100, 100), Rule("", 7, 50), False),
+    ],
+)
+def test_rules_overlap_where_one_packet_may_match_both(wanted: Rule, there: Rule, expected: bool) -> None:
+    """A rule without a source is for all packets of its family."""
+    assert expected == adoption._overlap(wanted, Seen(there, 3))

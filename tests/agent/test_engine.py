@@ -12,7 +12,7 @@ from ec2ident_agent import engine
 from ec2ident_agent.desired import Desired
 from ec2ident_agent.engine import Look, Report
 from ec2ident_agent.errors import ConfigError, KernelError
-from ec2ident_agent.items import OURS, Address, Link, Route, Rule, Seen, Step
+from ec2ident_agent.items import OURS, Address, Link, Route, Rule, Seen, Step, TableName
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.state.journal import Journal
@@ -295,6 +295,28 @@ def test_revert_of_one_leaves_the_others(kernel: Refusing, journal: Journal) -> 
 
     assert set(OVERLAY.items) == {seen.item for seen in kernel.seen if seen.protocol == OURS}
     assert {OVERLAY.owner} == {record.owner for record in journal.read().records}
+
+
+@pytest.mark.parametrize("shows", [True, False])
+def test_a_table_s_name_is_removed_once(kernel: Refusing, journal: Journal, shows: bool) -> None:
+    """Whether it shows, or a crash left half of its file."""
+    name = TableName(100, "MYHA")
+    apply(kernel, journal, ETH1)
+    now = look(kernel, journal)
+    seen = (*now.observed.seen, *((Seen(name, OURS),) if shows else ()))
+    records = (*now.state.records, replace(now.state.records[0], item=name))
+    steps = engine.removals(None, Look(replace(now.observed, seen=seen), State(records)))
+
+    assert [Step("del", name)] == [step for step in steps if step.item == name]
+    assert len(ETH1.items) + 1 == len(steps)
+
+
+def test_an_owner_without_items_is_absent_and_named_once(kernel: Refusing, journal: Journal) -> None:
+    """Its interface is not on this node, so there is nothing that the interface could be needed for."""
+    report = report_of(kernel, journal, Desired(interface("eth7"), ()), ETH1)
+
+    assert () == report.without_device
+    assert (interface("eth7"),) == report.absent
 
 
 def test_what_two_ask_for_goes_with_the_second(kernel: Refusing, journal: Journal) -> None:

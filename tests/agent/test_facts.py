@@ -15,7 +15,7 @@ from ec2ident.value import replace
 from ec2ident_agent import cli, options
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.fact_source import FactSource
-from ec2ident_agent.facts import ADDRESSES, CARD, ITEMS, NUMBER, SUBNETS, VPC, read_item, table
+from ec2ident_agent.facts import ADDRESSES, CARD, ITEMS, NUMBER, SUBNETS, VPC, needed, read_item, table
 from ec2ident_agent.items import OURS, Address, Link, Observed, Route, Seen
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.profile import Facts
@@ -683,3 +683,19 @@ def test_a_configuration_that_says_all_sends_no_request(agent: Agent, kernel: Fa
     agent.write(agent.config.read_text().replace("eth0", "eth1"))
     assert (0, 0) == (on("apply"), on("status"))
     assert 0 == ask.asked()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "expected"),
+    [
+        ({}, {}, False),
+        ({}, {SUBNETS[0]: ("10.0.1.0/24",)}, True),
+        ({SUBNETS[0]: ("10.0.1.0/24",)}, {}, True),
+        ({SUBNETS[1]: ("2600:1f14::/64",)}, {SUBNETS[1]: ("2600:1f14::/64",)}, False),
+    ],
+)
+def test_an_address_is_needed_in_a_subnet_of_ipv4_alone(
+    earlier: dict[str, tuple[str, ...]], now: dict[str, tuple[str, ...]], expected: bool
+) -> None:
+    """An interface in a subnet of IPv6 alone has none, and its 404 is an answer."""
+    assert expected == needed(ADDRESSES[0], earlier, now)

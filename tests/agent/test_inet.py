@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ec2ident_agent.inet import contains, covers, first_around, is_device_name, prefix, single
+from ec2ident_agent.inet import contains, covers, first_around, is_device_name, is_link_name, is_unicast, prefix, single
 
 from .conftest import ip
 
@@ -88,6 +88,26 @@ NAMES = {
 def test_a_device_s_name_has_1_to_15_bytes(name: str) -> None:
     """Bytes, not characters: seven of two bytes and one more fit, eight of two do not."""
     assert NAMES[name] == is_device_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *((name, True) for name in ("a", "enp0s5", "sixteen-bytes-16", "a" * 127, "...", "-x")),
+        *((name, False) for name in ("", ".", "..", "a/b", "a b", "a" * 128, "\u00fc" * 64)),
+    ],
+)
+def test_an_alternative_name_has_1_to_127_bytes(name: str, expected: bool) -> None:
+    """ALTIFNAMSIZ is 128, with the byte that ends it; else it is as a device's name."""
+    assert expected == is_link_name(name)
+
+
+@pytest.mark.parametrize("network", ["0.0.0.0/32", "::/128", "127.0.0.0/8", "169.254.0.0/16", "fe80::/64", "ff00::/8"])
+def test_no_router_leads_to_a_network_of_this_node_or_link(network: str) -> None:
+    """The unspecified address is one of them; the network beside it is not."""
+    assert not is_unicast(network)
+    assert is_unicast("10.0.0.0/8")
+    assert is_unicast("fd00::/8")
 
 
 @pytest.mark.root

@@ -280,6 +280,9 @@ def test_a_missing_name_that_cannot_be_written_is_not_drift() -> None:
 
     assert (NAME,) == found.unnamed
     assert not found
+    # One that is in a file already is there, whether or not the agent could write it.
+    there = replace(there, seen=(Seen(NAME, 0),))
+    assert ((NAME,), ()) == ((found := diff([NAME], there, owner_test(there, ()))).present, found.unnamed)
 
 
 def test_a_removal_that_would_hit_another_rule_first_is_known() -> None:

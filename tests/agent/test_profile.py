@@ -8,10 +8,13 @@ from ec2ident.value import replace
 from ec2ident_agent.errors import ConfigError, UnknownError
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen, TableName
 from ec2ident_agent.profile import (
+    SPLIT,
     Facts,
     Overlay,
     Profile,
     Section,
+    check_label,
+    check_routers,
     complete,
     default_table,
     find_device,
@@ -21,6 +24,7 @@ from ec2ident_agent.profile import (
     overlay_items,
     profile_items,
     resolve,
+    with_metrics,
     without_the_service,
 )
 
@@ -191,6 +195,39 @@ def test_a_label_is_kept_or_the_next_free_one() -> None:
     assert "eth0:3" == free_labels(observed(*taken, elsewhere))(overlay)
     assert "eth0:1" == free_labels(observed())(overlay)
     assert "" == free_labels(observed())(Overlay("fd00::1/128", "eth0"))
+
+
+@pytest.mark.parametrize("label", ["eth0", "eth0:", "eth1:1", "eth0:a b", "eth0:\x01", "eth0:\u00a0"])
+def test_a_label_that_no_tool_can_show_is_refused(label: str) -> None:
+    """Of another device, without a name of its own, or with a space or a control character in it."""
+    with pytest.raises(ConfigError, match="label"):
+        check_label(Overlay("192.168.10.10/32", "eth0", label=label))
+    check_label(Overlay("192.168.10.10/32", "eth0", label="eth0:\u00fc"))
+
+
+@pytest.mark.parametrize("section", [replace(BY_SOURCE, mtu=1500), replace(BY_SOURCE, advmss=1400)])
+def test_a_configured_metric_is_not_completed_by_main_s(section: Section) -> None:
+    """Either of mtu and advmss says that the administrator has decided."""
+    main = Seen(Route("0.0.0.0/0", "eth1", 254, "10.0.1.1", mtu=9001, advmss=8961), 16)
+    profile = resolve(section, Facts("eth1"))
+
+    assert profile == with_metrics(profile, section, observed(main), ())
+    assert profile != with_metrics(resolve(BY_SOURCE, Facts("eth1")), BY_SOURCE, observed(main), ())
+
+
+def test_a_router_of_ipv6_that_is_neither_link_local_nor_in_the_subnet_is_refused() -> None:
+    """And a link-local one of IPv4 too: only IPv6 has routers there."""
+    check_routers("eth1", ("2600:1f14::/64",), ("fe80::1",))
+    for subnets, router in ((("2600:1f14::/64",), "2600:1f15::1"), (("10.0.1.0/24",), "169.254.0.1")):
+        with pytest.raises(ConfigError, match="is not in its subnet"):
+            check_routers("eth1", subnets, (router,))
+
+
+def test_split_without_the_service_s_addresses_is_for_the_subnet() -> None:
+    """Where nothing failed and no address is known, the sources are the subnets."""
+    section = Section("eth1", subnets=("10.0.1.0/24",), table=100, scheme=SPLIT, vpc=("10.0.0.0/16",))
+
+    assert ("10.0.1.0/24",) == resolve(section, Facts("eth1")).sources
 
 
 def test_an_overlay_without_a_label_gets_one() -> None:

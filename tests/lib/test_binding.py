@@ -111,9 +111,10 @@ def test_firmware_that_names_no_instance_is_not_compared(seen: dict[str, str]) -
     assert {"architecture", "address", "mac"} == set(facts(seen))
 
 
-def test_a_document_without_a_type_is_not_compared_with_the_firmware_s() -> None:
+def test_a_document_without_a_type_or_an_architecture_is_not_compared_by_it() -> None:
     """An optional field that is absent differs from nothing."""
     assert "instance-type" not in facts({"product_name": "m7g.large"}, instanceType=None)
+    assert "architecture" not in facts({}, architecture=None)
 
 
 def test_a_board_tag_of_another_instance_differs() -> None:

@@ -511,3 +511,14 @@ def test_the_repr_of_a_verdict_is_one_line(because: str, reason: Reason) -> None
     assert text.isprintable()
     assert text.startswith(f"<Verdict {verdict.answer}, level DOCUMENT of DOCUMENT, {reason}: ")
     assert ("'short'>" in text) == (because == "short")
+
+
+def test_an_explanation_does_not_repeat_what_its_first_line_says() -> None:
+    """The detail of a fact that decided is part of that line; of the others it is beside them."""
+    decided = ec2ident.Fact("signature", "refuted", detail="256 bytes that are not eu-west-1's")
+    beside = ec2ident.Fact("binding-architecture", "inconclusive", detail="document says arm64")
+    because = f"the signature is wrong: {decided.detail}"
+    verdict = ec2ident.Verdict(Level.NONE, Reason.SUSPECT, because, Level.PROOF, facts=(decided, beside))
+
+    assert 1 == verdict.explain().count(decided.detail)
+    assert "'inconclusive': document says arm64" in verdict.explain()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ec2ident.value import replace
 from ec2ident_agent import Node, effect, interface
 from ec2ident_agent.cli import examine, verdict
 from ec2ident_agent.config import parse
@@ -14,7 +15,8 @@ from ec2ident_agent.doctor.diagnosis import faults
 from ec2ident_agent.install.rootfs import RootFs
 from ec2ident_agent.items import Address, Observed, Route, Rule, Seen
 from ec2ident_agent.kernel.fake import FakeKernel
-from ec2ident_agent.selectors import Selectors, selectors
+from ec2ident_agent.kernel.protocol import Decision, Query
+from ec2ident_agent.selectors import Selectors, describe, selectors
 from ec2ident_agent.show import table
 
 CONFIG = """
@@ -219,6 +221,44 @@ def test_a_rule_for_devices_takes_nothing_of_a_source(kernel: FakeKernel, node: 
     kernel.add(Seen(Route("0.0.0.0/0", "tun0", 77), BOOT))
 
     assert node.status().in_order
+
+
+@pytest.mark.parametrize(
+    ("table_", "priority", "program"),
+    [
+        *((52, 9999, "tailscale"), (7, 5210, "tailscale"), (7, 5270, "tailscale"), (53, 9999, ""), (7, 5271, "")),
+        *((220, 9999, "strongSwan"), (7, 220, "strongSwan"), (221, 9999, ""), (7, 219, "")),
+        *((1836018789, 9999, "Mullvad"), (7, 5208, "Mullvad"), (7, 5209, "Mullvad"), (7, 5207, "")),
+        *((51820, 9999, "wg-quick"), (51919, 9999, "wg-quick"), (51819, 9999, ""), (51920, 9999, ""), (7, 51820, "")),
+        *((10001, 9999, "amazon-ec2-net-utils"), (10999, 9999, "amazon-ec2-net-utils"), (11000, 9999, "")),
+        *((7, 10000, "amazon-ec2-net-utils"), (7, 10999, "amazon-ec2-net-utils"), (7, 11000, ""), (10000, 9999, "")),
+        *((30200, 9999, "nm-cloud-setup"), (30499, 9999, "nm-cloud-setup"), (30500, 9999, ""), (30199, 9999, "")),
+        *((7, 30200, "nm-cloud-setup"), (7, 30499, "nm-cloud-setup"), (7, 30500, ""), (7, 30199, "")),
+    ],
+)
+def test_a_program_is_told_by_its_tables_and_priorities(table_: int, priority: int, program: str) -> None:
+    """The first and the last number of each, and the next one, which is another program's."""
+    way = effect.Way(interface("eth1"), Rule("10.0.1.0/24", 100, 10000), "eth1", "10.0.1.1")
+    query = Query("10.0.1.10", "198.51.100.1")
+    taken = effect.Taken(way, query, Decision(), Seen(Rule("", table_, priority), 3))
+
+    assert program == taken.program
+
+
+def test_the_rule_is_shown_as_ip_rule_shows_it() -> None:
+    """With `not` where it is inverted, and only there."""
+    seen = Seen(Rule("10.0.9.0/24", 7, 50), 3)
+
+    assert "50: from 10.0.9.0/24 lookup 7" == describe(seen)
+    assert "50: not from 10.0.9.0/24 lookup 7" == describe(replace(seen, extra=("not",)))
+
+
+@pytest.mark.parametrize("ports", ["sport 50005000", "dport 50005000"])
+def test_a_rule_for_ports_selects(kernel: FakeKernel, node: Node, ports: str) -> None:
+    """Of the packets of a source it takes some."""
+    seen = Seen(Rule("", 77, 1000), BOOT, (ports,))
+
+    assert effect._selective(seen, selectors(seen))
 
 
 @pytest.mark.parametrize("extra", [(), ("inet6",)])

@@ -50,6 +50,18 @@ def test_an_interface_that_nothing_serves_is_named(
     assert [f"write [interface.{name}]" for name in named] == found
 
 
+def test_a_tunnel_with_a_default_route_is_not_an_eni(tmp_path: Path) -> None:
+    """Its route has no router. It is not the first interface either, however small its metric is."""
+    kernel = FakeKernel("eth0", "tun0")
+    for name, gateway, metric in (("eth0", "10.0.0.1", 100), ("tun0", "", 50)):
+        kernel.add(Seen(Address(name, "10.0.0.10/24" if name == "eth0" else "10.8.0.2/24"), 16))
+        kernel.add(Seen(Route("0.0.0.0/0", name, 254, gateway, metric), 16))
+    state, names = str(tmp_path / "s"), str(tmp_path / "n")
+    node = Node(parse("agent.toml", b""), state_dir=state, names_dir=names, kernel=kernel)
+
+    assert [] == [each.what for each in faults(examine(node, RootFs(str(tmp_path)))) if "nothing leads" in each.what]
+
+
 ENIS = {
     device: Facts(
         device,

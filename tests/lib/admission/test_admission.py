@@ -477,15 +477,17 @@ DESCRIBED = {
 
 
 def test_an_instance_is_compared_with_what_ec2_describes(admission: Admission) -> None:
-    """Each field alone; a stopped instance, and one that EC2 does not know."""
+    """Each field alone, changed or absent; a stopped instance, and one that EC2 does not know."""
     admitted: Admitted = admission.admit(body(proof(admission)))
     check_described(admitted.identity, DESCRIBED)
 
     for name in DESCRIBED:
         changed: dict[str, Any] = {**DESCRIBED, name: {} if isinstance(DESCRIBED[name], dict) else "other"}
-        with pytest.raises(NotAdmittedError) as caught:
-            check_described(admitted.identity, changed)
-        assert ("not-running" if name == "State" else "described-otherwise") == caught.value.code
+        absent = {other: value for other, value in DESCRIBED.items() if other != name}
+        for described in (changed, absent):
+            with pytest.raises(NotAdmittedError) as caught:
+                check_described(admitted.identity, described)
+            assert ("not-running" if name == "State" else "described-otherwise") == caught.value.code
     with pytest.raises(NotAdmittedError, match="not in this account and region"):
         check_described(admitted.identity, None)
 

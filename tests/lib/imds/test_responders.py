@@ -51,6 +51,11 @@ GO = {"content_type": "text/plain; charset=utf-8", "x_content_type_options": "no
         (answer(403, **EC2WS), Reason.DISABLED, "answers 403"),
         (answer(403, server="nginx"), Reason.NOT_EC2WS, "from 'nginx'"),
         (answer(503, **EC2WS), Reason.THROTTLED, "answers 503"),
+        (answer(500, **EC2WS), Reason.SERVER_ERROR, "answers 500"),
+        (answer(418, **EC2WS), Reason.MALFORMED, "answers 418"),
+        (answer(407, server="nginx"), Reason.CAPTIVE_PORTAL, "answers 407"),
+        (answer(511), Reason.CAPTIVE_PORTAL, "answers 511"),
+        (answer(408, server="nginx"), Reason.NOT_EC2WS, "answers 408"),
         (answer(503, server="nginx"), Reason.SERVER_ERROR, "from 'nginx'"),
         (answer(200, "<html>login</html>"), Reason.CAPTIVE_PORTAL, "page of markup"),
         (answer(200, "x" * 56, content_type="text/html"), Reason.CAPTIVE_PORTAL, "page of markup"),
@@ -119,6 +124,8 @@ def test_one_more_request_is_sent_where_it_tells_more(first: HttpAnswer, path: s
         (answer(404), answer(200, "<html>2012-08-10x</html>"), Reason.NOT_EC2WS),
         (answer(404), answer(200, "latest"), Reason.NOT_EC2WS),
         (answer(404), answer(404), Reason.NOT_EC2WS),
+        # EC2's own service said what is wrong already.
+        (answer(404, **EC2WS), answer(200, "2012-08-10\n2018-08-27\nlatest"), Reason.V1_ONLY),
     ],
 )
 def test_the_second_answer_tells_who_it_is(first: HttpAnswer, second: HttpAnswer, reason: Reason) -> None:

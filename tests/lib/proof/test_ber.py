@@ -222,3 +222,13 @@ def test_a_time_has_one_form(octets: bytes) -> None:
     """DER: seconds and Z always, no fractions, no offsets, real dates only."""
     with pytest.raises(MalformedError, match="BER: time"):
         ber.time(ber.UTC_TIME, octets)
+
+
+@pytest.mark.parametrize(("outer", "expected"), [("30 80", True), ("30 0a", False)])
+def test_an_element_is_endless_if_all_around_it_are(outer: str, expected: bool) -> None:
+    """Where one of them has a length, that one says where the element ends."""
+    reader = Reader(bytes.fromhex(f"{outer} a0 80 04 02 00 00 00 00 00 00"))
+    reader.enter(0x30)
+    reader.enter(0xA0)
+
+    assert expected == reader.endless

@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ec2ident.errors import Ec2IdentError, MalformedError, VerificationError
+from ec2ident.proof import algorithms
 from ec2ident.proof.verification import verify
 from ec2ident.testing.signing import NULL, OID_DATA, OID_SIGNING_TIME, attribute, indefinite, tlv
 from ec2ident.value import Value
@@ -285,3 +286,11 @@ def test_a_cut_form_is_not_understood_at_any_length(case: Case) -> None:
     for length in range(1, len(blob)):
         with pytest.raises(MalformedError, match=r"BER|DER|CMS|bytes|ends"):
             verify(b64encode(blob[:length]), kind="pkcs7", trust=store, document=apart)
+
+
+@pytest.mark.parametrize(("parameters", "said"), [(b"", ""), (b"\x05\x00", " with parameters 0500")])
+def test_an_algorithm_that_is_not_known_is_named_with_its_parameters(parameters: bytes, said: str) -> None:
+    """Two algorithms may differ in these alone."""
+    error = algorithms._unknown("hash", (bytes.fromhex("2b0e03021a"), parameters))
+
+    assert f"hash: 1.3.14.3.2.26{said} is not understood by this version" == str(error)

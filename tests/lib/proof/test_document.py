@@ -222,6 +222,8 @@ def test_fractions_of_a_second_are_kept_to_the_microsecond() -> None:
         ("instanceId", "075f088c72ad3271c"),
         ("instanceId", "i-"),
         ("instanceId", "i-075F088C"),
+        ("instanceId", "i-g75f088c"),
+        ("instanceId", "i-" + "0" * 254),
         ("instanceId", "i-075f\n088c"),
         ("instanceId", "s.i-0123456789abcdef0"),
         ("region", None),
