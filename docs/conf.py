@@ -36,6 +36,7 @@ myst_heading_anchors = 4
 default_role = "code"
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
