@@ -410,6 +410,6 @@ def test_everything_reverted_without_a_journal_is_done(agent: Agent, kernel: Fak
 
 def test_watch_collects_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs for months; for the other verbs the collector rests."""
-    monkeypatch.setattr("ec2ident_agent.watch.loop.watch", lambda *_: 10 + gc.isenabled())
+    monkeypatch.setattr("ec2ident_agent.watch.loop.watch", lambda *_, **__: 10 + gc.isenabled())
 
     assert 11 == cli.main(["watch"])

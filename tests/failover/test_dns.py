@@ -23,6 +23,7 @@ from .conftest import configuration
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from ec2ident_agent.failover.aws.client import Api
@@ -324,7 +325,7 @@ def test_a_zone_is_planned_and_asked_for_with_one_reference(aws: Fake, run: Call
     assert (0, []) == run(*arguments, "--plan")[:2]
 
 
-def test_a_zone_that_this_program_created_is_tagged(aws: Fake, run: Callable[..., Any]) -> None:
+def test_a_zone_that_this_program_created_is_tagged(aws: Fake, run: Callable[..., Any], tmp_path: Path) -> None:
     """With its reference and with the tags that are asked for. A run that ended before that is completed by the next.
 
     The API answers a change of tags with an empty body.
@@ -342,6 +343,10 @@ def test_a_zone_that_this_program_created_is_tagged(aws: Fake, run: Callable[...
     assert 0 == code, log
     zone = lines[-1]
     assert lines[0].startswith(f"{zone}: tagged: Team=db & net ec2ident=ec2ident-")
+    refused, tagged = (tmp_path / "state/failover/audit.log").read_text().splitlines()
+    assert "verb=dns-zone " in refused
+    assert " exit=4 " in refused
+    assert f" what={lines[0]}; {zone}" in tagged
     assert 1 == len(aws.calls("CreateHostedZone"))
 
     # This server answers without a body in place of the change.

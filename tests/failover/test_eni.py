@@ -19,6 +19,7 @@ from .conftest import configuration
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import Any
 
     from ec2ident_agent.failover.aws.client import Api
@@ -322,8 +323,8 @@ def test_an_address_of_two_interfaces_is_refused_with_both(aws: Fake, api: Api) 
     assert f"{other.id} in {vpc[0]}" in str(caught.value)
 
 
-def test_create_may_be_repeated(aws: Fake, run: Callable[..., Any]) -> None:
-    """The second time the interface that has the address is found."""
+def test_create_may_be_repeated(aws: Fake, run: Callable[..., Any], tmp_path: Path) -> None:
+    """The second time the interface that has the address is found. Both have a line in the audit log."""
     arguments = ("eni", "create", "--subnet", aws.lab.subnet_a2, "--address", "10.0.1.77", "--group", aws.lab.group)
     first = run(*arguments)
     aws.settle()
@@ -332,6 +333,10 @@ def test_create_may_be_repeated(aws: Fake, run: Callable[..., Any]) -> None:
     assert (0, 0) == (first[0], second[0])
     assert first[1][0].split()[0] == second[1][0].split()[0]
     assert 1 == len(aws.calls("CreateNetworkInterface"))
+    made, found = (tmp_path / "state/failover/audit.log").read_text().splitlines()
+    assert "verb=eni-create " in made
+    assert f" what=created {first[1][0]}" in made
+    assert " what=nothing to do" in found
 
 
 def test_create_without_an_address_may_be_repeated_too(aws: Fake, run: Callable[..., Any]) -> None:

@@ -244,7 +244,9 @@ def eni_create(command: FailoverCommand) -> int:
     wanted = eni.creation(api, options.subnet, options.address, options.group, options.description, options.tag)
     if options.dry_run:
         return command.plans(() if wanted.found else [wanted.call])
-    made = eni.create(api, wanted)
+    with command.audit() as audit:
+        made = eni.create(api, wanted)
+        audit.findings = [] if wanted.found else [Finding(f"created {made}", made)]
     command.say([made], [made])
     return 0
 
@@ -255,8 +257,10 @@ def dns_zone(command: FailoverCommand) -> int:
     if options.dry_run:
         sight = zone.look(session.api(), options.name, options.vpc, session.region, tags=options.tag)
         return command.plans(sight.calls())
-    found, done = zone.ensure(session.api(), options.name, options.vpc, session.region, tags=options.tag)
-    command.say([{"zone": found, "done": list(done)}], [*done, found])
+    with command.audit() as audit:
+        found = zone.ensure(session.api(), options.name, options.vpc, session.region, tags=options.tag)
+        audit.findings = [Finding(str(found), found)] if found.done else []
+    command.say([found], [*found.done, found.zone])
     return 0
 
 

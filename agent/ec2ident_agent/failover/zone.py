@@ -50,6 +50,16 @@ class ZoneSight(Value):
         return [*(call for call, _ in self.steps), *tagging]
 
 
+class EnsuredZone(Value):
+    """A zone that is as asked for, and a line for each change that this needed."""
+
+    zone: str
+    done: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "; ".join((*self.done, self.zone))
+
+
 def look(api: Api, name: str, vpc: str, region: str, *, tags: Sequence[str] = (), number: int = 1) -> ZoneSight:
     """Look what is missing for the VPC to have a private zone of this name, and both DNS attributes on.
 
@@ -92,10 +102,10 @@ def _untagged(api: Api, zone: HostedZone, tags: Mapping[str, str]) -> dict[str, 
     return {key: value for key, value in wanted.items() if there.get(key) != value}
 
 
-def ensure(api: Api, name: str, vpc: str, region: str, *, tags: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:
+def ensure(api: Api, name: str, vpc: str, region: str, *, tags: Sequence[str] = ()) -> EnsuredZone:
     """Make sure that the VPC has a private zone of this name and both DNS attributes on.
 
-    Returns the id of the zone, and a line for each change. Raises as `look`, and ApiError.
+    Raises as `look`, and ApiError.
     """
     done: list[str] = []
     number, began = 1, api.deadline.used
@@ -103,7 +113,7 @@ def ensure(api: Api, name: str, vpc: str, region: str, *, tags: Sequence[str] = 
         looked = api.deadline.used
         sight = look(api, name, vpc, region, tags=tags, number=number)
         try:
-            return _with_steps(api, sight, done), tuple(done)
+            return EnsuredZone(_with_steps(api, sight, done), tuple(done))
         except ApiError as error:
             if error.code != TAKEN or number >= REFERENCES:
                 raise
