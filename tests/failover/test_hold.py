@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -17,6 +20,8 @@ from ec2ident_agent.failover.errors import UsageError
 from ec2ident_agent.failover.hold import Hold, Lease, Timing, Worker
 from ec2ident_agent.failover.leader import NO, UNKNOWN, YES, LeaderAnswer
 from tests.lab.enclosure import wait_until
+
+from .environment import ENVIRONMENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,3 +215,30 @@ def test_the_settings_have_defaults() -> None:
         service.hold.release_after,
         service.hold.command,
     )
+
+
+def test_each_state_is_a_line_of_json(tmp_path: Path) -> None:
+    """While another node leads; SIGTERM ends it with exit code 0. The log is as without --json."""
+    config = tmp_path / "failover.toml"
+    config.write_text(
+        '[service.db.dns]\nzone = "Z0123456789ABCDEFGHIJ"\nname = "db.example.corp"\n'
+        '[service.db.hold]\ncommand = ["false"]\nevery = 0.1\n'
+    )
+    config.chmod(0o600)
+    words = ("hold", "db", "--json", "--config", str(config), "--state-dir", str(tmp_path / "state"))
+    environment = {**ENVIRONMENT, "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, "-m", "ec2ident_agent.failover.cli", *words],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        found = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        rest, log = process.communicate(timeout=60)
+
+    assert found.pop("time") > 1e9
+    assert {"event": "hold", "service": "db", "state": "released", "leader": "no", "reason": ""} == found
+    assert ("", "released; leader: no\n", 0) == (rest, log, process.returncode)
