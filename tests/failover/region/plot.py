@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 #: Seconds for each bar, and the colour of a node's answers.
 STEP = 0.05
 COLOURS = {"node1": "#2b6cb0", "node2": "#c05621", "node3": "#c05621", "": "#e2e8f0"}
-LEFT, RIGHT, ROW, BAR, TOP, GAP, WIDTH = 130, 20, 26, 18, 54, 40, 640
+LEFT, RIGHT, ROW, BAR, TOP, GAP, WIDTH = 140, 20, 26, 18, 54, 40, 640
 
 
 class Curve(NamedTuple):
