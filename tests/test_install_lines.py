@@ -42,12 +42,12 @@ def test_the_search_finds_such_a_line() -> None:
         assert not BY_NAME.search(line), line
 
 
-def test_the_wheel_that_the_page_names_has_the_version_of_this_checkout() -> None:
+def test_the_files_that_the_page_names_have_the_version_of_this_checkout() -> None:
     """A page that names an old file would be found wrong by its first reader."""
     version = re.search(r'^__version__ = "(.+)"$', (TOP / "ec2ident/__init__.py").read_text(encoding="utf-8"), re.M)
     assert version
 
-    named = re.findall(r"ec2ident-([\d.]+)-py3", (TOP / "docs/install.md").read_text(encoding="utf-8"))
+    named = re.findall(r"ec2ident[-_]([\d.]+)-(?:py3|\d)", (TOP / "docs/install.md").read_text(encoding="utf-8"))
 
     assert {version[1]} == {*named}
 

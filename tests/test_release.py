@@ -44,7 +44,10 @@ class Clone:
         shutil.copy(TOP / "scripts/release", self.top / "scripts/release")
         self.write("ec2ident/__init__.py", '"""Doc."""\n\n__version__ = "0.1.0"\n')
         self.write("CHANGELOG.md", CHANGES)
-        self.write("docs/install.md", "ec2ident-0.1.0-py3-none-any.whl ec2ident_0.1.0-1_amd64.deb 10.0.1.0\n")
+        self.write(
+            "docs/install.md",
+            "ec2ident-0.1.0-py3-none-any.whl ec2ident_0.1.0-1_amd64.deb ec2ident-0.1.0-1.suse.x86_64.rpm 10.0.1.0\n",
+        )
         self.write("share/version", '"0.1.0"\n')
         self.write(".gitignore", "dist/\n")
         self.git("init", "--quiet", "--initial-branch=main")
@@ -106,7 +109,7 @@ def test_a_release_is_a_commit_a_tag_and_files_with_their_sums(clone: Clone) -> 
     assert '__version__ = "0.2.0"' in (clone.top / "ec2ident/__init__.py").read_text()
     changes = (clone.top / "CHANGELOG.md").read_text()
     assert changes in {CHANGES.replace("Unreleased\n", f"Unreleased\n\n## 0.2.0 - {day}\n") for day in days}
-    names = "ec2ident-0.2.0-py3-none-any.whl ec2ident_0.2.0-1_amd64.deb 10.0.1.0\n"
+    names = "ec2ident-0.2.0-py3-none-any.whl ec2ident_0.2.0-1_amd64.deb ec2ident-0.2.0-1.suse.x86_64.rpm 10.0.1.0\n"
     assert names == (clone.top / "docs/install.md").read_text()
     assert '"0.2.0"\n' == (clone.top / "share/version").read_text()
     assert "" == clone.git("status", "--porcelain")

@@ -156,6 +156,12 @@ def test_the_package_lives_and_goes_without_a_trace(debs: tuple[Path, Path], mac
     assert applied == vpc.node.snapshot()
     assert vpc.client.ask(address)
     inside.read(*hook)
+    # Beside another program's `install` the purge of the package removes nothing of it.
+    inside.write("/etc/ec2ident/hook", "")
+    inside.read("sh", "/var/lib/dpkg/info/ec2ident.postrm", "purge")
+    inside.read("rm", "/etc/ec2ident/hook")
+    assert applied == vpc.node.snapshot()
+    assert inside.path("/etc/ec2ident/agent.toml").exists()
     drop_in = b"# of the doctor\n"
     inside.write(DROP_IN, drop_in.decode())
     mark = hashlib.sha256(drop_in).hexdigest()

@@ -14,6 +14,7 @@ from ec2ident_agent.hook import PATIENCE
 from ec2ident_agent.inet import is_device_name
 
 from .rootfs import Directory, File, Symlink
+from .run_state import CACHES, DIRECTORIES, LOCKS
 from .trust import interpreter
 
 TYPE_CHECKING = False
@@ -286,6 +287,7 @@ def render(source: str, request: InstallRequest, tree: RootFs) -> bytes:
         "FAILOVER": shlex.quote(os.path.join(os.path.dirname(request.program), "ec2ident-failover")),
         "CONFIG": shlex.quote(request.config),
         "STATE": shlex.quote(request.state),
+        "NAMES": " ".join(("journal", *CACHES, *LOCKS, *DIRECTORIES)),
         "OPTIONS": _words(options),
         "FAILOVER_OPTIONS": _words("--agent-config" if word == "--config" else word for word in options),
         # systemd takes the first word as it is; a later one is searched for variables.
