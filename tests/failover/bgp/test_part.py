@@ -17,6 +17,7 @@ from ec2ident_agent.failover.aws.model import RouteTable, VpcRoute
 from ec2ident_agent.failover.bgp import announcing, frr, vtysh
 from ec2ident_agent.failover.bgp.announcing import BgpPart
 from ec2ident_agent.failover.bgp.vtysh import SpeakerGoneError
+from ec2ident_agent.failover.cli import main
 from ec2ident_agent.failover.errors import ApiUnknownError, MoveRefusedError, OutOfTimeError, UsageError
 from ec2ident_agent.failover.pacemaker.agent import OcfAgent
 from ec2ident_agent.failover.pacemaker.request import read
@@ -357,6 +358,33 @@ def test_the_stop_of_the_agent(node: Played, monkeypatch: pytest.MonkeyPatch, tm
         agent = OcfAgent(read("bgp", "stop", environ), environ, said.append, "/nonexistent", bridge)
         assert agent.run() == 0
         assert node.done == [*withdrawn, f"remove {BLOCK}"]
+
+
+def test_what_managers_call_takes_the_part_as_it_takes_a_route(
+    node: Played, monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """keepalived and `hold` call `takeover` and `release --local`, Patroni and repmgr `callback`."""
+    path = tmp_path / "failover.toml"
+    path.write_text(TEXT)
+    path.chmod(0o600)
+    monkeypatch.setattr("ec2ident_agent.failover.agent_bridge.AgentBridge", lambda *_: node)
+    moved = [f"hold {BLOCK}", f"network {BLOCK}", f"no network {BLOCK}", f"remove {BLOCK}"]
+    release = ["release", "db", "--local"]
+    for take, leave in (
+        (["takeover", "db"], release),
+        (
+            ["callback", "patroni", "db", "on_role_change", "primary", "c"],
+            ["callback", "patroni", "db", "on_stop", "primary", "c"],
+        ),
+        (["callback", "repmgr", "db", "standby_promote", "1"], ["callback", "repmgr", "db", "standby_follow", "1"]),
+    ):
+        assert 0 == main([*take, "--config", str(path)], environ=ENVIRONMENT)
+        capsys.readouterr()
+        assert 1 == main([*release, "--dry-run", "--config", str(path)], environ=ENVIRONMENT)
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["vtysh", "ip"]
+        assert 0 == main([*leave, "--config", str(path)], environ=ENVIRONMENT)
+        assert node.done == moved
+        node.done.clear()
 
 
 class _Held:
