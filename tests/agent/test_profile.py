@@ -151,6 +151,15 @@ def test_what_the_kernel_knows_of_an_interface() -> None:
     assert Facts("lo") == kernel_facts("lo", there)
 
 
+def test_the_router_of_the_vpc_is_every_interface_s() -> None:
+    """Where another interface's default route of IPv6 names it, among objects of all kinds."""
+    others = Seen(Address("eth0", "10.0.0.10/24"), None), Seen(Rule("10.0.0.0/24", 7, 50), 3)
+    there = observed(*others, Seen(Route("::/0", "eth0", 254, "fe80:ec2::1", 1024), 9))
+
+    assert ("fe80:ec2::1",) == kernel_facts("ens6", there).routers
+    assert kernel_facts("ens6", observed(*others)).routers is None
+
+
 def test_without_the_service_a_source_is_the_kernels_address_and_no_subnet() -> None:
     """Two interfaces may be in one subnet, and the rules of one must not take the other's packets."""
     kernel = Facts("eth1", ("10.0.1.0/24",), None, ("10.0.1.10/32", "192.168.10.10/32", "2600:1f14::10/128"))

@@ -278,3 +278,33 @@ def test_a_router_that_the_kernel_forgets_is_unknown_and_nothing_is_removed(kern
     assert {4, 6} == versions(kernel)
     assert ["eth1"] == [str(each.owner) for each in report.unknown]
     assert "router unknown" in report.unknown[0].why
+
+
+def silent(directory: Path, kernel: FakeKernel, text: str) -> Node:
+    config = parse("agent.toml", text.encode())
+    where = str(directory / "s"), str(directory / "n")
+
+    def facts(device: str, _: Observed) -> Facts:
+        return Facts(device, unknown="no answer")
+
+    return Node(config, state_dir=where[0], names_dir=where[1], kernel=kernel, facts=facts)
+
+
+def test_while_the_service_is_silent_what_the_kernel_knows_is_enough(kernel: FakeKernel, tmp_path: Path) -> None:
+    """The second apply finds exactly what the first one added, and nothing is unknown."""
+    kernel.add(Seen(Address("eth1", "10.0.1.10/24"), 16))
+    node = silent(tmp_path, kernel, "[interface.eth1]\ntable = 100\n")
+    assert node.apply().steps
+
+    report = node.apply()
+
+    assert ((), (), True) == (report.unknown, report.steps, report.in_order)
+
+
+def test_a_configured_subnet_of_ipv6_is_not_replaced_by_the_kernel_s(kernel: FakeKernel, tmp_path: Path) -> None:
+    """Its router is unknown, and there is no subnet of IPv4 in the configuration that could go first."""
+    kernel.add(Seen(Address("eth1", "10.0.1.10/24"), 16))
+    report = silent(tmp_path, kernel, '[interface.eth1]\nsubnet = "2600:1f14::/64"\ntable = 100\n').apply()
+
+    assert set() == versions(kernel)
+    assert ["eth1"] == [str(each.owner) for each in report.unknown]

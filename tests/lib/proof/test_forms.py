@@ -58,6 +58,13 @@ def test_an_error_of_base64_shows_the_first_strange_character(text: bytes, said:
     assert str(caught.value).endswith(f": {said}")
 
 
+def test_an_object_that_has_an_item_s_name_is_searched() -> None:
+    """Instances of a cloud's inventory keep the items below such names."""
+    stored = forms.items_in({"signature": {"rsa2048": "AAAA"}})
+
+    assert dict(forms.items_in({"rsa2048": "AAAA"}).items) == dict(stored.items) != {}
+
+
 def test_a_member_without_a_value_is_not_an_item() -> None:
     """null says that there is none, whatever the member's name is."""
     assert {} == dict(forms.items_in({"signature": None, "Document": None}).items)
