@@ -73,6 +73,7 @@ PROGRAMS = {
             "/etc/ec2ident/uninstall": "removes everything without Python; written by `install`",
             "/etc/iproute2/rt_tables.d/ec2ident.conf": "names of routing tables",
             "/run/ec2ident": "the journal, and the last answers of the metadata service",
+            "/run/ec2ident/watch.prom": "metrics of `watch`, for the textfile collector of Prometheus",
             "/var/lib/ec2ident": "where `warm` goes on after an interruption",
         },
         {},
@@ -98,6 +99,7 @@ PROGRAMS = {
         {
             "/etc/ec2ident/failover.toml": "the configuration",
             "/run/ec2ident": "the journal of ec2ident-agent, and what is known of earlier moves",
+            "/run/ec2ident/failover/audit.log": "one line for each move: what, when, how long, and which program asked",
         },
         {
             "EC2IDENT_FAILOVER_CONFIG": "another configuration file",

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from .reconciler import Reconciler
 
 
+#: A pipe that is not full has room for so many bytes at least (PIPE_BUF of pipe(7)): a longer line could wait there.
+#: So many characters of a text remain of it, each of which may be six bytes of JSON.
+ROOM, CUT = 4096, 400
+
+
 class Teller:
     """Takes each event. Raises OutputError only when the reader of the stream has gone."""
 
@@ -52,7 +57,10 @@ class Teller:
             return
         if self._dropped:
             public, self._dropped = {**public, "dropped": self._dropped}, 0
-        say(json.dumps({"time": round(time(), 3), **public}))
+        line = json.dumps({"time": round(time(), 3), **public})
+        if len(line) >= ROOM:
+            line = json.dumps({"time": round(time(), 3), **public, "text": f"{str(public.get('text', ''))[:CUT]}…"})
+        say(line)
 
 
 def _takes_a_line() -> bool:

@@ -274,6 +274,15 @@ def test_each_event_is_a_line_of_json(capfd: pytest.CaptureFixture[str]) -> None
     assert "[#] ip rule add\nec2ident-agent: eth1: no\n" == err
 
 
+def test_a_line_is_never_longer_than_what_a_pipe_takes_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its text is cut; a longer line could wait for a slow reader."""
+    Teller({}, as_json=True)(WatchEvent("trouble", "ec2ident-agent: " + "ä" * 5000, owner="eth1"))
+    (line,) = capfd.readouterr().out.splitlines()
+
+    assert len(line) < 4096
+    assert ("eth1", "ä" * 400 + "…") == (json.loads(line)["owner"], json.loads(line)["text"])
+
+
 def test_a_slow_reader_does_not_hold_the_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe that is full: events are dropped, and the next one that is written says how many were."""
     reading, writing = os.pipe()
