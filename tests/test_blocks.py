@@ -1,13 +1,8 @@
-"""Every block of commands in README and the docs is run by a test, or says why not."""
+"""What runs the blocks of commands in README and the docs. (tests/test_structure.py holds that each says so.)"""
 
 from __future__ import annotations
 
 from .blocks import SHELLS, TOP, blocks
-
-
-def test_each_block_of_commands_is_run_or_says_why_not() -> None:
-    """By a comment before it: `<!-- run: FILE OF TESTS -->`, or `<!-- not run: REASON -->`."""
-    assert [] == [str(block) for block in blocks() if not block.by]
 
 
 def test_what_runs_a_block_is_a_file_of_tests_that_reads_the_page() -> None:

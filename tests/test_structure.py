@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from .blocks import blocks
+
 TOP = Path(__file__).parent.parent
 LIBRARY = TOP / "ec2ident"
 AGENT = TOP / "agent" / "ec2ident_agent"
@@ -398,3 +400,8 @@ def test_lines_of_documents_fit_a_screen() -> None:
                 wide.append(f"{name}:{number}")
 
     assert [] == wide
+
+
+def test_each_block_of_commands_is_run_or_says_why_not() -> None:
+    """By a comment before it: `<!-- run: FILE OF TESTS -->`, or `<!-- not run: REASON -->` (tests/blocks.py)."""
+    assert [] == [str(block) for block in blocks() if not block.by]

@@ -46,8 +46,9 @@ VOLUME = "/dev/nvme1n1"
 class Typed:
     """A reader who types commands: where each looks for its files, and how it is run."""
 
-    def __init__(self, agent: Agent, tmp_path: Path) -> None:
+    def __init__(self, agent: Agent, tmp_path: Path, sockets: Path) -> None:
         self.agent, self.root, self.state = agent, str(tmp_path / "root"), str(tmp_path / "warm")
+        self.sockets = sockets
         make(tmp_path / "root", "debian")
         # Managers that delete what belongs to others, for the doctor.
         fill(tmp_path / "root", {name: text for name, text in NETWORKD.items() if "ec2ident" not in name})
@@ -71,7 +72,7 @@ class Typed:
     def watch(self) -> int:
         """Until it says that it is at work, as to systemd (sd_notify(3)); then the administrator ends it."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(str(self.agent.state / "manager"))
+            manager.bind(str(self.sockets / "manager"))
             manager.settimeout(60)
             paths = {"PYTHONPATH": f"{TOP}:{TOP / 'agent'}", "NOTIFY_SOCKET": str(manager.getsockname())}
             argv = [sys.executable, "-m", "ec2ident_agent", *self.agent.argv("watch")]
@@ -83,9 +84,9 @@ class Typed:
 
 
 @pytest.mark.parametrize("block", run_by(__file__), ids=str)
-def test_the_commands_of_a_block_do_what_they_say(block: Block, agent: Agent, tmp_path: Path) -> None:
+def test_the_commands_of_a_block_do_what_they_say(block: Block, agent: Agent, tmp_path: Path, open_path: Path) -> None:
     """One after the other, as printed: each is understood, and ends with the exit code that it should."""
-    typed = Typed(agent, tmp_path)
+    typed = Typed(agent, tmp_path, open_path)
 
     for program, *words in block.commands():
         assert "ec2ident-agent" == program

@@ -158,7 +158,7 @@ def run(aws: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callab
     path = tmp_path / "failover.toml"
 
     def call(*arguments: str, config: str | None = None, instance: str = "") -> tuple[int, list[str], str]:
-        path.write_text(configuration(aws) if config is None else config)
+        path.write_text(configuration(aws) if config is None else config, encoding="utf-8")
         path.chmod(0o600)
         words = [*arguments, "--config", str(path), "--instance", instance or aws.lab.node1]
         words += [] if "--state-dir" in arguments else ["--state-dir", str(tmp_path / "state")]
