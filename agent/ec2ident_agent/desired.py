@@ -125,7 +125,8 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
     profiles: list[Profile] = []
     unresolved: set[str] = set()
     facts = with_others(facts)
-    tables, around = _claimed(config, state), Neighbourhood(observed, facts, state)
+    owned = state.by_owner()
+    tables, around = _claimed(config, state, owned), Neighbourhood(observed, facts, state)
     overlay_addresses = _overlay_addresses(config, state)
     names: dict[int, str] = {}
     enis = _devices(config, observed)
@@ -134,7 +135,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         if link is None:
             found.append(Desired(owner, ()))
             continue
-        there = state.of(owner)
+        there = owned.get(owner, ())
         try:
             _check_once(section, names.setdefault(link.index, section.name), link.name)
             check_subnets(section, link, around, state)
@@ -170,7 +171,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
     for overlay in overlays:
         items = overlay_items(overlay, profiles, label_of) if observed.link(overlay.device) else ()
         if items and (overlay.via or overlay.device) in unresolved:
-            items = tuple(dict.fromkeys((*items, *state.of(overlay.owner))))  # The rules that it has stay.
+            items = tuple(dict.fromkeys((*items, *owned.get(overlay.owner, ()))))  # The rules that it has stay.
         carrier = next((each for each in profiles if each.carries(overlay)), None) if items else None
         version = family(overlay.address)
         if carrier and version not in map(family, carrier.routers):
@@ -180,7 +181,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             check_overlay(overlay, profiles, around)
         except CapturedError as wrong:
             refusals.append(Refusal(wrong.owner, wrong.why))
-            items = state.of(overlay.owner)
+            items = owned.get(overlay.owner, ())
         found.append(Desired(overlay.owner, items))
     warnings = _misplaced(overlays, profiles)
     if not all(link.ipv6 for link in observed.links):
@@ -291,10 +292,10 @@ class TableClaimedError(RefusedError):
         super().__init__(f"{owner}: {self.why}")
 
 
-def _claimed(config: Config, state: State) -> dict[int, Owner]:
-    """The tables that owners have already: what commands hold, then what the configured interfaces have."""
+def _claimed(config: Config, state: State, owned: Mapping[Owner, tuple[Item, ...]]) -> dict[int, Owner]:
+    """The tables that owners have already: what commands hold, then what the configured interfaces have (`owned`)."""
     configured = {interface(section.name) for section in config.sections}
-    having = [*state.held(configured).items(), *((owner, state.of(owner)) for owner in configured)]
+    having = [*state.held(configured).items(), *((owner, owned.get(owner, ())) for owner in configured)]
     found: dict[int, Owner] = {}
     for owner, items in having:
         for item in items:

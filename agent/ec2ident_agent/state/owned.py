@@ -7,7 +7,7 @@ from ec2ident_agent.items import Address, Route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from ec2ident_agent.items import Item, Observed
 
@@ -53,9 +53,9 @@ class State(Value):
 
     records: tuple[Record, ...] = ()
 
-    def of(self, owner: Owner) -> tuple[Item, ...]:
-        """The items of an owner, without those that are on their way out."""
-        return tuple(each.item for each in self.records if each.owner == owner and each.origin != LEAVING)
+    def by_owner(self) -> dict[Owner, tuple[Item, ...]]:
+        """The items of each owner that has any, without those that are on their way out."""
+        return _by_owner(each for each in self.records if each.origin != LEAVING)
 
     @property
     def adopting(self) -> frozenset[Item]:
@@ -66,11 +66,7 @@ class State(Value):
         """The items that commands asked for, by owner: they stay until they are reverted, whatever the configuration
         says.
         """
-        found: dict[Owner, tuple[Item, ...]] = {}
-        for record in self.records:
-            if record.origin == COMMAND and record.owner not in besides:
-                found[record.owner] = (*found.get(record.owner, ()), record.item)
-        return found
+        return _by_owner(each for each in self.records if each.origin == COMMAND and each.owner not in besides)
 
     def follow(self, observed: Observed) -> State:
         """The same with each device under its present name: a rename keeps the device's index."""
@@ -83,3 +79,10 @@ class State(Value):
             return replace(record, item=replace(record.item, device=name))
 
         return State(tuple(map(now, self.records)))
+
+
+def _by_owner(records: Iterable[Record]) -> dict[Owner, tuple[Item, ...]]:
+    found: dict[Owner, list[Item]] = {}
+    for record in records:
+        found.setdefault(record.owner, []).append(record.item)
+    return {owner: tuple(items) for owner, items in found.items()}
