@@ -39,7 +39,7 @@ def parameters(court: Lab, kind: str) -> dict[str, str]:
     return {"region": "us-east-1", "endpoint": API, "instance": ids["node1"], **mine[kind]}
 
 
-@pytest.mark.parametrize("kind", ["overlay", "eni", "dns"])
+@pytest.mark.parametrize("kind", ["overlay", "bgp", "eni", "dns"])
 def test_relax_ng(court: Lab, kind: str) -> None:
     """Valid, and printed by an unprivileged user without any network."""
     inside = court.machines[0].inside
