@@ -217,7 +217,7 @@ def test_the_agent_of_pacemaker(subnet: Subnet) -> None:
     family = [f"router bgp {ASN}", "address-family ipv4 unicast"]
     one.frr.configure(*family, f"no network {BLOCK}")
     assert one.agent("monitor") == SUCCESS
-    assert one.agent("monitor", level=10, seconds=3) == GENERIC
+    assert one.agent("monitor", level=10) == GENERIC
     assert one.agent("stop") == SUCCESS
     assert not one.holds()
     subnet.until_best(None, BLOCK6)
