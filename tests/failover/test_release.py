@@ -243,6 +243,7 @@ def test_metrics_say_who_has_the_service_and_what_was_moved_last(
 
     began = time.time()
     assert 0 == take(aws, run)[0]
+    aws.settle()
     run("status", "db", "--metrics", str(path), config=service(aws), instance=aws.lab.node1)
     found = samples(path)
     assert 1 == found["part_held route yes"]
@@ -553,12 +554,21 @@ def test_a_memory_is_one_file_a_service(tmp_path: Path) -> None:
     memory = Memory(str(tmp_path), "../a b/ä")
     memory.note(("check", "eni-1"), ("123", "switched off"))
     (file,) = tmp_path.iterdir()
-    assert "service-%2e%2e%2fa%20b%2fä" == file.name
+    assert "service-%2e%2e%2fa%20b%2f%c3%a4" == file.name
     assert ("123", "switched off") == Memory(str(tmp_path), "../a b/ä").get("check", "eni-1")
     assert [file.name] == Memory(str(tmp_path), "other").others("check", "eni-1")
 
     memory.forget("check", "eni-1")
     assert [] == [*tmp_path.iterdir()]
+
+
+def test_long_names_of_services_have_files_of_their_own(tmp_path: Path) -> None:
+    """A file's name has 255 bytes at most, and two names may differ in their last character alone."""
+    for name in ("数" * 99 + "一", "数" * 99 + "二"):
+        Memory(str(tmp_path), name).note(("check", name), ("123", "switched off"))
+        assert ("123", "switched off") == Memory(str(tmp_path), name).get("check", name)
+
+    assert 2 == len([*tmp_path.iterdir()])
 
 
 def test_release_is_allowed_nothing_more_than_it_does() -> None:

@@ -99,6 +99,19 @@ class Memory:
         statefile.write(path, statefile.pack(_KIND, _VERSION, rows))
 
 
+#: The longest name of a file that is made of a service's name, in bytes; the kernel's limit is 255.
+LONGEST_NAME = 200
+
+
 def quoted(name: str) -> str:
-    """A name as the name of a file. Pure."""
-    return "service-" + "".join(c if c.isalnum() or c in "-_" else f"%{ord(c):02x}" for c in name)
+    """A name as the name of a file, in ASCII: the locale of a cron job or of a cluster engine may have nothing else.
+
+    Of a long name the end is its hash. Pure.
+    """
+    octets = name.encode("utf-8", "surrogateescape")
+    plain = "".join(chr(c) if c < 128 and (chr(c).isalnum() or c in b"-_") else f"%{c:02x}" for c in octets)
+    if len(plain) > LONGEST_NAME:
+        import hashlib
+
+        plain = plain[: LONGEST_NAME - 64] + hashlib.sha256(octets).hexdigest()
+    return f"service-{plain}"

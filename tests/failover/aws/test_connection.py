@@ -278,7 +278,8 @@ def test_the_role_of_a_profile_is_asked_for_in_the_region_of_the_configuration(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDTEST")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    found = Api(Access(region, profile="cluster", proxy=where), Deadline(10), environ={})
+    # botocore is imported within the deadline, on a machine that may be busy.
+    found = Api(Access(region, profile="cluster", proxy=where), Deadline(60), environ={})
     with pytest.raises(CredentialsError, match="credentials: "):
         found.call(LOOK)
 
@@ -312,7 +313,7 @@ def test_the_role_of_a_profile_is_asked_for_with_the_configured_certificates(
     with listening(serve) as port:
         access = Access("eu-central-1", profile="cluster", endpoint=f"https://127.0.0.1:{port}", ca_bundle=str(pem))
         with pytest.raises(CredentialsError, match="credentials: "):
-            Api(access, Deadline(10), environ={}).call(LOOK)
+            Api(access, Deadline(60), environ={}).call(LOOK)
 
     assert asked
     assert b"Action=AssumeRole" in asked[0]
