@@ -39,7 +39,7 @@ def _answered(arguments: Sequence[str]) -> int:
     try:
         return _main(arguments)
     except AgentError as wrong:
-        log(f"{PROGRAM}: {wrong}")
+        complain(str(wrong))
         # A journal that cannot be read: a verb that only looks could not tell, a verb that changes was refused.
         from .options import VERBS
 
@@ -382,8 +382,7 @@ class Command:
             say_report(report)
         else:
             self.steps(report.steps)
-        for why in (*report.refusals, *report.unknown):
-            note(str(why))
+        complain_of(report)
 
     def done(self, report: Report) -> int:
         """Say what an apply could not do; returns its exit code."""
@@ -400,8 +399,7 @@ class Command:
             note(f"warning: table names: {report.unnamed}; ip shows the number")
         for owner in dict.fromkeys(map(report.owner, report.waiting)):
             note(f"{owner}: waits until its link is up")
-        for why in (*report.refusals, *report.unknown):
-            note(str(why))
+        complain_of(report)
         return outcome(report)
 
     def steps(self, steps: Sequence[Step], *, quiet: bool = False) -> None:
@@ -416,6 +414,21 @@ class Command:
 def note(line: str) -> None:
     """A line for people."""
     log(f"ec2ident-agent: {line}")
+
+
+def complain(line: str, owner: str = "") -> None:
+    """A line for people about what could not be done; an error in systemd's journal, with its owner."""
+    from .systemd_journal import ERROR, SystemdJournal
+
+    SystemdJournal(PROGRAM, os.environ).log(f"{PROGRAM}: {line}", ERROR, {"owner": owner})
+
+
+def complain_of(report: Report) -> None:
+    """What is refused and what is unknown, each with its owner."""
+    for refusal in report.refusals:
+        complain(str(refusal), str(refusal.owner or ""))
+    for unknown in report.unknown:
+        complain(str(unknown), str(unknown.owner))
 
 
 def warn(report: Report) -> None:

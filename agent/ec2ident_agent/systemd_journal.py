@@ -24,8 +24,8 @@ ERROR, NOTICE, INFO = 3, 5, 6
 class SystemdJournal:
     """The log of one program. Nothing here raises or waits."""
 
-    def __init__(self, program: str, environ: Mapping[str, str], path: str = SOCKET) -> None:
-        self.program, self.path = program, path
+    def __init__(self, program: str, environ: Mapping[str, str], path: str = "") -> None:
+        self.program, self.path = program, path or SOCKET
         #: Whether systemd's journal reads standard error.
         self.listens = _is_standard_error(environ.get("JOURNAL_STREAM", ""))
 

@@ -12,6 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ec2ident_agent import systemd_journal
+from ec2ident_agent.cli import Command, main
+from ec2ident_agent.items import Route, Seen
+from ec2ident_agent.kernel.fake import FakeKernel
+from ec2ident_agent.options import parse_command_line
 from ec2ident_agent.systemd_journal import ERROR, SystemdJournal, datagram
 
 TYPE_CHECKING = False
@@ -120,3 +125,28 @@ def test_a_closed_standard_error_is_no_journal() -> None:
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(["sh", "-c", shell, sys.executable, code], env=environment, timeout=60, check=False)
     assert 0 == done.returncode
+
+
+def test_what_an_apply_refuses_is_an_error_of_its_owner(
+    listening: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at boot, where the unit's standard error is the journal; an error of the whole command has no owner."""
+    monkeypatch.setattr(systemd_journal, "SOCKET", str(tmp_path / "socket"))
+    for name, value in standard_error().items():
+        monkeypatch.setenv(name, value)
+    config = tmp_path / "agent.toml"
+    config.write_text("[interface.eth1]\nsubnet = '10.0.1.0/24'\ntable = 100\n")
+    config.chmod(0o644)
+    kernel = FakeKernel("eth0", "eth1")
+    kernel.add(Seen(Route("0.0.0.0/0", "eth1", 100, "10.0.1.99"), 3))
+    words = ["apply", "--config", str(config), "--state-dir", str(tmp_path / "state")]
+    words += ["--names-dir", str(tmp_path / "names")]
+    assert 4 == Command(parse_command_line(words), kernel=kernel).run()
+    found = entry(listening.recv(65536))
+    assert ("3", "eth1") == (found["PRIORITY"], found["EC2IDENT_OWNER"])
+    assert "table 100 holds a foreign route" in found["MESSAGE"]
+
+    config.write_text("nonsense")
+    assert 2 == main(["apply", *words[1:]])
+    found = entry(listening.recv(65536))
+    assert ("3", False) == (found["PRIORITY"], "EC2IDENT_OWNER" in found)

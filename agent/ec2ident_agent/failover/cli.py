@@ -12,6 +12,7 @@ from ec2ident.program import exit_codes
 from ec2ident.program.frame import log, run, say
 from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
+from ec2ident_agent.systemd_journal import ERROR, INFO, SystemdJournal
 
 from . import arguments, dns, eni, parts, route, settings, zone
 from .aws import forms
@@ -47,10 +48,16 @@ def main(argv: Sequence[str] | None = None, *, environ: Mapping[str, str] | None
             with FailoverCommand(options, os.environ if environ is None else environ, root) as command:
                 return VERBS[options.verb](command)
         except AgentError as error:
-            log(f"ec2ident-failover: {error}")
+            complain(error, environ)
             return error.exit
 
     return run("ec2ident-failover", answered, interrupted="interrupted; run it again to go on")
+
+
+def complain(error: AgentError, environ: Mapping[str, str] | None) -> None:
+    """A line about what ended a command; an error in systemd's journal."""
+    journal = SystemdJournal("ec2ident-failover", os.environ if environ is None else environ)
+    journal.log(f"ec2ident-failover: {error}", ERROR)
 
 
 class FailoverCommand:
@@ -413,7 +420,7 @@ def _took(command: FailoverCommand) -> int:
         with _other(command, "takeover") as taking:
             return takeover(taking)
     except AgentError as error:
-        log(f"ec2ident-failover: {error}")
+        complain(error, command.environ)
         return error.exit
 
 
@@ -427,7 +434,6 @@ def hold(command: FailoverCommand) -> int:
     """`hold`: hold a service while its leader key says so. Ends with SIGTERM, and releases it first."""
     import time
 
-    from ec2ident_agent.systemd_journal import ERROR, INFO, SystemdJournal
     from ec2ident_agent.watch.sd_notify import Supervisor
 
     from . import leader
