@@ -308,3 +308,12 @@ def test_a_configured_subnet_of_ipv6_is_not_replaced_by_the_kernel_s(kernel: Fak
 
     assert set() == versions(kernel)
     assert ["eth1"] == [str(each.owner) for each in report.unknown]
+
+
+def test_ipv6_that_is_disabled_on_one_device_is_applied_on_the_other(kernel: FakeKernel, tmp_path: Path) -> None:
+    """eth0 has no IPv6; eth1 gets both families, and nothing is refused."""
+    kernel.links = [replace(link, ipv6=link.name != "eth0") for link in kernel.links]
+    kernel.add(Seen(Route("::/0", "eth1", 254, "fe80:ec2::1", 1024), 9))
+    report = node_of(tmp_path, kernel, "[interface.eth1]\n").apply()
+
+    assert ({4, 6}, ()) == (versions(kernel), report.refusals)

@@ -232,3 +232,11 @@ def test_an_element_is_endless_if_all_around_it_are(outer: str, expected: bool) 
     reader.enter(0xA0)
 
     assert expected == reader.endless
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 255, 256, 65535, 65536])
+def test_an_element_that_is_written_is_read_as_der(size: int) -> None:
+    """Its length has the one form of DER, at the edges of each number of octets."""
+    contents = bytes(size)
+
+    assert contents == Reader(ber.element(ber.OCTET_STRING, contents), der=True).read(ber.OCTET_STRING)
