@@ -109,26 +109,28 @@ class Nodes:
         self._inside.close()
 
     def start(self) -> None:
-        """Unless it is so: the first node holds `db` and has the better path of `web`; the second one stands by."""
+        """The first node holds `db` and has the better path of `web`; the second one stands by. Does what lacks."""
         wait_until(self.server.settled, "every node has its sessions", 40)
-        if self._paths() == self.STARTED and not self._holds_db(self.second):
-            return
-        self.tell(self.second, "takeover", "web")
-        self.tell(self.second, "release", "web")
-        self.tell(self.second, "release", "db")
-        self.tell(self.first, "takeover", "web")
-        self.tell(self.first, "takeover", "db")
+        if not self._holds(self.second, WEB):
+            self.tell(self.second, "takeover", "web")
+        if self._length(self.second, WEB) == 1:
+            self.tell(self.second, "release", "web")
+        if self._holds(self.second, DB):
+            self.tell(self.second, "release", "db")
+        for name, address in (("web", WEB), ("db", DB)):
+            if not self._holds(self.first, address) or self._length(self.first, address) != 1:
+                self.tell(self.first, "takeover", name)
         self.wait(self.first, DB, WEB)
+        wait_until(lambda: self._length(self.second, WEB) > 1, "the second node stands by")
 
-    #: Service, zone of the endpoint, and whether the path is a longer one.
-    STARTED = frozenset({(DB, "a", False), (WEB, "a", False), (WEB, "b", True)})
+    def _holds(self, machine: Machine, address: str) -> bool:
+        return f" {address}/32 " in machine.addresses()
 
-    def _paths(self) -> frozenset[tuple[str, str, bool]]:
-        paths = self.server.rib.paths
-        return frozenset((each.prefix[: -len("/32")], each.endpoint[0], len(each.as_path) > 1) for each in paths)
-
-    def _holds_db(self, machine: Machine) -> bool:
-        return f" {DB}/32 " in machine.addresses()
+    def _length(self, machine: Machine, address: str) -> int:
+        """Of the node's AS path to the address as the endpoints have heard it; 0 without one."""
+        mine = (machine.address, f"{address}/32")
+        lengths = [len(path.as_path) for path in self.server.rib.paths if (path.peer, path.prefix) == mine]
+        return max(lengths, default=0)
 
     def tell(self, machine: Machine, *words: str) -> str:
         """Run `ec2ident-failover` there; it must succeed."""

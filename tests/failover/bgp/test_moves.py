@@ -48,7 +48,7 @@ def as_at_the_start(nodes: Nodes) -> Iterator[None]:
 @contextmanager
 def asked(nodes: Nodes, address: str, what: str, owner: Machine) -> Iterator[Load]:
     """While a client asks, something happens; in the end this node answers, and the longest silence is told."""
-    client = nodes.load(address)
+    client = nodes.load(address, rate=200)
     with client:
         since = time.monotonic()
         yield client
