@@ -533,10 +533,11 @@ def test_a_command_without_its_path_is_a_wrong_configuration(aws: Fake, run: Cal
 
 def test_who_cannot_wait_does_not(tmp_path: Path) -> None:
     """The command of a lease's release runs in a process of its own, and leaves no zombie behind."""
-    done = tmp_path / "done"
-    command = script(tmp_path, f'sleep 0.2; echo "$EC2IDENT_VERB" >"{done}.new"; mv "{done}.new" "{done}"')
+    go, done = tmp_path / "go", tmp_path / "done"
+    wait = f'until [ -e "{go}" ]; do sleep 0.05; done'
+    command = script(tmp_path, f'{wait}; echo "$EC2IDENT_VERB" >"{done}.new"; mv "{done}.new" "{done}"')
     MoveCommand((command,), {"PATH": os.environ["PATH"]}, print, wait=False).run({"verb": "release"})
-    assert not done.exists()
+    go.touch()
     for _ in range(600):
         if done.exists():
             break
