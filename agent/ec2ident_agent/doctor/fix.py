@@ -10,17 +10,16 @@ from __future__ import annotations
 from ec2ident_agent.install.installer import (
     Held,
     Plan,
-    changes,
-    compare,
     leftovers,
     manifest_step,
     perform,
+    plan_beside,
     plan_uninstall,
     take_away,
 )
-from ec2ident_agent.install.layout import FIX, HOME, Row, Thing, with_parents
+from ec2ident_agent.install.layout import FIX, HOME, Row, Thing
 from ec2ident_agent.install.manifest import MANIFEST, read_manifest
-from ec2ident_agent.install.rootfs import Directory, File
+from ec2ident_agent.install.rootfs import File
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,15 +44,11 @@ def unfix(tree: RootFs, *, dry_run: bool = False) -> Plan:
 
 def plan_fix(tree: RootFs, fixes: Iterable[DropIn]) -> Plan:
     """The steps that write these drop-ins and record them in the manifest; no steps without drop-ins."""
-    owned = {entry.path: entry for entry in read_manifest(tree) or ()}
     wanted = {each.path: each for each in fixes}.values()
     if not wanted:
         return Plan()
     files = [Thing(each.path, File(each.content.encode(), 0o644), Row(each.path)) for each in wanted]
-    home = [] if tree.exists(HOME) and HOME not in owned else [Thing(HOME, Directory((), 0o755))]
-    compared = compare(tree, [*home, *with_parents(tree, files, owned)], owned)
-    after = {**owned, **compared.after}
-    return Plan(changes(tree, owned, compared, after, ()), compared.notes, compared.refused)
+    return plan_beside(tree, files)
 
 
 def plan_unfix(tree: RootFs) -> Plan:

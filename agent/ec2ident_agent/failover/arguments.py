@@ -96,6 +96,9 @@ def parser() -> Parser:
     found = _verb(verbs, "bgp", "print frr.conf of this node, which announces overlay addresses", words="[SERVICE]")
     found.add_argument("service", nargs="?", default="", metavar="SERVICE", help="default: all of the configuration")
     found.add_argument("--address", default="", metavar="ADDRESS", help="this node's, which the route server names")
+    found.add_argument("--install", action="store_true", help="write it to /etc/frr/frr.conf; FRR is not restarted")
+    found.add_argument("--check", action="store_true", help="with --install: only compare; exit code 1 if it differs")
+    _dry_run(found)
     return top
 
 

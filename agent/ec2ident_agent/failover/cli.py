@@ -528,17 +528,25 @@ def bind(command: FailoverCommand) -> int:
 
 
 def bgp(command: FailoverCommand) -> int:
-    """`bgp`: print the frr.conf of this node, for one service or for all that FRR announces."""
+    """`bgp`: print or install the frr.conf of this node, for one service or for all that FRR announces."""
     from .agent_bridge import source_to
     from .bgp import frr
     from .bgp.speaker import speaker
 
     options = command.options
+    if (options.check or options.dry_run) and not options.install:
+        raise UsageError("--check, --dry-run: only with --install; without it nothing is changed")
     services = [each for each in command.settings.services if each.bgp and options.service in ("", each.name)]
     if not services:
         raise UsageError(f"{command.path}: no [service.….bgp] is configured")
     address = forms.named("--address", forms.ipv4, options.address) if options.address else ""
-    say(frr.configuration(speaker(services, address, source_to)).rstrip("\n"))
+    wanted = speaker(services, address, source_to)
+    if options.install:
+        from .bgp.frr_conf import FrrConf
+
+        conf = FrrConf(wanted, command.root, command.session.deadline.left)
+        return conf.install(say, log, dry_run=options.dry_run, compare_only=options.check)
+    say(frr.configuration(wanted).rstrip("\n"))
     return 0
 
 

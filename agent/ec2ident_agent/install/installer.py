@@ -20,7 +20,6 @@ from ec2ident_agent.state.journal import Journal
 
 from .layout import (
     CONFIG,
-    FIX,
     HOME,
     HOOK,
     INTERFACES,
@@ -28,13 +27,16 @@ from .layout import (
     STATE,
     WANTS,
     InstallRequest,
+    Thing,
     advice,
     check,
     detect,
+    is_beside,
     is_packaged,
     once_gone,
     vendor_path,
     wanted,
+    with_parents,
 )
 from .manifest import MANIFEST, Entry, manifest, read_manifest
 from .rootfs import Directory, File, RootFs, Symlink, beside_name
@@ -45,7 +47,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .layout import Thing
     from .rootfs import Inode
 
     Command = tuple[str, ...]
@@ -64,12 +65,15 @@ class FileStep(Value):
     mode: int = 0
     content: bytes = b""
     target: str = ""
+    #: Of a file: user and group as numbers; None for those of the process.
+    owner: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         path, target = shlex.quote(self.path), shlex.quote(self.target)
+        owner = " -o {} -g {}".format(*self.owner) if self.owner else ""
         return {
             "mkdir": f"mkdir -m {self.mode:04o} {path}",
-            "write": f"install -m {self.mode:04o} /dev/stdin {path}",
+            "write": f"install -m {self.mode:04o}{owner} /dev/stdin {path}",
             "link": f"ln -s {target} {path}",
             "mv": f"mv {target} {path}",
             "rm": f"rm {path}",
@@ -89,7 +93,7 @@ class FileStep(Value):
         if self.verb == "mkdir":
             tree.make_directory(self.path, self.mode)
         elif self.verb == "write":
-            tree.write(self.path, self.content, self.mode)
+            tree.write(self.path, self.content, self.mode, self.owner)
         elif self.verb == "link":
             tree.link(self.path, self.target)
         elif self.verb == "mv":
@@ -273,13 +277,24 @@ def plan_install(tree: RootFs, request: InstallRequest) -> Plan:
     managers += tuple(name for name in dict.fromkeys(extras) if name not in managers)
     compared = compare(tree, wanted(tree, managers, request, owned), owned)
     after, notes = dict(compared.after), [*compared.notes]
-    going = [entry for path, entry in owned.items() if path not in after and not path.endswith(f"/{FIX}")]
+    going = [entry for path, entry in owned.items() if path not in after and not is_beside(path)]
     drop, kept, left = take_away(tree, going, set())
-    fixes = {path: entry for path, entry in owned.items() if path.endswith(f"/{FIX}")}
     after.update((entry.path, entry) for entry in left)
-    after.update(fixes)
+    after.update((path, entry) for path, entry in owned.items() if is_beside(path))
     notes += [*kept, *advice(tree, managers, request)]
     return Plan(changes(tree, owned, compared, after, drop), tuple(notes), compared.refused)
+
+
+def plan_beside(tree: RootFs, things: Sequence[Thing], gives_way: Callable[[bytes], bool] | None = None) -> Plan:
+    """The steps that add files beside those of `install`, and name them in the same manifest.
+
+    A file that is not as it was installed is replaced only if `gives_way` says so of its content. Raises RefusedError,
+    OSError.
+    """
+    owned = {entry.path: entry for entry in read_manifest(tree) or ()}
+    home = [] if tree.exists(HOME) and HOME not in owned else [Thing(HOME, Directory((), 0o755))]
+    compared = compare(tree, [*home, *with_parents(tree, things, owned)], owned, gives_way)
+    return Plan(changes(tree, owned, compared, {**owned, **compared.after}, ()), compared.notes, compared.refused)
 
 
 class Compared(Value):
@@ -292,7 +307,12 @@ class Compared(Value):
     refused: bool
 
 
-def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -> Compared:
+def compare(
+    tree: RootFs,
+    things: Sequence[Thing],
+    owned: Mapping[str, Entry],
+    gives_way: Callable[[bytes], bool] | None = None,
+) -> Compared:
     """What should be there, compared with what is, and with the manifest. Raises OSError."""
     during, after = dict(owned), dict[str, Entry]()
     steps: list[FileStep] = []
@@ -305,6 +325,9 @@ def compare(tree: RootFs, things: Sequence[Thing], owned: Mapping[str, Entry]) -
             foreign.add(thing.path)
             continue
         here, mine = tree.look(thing.path), owned.get(thing.path)
+        if gives_way and isinstance(here, File) and not (mine and _as_laid(here, mine)) and gives_way(here.content):
+            # As if it were missing: after a crash an uninstall must not take it for an earlier one of the agent.
+            here = None
         if here is None and mine and _enabled(mine):
             after[thing.path] = mine
             unit = thing.path.rpartition("/")[2]

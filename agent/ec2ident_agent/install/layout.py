@@ -33,6 +33,9 @@ STATE = "/run/ec2ident"
 #: The name of every drop-in that `doctor --fix` writes, in any directory. An install does not change them.
 FIX = "90-ec2ident-doctor.conf"
 
+#: FRR's configuration, which `ec2ident-failover bgp --install` writes. An install does not change it.
+FRR = "/etc/frr/frr.conf"
+
 
 class Row(Value):
     """One thing to install: a file made from data/`source`, a link to `target`, or else a directory."""
@@ -312,9 +315,14 @@ def render(source: str, request: InstallRequest, tree: RootFs) -> bytes:
     return fill(text).encode("utf-8", "surrogateescape")
 
 
+def is_beside(path: str) -> bool:
+    """Whether another command than `install` writes this file, and names it in the manifest."""
+    return path == FRR or path.endswith(f"/{FIX}")
+
+
 def once_gone(path: str, content: bytes) -> list[str]:
-    """What makes who reads a drop-in of the doctor's see that it is gone; nothing for any other file."""
-    if not path.endswith(f"/{FIX}"):
+    """The commands by which programs notice that a file of `is_beside` is gone; nothing for any other file."""
+    if not is_beside(path):
         return []
     if path.startswith("/etc/sysctl.d/"):
         # The kernel keeps what it was told, and it was 0: where it was not, none is written.
@@ -324,6 +332,7 @@ def once_gone(path: str, content: bytes) -> list[str]:
         "/etc/systemd/networkd.conf.d/": "systemctl restart systemd-networkd",
         "/etc/systemd/network/": "networkctl reload",
         "/etc/systemd/system/": "systemctl daemon-reload",
+        FRR: "systemctl restart frr",
     }
     return [f"now run: {run}" for directory, run in readers.items() if path.startswith(directory)]
 

@@ -141,8 +141,11 @@ class RootFs:
             finally:
                 os.umask(mask)
 
-    def write(self, path: str, content: bytes, mode: int) -> None:
-        """Whole or not at all: written beside it under another name, flushed to disk, then renamed."""
+    def write(self, path: str, content: bytes, mode: int, owner: tuple[int, int] | None = None) -> None:
+        """Whole or not at all: written beside it under another name, flushed to disk, then renamed.
+
+        `owner` is a user and a group; None for those of the process. Raises OSError.
+        """
         with self._at(path) as place:
             beside = _beside(place.name)
             # O_EXCL: never through a link, hard or symbolic, nor into a pipe.
@@ -151,6 +154,8 @@ class RootFs:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
+                if owner:
+                    os.chown(handle, *owner)
                 # Last, so that a script cannot be run while only half of it is there.
                 os.chmod(handle, mode)
                 os.fsync(handle)

@@ -256,5 +256,8 @@ complete -c ec2ident-failover -n '__ec2ident_failover_at bind' -l directory -x -
 complete -c ec2ident-failover -n '__ec2ident_failover_at bind' -l log -r -F -d 'of the queries; default: queries.log in DIR'
 complete -c ec2ident-failover -n '__ec2ident_failover_next' -a bgp -d 'print frr.conf of this node, which announces overlay addresses'
 complete -c ec2ident-failover -n '__ec2ident_failover_at bgp' -l address -x -d 'this node\'s, which the route server names'
+complete -c ec2ident-failover -n '__ec2ident_failover_at bgp' -l install -d 'write it to /etc/frr/frr.conf; FRR is not restarted'
+complete -c ec2ident-failover -n '__ec2ident_failover_at bgp' -l check -d 'with --install: only compare; exit code 1 if it differs'
+complete -c ec2ident-failover -n '__ec2ident_failover_at bgp' -l dry-run -l plan -d 'only print what would be changed; exit code 1 if anything'
 complete -c ec2ident-failover -n '__ec2ident_failover_argument 0 bgp' -a '(__ec2ident_failover_services)'
 complete -c ec2ident-failover -n '__ec2ident_failover_next' -a help -d 'the options of a verb'

@@ -58,6 +58,17 @@ def test_an_answer(says: Say) -> None:
     )
 
 
+def test_credentials_of_the_environment_do_not_reach_it(says: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor anything else: PATH, and what makes its answers the same everywhere (the shell adds PWD and its own)."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+    monkeypatch.setenv("VTYSH_LOG", "/tmp/log")
+    says("env")
+
+    names = {line.partition("=")[0] for line in vtysh.run(WORDS, 5).splitlines()}
+
+    assert names - {"PWD", "OLDPWD", "SHLVL", "_"} == {"PATH", "LC_ALL", "VTYSH_PAGER"}
+
+
 def test_a_daemon_that_does_not_run(says: Say) -> None:
     """It is certain (4) and not unknown, because then nothing is announced."""
     says(f'printf "{GONE}" >&2; exit 1')

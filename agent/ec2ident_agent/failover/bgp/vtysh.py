@@ -40,6 +40,16 @@ def typed(words: Sequence[str]) -> str:
     return shlex.join(words)
 
 
+def check(text: str, seconds: float) -> None:
+    """Let FRR's own parser read a whole configuration; no daemon is asked. Raises as `run` does."""
+    from tempfile import NamedTemporaryFile
+
+    with NamedTemporaryFile("w", prefix="ec2ident-", suffix=".conf", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        run((PROGRAM, "-C", "-f", file.name), seconds)
+
+
 def run(words: Sequence[str], seconds: float) -> str:
     """Run it, and return what it says. It is ended after `seconds`.
 
@@ -56,8 +66,8 @@ def run(words: Sequence[str], seconds: float) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # A pager would wait for a key.
-            env={**os.environ, "VTYSH_PAGER": "cat", "LC_ALL": "C"},
+            # Credentials of the environment are not for FRR; a pager would wait for a key.
+            env={"PATH": os.environ.get("PATH", os.defpath), "VTYSH_PAGER": "cat", "LC_ALL": "C"},
         )
     except FileNotFoundError:
         raise UsageError(f"{words[0]}: is not installed: a service with bgp needs FRR on this node") from None
