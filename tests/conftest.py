@@ -40,6 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--matrix", metavar="FILE", help="put the table of who mended what at a file's end")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A long value is named by its length: pytest for Python 3.9 makes a name of 100 MB of a value of 100 MB."""
+    return f"{argname} of {len(val)}" if isinstance(val, (str, bytes)) and len(val) > 200 else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--full"):
         items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
