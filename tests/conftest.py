@@ -24,7 +24,7 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 
-#: The files that take longest, minutes each; two processes share the files, and these begin.
+#: The files that take longest, minutes each; the processes share the files, and these begin.
 LONGEST = ("vm/test_systemd.py", "failover/pacemaker/test_cluster.py", "agent/test_managers.py", "wine/test_windows.py")
 
 
