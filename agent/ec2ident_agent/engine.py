@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .state.journal import Journal
     from .state.owned import Owner
 
-    Log = Callable[[str], object]
+    #: Takes each step before it is attempted.
+    Log = Callable[[Step], object]
 
 #: Steps in one request to the kernel. When one fails, the ones after it in the same request are undone with the others.
 CHUNK = 64
@@ -349,7 +350,7 @@ def revert(
     ]
     safe = [step for step in steps if step.item not in shadowed]
     for step in safe:
-        log(f"[#] {step}")
+        log(step)
     failures += [failure for failure in kernel.do(safe) if not failure.gone]
     left = {failure.step.item.identity for failure in failures}
     stay = [record for record in state.records if not (owners is None or record.owner in owners)]
@@ -507,7 +508,7 @@ def _do(
     for start in range(0, len(steps), CHUNK):
         chunk = steps[start : start + CHUNK]
         for step in chunk:
-            log(f"[#] {step}")
+            log(step)
         # If this raises, here or below, it is unknown which steps took effect: the journal goes on to name all of them.
         failures = [failure for failure in kernel.do(chunk) if not failure.gone]
         failed = {failure.step for failure in failures}
@@ -521,7 +522,7 @@ def _do(
 def _undo(done: Sequence[Step], kernel: Kernel, log: Log) -> list[str]:
     undo = [step.undo() for step in reversed(done)]
     for step in undo:
-        log(f"[#] {step}")
+        log(step)
     return [f"and could not undo: {failure}" for failure in kernel.do(undo) if not failure.gone]
 
 

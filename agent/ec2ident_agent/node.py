@@ -102,6 +102,9 @@ class Node:
         #: Tables that were found to be desired: a look shows all their routes.
         self._tables: frozenset[int] = frozenset()
 
+    def _log_step(self, step: Step) -> None:
+        self.log(f"[#] {step}")
+
     def __enter__(self) -> Node:
         return self
 
@@ -253,7 +256,7 @@ class Node:
                 after = suppressed.without(before, _meant(owners, config, look))
             self.suppressed.write(before, after)
             act = engine.adopt if adopting else engine.apply
-            report = act(state.desired, look, self.kernel, self.journal, self.log, everything=everything)
+            report = act(state.desired, look, self.kernel, self.journal, self._log_step, everything=everything)
         report = self._report(report, state)
         return engine.with_near_misses(report, look) if adopting else report
 
@@ -316,7 +319,7 @@ class Node:
             look, state = self._see(config, wanted)
             before = self.suppressed.read()
             self.suppressed.write(before, suppressed.without(before, {each.owner for each in state.desired}))
-            report = engine.apply(state.desired, look, self.kernel, self.journal, self.log, everything=False)
+            report = engine.apply(state.desired, look, self.kernel, self.journal, self._log_step, everything=False)
         return self._report(report, state)
 
     def revert(self, owners: Collection[Owner] | None, *, dry_run: bool = False) -> tuple[Step, ...]:
@@ -369,7 +372,7 @@ class Node:
             why = "another agent's, or this journal was lost; apply enters what is configured"
             first = Step("del", others[0].item)
             self.note(f"not in {self.journal.path}, so left in place ({why}): {len(others)}, the first by: {first}")
-        return engine.revert(owners, look, self.kernel, self.journal, self.log)
+        return engine.revert(owners, look, self.kernel, self.journal, self._log_step)
 
     # -- the parts --
 

@@ -59,9 +59,9 @@ def look(kernel: FakeKernel, journal: Journal) -> Look:
 
 
 def apply(kernel: FakeKernel, journal: Journal, *desired: Desired, everything: bool = True) -> list[str]:
-    said: list[str] = []
-    engine.apply(desired, look(kernel, journal), kernel, journal, said.append, everything=everything)
-    return said
+    done: list[Step] = []
+    engine.apply(desired, look(kernel, journal), kernel, journal, done.append, everything=everything)
+    return [*map(str, done)]
 
 
 def report_of(kernel: FakeKernel, journal: Journal, *desired: Desired) -> Report:
@@ -74,7 +74,7 @@ def revert(kernel: FakeKernel, journal: Journal, *owners: Owner) -> None:
 
 def test_what_is_logged_is_what_was_done(kernel: Refusing, journal: Journal) -> None:
     """Each line the command that one could have typed."""
-    assert [f"[#] {Step('add', item)}" for item in ETH1.items] == apply(kernel, journal, ETH1)
+    assert [str(Step("add", item)) for item in ETH1.items] == apply(kernel, journal, ETH1)
     assert [] == apply(kernel, journal, ETH1)
 
 
@@ -104,13 +104,13 @@ def test_what_the_kernel_refuses_of_one_owner_stops_that_owner_alone(
     bad, good = (OVERLAY, ETH1) if steps[failing].item in OVERLAY.items else (ETH1, OVERLAY)
     before = set(kernel.seen)
     kernel.refuse = (str(steps[failing]),)
-    said: list[str] = []
+    done: list[Step] = []
 
-    report = engine.apply([ETH1, OVERLAY], look(kernel, journal), kernel, journal, said.append)
+    report = engine.apply([ETH1, OVERLAY], look(kernel, journal), kernel, journal, done.append)
 
     assert [f"{bad.owner}: {steps[failing]}: Cannot allocate memory"] == list(map(str, report.refusals))
     assert {*before, *(Seen(item, OURS) for item in good.items)} == set(kernel.seen)
-    assert not any(f"[#] {Step('del', item)}" in said for item in good.items)
+    assert not any(Step("del", item) in done for item in good.items)
     assert set(good.items) <= {record.item for record in journal.read().records}
     revert(kernel, journal)
     assert before == set(kernel.seen)

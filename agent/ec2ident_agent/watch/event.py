@@ -28,6 +28,7 @@ class WatchEvent(Value):
     """One thing that watch saw or did. Without a `text` there is no line for people."""
 
     kind: str
+    #: For STEP the command that does the same.
     text: str = ""
     #: Whether the line should stand out.
     loud: bool = False
@@ -52,6 +53,6 @@ class WatchEvent(Value):
         found: dict[str, object] = {"event": self.kind, "owner": self.owner, "item": self.item}
         if self.program:
             found.update(by=self.program.name, process=self.program.process)
-        found.update(prevent=self.prevent, state=self.state, text=self.text.removeprefix("ec2ident-agent: "))
+        found.update(prevent=self.prevent, state=self.state, text=self.text)
         known = {name: value for name, value in found.items() if value != ""}
         return known if self.in_order is None else {**known, "in_order": self.in_order}

@@ -124,10 +124,7 @@ def watch(make_node: Callable[[FactsOf], Node], state_dir: str, *, as_json: bool
     def blame(lost: Mapping[Item, str], observed: Observed) -> Mapping[Item, tuple[str, str]]:
         return culprits(lost, NodeFiles(RootFs("/")), observed)
 
-    def note(line: str) -> None:
-        tell.log(f"ec2ident-agent: {line}")
-
-    refresher = FactRefresher(state_dir, ask_the_service(state_dir, note), monotonic)
+    refresher = FactRefresher(state_dir, ask_the_service(state_dir, tell.log), monotonic)
     with make_node(refresher) as node, node.journal.lock(node.patience, "watch"):
         follower, events = ConfigFollower(node.config_path, node.configuration), Events()
         reconciler = Reconciler(node, follower, tell, blame, monotonic)

@@ -112,8 +112,6 @@ class RecordingKernel:
         self.kernel = kernel
         self.added: list[Item] = []
         self.removed: list[Item] = []
-        #: Every step that was attempted, by its text.
-        self.tried: dict[str, Step] = {}
 
     def observe(self, tables: Collection[int] = ()) -> Observed:
         """What the kernel holds. Raises UnknownError."""
@@ -136,7 +134,6 @@ class RecordingKernel:
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         """Attempt every step; returns those that failed. Raises KernelError."""
-        self.tried.update((str(step), step) for step in steps)
         failures = self.kernel.do(steps)
         failed = {failure.step for failure in failures}
         for step in steps:
@@ -216,7 +213,7 @@ class Reconciler:
         complaints.update((why, self.refusing.get(why, "")) for why in reasons)
         for each in (*self.once.new(complaints, begun), *self.lasting.new(unknown, begun)):
             owner = complaints.get(each) or unknown.get(each, "")
-            self.tell(WatchEvent(event.TROUBLE, f"ec2ident-agent: {each}", loud=True, owner=owner))
+            self.tell(WatchEvent(event.TROUBLE, each, loud=True, owner=owner))
         before, self.state = self.state, self._state((*complaints, *unknown), begun)
         if before != self.state:
             good = not (complaints or unknown or self.damper.resting(begun))
@@ -297,22 +294,20 @@ class Reconciler:
         self.down -= {link.name for link in sight.look.observed.links if link.up}
         return refusals, frozenset(kernel.added)
 
-    def _apply(self, sight: Sight, look: Look, kernel: RecordingKernel, left: frozenset[Item]) -> tuple[Refusal, ...]:
+    def _apply(self, sight: Sight, look: Look, kernel: Kernel, left: frozenset[Item]) -> tuple[Refusal, ...]:
         """Apply everything but what is `left` and what is refused; returns the refusals. Raises KernelError.
 
         The steps are told when they are done. The steps of an attempt that fails as the last one did are not told.
         """
-        steps: list[str] = []
+        steps: list[Step] = []
         try:
             report = engine.attempt(sight.desired, look, kernel, self.node.journal, steps.append, leave=left)
         except KernelError as wrong:
             steps = [] if self.once.knows(str(wrong)) else steps
             raise
         finally:
-            for text in steps:
-                step = kernel.tried.get(text.removeprefix("[#] "))
-                about = (str(sight.owner(step.item)), str(step.item)) if step else ("", "")
-                self.tell(WatchEvent(event.STEP, text, owner=about[0], item=about[1]))
+            for step in steps:
+                self.tell(WatchEvent(event.STEP, str(step), owner=str(sight.owner(step.item)), item=str(step.item)))
         return report.refusals
 
     def _left(self, sight: Sight, now: float) -> frozenset[Item]:
@@ -376,7 +371,7 @@ class Reconciler:
             groups.setdefault(_culprit(self.seen.get(item), known.get(item)), []).append(item)
         for culprit, mine in groups.items():
             more = f" and {len(mine) - 1} more" if len(mine) > 1 else ""
-            text = f"ec2ident-agent: {what}: {mine[0]}{more}: {culprit}"
+            text = f"{what}: {mine[0]}{more}: {culprit}"
             for item in mine:
                 told = replace(self._about(kind, sight, item), prevent=known.get(item, ("", ""))[1])
                 self.tell(replace(told, text=text, loud=True) if item == mine[0] else told)

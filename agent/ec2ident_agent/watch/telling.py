@@ -14,6 +14,7 @@ from ec2ident_agent.exposition import exposition
 from ec2ident_agent.state import statefile
 from ec2ident_agent.systemd_journal import ERROR, INFO, SystemdJournal
 
+from .event import STEP
 from .standing import LookCount, families
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .event import WatchEvent
     from .reconciler import Reconciler
 
+PROGRAM = "ec2ident-agent"
 
 #: A pipe that is not full has room for so many bytes at least (PIPE_BUF of pipe(7)): a longer line could wait there.
 #: So many characters of a text remain of it, each of which may be six bytes of JSON.
@@ -33,13 +35,15 @@ class Teller:
     """Takes each event. Raises OutputError only when the reader of the stream has gone."""
 
     def __init__(self, environ: Mapping[str, str], *, as_json: bool = False) -> None:
-        self.journal = SystemdJournal("ec2ident-agent", environ)
+        self.journal = SystemdJournal(PROGRAM, environ)
         self.as_json = as_json
         self._dropped = 0
 
     def __call__(self, event: WatchEvent) -> None:
         """Log the event's line, and print the event."""
-        if event.text:
+        if event.kind == STEP:
+            self.journal.log(f"[#] {event.text}", INFO, event.fields())
+        elif event.text:
             self.log(event.text, event.fields(), loud=event.loud)
         public = event.public() if self.as_json else {}
         if public:
@@ -47,7 +51,7 @@ class Teller:
 
     def log(self, text: str, fields: Mapping[str, str] | None = None, *, loud: bool = False) -> None:
         """A line for people; a loud one has the priority of an error."""
-        self.journal.log(text, ERROR if loud else INFO, fields)
+        self.journal.log(f"{PROGRAM}: {text}", ERROR if loud else INFO, fields)
 
     def _print(self, public: dict[str, object]) -> None:
         import json
@@ -97,6 +101,6 @@ class MetricsFile:
         except OSError as error:
             if str(error) != self._error:
                 self._error = str(error)
-                self._tell.log(f"ec2ident-agent: metrics: {error}", loud=True)
+                self._tell.log(f"metrics: {error}", loud=True)
         else:
             self._error = ""

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
             """Remove it from this node. Raises AgentError."""
 
 
-#: Seconds for the withdrawal of each address by FRR; without the address it is withdrawn all the same.
-WITHDRAW = 1.0
-
 #: All of the resource is on this node, some of it, or nothing.
 HELD, PARTLY, ABSENT = "held", "partly", "absent"
 
@@ -94,7 +91,7 @@ class AnnouncedAddresses(Addresses):
 
     def drop(self) -> None:
         """Withdraw first, as far as FRR answers, and then remove the addresses."""
-        from ec2ident_agent.failover.bgp.announcing import BgpPart
+        from ec2ident_agent.failover.bgp.announcing import WITHDRAW, BgpPart
         from ec2ident_agent.failover.settings import BgpSettings
 
         # Without a right number they can never have been announced, and a stop must not depend on it.
