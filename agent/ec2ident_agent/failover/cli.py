@@ -288,13 +288,14 @@ def service_status(command: FailoverCommand) -> int:
     if options.metrics and not options.metrics.endswith(".prom"):
         raise UsageError(f"--metrics {options.metrics}: the collector reads only names that end in .prom")
     answers = _answers(command)
-    if options.metrics:
-        _write_metrics(command, answers)
     command.say(answers, [line for answer in answers for line in answer.lines()])
     for answer in answers if not options.json else ():
         for finding in answer.findings:
             if finding.warning:
                 log(f"{answer.part}: {finding}")
+    if options.metrics:
+        # Last: a file that cannot be written must not keep the answer from a person.
+        _write_metrics(command, answers)
     return max((answer.exit for answer in answers), default=0)
 
 
