@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ec2ident_agent.exposition import COUNTER, Family, exposition
-from ec2ident_agent.failover import metrics, moves
+from ec2ident_agent.failover.records import metrics, moves
 from ec2ident_agent.watch import event, standing
 from tests.lab.packages import Unavailable, tree
 

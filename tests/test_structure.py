@@ -89,7 +89,7 @@ PURE = {
     "agent/ec2ident_agent/failover/aws/actions.py",
     "agent/ec2ident_agent/failover/errors.py",
     "agent/ec2ident_agent/failover/aws/forms.py",
-    "agent/ec2ident_agent/failover/metrics.py",
+    "agent/ec2ident_agent/failover/records/metrics.py",
     "agent/ec2ident_agent/failover/selectors.py",
     "agent/ec2ident_agent/failover/bgp/frr.py",
     "agent/ec2ident_agent/failover/bgp/answers.py",

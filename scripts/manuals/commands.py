@@ -13,7 +13,8 @@ from ec2ident.model import Kind, Level
 from ec2ident.program import VERSION
 from ec2ident.regions.partitions import Partition
 from ec2ident_agent import hook, options, profile
-from ec2ident_agent.failover import arguments, corporate
+from ec2ident_agent.failover import arguments
+from ec2ident_agent.failover.dns import corporate
 from ec2ident_agent.install import layout
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ec2ident_agent.failover import settings
-from ec2ident_agent.failover.callbacks import RELEASE, TAKE, patroni
+from ec2ident_agent.failover.leader.callbacks import RELEASE, TAKE, patroni
 from tests.lab import packages, pypi
 
 TOP = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ CALLBACKS: dict[str, str] = yaml.safe_load(TEXT)["postgresql"]["callbacks"]
 
 
 def test_the_callbacks_are_those_that_a_real_patroni_has_run() -> None:
-    """tests/failover/test_patroni.py takes the lines of the shipped example, word for word."""
+    """tests/failover/leader/test_patroni.py takes the lines of the shipped example, word for word."""
     shipped = yaml.safe_load((TOP / "agent/ec2ident_agent/install/data/engines/patroni.yml").read_text("utf-8"))
 
     assert shipped["postgresql"]["callbacks"] == CALLBACKS

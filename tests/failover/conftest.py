@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2ident_agent.failover import consistency
+from ec2ident_agent.failover.aws import consistency
 from ec2ident_agent.failover.aws.client import Access, Api
 from ec2ident_agent.failover.aws.deadline import Deadline
 

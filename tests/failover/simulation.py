@@ -16,9 +16,7 @@ import threading
 import time
 
 from ec2ident.value import Value, replace
-from ec2ident_agent.failover import consistency
-from ec2ident_agent.failover.address import AddressPart
-from ec2ident_agent.failover.assigned import AssignedPart
+from ec2ident_agent.failover.aws import consistency
 from ec2ident_agent.failover.aws.client import Access, Api, _PassingError
 from ec2ident_agent.failover.aws.deadline import Deadline
 from ec2ident_agent.failover.aws.model import (
@@ -29,13 +27,15 @@ from ec2ident_agent.failover.aws.model import (
     RouteTable,
     VpcRoute,
 )
-from ec2ident_agent.failover.eip import EipAssignment
-from ec2ident_agent.failover.eni import SKEW, EniPart, EniSight, find
 from ec2ident_agent.failover.errors import ApiError, FailoverError
-from ec2ident_agent.failover.part import exit_of
-from ec2ident_agent.failover.private import PrivateAssignment
-from ec2ident_agent.failover.route import RoutePart, RouteSight
-from ec2ident_agent.failover.route_tables import describe
+from ec2ident_agent.failover.parts.address import AddressPart
+from ec2ident_agent.failover.parts.assigned import AssignedPart
+from ec2ident_agent.failover.parts.eip import EipAssignment
+from ec2ident_agent.failover.parts.eni import SKEW, EniPart, EniSight, find
+from ec2ident_agent.failover.parts.part import exit_of
+from ec2ident_agent.failover.parts.private import PrivateAssignment
+from ec2ident_agent.failover.parts.route import RoutePart, RouteSight
+from ec2ident_agent.failover.parts.route_tables import describe
 from ec2ident_agent.failover.selectors import EniSelector, TableSelector
 from ec2ident_agent.failover.settings import EipSettings, EniSettings, PrivateSettings, RouteSettings
 from ec2ident_agent.failover.takeover import Takeover
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ec2ident_agent.failover.aws.actions import ApiCall
-    from ec2ident_agent.failover.part import AnyPart
+    from ec2ident_agent.failover.parts.part import AnyPart
 
 TABLE, OVERLAY = "rtb-0a1b2c3d", "192.168.10.5/32"
 ENIS = ("eni-0000000a", "eni-0000000b", "eni-0000000c")

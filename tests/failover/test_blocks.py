@@ -13,7 +13,7 @@ from tests.agent.install.test_installer import make
 from tests.blocks import TOP, Block, run_by
 
 from .conftest import configuration
-from .test_assigned import ADDRESS, elastic, give
+from .parts.test_assigned import ADDRESS, elastic, give
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

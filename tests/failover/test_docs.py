@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from ec2ident_agent.failover import policy, settings
+from ec2ident_agent.failover import settings
+from ec2ident_agent.failover.iam import policy
 
 from .environment import ENVIRONMENT
 

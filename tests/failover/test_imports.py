@@ -7,9 +7,11 @@ import pytest
 from tests.test_structure import loaded_by
 
 LIGHT = (
-    *("aws.client", "aws.deadline", "part", "parts", "route", "eni", "dns", "address", "this_instance", "errors"),
-    *("agent_bridge", "takeover", "policy", "bind", "corporate", "hold", "leader", "callbacks", "resolver"),
-    *("session", "settings", "selectors", "aws.forms"),
+    *("aws.client", "aws.deadline", "aws.forms", "this_instance", "errors", "agent_bridge", "takeover"),
+    *("parts.part", "parts.order", "parts.route", "parts.eni", "parts.dns", "parts.address", "parts.bgp"),
+    *("iam.policy", "dns.bind", "dns.corporate", "dns.resolver"),
+    *("leader.hold", "leader.question", "leader.callbacks", "records.audit"),
+    *("session", "settings", "selectors"),
     *("pacemaker.agent", "pacemaker.local_state"),
 )
 HEAVY = {"botocore", "boto3", "requests", "http.client", "ssl", "json", "argparse", "typing", "xml.etree.ElementTree"}

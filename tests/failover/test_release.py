@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ec2ident_agent.failover import moves, policy, settings
-from ec2ident_agent.failover.audit import Audit
-from ec2ident_agent.failover.memory import Memory
-from ec2ident_agent.failover.on_move import MoveCommand
-from ec2ident_agent.failover.part import Finding, HeldAddress
+from ec2ident_agent.failover import settings
+from ec2ident_agent.failover.iam import policy
+from ec2ident_agent.failover.parts.part import Finding, HeldAddress
+from ec2ident_agent.failover.records import moves
+from ec2ident_agent.failover.records.audit import Audit
+from ec2ident_agent.failover.records.memory import Memory
+from ec2ident_agent.failover.records.on_move import MoveCommand
 
 from .conftest import configuration
 
@@ -421,7 +423,7 @@ def test_the_line_goes_to_the_systems_log_without_waiting(tmp_path: Path) -> Non
 
 def test_the_file_of_the_lines_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At its limit it becomes audit.log.1, in place of an older one."""
-    monkeypatch.setattr("ec2ident_agent.failover.audit.FILE", 300)
+    monkeypatch.setattr("ec2ident_agent.failover.records.audit.FILE", 300)
     for number in range(20):
         with Audit("start", f"s{number}", state_dir=str(tmp_path), root=str(tmp_path)):
             pass
@@ -519,7 +521,7 @@ def test_whatever_becomes_of_the_command_the_move_is_done(
     text: str | None, says: str, aws: Fake, run: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is a warning in the log. One that hangs is ended, with what it started."""
-    monkeypatch.setattr("ec2ident_agent.failover.on_move.SECONDS", 0.3)
+    monkeypatch.setattr("ec2ident_agent.failover.records.on_move.SECONDS", 0.3)
     command = str(tmp_path / "nowhere") if text is None else script(tmp_path, text)
     code, _, log = run("takeover", "db", "--no-local", config=with_command(aws, command))
     assert (0, True) == (code, f"warning: on_move: {command}: {says}" in log), log

@@ -18,8 +18,8 @@ from ec2ident_agent.failover import settings
 from ec2ident_agent.failover.aws.deadline import Deadline
 from ec2ident_agent.failover.aws.forms import NO_OWNER
 from ec2ident_agent.failover.errors import ApiError, MoveRefusedError
-from ec2ident_agent.failover.part import exit_of
-from ec2ident_agent.failover.parts import parts_of
+from ec2ident_agent.failover.parts.order import parts_of
+from ec2ident_agent.failover.parts.part import exit_of
 from ec2ident_agent.failover.session import Session
 from ec2ident_agent.failover.takeover import Progress, Takeover
 

@@ -14,14 +14,16 @@ from ec2ident.value import Value, as_dict, replace
 from ec2ident_agent.errors import AgentError
 from ec2ident_agent.systemd_journal import ERROR, INFO, SystemdJournal
 
-from . import arguments, dns, eni, parts, route, settings, zone
+from . import arguments, settings
 from .aws import forms
 from .aws.deadline import Deadline, each_ended
 from .aws.model import Change
+from .dns import zone
 from .errors import UsageError
-from .memory import Memory
-from .part import Finding, exit_of, wanted, warnings_of
-from .route_tables import describe
+from .parts import dns, eni, order, route
+from .parts.part import Finding, exit_of, wanted, warnings_of
+from .parts.route_tables import describe
+from .records.memory import Memory
 from .session import Session
 
 TYPE_CHECKING = False
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .agent_bridge import AgentBridge
-    from .audit import Audit
-    from .part import AnyPart
+    from .parts.part import AnyPart
+    from .records.audit import Audit
     from .settings import Service
 
 #: Seconds for one action; a detach and the propagation of a record take longer.
@@ -129,11 +131,11 @@ class FailoverCommand:
 
     def audit(self) -> Audit:
         """The line that says who did this."""
-        from .audit import Audit
+        from .records.audit import Audit
 
         options, on_move = self.options, None
         if self.settings.on_move:
-            from .on_move import MoveCommand
+            from .records.on_move import MoveCommand
 
             on_move = MoveCommand(self.settings.on_move, self.environ, log, wait=not self.hurried)
         service = getattr(options, "service", "")
@@ -145,7 +147,7 @@ class FailoverCommand:
         """The one part that the verb is about."""
         kind = self.options.verb.partition(" ")[0]
         moving = self.options.verb == "eni move"
-        found = parts.parts_of(self.service, self.here if moving else None, force=moving and self.options.force)
+        found = order.parts_of(self.service, self.here if moving else None, force=moving and self.options.force)
         return next(part for part in found if part.name == kind)
 
     # Output
@@ -307,8 +309,8 @@ def _write_metrics(command: FailoverCommand, answers: Sequence[PartStatus]) -> N
     from ec2ident_agent.exposition import exposition
     from ec2ident_agent.state import statefile
 
-    from .metrics import families
-    from .moves import last_move
+    from .records.metrics import families
+    from .records.moves import last_move
 
     service = command.options.service
     parts_ = {answer.part: answer.exit for answer in answers}
@@ -317,7 +319,7 @@ def _write_metrics(command: FailoverCommand, answers: Sequence[PartStatus]) -> N
 
 
 def _answers(command: FailoverCommand) -> list[PartStatus]:
-    found = parts.parts_of(command.service, command.here)
+    found = order.parts_of(command.service, command.here)
     ended = each_ended(partial(_verified, command.session), found)
     return [_answer(part.name, done) for part, done in zip(found, ended)]
 
@@ -352,9 +354,9 @@ def _answer(part: str, done: list[Finding] | BaseException) -> PartStatus:
 def release(command: FailoverCommand) -> int:
     """`release`: let all parts go, this node's first, or print the plan. Each is tried, whatever became of another."""
     session, options = command.session, command.options
-    found = parts.parts_of(command.service, command.here)
+    found = order.parts_of(command.service, command.here)
     # What needs no API comes first: two nodes must not answer for an address.
-    ordered = parts.in_order_of_release(found)
+    ordered = order.in_order_of_release(found)
     if options.local:
         return _release_here(command)
     if options.dry_run:
@@ -377,13 +379,13 @@ LOCK = 1.0
 
 def _release_here(command: FailoverCommand) -> int:
     """Withdraw the service's addresses, and remove them. It needs neither the API nor the metadata service."""
-    from .address import AddressPart
-    from .bgp.announcing import BgpPart
+    from .parts.address import AddressPart
+    from .parts.bgp import BgpPart
 
     here = command.here
     if here is None:
         raise UsageError("release --local: --instance names another node")
-    found = parts.parts_of(command.service, here)
+    found = order.parts_of(command.service, here)
     held = [part for part in found if isinstance(part, AddressPart) and not part.kept]
     announcing = [part for part in found if isinstance(part, BgpPart)]
     addresses = [each for part in held for each in part.addresses]
@@ -437,17 +439,17 @@ def hold(command: FailoverCommand) -> int:
 
     from ec2ident_agent.watch.sd_notify import Supervisor
 
-    from . import leader
-    from .hold import FAILING, Hold, HoldState, Timing
+    from .leader import question
+    from .leader.hold import FAILING, Hold, HoldState, Timing
 
     wanted = command.service.hold
     if wanted is None:
         raise UsageError(f"{command.path}: service.{command.options.service}: has no hold")
 
-    def ask(seconds: float) -> leader.LeaderAnswer:
+    def ask(seconds: float) -> question.LeaderAnswer:
         if wanted.leader:
-            return leader.ask(wanted.leader, seconds, wanted.ca)
-        return leader.run(wanted.command, seconds)
+            return question.ask(wanted.leader, seconds, wanted.ca)
+        return question.run(wanted.command, seconds)
 
     def work(checking: bool) -> int:
         if checking:
@@ -483,7 +485,7 @@ def callback(command: FailoverCommand) -> int:
     """`callback`: do what an engine's call means. Patroni ends a call by the next one, so there it is repeated."""
     import time
 
-    from .callbacks import ENGINES, NOTHING, RELEASE
+    from .leader.callbacks import ENGINES, NOTHING, RELEASE
 
     engine = command.options.engine
     wanted, pause = ENGINES[engine](command.options.words), 1.0
@@ -502,7 +504,7 @@ def callback(command: FailoverCommand) -> int:
 
 def policy(command: FailoverCommand) -> int:
     """`policy`: print what IAM must allow."""
-    from .policy_command import PolicyCommand
+    from .iam.command import PolicyCommand
 
     say(json.dumps(PolicyCommand(command.options, command.session, command.settings).document(), indent=2))
     return 0
@@ -510,14 +512,14 @@ def policy(command: FailoverCommand) -> int:
 
 def bind(command: FailoverCommand) -> int:
     """`bind`: print the named.conf of a forwarder, or the lines for the resolvers outside."""
-    from .bind import Forwarder, configuration, internal
+    from .dns.bind import Forwarder, configuration, internal
 
     options, found = command.options, command.settings
     zones = options.zone or [each.dns.name.partition(".")[2] for each in found.services if each.dns]
     if not options.zone and zones:
         zones = [*zones, *internal(found.region)]
     if options.corporate:
-        from .corporate import lines
+        from .dns.corporate import lines
 
         say(lines(options.corporate, zones, options.forwarder).rstrip("\n"))
         return 0
@@ -557,7 +559,7 @@ def takeover(command: FailoverCommand) -> int:
 
     options, expect, session = command.options, command.expect, command.session
     session.advise = False
-    run = Takeover(session, parts.parts_of(command.service, command.here, force=options.force))
+    run = Takeover(session, order.parts_of(command.service, command.here, force=options.force))
     if options.dry_run:
         return command.plans(run.plan(run.decide(expect=expect)))
     ended = {"service": options.service, "instance": "", "exit": exit_codes.FAILED}

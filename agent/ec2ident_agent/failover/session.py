@@ -14,7 +14,7 @@ from .aws import shared_config
 from .aws.client import Api
 from .aws.endpoints import Access
 from .errors import UsageError
-from .memory import Memory
+from .records.memory import Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from .leader import Url
+    from .leader.question import Url
 
     Said = Callable[[str], str]
 
@@ -548,7 +548,7 @@ def _dns(table: _Reader) -> DnsSettings:
 
 
 def _hold(table: _Reader) -> HoldSettings:
-    from .leader import url
+    from .leader.question import url
 
     text, command, ca = table.text("leader"), table.texts("command"), table.text("ca")
     every, timeout = (float(table.number(key, 1.0, 0.1, 60)) for key in ("every", "timeout"))

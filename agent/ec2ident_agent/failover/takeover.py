@@ -19,9 +19,9 @@ from __future__ import annotations
 from ec2ident.program import exit_codes
 from ec2ident.value import Value
 
-from .address import AddressPart
 from .errors import MoveRefusedError, may_be_done
-from .part import Finding, HeldAddress, exit_of, wanted, warnings_of
+from .parts.address import AddressPart
+from .parts.part import Finding, HeldAddress, exit_of, wanted, warnings_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from ec2ident_agent.errors import AgentError
 
-    from .part import AnyPart, PartSight
+    from .parts.part import AnyPart, PartSight
     from .session import Session
 
 

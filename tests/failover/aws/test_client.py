@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from ec2ident_agent.errors import ConfigError, UnknownError
-from ec2ident_agent.failover import dns, eni
 from ec2ident_agent.failover.aws import actions, forms
 from ec2ident_agent.failover.aws import client as module
 from ec2ident_agent.failover.aws.client import Access, Api
@@ -28,7 +27,8 @@ from ec2ident_agent.failover.errors import (
     kind_of,
     may_be_done,
 )
-from ec2ident_agent.failover.route_tables import describe
+from ec2ident_agent.failover.parts import dns, eni
+from ec2ident_agent.failover.parts.route_tables import describe
 from ec2ident_agent.failover.selectors import EniSelector, TableSelector
 from tests.failover import hostile
 from tests.failover.environment import ENVIRONMENT

@@ -14,8 +14,8 @@ from ec2ident_agent.failover.bgp.frr import Speaker, configuration, metric_at
 from ec2ident_agent.failover.bgp.speaker import speaker
 from ec2ident_agent.failover.cli import main
 from ec2ident_agent.failover.errors import UsageError
-from ec2ident_agent.failover.parts import in_order_of_release, parts_of
-from ec2ident_agent.failover.policy import document
+from ec2ident_agent.failover.iam.policy import document
+from ec2ident_agent.failover.parts.order import in_order_of_release, parts_of
 from ec2ident_agent.failover.settings import parse
 from tests.failover.environment import ENVIRONMENT
 

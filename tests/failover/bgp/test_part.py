@@ -11,18 +11,19 @@ import re
 import pytest
 
 from ec2ident.value import replace
-from ec2ident_agent.failover.address import AddressPart
 from ec2ident_agent.failover.aws.deadline import Deadline
 from ec2ident_agent.failover.aws.model import RouteTable, VpcRoute
-from ec2ident_agent.failover.bgp import announcing, frr, vtysh
-from ec2ident_agent.failover.bgp.announcing import BgpPart
+from ec2ident_agent.failover.bgp import frr, vtysh
 from ec2ident_agent.failover.bgp.vtysh import SpeakerGoneError
 from ec2ident_agent.failover.cli import main
 from ec2ident_agent.failover.errors import ApiUnknownError, MoveRefusedError, OutOfTimeError, UsageError
 from ec2ident_agent.failover.pacemaker.agent import OcfAgent
 from ec2ident_agent.failover.pacemaker.request import read
-from ec2ident_agent.failover.part import exit_of
-from ec2ident_agent.failover.parts import in_order_of_release, parts_of
+from ec2ident_agent.failover.parts import bgp
+from ec2ident_agent.failover.parts.address import AddressPart
+from ec2ident_agent.failover.parts.bgp import BgpPart
+from ec2ident_agent.failover.parts.order import in_order_of_release, parts_of
+from ec2ident_agent.failover.parts.part import exit_of
 from ec2ident_agent.failover.session import Session
 from ec2ident_agent.failover.settings import parse
 from ec2ident_agent.failover.takeover import Takeover
@@ -63,7 +64,7 @@ class Played:
     # FRR
 
     def run(self, words: Sequence[str], seconds: float) -> str:
-        assert 0 < seconds <= announcing.ASK
+        assert 0 < seconds <= bgp.ASK
         lines = list(words[4::2])
         if lines[0] != "configure terminal":
             return self._ask(words[-1])
@@ -329,12 +330,12 @@ def test_a_route_without_an_instance_cannot_be_compared() -> None:
     """Whether AWS names it for such a route is not documented: without `eni` that is unknown, and not wrong."""
     absent = RouteTable("rtb-1", "vpc-1", "1")
     there = replace(absent, routes=(VpcRoute(BLOCK, eni="eni-1"),))
-    assert announcing._target(absent, BLOCK, "i-1", "")[1] == 1
-    assert announcing._target(there, BLOCK, "i-1", "")[1] == 3
-    assert announcing._target(there, BLOCK, "i-1", "eni-1")[1] == 0
-    assert announcing._target(there, BLOCK, "i-1", "eni-2")[1] == 1
+    assert bgp._target(absent, BLOCK, "i-1", "")[1] == 1
+    assert bgp._target(there, BLOCK, "i-1", "")[1] == 3
+    assert bgp._target(there, BLOCK, "i-1", "eni-1")[1] == 0
+    assert bgp._target(there, BLOCK, "i-1", "eni-2")[1] == 1
     dead = replace(absent, routes=(VpcRoute(BLOCK, eni="eni-1", state="blackhole"),))
-    assert announcing._target(dead, BLOCK, "i-1", "eni-1")[1] == 1
+    assert bgp._target(dead, BLOCK, "i-1", "eni-1")[1] == 1
 
 
 def test_the_stop_of_the_agent(node: Played, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

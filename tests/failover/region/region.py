@@ -23,10 +23,10 @@ from ec2ident.testing import Instance, MetadataService
 from ec2ident.testing.server import listeners
 from ec2ident.value import replace
 from tests.failover.cluster.pair import TOP, Lab, Machine
+from tests.failover.dns.stub_dns import servers
 from tests.failover.environment import ENVIRONMENT
 from tests.failover.fake import Fake, cloud, forwarding, names
 from tests.failover.region.addresses import API_HOST, API_PORT, METADATA, NAME, RESOLVER
-from tests.failover.stub_dns import servers
 from tests.lab.echo import heard
 from tests.lab.enclosure import ENVIRONMENT as INSIDE
 from tests.lab.enclosure import Enclosure

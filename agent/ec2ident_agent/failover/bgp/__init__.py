@@ -1,1 +1,1 @@
-"""An overlay address by BGP: this node announces it to a VPC Route Server, which writes the VPC's route tables."""
+"""FRR on this node, the BGP speaker: its configuration, its shell `vtysh`, and what it answers."""

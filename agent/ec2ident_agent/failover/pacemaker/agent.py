@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
     from ec2ident_agent.failover.agent_bridge import AgentBridge
-    from ec2ident_agent.failover.audit import Audit
-    from ec2ident_agent.failover.memory import Memory
-    from ec2ident_agent.failover.part import AnyPart
+    from ec2ident_agent.failover.parts.part import AnyPart
+    from ec2ident_agent.failover.records.audit import Audit
+    from ec2ident_agent.failover.records.memory import Memory
     from ec2ident_agent.failover.session import Session
     from ec2ident_agent.failover.settings import Settings
 
@@ -112,7 +112,7 @@ class OcfAgent:
         EC2 is eventually consistent, and the engine looks right after a start: old answers are not a failure. Only a
         look that cannot be so old counts, or with a short time-out the last one that there is time for.
         """
-        from ec2ident_agent.failover import consistency
+        from ec2ident_agent.failover.aws import consistency
 
         with self._session() as session:
             deadline = session.deadline
@@ -130,7 +130,7 @@ class OcfAgent:
         return "; ".join(finding.text for finding in findings if finding.exit == 1)
 
     def _parts(self, settings: Settings, bridge: AgentBridge | None = None) -> tuple[AnyPart, ...]:
-        from ec2ident_agent.failover.parts import parts_of
+        from ec2ident_agent.failover.parts.order import parts_of
 
         return parts_of(settings.services[0], bridge)
 
@@ -155,12 +155,12 @@ class OcfAgent:
 
     def _memory(self) -> Memory:
         """What this resource needs of the node, for the releases of other services."""
-        from ec2ident_agent.failover.memory import Memory
+        from ec2ident_agent.failover.records.memory import Memory
 
         return Memory(os.path.join(self.request.state_dir, "failover"), f"ocf:{self.request.instance}")
 
     def _audit(self) -> Audit:
-        from ec2ident_agent.failover.audit import Audit
+        from ec2ident_agent.failover.records.audit import Audit
 
         request = self.request
         verb, service = f"{request.kind}-{request.action}", request.instance
@@ -174,8 +174,8 @@ class OcfAgent:
 
     def validate(self) -> int:
         """Check the parameters, without asking anything."""
-        from ec2ident_agent.failover import dns
         from ec2ident_agent.failover.errors import UsageError
+        from ec2ident_agent.failover.parts import dns
 
         service = self.settings().services[0]
         if self.request.kind in ("overlay", "bgp"):
@@ -192,7 +192,7 @@ class OcfAgent:
 
     def start(self) -> int:
         """Move the resource to this node."""
-        from ec2ident_agent.failover.part import exit_of, failures, wanted
+        from ec2ident_agent.failover.parts.part import exit_of, failures, wanted
         from ec2ident_agent.failover.takeover import Takeover
 
         self.validate()

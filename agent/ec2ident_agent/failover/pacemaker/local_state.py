@@ -91,7 +91,7 @@ class AnnouncedAddresses(Addresses):
 
     def drop(self) -> None:
         """Withdraw first, as far as FRR answers, and then remove the addresses."""
-        from ec2ident_agent.failover.bgp.announcing import WITHDRAW, BgpPart
+        from ec2ident_agent.failover.parts.bgp import WITHDRAW, BgpPart
         from ec2ident_agent.failover.settings import BgpSettings
 
         # Without a right number they can never have been announced, and a stop must not depend on it.

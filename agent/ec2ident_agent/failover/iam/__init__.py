@@ -1,0 +1,1 @@
+"""The minimal IAM policies of a configuration, made from its settings."""
