@@ -164,7 +164,7 @@ def command(
         say(f"the distribution's package has installed all hooks and units: {vendor_path(HOOK)}; nothing to do")
         return 0
     else:
-        program = program or find_program(called_as, sys.executable, root)
+        program = program or _as_installed(tree, find_program(called_as, sys.executable, root), said)
         config = config or said.get("config", CONFIG)
         names = _interfaces(tree, config, log)
         managers = tuple(known_name(name, ROWS) for name in managers)
@@ -202,15 +202,28 @@ def _difference(tree: RootFs, step: FileStep) -> str:
 
 
 def installed_with(tree: RootFs) -> dict[str, str]:
-    """The configuration and the state directory that the hook on this node names: a later install goes on with them."""
+    """The program, the configuration and the state directory that the hook on this node names: a later install goes on
+    with them.
+    """
     found: dict[str, str] = {}
     with suppress(OSError, ValueError):
         here = tree.look(HOOK)
         lines = here.content.decode().splitlines() if isinstance(here, File) else []
         for name, _, value in (line.partition("=") for line in lines):
-            if name in ("config", "state"):
+            if name in ("program", "config", "state"):
                 found[name] = "".join(shlex.split(value))
     return found
+
+
+def _as_installed(tree: RootFs, program: str, said: Mapping[str, str]) -> str:
+    """The path by which the hooks call this program, if they call this one; else `program`, such as of a new release.
+
+    It may have several paths, as through a link, and is the same by each of them.
+    """
+    before = said.get("program", "")
+    with suppress(OSError):
+        return before if before and tree.real(before) == tree.real(program) else program
+    return program
 
 
 def _interfaces(tree: RootFs, path: str, log: Say) -> tuple[str, ...]:

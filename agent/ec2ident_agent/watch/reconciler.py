@@ -95,6 +95,11 @@ class Sight(Value):
         asked = ((each.owner, mine.identity) for each in self.all for mine in each.items)
         return next((owner for owner, identity in asked if identity == item.identity), item)
 
+    def owner_name(self, item: Item) -> str:
+        """The owner of this item as `status` shows it: the one that wants it, or else had it; empty if none did."""
+        owner = self.owner(item)
+        return self.was(item) if owner is item else str(owner)
+
     def was(self, item: Item) -> str:
         """The owner that the journal named for this item before it was removed; empty if it named none."""
         records = self.look.state.follow(self.look.observed).records
@@ -274,7 +279,7 @@ class Reconciler:
                 refusals = self._apply(sight, look, kernel, left)
                 break
             except KernelError as wrong:
-                self.refusing[str(wrong)] = str(sight.owner(wrong.item)) if wrong.item else ""
+                self.refusing[str(wrong)] = sight.owner_name(wrong.item) if wrong.item else ""
                 what = (sight.owner(wrong.item), version_of(wrong.item)) if wrong.item else NODE
                 self.mark = self.mark or _mark(sight.look.observed)
                 self.backoff.failed(what, now, str(wrong), self.mark if wrong.item else None)
@@ -307,7 +312,7 @@ class Reconciler:
             raise
         finally:
             for step in steps:
-                self.tell(WatchEvent(event.STEP, str(step), owner=str(sight.owner(step.item)), item=str(step.item)))
+                self.tell(WatchEvent(event.STEP, str(step), owner=sight.owner_name(step.item), item=str(step.item)))
         return report.refusals
 
     def _left(self, sight: Sight, now: float) -> frozenset[Item]:
@@ -330,13 +335,13 @@ class Reconciler:
         for item in kernel.added:
             self.tell(self._about(event.REPAIRED if item in owned else event.ADDED, sight, item))
             if item in owned:
-                owner = str(sight.owner(item))
+                owner = sight.owner_name(item)
                 self.repairs[owner] = self.repairs.get(owner, 0) + 1
         for item in kernel.removed:
             self.tell(WatchEvent(event.REMOVED, owner=sight.was(item), item=str(item)))
 
     def _about(self, kind: str, sight: Sight, item: Item) -> WatchEvent:
-        return WatchEvent(kind, owner=str(sight.owner(item)), item=str(item), program=self.seen.get(item))
+        return WatchEvent(kind, owner=sight.owner_name(item), item=str(item), program=self.seen.get(item))
 
     def _stand(self, sight: Sight, report: Report, left: frozenset[Item], added: frozenset[Item]) -> None:
         """Keep how each owner stands. `report` leaves nothing out; what was `added` since is not missing any more."""

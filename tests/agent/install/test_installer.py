@@ -1042,6 +1042,31 @@ def test_a_check_says_whether_what_is_installed_is_of_this_version(
     assert before == snapshot(tree)
 
 
+def test_a_program_with_two_paths_is_one_program(
+    debian: RootFs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Installed through a link and checked by the file's own path, or the reverse: the hooks keep the path that they
+    have. Another program is another version.
+    """
+    file, link, other = (inside(debian, f"opt/{name}/ec2ident-agent") for name in ("1", "2", "3"))
+    for path in (file, link, other):
+        Path(path).parent.mkdir(parents=True)
+    Path(link).symlink_to("../1/ec2ident-agent")
+    for path in (file, other):
+        Path(path).write_text("#!/bin/sh\n")
+        Path(path).chmod(0o755)
+
+    codes = []
+    for by, then in ((link, file), (file, link), (file, other)):
+        for path, words in ((by, []), (then, ["--check"])):
+            monkeypatch.setattr(sys, "argv", [path])
+            codes.append(cli.main(["install", "--root", debian.root, *words]))
+        uninstall(debian)
+
+    assert codes == [0, 0, 0, 0, 0, 1]
+    assert f"{layout.HOOK}: of another version\n" in capsys.readouterr().out
+
+
 def test_a_check_names_a_file_that_is_missing_and_one_that_is_too_much(
     debian: RootFs, capsys: pytest.CaptureFixture[str]
 ) -> None:

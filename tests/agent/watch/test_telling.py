@@ -205,12 +205,13 @@ def test_a_loss_and_its_repair_are_two_events(node: Node) -> None:
 
 
 def test_what_is_not_configured_any_more_is_removed(node: Node) -> None:
-    """Its owner is the one that the journal names."""
+    """Its owner is the one that the journal names, also in the line of the log with the command."""
     node.events.clear()
     node.write(CONFIGURATION.partition("[[overlay]]")[0])
     node.watch.follow.anew()  # type: ignore[attr-defined]
     node.look()
 
+    assert [OWNERS[1]] == [each.fields()["owner"] for each in node.events if each.kind == "step"]
     assert [{"event": "removed", "owner": OWNERS[1], "item": str(OVERLAY)}] == told(
         node, "drift", "removed", "repaired"
     )
