@@ -7,30 +7,21 @@ from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.errors import UsageError
 
 from .assigned import Holder
-from .route import carrier_of, target_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ec2ident_agent.failover.aws.actions import ApiCall
     from ec2ident_agent.failover.aws.client import Api
     from ec2ident_agent.failover.aws.model import ElasticAddress, NetworkInterface
-    from ec2ident_agent.failover.session import Session
     from ec2ident_agent.failover.settings import EipSettings
-
-    from .part import PartSight
 
 
 class EipAssignment(Value):
     """See `assigned.Assignment`. The key is the allocation id."""
 
     settings: EipSettings
-    device: str = ""
-
-    def carrier(self, session: Session, earlier: Sequence[PartSight]) -> tuple[NetworkInterface, tuple[str, ...]]:
-        """The configured ENI, or the device's, or the node's first one."""
-        return carrier_of(session.api(), **target_of(session, self.settings.eni, self.device, (), earlier))
 
     def holders(self, api: Api, eni: NetworkInterface) -> Mapping[str, Holder]:
         """The ENI that it is associated with. Raises UsageError for an allocation that does not exist."""
