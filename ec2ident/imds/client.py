@@ -312,6 +312,9 @@ class Imds(Items):
             # A token can end before its time, as when the service restarts; one new token shows whether it did.
             self._token = None
             answer = self._ask("GET", target, self._with_token(until), until)
+        if responders.lacks_slash(answer, target):
+            target += "/"
+            answer = self._ask("GET", target, self._with_token(until), until)
         trouble = responders.item_trouble(answer, target, ec2ws=ec2ws)
         if trouble is not None:
             raise NoAnswerError(trouble.reason, trouble.detail, advice=trouble.advice)
@@ -329,7 +332,7 @@ class Imds(Items):
                 raise NoAnswerError(trouble.reason, trouble.detail, advice=trouble.advice)
             seconds = _seconds(answer.headers.get(TTL_HEADER.lower()))
             renew_at = self._clock() + max(seconds - RENEW_BEFORE, seconds / 2)
-            self._token = _Token(answer.body.decode("latin-1"), renew_at, self.endpoint)
+            self._token = _Token(responders.token_in(answer), renew_at, self.endpoint)
             self.token_granted = True
             self._call.silent_tokens = []
         return {TOKEN_HEADER: self._token.secret}

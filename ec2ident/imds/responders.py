@@ -120,12 +120,18 @@ def token_trouble(answer: HttpAnswer, path: str) -> Trouble | None:
     """Why the answer to a token request has no token; None where it has one."""
     if answer.status != 200:
         return _by_status(answer, path, {404: Reason.V1_ONLY, 405: Reason.V1_ONLY, 501: Reason.V1_ONLY})
-    token = answer.body.decode("latin-1")
-    if _is_html(answer) or token.lstrip().startswith("<"):
+    token = token_in(answer)
+    if _is_page(answer) or token.lstrip().startswith("<"):
         return Trouble(Reason.CAPTIVE_PORTAL, f"{path} answers with a page of markup")
     if not (0 < len(token) <= LONGEST_TOKEN and all("!" <= character <= "~" for character in token)):
-        return Trouble(Reason.MALFORMED, f"{path} answers with {len(token)} bytes that are not a token")
+        reason = Reason.CAPTIVE_PORTAL if _is_html(answer) else Reason.MALFORMED
+        return Trouble(reason, f"{path} answers with {len(token)} bytes that are not a token")
     return None
+
+
+def token_in(answer: HttpAnswer) -> str:
+    """The token in an answer. EC2 ends it without a newline, mocks that print it may end it with one."""
+    return answer.body.decode("latin-1").rstrip("\r\n")
 
 
 def item_trouble(answer: HttpAnswer, path: str, *, ec2ws: bool) -> Trouble | None:
@@ -134,10 +140,17 @@ def item_trouble(answer: HttpAnswer, path: str, *, ec2ws: bool) -> Trouble | Non
     `ec2ws`: the server that gave the token called itself EC2ws. Then an absence counts from such a server only.
     """
     if answer.status == 200:
-        return Trouble(Reason.CAPTIVE_PORTAL, f"{path} answers 200 with an HTML page") if _is_html(answer) else None
+        return Trouble(Reason.CAPTIVE_PORTAL, f"{path} answers 200 with an HTML page") if _is_page(answer) else None
     if answer.status == 404 and (is_ec2ws(answer) or not ec2ws):
         return None
     return _by_status(answer, path, {})
+
+
+def lacks_slash(answer: HttpAnswer, path: str) -> bool:
+    """Is this a redirect to the same path with a slash at its end? EC2 (in 2018, not today) and kiam send it for the
+    name of a directory: uswitch/kiam#116, awslabs/aws-sdk-rust#560. The host in it is not used.
+    """
+    return answer.status in (301, 302, 307, 308) and answer.headers.get("location", "").endswith(f"{path}/")
 
 
 def doubt(answer: HttpAnswer) -> str:
@@ -202,6 +215,11 @@ def _middleman(answer: HttpAnswer) -> _Middleman | None:
 
 def _is_html(answer: HttpAnswer) -> bool:
     return answer.headers.get("content-type", "").lower().startswith("text/html")
+
+
+def _is_page(answer: HttpAnswer) -> bool:
+    """Is this a page, and not a text that is called HTML, as moto's server (and all of Flask) calls every text?"""
+    return _is_html(answer) and answer.body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"", b"<")
 
 
 def _excerpt(answer: HttpAnswer) -> str:

@@ -366,6 +366,24 @@ def test_no_redirect_is_followed(status: int) -> None:
     assert 0 == elsewhere.connections
 
 
+@pytest.mark.parametrize("location", ["http://169.254.169.254{}/", "{}/", "http://elsewhere.example{}/"])
+@pytest.mark.parametrize("status", [301, 308])
+def test_the_name_of_a_directory_gets_its_slash(status: int, location: str) -> None:
+    """uswitch/kiam#116: EC2 once redirected to the slash, kiam still does. The same server is asked."""
+    paths: list[bytes] = []
+
+    def answers(request: bytes) -> list[bytes]:
+        path = request.split(b" ")[1]
+        paths.append(path)
+        to = location.format(path.decode())
+        moved = f"HTTP/1.1 {status} Moved\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode()
+        return [plain(b"role") if path.endswith(b"/") else moved]
+
+    with Server(at_the_item(answers)) as server:
+        assert "role" == ask(server)
+    assert [paths[0], paths[0] + b"/"] == paths
+
+
 def test_no_cookie_is_kept() -> None:
     """Nothing that one answer sets comes with the next request."""
     answer = HEAD + b"Set-Cookie: a=b\r\nContent-Length: %d\r\n\r\n" % len(TOKEN) + TOKEN

@@ -58,7 +58,9 @@ GO = {"content_type": "text/plain; charset=utf-8", "x_content_type_options": "no
         (answer(408, server="nginx"), Reason.NOT_EC2WS, "answers 408"),
         (answer(503, server="nginx"), Reason.SERVER_ERROR, "from 'nginx'"),
         (answer(200, "<html>login</html>"), Reason.CAPTIVE_PORTAL, "page of markup"),
-        (answer(200, "x" * 56, content_type="text/html"), Reason.CAPTIVE_PORTAL, "page of markup"),
+        (answer(200, "\ufeff <html>", content_type="text/html"), Reason.CAPTIVE_PORTAL, "page of markup"),
+        (answer(200, "", content_type="text/html"), Reason.CAPTIVE_PORTAL, "page of markup"),
+        (answer(200, "please log in", content_type="text/html"), Reason.CAPTIVE_PORTAL, "13 bytes that are not"),
         (answer(302, location="http://login/"), Reason.CAPTIVE_PORTAL, "answers 302"),
         (answer(200, ""), Reason.MALFORMED, "0 bytes that are not a token"),
     ],
@@ -73,8 +75,23 @@ def test_who_refuses_a_token_is_told_by_the_answer(found: HttpAnswer, reason: Re
 
 
 def test_a_token_changes_nothing() -> None:
-    """56 characters, of any server."""
+    """56 characters, of any server; with a newline behind them, and under the name that Flask gives to every text.
+
+    getmoto/moto#1496 asks for moto's metadata over HTTP: its server, 5.2.5, calls `fake-imdsv2-token` text/html.
+    """
     assert token_trouble(answer(200, "AQAEA" + "x" * 51), PATH) is None
+    assert token_trouble(answer(200, "AQAEA" + "x" * 51 + "\r\n"), PATH) is None
+    assert token_trouble(answer(200, "fake-imdsv2-token", content_type="text/html; charset=utf-8"), PATH) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "page"), [("us-east-1", False), ("<html>", True), ("\n<!DOCTYPE html>", True), ("", True)]
+)
+def test_an_item_that_is_called_html_is_a_page_where_it_is_one(body: str, page: bool) -> None:
+    """moto's server calls the region text/html."""
+    trouble = item_trouble(answer(200, body, content_type="text/html; charset=utf-8"), PATH, ec2ws=False)
+
+    assert page == (trouble is not None and trouble.reason is Reason.CAPTIVE_PORTAL)
 
 
 @pytest.mark.parametrize(
