@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import pytest
@@ -136,6 +137,67 @@ def test_a_profile_says_how_to_reach_the_api(tmp_path: Any, monkeypatch: pytest.
     assert session.get_config_variable("use_fips_endpoint") is True
     assert shared_config.read({"AWS_CONFIG_FILE": str(path), "AWS_PROFILE": "cluster"}) == found
     assert {} == shared_config.read({"AWS_CONFIG_FILE": str(tmp_path / "none")})
+
+
+REGION = "region = eu-west-1\n"
+OTHER = "region = us-east-1\n"
+#: Where the SDKs find a profile's keys: the two files, the profile, and the public report.
+DIALECT = [
+    (f"[profile  x]\n{REGION}", "", "x", "boto/botocore#43"),
+    (f"[profile\tx]\n{REGION}", "", "x", "aws/aws-cli#2835"),
+    (f"[profile x ]\n{REGION}", "", "x", "aws/aws-cli#2835"),
+    (f"[profile 'my x']\n{REGION}", "", "my x", "aws/aws-cli#2806"),
+    (f'[profile "my x"]\n{REGION}', "", "my x", "aws/aws-cli#2806"),
+    (f"[profile S'Q]\n{OTHER}[profile a]\n{REGION}", "", "a", "boto/botocore#3408"),
+    (f"[default]\n{OTHER}[profile default]\n{REGION}", "", "default", "boto/botocore#3408"),
+    (f"[profile default]\n{OTHER}[default]\n{REGION}", "", "default", "boto/botocore#3408"),
+    (f"[x]\n{OTHER}[default]\n{REGION}", "", "default", "aws/aws-cli#4903"),
+    ("", f"[x]\naws_access_key_id = k\n{REGION}", "x", "aws/aws-sdk-ruby#571"),
+    ("", f"[default]\naws_access_key_id = k\n{REGION}", "default", "peak/s5cmd#709"),
+    (f"[profile x]\n{OTHER}", f"[x]\naws_access_key_id = k\n{REGION}", "x", "peak/s5cmd#709"),
+    (f"[default]\ns3 =\n  addressing_style = path\n{REGION}", "", "default", "boto/botocore#2311"),
+    (f"[default]\r\n# a comment\r\n{REGION}", "", "default", "aws/aws-cli#5402"),
+    (
+        f"[services s]\nec2 =\n  endpoint_url = https://h\n[default]\n{REGION}",
+        "[default]\nservices = s\n",
+        "default",
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "credentials", "profile", "report"), DIALECT)
+def test_a_profile_is_found_where_the_sdks_find_it(
+    config: str, credentials: str, profile: str, report: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """botocore is the judge. A key that it obeys and we ignored would send a move to another region."""
+    botocore = pytest.importorskip("botocore.session")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, file, text in (
+        ("AWS_CONFIG_FILE", tmp_path / "config", config),
+        ("AWS_SHARED_CREDENTIALS_FILE", tmp_path / "credentials", credentials),
+    ):
+        file.write_text(text)
+        monkeypatch.setenv(name, str(file))
+    session = botocore.Session(profile=profile)
+    scoped = session.get_scoped_config()
+    services = session.full_config.get("services", {}).get(scoped.get("services"), {})
+    nested = {f"services.{name}.endpoint_url": each["endpoint_url"] for name, each in services.items()}
+
+    assert {"region": "eu-west-1", **nested} == shared_config.read(os.environ, profile)
+    assert "eu-west-1" == scoped["region"]
+
+
+def test_a_credentials_file_that_cannot_be_opened_is_passed_over(tmp_path: Any) -> None:
+    """As by the SDKs: the keys may come from elsewhere. One that is no configuration is said, without its text."""
+    environ = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path)}
+    assert {} == shared_config.read(environ)
+    path = tmp_path / "credentials"
+    path.write_text("aws_secret_access_key = not-a-secret\n")
+    with pytest.raises(UsageError, match=f"{path}: line 1 is not an AWS configuration") as caught:
+        shared_config.read({**environ, "AWS_SHARED_CREDENTIALS_FILE": str(path)})
+    assert "not-a-secret" not in str(caught.value)
 
 
 def test_a_file_that_is_no_configuration_is_said_without_its_text(tmp_path: Any) -> None:
