@@ -97,7 +97,7 @@ class ApiError(FailoverError):
 
     def _advice(self) -> str:
         if self.kind is ErrorKind.DENIED and self.code not in _NO_POLICY:
-            return f"allow {self.action} on {', '.join(self.resources) or '*'}"
+            return self._allowed_by()
         if self.kind is ErrorKind.CREDENTIALS and self.clock:
             return "" if self.clock == RIGHT else self.clock
         # Services other than EC2 report a wrong clock as a signature mismatch, with both times in the message.
@@ -107,6 +107,17 @@ class ApiError(FailoverError):
         if times or self.code in ("RequestExpired", "InvalidSecurity.RequestHasExpired"):
             return "is this machine's clock right?"
         return ""
+
+    def _allowed_by(self) -> str:
+        """Which policy has to change, as the message says: a further Allow does not help against an explicit Deny."""
+        import re
+
+        allow = f"allow {self.action} on {', '.join(self.resources) or '*'}"
+        denies = re.search(r"explicit deny(?: in (an? [a-zA-Z -]{4,40}))?", self.message)
+        lacks = re.search(r"because no ([a-zA-Z -]{4,40}?) allows", self.message)
+        if denies:
+            return f"{self.action} is denied explicitly" + (f" by {denies[1].rstrip()}" if denies[1] else "")
+        return f"{allow} in the {lacks[1]}" if lacks and lacks[1] != "identity-based policy" else allow
 
     @property
     def brief(self) -> str:
@@ -158,14 +169,27 @@ KINDS = {
         "NetworkInterfaceLimitExceeded TooManyHostedZones"
     ),
 }
-#: The account is not active yet, or the owner of a VPC has not agreed: an IAM policy does not help.
-_NO_POLICY = ("NotAuthorizedException", "OptInRequired", "Blocked", "PendingVerification")
+#: The account or the region is not active yet, or the owner has not agreed: an IAM policy does not help.
+_NO_POLICY = (
+    *("NotAuthorizedException", "OptInRequired", "Blocked", "PendingVerification", "RegionDisabledException"),
+    "AuthFailure",
+)
+
+#: An id that EC2 does not know, or does not know yet: one that a look has shown exists ("Eventual consistency", EC2 API
+#: Reference).
+NOT_YET = (
+    *("InvalidNetworkInterfaceID.NotFound", "InvalidRouteTableID.NotFound", "InvalidInstanceID.NotFound"),
+    "InvalidAllocationID.NotFound",
+)
 _KIND_OF = {code: kind for kind, codes in KINDS.items() for code in codes.split()}
 _PASSING_STATUS = (429, 500, 502, 503, 504, 509)
 
 
 def kind_of(code: str, status: int) -> ErrorKind:
     """Return what an error code means; an unlisted code is judged by its HTTP status."""
+    if code == "AuthFailure" and status == 400:
+        # The credentials are right, and the resource is another account's or a service's. With 401 they are wrong.
+        return ErrorKind.DENIED
     if code in _KIND_OF:
         return _KIND_OF[code]
     if status in _PASSING_STATUS:

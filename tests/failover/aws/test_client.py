@@ -216,6 +216,9 @@ def test_old_credentials_are_renewed_once(aws: Fake, make_api: Callable[..., Api
         ("InvalidNetworkInterface.InUse", 400, ErrorKind.WAIT),
         ("InvalidAttachmentID.NotFound", 400, ErrorKind.LOOK),
         ("AuthFailure", 401, ErrorKind.CREDENTIALS),
+        # Another account's address: hashicorp/terraform-provider-aws#3572.
+        ("AuthFailure", 400, ErrorKind.DENIED),
+        ("RegionDisabledException", 403, ErrorKind.DENIED),
         ("RouteLimitExceeded", 400, ErrorKind.QUOTA),
         ("InvalidRouteTableID.NotFound", 400, ErrorKind.CONFIGURATION),
     ],
@@ -577,6 +580,121 @@ def test_a_role_that_may_not_be_assumed_is_named(aws: Fake, make_api: Callable[.
 
 
 # Endpoints
+
+
+DENIED = "User: arn:aws:sts::1:assumed-role/r/i is not authorized to perform: ec2:X on resource: arn:aws:ec2:r:1:t/1"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "advice"),
+    [
+        ("UnauthorizedOperation", "You are not authorized to perform this operation.", "allow ec2:X on arn:1"),
+        ("AccessDenied", f"{DENIED} because no identity-based policy allows the ec2:X action", "allow ec2:X on arn:1"),
+        (
+            "UnauthorizedOperation",
+            f"{DENIED} with an explicit deny in a service control policy",
+            "ec2:X is denied explicitly by a service control policy",
+        ),
+        (
+            "AccessDenied",
+            f"{DENIED} with an explicit deny in a service control policy: arn:aws:organizations::1:policy/o/s/p",
+            "ec2:X is denied explicitly by a service control policy",
+        ),
+        (
+            "AccessDenied",
+            f"{DENIED} because no VPC endpoint policy allows the ec2:X action",
+            "allow ec2:X on arn:1 in the VPC endpoint policy",
+        ),
+        (
+            "AccessDenied",
+            f"{DENIED} because no permissions boundary allows the ec2:X action",
+            "allow ec2:X on arn:1 in the permissions boundary",
+        ),
+        ("AccessDenied", f"{DENIED} with an explicit deny", "ec2:X is denied explicitly"),
+        ("RegionDisabledException", "STS is not activated in this region for account:1.", None),
+        ("AuthFailure", "You do not have permission to access the specified resource.", None),
+    ],
+)
+def test_a_denial_says_which_policy_has_to_change(code: str, message: str, advice: str | None) -> None:
+    """Against an explicit Deny no Allow helps: aws/karpenter-provider-aws#8190, aws/aws-cli#5592."""
+    status = 400 if code == "AuthFailure" else 403
+    error = ApiError("ec2:X", code, message, status, ("arn:1",))
+
+    assert error.brief == (advice or f"ec2:X: {code}: {message}")
+    assert (ErrorKind.DENIED, 4) == (error.kind, error.exit)
+
+
+@contextmanager
+def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str = "", **answer: str) -> Iterator[None]:
+    """This machine has a role, and the metadata service answers `answer` for its credentials."""
+    import json
+
+    from ec2ident.imds.client import Imds
+    from ec2ident.testing import Instance, MetadataService
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if config:
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws" / "config").write_text(config)
+    real = Imds.get
+
+    def get(imds: Imds, path: str, **options: Any) -> str | None:
+        found = real(imds, path, **options)
+        return json.dumps({**json.loads(found or ""), **answer}) if path.endswith("/node") else found
+
+    monkeypatch.setattr(Imds, "get", get)
+    with MetadataService(Instance(role="node")) as imds:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", str(imds.endpoint))
+        yield
+
+
+@pytest.mark.parametrize("config", ["", "[default]\noutput = json\n"], ids=["role alone", "botocore"])
+def test_credentials_of_the_role_that_seem_to_be_over_are_tried(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
+    """aws/aws-sdk-js#2440: in an outage EC2 serves old ones that it accepts; or this machine's clock is ahead."""
+    pytest.importorskip("botocore")
+    with role(tmp_path, monkeypatch, config, Expiration="2020-01-01T00:00:00Z"):
+        make_api(environ={}).call(LOOK)
+
+    assert aws.calls()[-1]["key"].startswith("ASIA")
+
+
+def test_a_role_that_ec2_cannot_assume_is_said_with_the_reason(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aws/aws-cli#2060: the role's trust policy does not name EC2, and the answer has no keys."""
+    said = {"Code": "AssumeRoleUnauthorizedAccess", "Message": "EC2 cannot assume the role node."}
+    wanted = "instance's role node: AssumeRoleUnauthorizedAccess: EC2 cannot assume the role node"
+    with role(tmp_path, monkeypatch, **said), pytest.raises(CredentialsError, match=wanted):
+        make_api(environ={}).call(LOOK)
+
+
+def test_a_profile_that_asks_for_a_code_is_refused_without_a_terminal(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """boto/botocore#1573: the prompt would wait for a person who is not there."""
+    pytest.importorskip("botocore")
+    config = (
+        "[profile x]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = b\n"
+        "mfa_serial = arn:aws:iam::123456789012:mfa/u\n[profile b]\naws_access_key_id = A\naws_secret_access_key = b\n"
+    )
+    monkeypatch.setattr("sys.stdin", None)
+    with role(tmp_path, monkeypatch, config), pytest.raises(CredentialsError, match="asks for an MFA code"):
+        make_api(environ={}, profile="x").call(LOOK)
+
+
+@pytest.mark.parametrize(
+    ("names", "token"),
+    [({"AWS_SECURITY_TOKEN": "old"}, "old"), ({"AWS_SECURITY_TOKEN": "", "AWS_SESSION_TOKEN": "new"}, "new"), ({}, "")],
+)
+def test_the_token_has_two_names(make_api: Callable[..., Api], names: dict[str, str], token: str) -> None:
+    """hashicorp/terraform#1785, ansible/awx#13297: tools set the older name alone."""
+    environ = {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "b", **names}
+
+    assert token == make_api(environ=environ).credentials().token
 
 
 def test_an_endpoint_of_the_environment_is_honoured(aws: Fake, make_api: Callable[..., Api]) -> None:

@@ -65,6 +65,7 @@ def test_a_wrong_field_is_refused(old: str, new: str, said: str) -> None:
         ("i-0a1b2c3d", "mi-0a1b2c3d", "eni-0a1b2c3d"),
         ("123456789012</instanceOwnerId>", "amazon-aws</instanceOwnerId>", "i-0a1b2c3d"),
         ("eni-0a1b2c3d", "vpcx-1", "vpcx-1"),
+        ("<networkInterfaceId>eni-0a1b2c3d</networkInterfaceId>", "<ipAddress>10.0.0.1</ipAddress>", "10.0.0.1"),
     ],
 )
 def test_a_row_of_an_unknown_form_does_not_block_the_table(old: str, new: str, holder: str | None) -> None:
@@ -79,10 +80,11 @@ def test_a_row_of_an_unknown_form_does_not_block_the_table(old: str, new: str, h
     assert table.route("192.168.10.6/32")
 
 
-def test_the_static_row_of_two_is_ours() -> None:
-    """A gateway propagates the same destination; only the static route can be replaced."""
+@pytest.mark.parametrize("origin", ["EnableVgwRoutePropagation", "Advertisement"])
+def test_the_static_row_of_two_is_ours(origin: str) -> None:
+    """A gateway or a route server propagates the same destination; only the static route can be replaced."""
     assert "<origin>CreateRoute</origin>" in ROW
-    propagated = ROW.replace("CreateRoute<", "EnableVgwRoutePropagation<").replace("eni-0a1b2c3d", "eni-0000000b")
+    propagated = ROW.replace("CreateRoute<", f"{origin}<").replace("eni-0a1b2c3d", "eni-0000000b")
     ((table,), _) = response.tables(parse(TABLES.replace(ROW, propagated + ROW).encode()))
     route = table.route("192.168.10.5/32")
 
@@ -171,6 +173,10 @@ def test_names_are_compared_in_one_spelling() -> None:
     [
         (b"<Response><Errors><Error><Code>A</Code><Message>m</Message></Error></Errors></Response>", ("A", "m")),
         (b"<ErrorResponse><Error><Type>Sender</Type><Code>B</Code></Error></ErrorResponse>", ("B", "")),
+        (
+            b"<Response><Errors><Error><Code>A</Code></Error><Error><Code>B</Code></Error></Errors></Response>",
+            ("A", ""),
+        ),
         (
             b"<InvalidChangeBatch><Messages><Message>x</Message><Message>y</Message></Messages></InvalidChangeBatch>",
             ("InvalidChangeBatch", "x; y"),

@@ -203,6 +203,47 @@ def test_a_lost_answer_ends_as_assigned(aws: Fake, run: Run, key: str) -> None:
     assert (0, [aws.lab.eni1]) == (code, holders(aws, key)), log
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "IncorrectInstanceState",
+            "The pending-instance-creation instance to which 'eni-1' is attached is not in a valid",
+        ),
+        ("InvalidNetworkInterfaceID.NotFound", "The networkInterface ID 'eni-1' does not exist"),
+    ],
+)
+def test_a_write_that_comes_too_early_is_tried_again(aws: Fake, run: Run, key: str, code: str, message: str) -> None:
+    """hashicorp/terraform-provider-aws#6189 #19699, ansible-collections/amazon.aws#1872."""
+    for action in ("AssignPrivateIpAddresses", "AssignIpv6Addresses", "AssociateAddress"):
+        aws.fault(action=action, code=code, message=message, times=1)
+    exit_, _, log = ensure(run, key)
+
+    assert (0, [aws.lab.eni1]) == (exit_, holders(aws, key)), log
+
+
+def test_an_interface_with_ipv6_alone_has_no_elastic_ip_and_a_name(aws: Fake, run: Run) -> None:
+    """aws/amazon-vpc-cni-k8s#3681: the private IPv4 address is absent."""
+    allocation = elastic(aws)
+    answer = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": aws.lab.eni1}).decode()
+    six = "<ipv6AddressesSet><item><ipv6Address>2001:db8::1</ipv6Address></item></ipv6AddressesSet>"
+    for pattern, text in (
+        (r"<privateIpAddress>.*?</privateIpAddress>", ""),
+        (r"<privateIpAddressesSet>.*?</privateIpAddressesSet>", "<privateIpAddressesSet/>"),
+        (r"<ipv6AddressesSet ?/>|<ipv6AddressesSet>.*?</ipv6AddressesSet>", ""),
+        (r"<privateIpAddressesSet/>", f"<privateIpAddressesSet/>{six}"),
+    ):
+        answer = re.sub(pattern, text, answer, flags=re.DOTALL)
+    aws.fault(action="DescribeNetworkInterfaces", body=answer)
+    code, _, log = ensure(run, allocation)
+    assert (2, [aws.lab.eni2]) == (code, holders(aws, allocation))
+    assert f"{aws.lab.eni1} has no private IPv4 address, which an Elastic IP goes to" in log
+
+    name = "db.awslab.mycompany.corp"
+    code, lines, _ = run("dns", "status", "--zone", aws.lab.zone, "--name", name)
+    assert (1, [f"{name} AAAA: no record (wanted 2001:db8::1 ttl 10)"]) == (code, lines)
+
+
 def test_a_denied_write_leaves_it_where_it_is(aws: Fake, run: Run, key: str) -> None:
     """Even where the holder must lose it first: the write is asked for before that."""
     for action in ("AssignPrivateIpAddresses", "AssignIpv6Addresses", "AssociateAddress"):

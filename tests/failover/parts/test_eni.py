@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import nullcontext
 
 import pytest
 
@@ -108,6 +109,45 @@ def test_an_interface_that_only_an_old_answer_shows_here_is_moved(aws: Fake, api
     found = eni.move(api, old, present=present if kernel else None)
 
     assert (aws.lab.node1, aws.lab.node1) == (holder(aws), found.holder)
+
+
+@pytest.mark.parametrize("code", ["InvalidNetworkInterfaceID.NotFound", "InvalidInstanceID.NotFound"])
+def test_an_attach_that_meets_an_unknown_id_is_tried_again(aws: Fake, api: Api, code: str) -> None:
+    """aws/aws-sdk#301, hashicorp/terraform-provider-aws#35568: the look before has shown both."""
+    aws.fault(action="AttachNetworkInterface", code=code, message="does not exist", times=2)
+
+    assert aws.lab.node1 == move(api, aws, aws.lab.node1).holder == holder(aws)
+
+
+def test_a_look_without_the_interface_does_not_end_the_move(aws: Fake, api: Api) -> None:
+    """hashicorp/terraform-provider-aws#35568: it was there before. In the middle of a move no instance has it."""
+    attach_there(aws, aws.lab.node2)
+    seen = eni.look(api, EniSelector(id=aws.lab.service_eni), aws.lab.node1)
+    nothing = "<DescribeNetworkInterfacesResponse><networkInterfaceSet/></DescribeNetworkInterfacesResponse>"
+    aws.fault(action="DescribeNetworkInterfaces", body=nothing, times=2)
+
+    assert aws.lab.node1 == eni.move(api, seen).holder == holder(aws)
+
+
+def test_an_interface_that_is_gone_ends_the_move(aws: Fake, api: Api) -> None:
+    """After looks that cannot be old."""
+    seen = eni.look(api, EniSelector(id=aws.lab.service_eni), aws.lab.node1)
+    nothing = "<DescribeNetworkInterfacesResponse><networkInterfaceSet/></DescribeNetworkInterfacesResponse>"
+    aws.fault(action="DescribeNetworkInterfaces", body=nothing)
+    with pytest.raises(UsageError, match=f"no {aws.lab.service_eni} in"):
+        eni.move(api, seen)
+
+
+def test_index_0_of_another_network_card_can_move(aws: Fake, api: Api) -> None:
+    """ofiwg/libfabric#6: on types with several cards each has an index 0, and one of them is primary."""
+    attach_there(aws, aws.lab.node2)
+    seen = eni.look(api, EniSelector(id=aws.lab.service_eni), aws.lab.node1)
+    assert seen.interface.attachment
+    for card, primary in ((0, True), (1, False)):
+        held = replace(seen.interface.attachment, index=0, card=card)
+        found = replace(seen.interface, attachment=held)
+        with pytest.raises(UsageError, match="primary interface") if primary else nullcontext():
+            eni.check(found, seen.instance)
 
 
 def test_an_old_answer_does_not_end_the_move(aws: Fake, api: Api) -> None:

@@ -11,7 +11,6 @@ from ec2ident_agent.failover.aws.forms import NO_OWNER
 from ec2ident_agent.failover.aws.model import NetworkInterface, RouteTable, VpcRoute
 from ec2ident_agent.failover.errors import MoveRefusedError, UsageError
 from ec2ident_agent.failover.parts import route
-from ec2ident_agent.failover.parts.carrier import carrier
 from ec2ident_agent.failover.parts.route import RouteSight
 from ec2ident_agent.failover.parts.route_tables import describe
 from ec2ident_agent.failover.selectors import TableSelector, check_one
@@ -176,7 +175,7 @@ def test_the_check_is_switched_off_on_the_interface_that_carries_the_traffic(
     aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
     assert f"{aws.lab.eni1}: source/destination check is on" in run("route", "show", "db")[2]
     run("route", "ensure", "db", "--keep-check")
-    assert carrier(api, aws.lab.eni1, "")[0].check
+    assert route.carrier(api, aws.lab.eni1, "").check
 
     code, _, log = run("route", "ensure", "db")
     assert (0, False) == (code, aws.backend.enis[aws.lab.eni1].source_dest_check)
@@ -282,6 +281,73 @@ def test_a_faster_node_turns_create_into_replace_and_back(aws: Fake, api: Api) -
     result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
     assert (0, ["created", "replaced"]) == (result.exit, sorted(each.verb for each in result.outcomes))
     assert [aws.lab.eni1] * 2 == holders(aws)
+
+
+@pytest.mark.parametrize(
+    ("action", "code"),
+    [
+        ("CreateRoute", "InvalidRouteTableID.NotFound"),
+        ("CreateRoute", "InvalidNetworkInterfaceID.NotFound"),
+        ("ReplaceRoute", "InvalidRouteTableID.NotFound"),
+        ("ReplaceRoute", "InvalidNetworkInterfaceID.NotFound"),
+        ("ReplaceRoute", "InvalidRoute.NotFound"),
+        ("ReplaceRoute", "IncorrectState"),
+    ],
+)
+def test_what_a_look_has_shown_is_not_unknown_to_a_write(
+    aws: Fake, run: Callable[..., Any], action: str, code: str
+) -> None:
+    """hashicorp/terraform#7104 #7156: a write meets a part of EC2 that does not know the table or the ENI yet."""
+    if action == "CreateRoute":
+        aws.ask("DeleteRoute", RouteTableId=aws.lab.tables[0], DestinationCidrBlock=OVERLAY)
+    aws.fault(action=action, code=code, message="x does not exist", times=1)
+    exit_, _, log = run("route", "ensure", "db")
+
+    assert (0, [aws.lab.eni1] * 2) == (exit_, holders(aws)), log
+
+
+def test_what_no_write_knows_is_an_error(aws: Fake, run: Callable[..., Any]) -> None:
+    """A table that was deleted between the look and the write is not waited for without end."""
+    aws.fault(
+        action="ReplaceRoute", match={"RouteTableId": aws.lab.tables[0]}, code="InvalidRouteTableID.NotFound", times=-1
+    )
+    exit_, lines, _ = run("route", "ensure", "db")
+
+    assert (2, aws.lab.eni1) == (exit_, holders(aws)[1])
+    assert f"{aws.lab.tables[0]} {OVERLAY} failed: ec2:ReplaceRoute: InvalidRouteTableID.NotFound" in "".join(lines)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_table_that_one_look_does_not_show_is_written(aws: Fake, run: Callable[..., Any], there: bool) -> None:
+    """hashicorp/terraform-provider-aws#25791 #31895: what is left out would go on pointing to the other node."""
+    if not there:
+        aws.ask("DeleteRoute", RouteTableId=aws.lab.tables[1], DestinationCidrBlock=OVERLAY)
+    body = aws.ask("DescribeRouteTables", **{"RouteTableId.1": aws.lab.tables[0]}).decode()
+    aws.fault(action="DescribeRouteTables", match={"Filter.1.Name": "route-table-id"}, body=body, times=1)
+    exit_, lines, log = run("route", "ensure", "db")
+
+    assert (0, [aws.lab.eni1] * 2) == (exit_, holders(aws)), log
+    assert f"{aws.lab.tables[1]} {OVERLAY} {'replaced' if there else 'created'} -> {aws.lab.eni1}" in lines
+
+
+def test_a_table_that_the_look_does_not_show_is_not_taken_from_an_owner(aws: Fake, run: Callable[..., Any]) -> None:
+    """With --expect nothing is written where the owner is not known."""
+    body = aws.ask("DescribeRouteTables", **{"RouteTableId.1": aws.lab.tables[0]}).decode()
+    aws.fault(action="DescribeRouteTables", match={"Filter.1.Name": "route-table-id"}, body=body, times=1)
+    exit_, lines, _ = run("route", "ensure", "db", "--expect", aws.lab.node2)
+
+    assert (2, [aws.lab.eni1, aws.lab.eni2]) == (exit_, holders(aws))
+    assert f"{aws.lab.tables[1]} missing: {NO_TABLE}" in lines
+
+
+def test_a_propagated_route_is_not_replaced() -> None:
+    """ansible/ansible#43415: EC2 refuses that. A static route beside it has priority."""
+    propagated = VpcRoute(OVERLAY, "", "", "", "vgw-1", "active", True)
+    for routes, verb in (((propagated,), "create"), ((propagated, VpcRoute(OVERLAY, THEIRS)), "replace")):
+        (move,) = route.decide(sight(*routes), [OVERLAY])
+        assert verb == move.verb
+    with pytest.raises(MoveRefusedError, match="-> vgw-1"):
+        route.decide(sight(propagated), [OVERLAY], expect="i-0000000b")
 
 
 def test_what_is_confirmed_stays_so_when_the_time_ends(

@@ -16,6 +16,7 @@ import time
 from ec2ident.dependency import Loading
 from ec2ident.value import Value
 from ec2ident_agent.failover.errors import (
+    NOT_YET,
     RIGHT,
     ApiError,
     ApiUnknownError,
@@ -27,7 +28,7 @@ from ec2ident_agent.failover.errors import (
     UsageError,
 )
 
-from . import actions, endpoints, response, shared_config
+from . import actions, consistency, endpoints, response, shared_config
 from .chain import only_the_role
 from .connection import ProxyError, open_connection
 from .deadline import bounded
@@ -137,7 +138,7 @@ class Api:
             self.log(f"[#] {call}")
         else:
             self.looks.add(str(call))
-        pauses, refreshed = 0, False
+        pauses, refreshed, began = 0, False, self.deadline.used
         last: FailoverError | None = None
         while True:
             try:
@@ -151,7 +152,9 @@ class Api:
                     refreshed = True
                     self._forget()
                     continue
-                if error.kind is not ErrorKind.RETRY:
+                waits = call.waits and error.kind is ErrorKind.WAIT
+                unknown = call.seen and error.code in NOT_YET and self.deadline.used - began < consistency.SETTLED
+                if not (error.kind is ErrorKind.RETRY or waits or unknown):
                     raise
                 last = error
             except _PassingError as error:
@@ -395,7 +398,9 @@ class Api:
         key, secret = self._environ.get("AWS_ACCESS_KEY_ID"), self._environ.get("AWS_SECRET_ACCESS_KEY")
         if key and secret and not self.access.profile:
             # They are first in the chain, and need no import.
-            return Credentials(key, secret, self._environ.get("AWS_SESSION_TOKEN", ""))
+            # The first name is the older one; botocore asks for it first too.
+            tokens = (self._environ.get(name) for name in ("AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"))
+            return Credentials(key, secret, next(filter(None, tokens), ""))
         self._load_authorities()
         # The process's environment, as the rest of the chain.
         if not self.access.profile and only_the_role(os.environ, _is_there):
@@ -519,6 +524,11 @@ def _none_found() -> CredentialsError:
     return CredentialsError("credentials: none found; give the instance a role, or set AWS_ACCESS_KEY_ID or a profile")
 
 
+#: What botocore hears of the end of the role's credentials: it would refuse those that seem over. A service judges that
+#: better: this machine's clock may be wrong, and in an outage EC2 serves and accepts credentials of before.
+NEVER = "9999-12-31T23:59:59Z"
+
+
 class InstanceRole:
     """The credentials of the instance's role, for botocore's provider in place of its own fetcher.
 
@@ -546,8 +556,12 @@ class InstanceRole:
             found = json.loads(imds.get(where + role, deadline=until) or "{}") if role else {}
             if not found:
                 return {}
-            keys = ("AccessKeyId", "SecretAccessKey", "Token", "Expiration")
-            key, secret, token, expiry = (str(found[name]) for name in keys)
+            code = found.get("Code", "Success")
+            if code != "Success":
+                # Such as AssumeRoleUnauthorizedAccess, where the role's trust policy does not name EC2.
+                said = _line(redacted(f"{code}: {found.get('Message', '')}"))[:SHOWN]
+                raise CredentialsError(f"credentials: the instance's role {role[:64]}: {said}")
+            key, secret, token = (str(found[name]) for name in ("AccessKeyId", "SecretAccessKey", "Token"))
         except ImdsError as error:
             if error.reason is Reason.NETWORK_DISABLED:
                 return {}
@@ -555,7 +569,7 @@ class InstanceRole:
         except (ValueError, KeyError, TypeError, RecursionError):
             # Neither the answer nor the error of the parser is shown: they may hold a key.
             raise CredentialsError(f"credentials: {where}: the answer is not what EC2 documents") from None
-        return {"role_name": role, "access_key": key, "secret_key": secret, "token": token, "expiry_time": expiry}
+        return {"role_name": role, "access_key": key, "secret_key": secret, "token": token, "expiry_time": NEVER}
 
 
 def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any], *, patient: bool = False) -> Credentials:
@@ -584,8 +598,9 @@ def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any], *, pati
     try:
         # The same provider also serves profiles with credential_source = Ec2InstanceMetadata. As the rest of the chain
         # does, it asks the process's environment.
-        provider = session.get_component("credential_provider").get_provider("iam-role")
-        provider._role_fetcher = InstanceRole(os.environ, seconds, patient=patient)
+        chain = session.get_component("credential_provider")
+        chain.get_provider("iam-role")._role_fetcher = InstanceRole(os.environ, seconds, patient=patient)
+        chain.get_provider("assume-role")._prompter = _mfa_code
         found = session.get_credentials()
         frozen = found.get_frozen_credentials() if found else None
     except botocore.exceptions.BotoCoreError as error:
@@ -599,6 +614,18 @@ def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any], *, pati
     if not frozen or not frozen.access_key:
         raise _none_found()
     return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
+
+
+def _mfa_code(prompt: str) -> str:
+    """The code for a profile with `mfa_serial`. Raises CredentialsError where no person can type one."""
+    import getpass
+    import sys
+
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise CredentialsError(
+            "credentials: the profile asks for an MFA code (mfa_serial), without a terminal; use another profile"
+        )
+    return getpass.getpass(prompt)
 
 
 def checked(found: Credentials) -> Credentials:

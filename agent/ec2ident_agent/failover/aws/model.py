@@ -19,7 +19,8 @@ class VpcRoute(Value):
     other: str = ""
     #: active, blackhole, filtered
     state: str = "active"
-    #: Whether a virtual private gateway propagates it; a static route to the same destination has priority.
+    #: Whether a virtual private gateway or a route server wrote it. It can be neither replaced nor deleted; a static
+    #: route to the same destination stands beside it, and has priority.
     propagated: bool = False
 
     @property

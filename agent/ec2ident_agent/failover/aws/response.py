@@ -42,7 +42,11 @@ _TARGETS = [
     "localGatewayId",
     "coreNetworkArn",
     "odbNetworkArn",
+    "ipAddress",
 ]
+
+#: What a gateway route table is associated with, in place of subnets.
+_ENTRANCES = ("gatewayId", "publicIpv4Pool")
 
 SHAPES = {
     "table": r"rtb-[0-9a-f]{8,17}",
@@ -147,7 +151,7 @@ def _table(item: Element) -> RouteTable:
         _maybe_id(item, "ownerId", "account"),
         routes,
         _name_tag(item),
-        next((text for row in item.all("associationSet/item") for text in [row.maybe("gatewayId")] if text), ""),
+        next((text for row in item.all("associationSet/item") for text in map(row.maybe, _ENTRANCES) if text), ""),
     )
 
 
@@ -168,7 +172,7 @@ def _route(row: Element) -> tuple[VpcRoute, ...]:
         _known_id(row, "instanceOwnerId", "account"),
         "".join(c for c in other[:64] if c.isprintable()),
         "".join(c for c in row.get("state")[:32] if c.isprintable()),
-        row.maybe("origin") == "EnableVgwRoutePropagation",
+        row.maybe("origin") in ("EnableVgwRoutePropagation", "Advertisement"),
     )
     return (route,)
 
@@ -432,7 +436,8 @@ def error(data: bytes) -> tuple[str, str] | None:
     try:
         root = parse(data)
         for path in ("Errors/Error", "Error"):
-            found = root.find(path)
+            # The first one, if there are several.
+            found = next(root.all(path), None)
             if found is not None:
                 return found.get("Code")[:128], (found.maybe("Message") or "")[:8192]
         # InvalidChangeBatch has a list instead of one message.

@@ -7,21 +7,30 @@ from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.errors import UsageError
 
 from .assigned import Holder
+from .route import carrier_of, target_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ec2ident_agent.failover.aws.actions import ApiCall
     from ec2ident_agent.failover.aws.client import Api
     from ec2ident_agent.failover.aws.model import ElasticAddress, NetworkInterface
+    from ec2ident_agent.failover.session import Session
     from ec2ident_agent.failover.settings import EipSettings
+
+    from .part import PartSight
 
 
 class EipAssignment(Value):
     """See `assigned.Assignment`. The key is the allocation id."""
 
     settings: EipSettings
+    device: str = ""
+
+    def carrier(self, session: Session, earlier: Sequence[PartSight]) -> tuple[NetworkInterface, tuple[str, ...]]:
+        """The configured ENI, or the device's, or the node's first one."""
+        return carrier_of(session.api(), **target_of(session, self.settings.eni, self.device, (), earlier))
 
     def holders(self, api: Api, eni: NetworkInterface) -> Mapping[str, Holder]:
         """The ENI that it is associated with. Raises UsageError for an allocation that does not exist."""
@@ -35,8 +44,11 @@ class EipAssignment(Value):
         }
 
     def owner(self, eni: NetworkInterface) -> str:
-        """The ENI, with the private address that the Elastic IP is translated to."""
-        return f"{eni.id} {self.settings.address or eni.addresses[0]}"
+        """The ENI, with the private address that the Elastic IP is translated to. Raises UsageError without one."""
+        address = self.settings.address or next(iter(eni.addresses), "")
+        if not address:
+            raise UsageError(f"eni: {eni.id} has no private IPv4 address, which an Elastic IP goes to")
+        return f"{eni.id} {address}"
 
     def take(self, key: str, eni: NetworkInterface, *, reassign: bool) -> ApiCall:
         """Associate it."""

@@ -106,7 +106,7 @@ def check(eni: NetworkInterface, instance: Ec2Instance, *, expect: str = "", ind
         raise UsageError(f"availability zone: {eni.id} is in {eni.zone} ({instance.id} is in {instance.zone})")
     if instance.state in NOT_READY:
         raise MoveRefusedError(f"{instance.id}: is {instance.state} (must be running or stopped)")
-    if eni.attachment and eni.attachment.index == 0:
+    if eni.attachment and eni.attachment.place == (0, 0):
         raise UsageError(f"{eni.id}: is the primary interface of {eni.holder}, which can never be detached")
     if expect and eni.holder and eni.holder != expect:
         raise MoveRefusedError(f"owner: {eni.id} is attached to {eni.holder} (expected {expect}); nothing was changed")
@@ -187,17 +187,26 @@ class Mover:
                 if error.kind not in (ErrorKind.WAIT, ErrorKind.LOOK) and not self._index_taken(error):
                     raise
                 self.api.log(f"{error.action}: {error.code}: looking again")
-            self.deadline.pause(LOOK_EVERY, self._state(eni))
-            self._looked = self.deadline.used
-            try:
-                eni = find(self.api, EniSelector(id=eni.id))
-            except OutOfTimeError as error:
-                # The last known state of the ENI helps more than the name of the last call.
-                raise OutOfTimeError(f"{self._state(eni)}: {error}") from None
+            eni = self._shown(eni)
             if self.first.holder == self.instance.id != eni.holder and not (self.asked or self.made):
                 # The first look was old: another instance has the ENI, and the move starts here.
                 self._start(eni)
         return eni
+
+    def _shown(self, eni: NetworkInterface) -> NetworkInterface:
+        """The ENI as the next look shows it. A look that does not show it is old, unless all do for SETTLED seconds."""
+        began = self.deadline.used
+        while True:
+            self.deadline.pause(LOOK_EVERY, self._state(eni))
+            self._looked = self.deadline.used
+            try:
+                return find(self.api, EniSelector(id=eni.id))
+            except OutOfTimeError as error:
+                # The last known state of the ENI helps more than the name of the last call.
+                raise OutOfTimeError(f"{self._state(eni)}: {error}") from None
+            except UsageError:
+                if self._looked - began >= consistency.SETTLED:
+                    raise
 
     def _start(self, eni: NetworkInterface) -> None:
         """Check that the ENI can move from where it is, and ask whether the attach is allowed before the detach."""
@@ -362,7 +371,7 @@ def creation(
     if len(fits) != 1:
         return Creation(call)
     held = fits[0].attachment
-    if held and held.index == 0:
+    if held and held.place == (0, 0):
         said = f"{fits[0].id}, the primary interface of {held.instance}, which can never move"
         raise MoveRefusedError(f"address: {address} is held by {said}")
     return Creation(call, fits[0])
@@ -406,9 +415,14 @@ class EniPart(Value):
 
     name = "eni"
 
+    def api(self, session: Session) -> Api:
+        """The API for the ENI and the instance."""
+        role = self.settings.role_arn
+        return session.api(role, self.settings.external_id) if role else session.api()
+
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> EniSight:
         """Read the ENI and the instance."""
-        return look(session.api_for(self.settings), self.settings.find, session.instance)
+        return look(self.api(session), self.settings.find, session.instance)
 
     def decide(self, sight: EniSight, expect: str = "") -> EniSight:
         """Check that the ENI can move. See `check`."""
@@ -433,7 +447,7 @@ class EniPart(Value):
         """Move the ENI and apply its profile. A profile that cannot be applied is a warning."""
         was, there = decision.interface, decision.instance
         moving = move(
-            session.api_for(self.settings),
+            self.api(session),
             decision,
             index=self.settings.index,
             grace=self.settings.grace,
@@ -464,7 +478,7 @@ class EniPart(Value):
 
     def verify(self, session: Session) -> Iterator[Finding]:
         """Look whether the ENI is attached to the instance."""
-        found = find(session.api_for(self.settings), self.settings.find)
+        found = find(self.api(session), self.settings.find)
         yield from warnings_of(_warnings(found))
         holder = f"at {found.holder}" if found.holder else "not attached to an instance"
         yield Finding(f"{found.id}: is {holder}", found, int(not here(found, session.instance)))

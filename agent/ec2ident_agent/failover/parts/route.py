@@ -11,28 +11,45 @@ from functools import partial
 from ec2ident.value import Value, replace
 from ec2ident_agent.failover.aws import actions, consistency
 from ec2ident_agent.failover.aws.deadline import both, each, each_ended, together
-from ec2ident_agent.failover.errors import ApiError, FailoverError, MoveRefusedError, UsageError, may_be_done
+from ec2ident_agent.failover.aws.forms import NO_OWNER
+from ec2ident_agent.failover.aws.model import RouteTable
+from ec2ident_agent.failover.errors import (
+    ApiError,
+    ErrorKind,
+    FailoverError,
+    MoveRefusedError,
+    UsageError,
+    may_be_done,
+)
 from ec2ident_agent.failover.selectors import TableSelector
 
-from .carrier import carrier, target_of
-from .part import Finding, Planned, Release, is_owned, warnings_of
+from .part import Finding, Planned, Release, warnings_of
 from .readback import Shown, Written, read_back
 from .route_tables import describe, holders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import TypedDict
 
     from ec2ident_agent.failover.aws.actions import ApiCall
     from ec2ident_agent.failover.aws.client import Api
     from ec2ident_agent.failover.aws.deadline import Ended
-    from ec2ident_agent.failover.aws.model import NetworkInterface, RouteTable, VpcRoute
+    from ec2ident_agent.failover.aws.model import NetworkInterface, VpcRoute
     from ec2ident_agent.failover.records.memory import Memory
     from ec2ident_agent.failover.session import Device, Session
     from ec2ident_agent.failover.settings import RouteSettings
 
     from .part import PartSight
     from .readback import Confirmation
+
+    class Target(TypedDict):
+        """Which ENI carries the traffic."""
+
+        eni: str
+        instance: str
+        device: Device | None
+
 
 #: The verbs of an outcome after which a table is read back.
 WRITTEN = ("created", "replaced", "right", "deleted")
@@ -55,6 +72,8 @@ class RouteMove(Value):
     before: VpcRoute | None = None
     #: The only owner that it may be taken from; "" for any.
     expect: str = ""
+    #: Whether a look has shown the table.
+    seen: bool = True
 
     def call(self) -> ApiCall | None:
         """The API call; None for a route that is absent, and may be deleted only from the owner `expect`."""
@@ -167,7 +186,7 @@ def look(
     """
 
     def needed() -> tuple[tuple[RouteTable, ...], tuple[NetworkInterface, tuple[str, ...]]]:
-        return both(lambda: describe(api, select), lambda: carrier(own or api, eni, instance, device))
+        return both(lambda: describe(api, select), lambda: carrier_of(own or api, eni, instance, device))
 
     elsewhere = destinations if others and not select.vpc else ()
 
@@ -190,6 +209,46 @@ def look(
     missing = tuple(table for table in select.tables if table not in ids)
     warnings = (*guessed, *sorted(extra), *unsure, *_warnings(tables, interface, destinations))
     return RouteSight(tables, interface, missing, warnings, api.access.region)
+
+
+def carrier(api: Api, eni: str, instance: str) -> NetworkInterface:
+    """Read the ENI `eni`, or the first one of `instance`. Raises UsageError."""
+    return carrier_of(api, eni, instance)[0]
+
+
+def carrier_of(
+    api: Api, eni: str, instance: str, device: Device | None = None
+) -> tuple[NetworkInterface, tuple[str, ...]]:
+    """Read the ENI that carries the traffic, and what to warn of. Raises UsageError.
+
+    It is `eni`, or else the ENI of `instance` with the MAC address of `device`, or else the first ENI of the instance:
+    a loopback or dummy device has no ENI, and the kernel takes packets for its addresses from every interface.
+    """
+    if not (eni or instance):
+        raise UsageError("target: neither an interface nor an instance is given")
+    filters = {"network-interface-id": [eni]} if eni else {"attachment.instance-id": [instance]}
+    found: tuple[NetworkInterface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
+    # An instance with several network cards has an index 0 on each; the primary interface is on the first card.
+    fits = [one for one in found if one.id == eni or (one.attachment and one.attachment.place == (0, 0))]
+    same = [one for one in found if device and device.mac and one.mac == device.mac]
+    fits, wanted = same or fits, eni or f"first interface of {instance}"
+    if not fits:
+        raise UsageError(f"target: no {wanted} in {api.access.region} (is it in another region or account?)")
+    if len(fits) > 1:
+        raise UsageError(f"target: {', '.join(one.id for one in fits)}: each is the {wanted}; name one by its id")
+    if eni or same or not device or device.is_loopback or len(found) == 1:
+        return fits[0], ()
+    said = f"{device}: no interface of {instance} has its MAC address; the route goes to the first one, {fits[0].id}"
+    return fits[0], (f"{said}; to choose another, write eni",)
+
+
+def target_of(session: Session, eni: str, name: str, addresses: Sequence[str], earlier: Sequence[PartSight]) -> Target:
+    """What `carrier_of` needs: the configured ENI, or the instance and the device `name` that has the addresses."""
+    device = None if eni else session.device(name, addresses)
+    if device and not device.mac:
+        # The device may be that of an ENI that moves here first.
+        eni = next((sight.interface.id for sight in earlier if sight.interface), "")
+    return {"eni": eni, "instance": "" if eni else session.instance, "device": device}
 
 
 def _warnings(tables: Sequence[RouteTable], eni: NetworkInterface, destinations: Sequence[str]) -> tuple[str, ...]:
@@ -223,7 +282,15 @@ def decide(sight: RouteSight, destinations: Sequence[str], *, expect: str = "") 
     moves = _guarded(_move(table, one, eni, expect) for table in sight.usable for one in destinations)
     if not any(move.before for move in moves):
         _require_usable(sight)
-    return moves
+    return moves if expect else (*moves, *_unseen(sight, destinations))
+
+
+def _unseen(sight: RouteSight, destinations: Sequence[str]) -> tuple[RouteMove, ...]:
+    """The moves in tables that the look did not show: it may be old, and only the answer to a write is not. Pure."""
+    tables = [RouteTable(table, sight.interface.vpc, "") for table in sight.missing]
+    return tuple(
+        RouteMove(table, one, "replace", sight.interface.id, seen=False) for table in tables for one in destinations
+    )
 
 
 def _require_usable(sight: RouteSight) -> None:
@@ -242,7 +309,7 @@ def removals(tables: Sequence[RouteTable], destinations: Sequence[str], *, expec
 
 def _move(table: RouteTable, destination: str, eni: str, expect: str) -> RouteMove:
     before = table.route(destination)
-    verb = "create" if before is None else "keep" if before.eni == eni else "replace"
+    verb = "create" if before is None or before.propagated else "keep" if before.eni == eni else "replace"
     return RouteMove(table, destination, verb, eni, before, expect)
 
 
@@ -256,11 +323,15 @@ def _guarded(every: Iterable[RouteMove]) -> tuple[RouteMove, ...]:
     strangers = [
         f"{move.table.id} {move.destination} -> {before.holder} (expected {move.expect})"
         for move, before in taken
-        if move.expect and not is_owned(before, move.expect)
+        if move.expect and not _is(before, move.expect)
     ]
     if strangers:
         raise MoveRefusedError(f"owner: {', '.join(strangers)}; nothing was changed")
     return moves
+
+
+def _is(route: VpcRoute, owner: str) -> bool:
+    return owner != NO_OWNER and owner in (route.eni, route.instance)
 
 
 def plan(sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -> tuple[ApiCall, ...]:
@@ -286,7 +357,10 @@ def ensure(
     switch = [lambda: mine.call(actions.source_dest_check(eni.id, eni.owner, False))] if check and eni.check else []
     outcomes, switched = both(lambda: _written(api, moves), lambda: together(switch))
     outcomes = _confirmed(api, moves, outcomes)
-    outcomes += sight.unusable
+    gone = {move.table.id for move, outcome in zip(moves, outcomes) if not move.seen and _refused(outcome.error)}
+    outcomes = [outcome for outcome in outcomes if outcome.table not in gone]
+    told = {outcome.table for outcome in outcomes}
+    outcomes += [each for each in sight.unusable if each.table not in told]
     failed = [ended for ended in switched if isinstance(ended, BaseException)]
     for error in failed:
         outcomes.append(RouteOutcome(eni.id, "source/destination check", "failed", "on", "on", _translate(error)))
@@ -337,10 +411,10 @@ def _point(api: Api, move: RouteMove) -> str:
         write = actions.create_route if creating else actions.replace_route
         turns -= 1
         try:
-            api.call(write(table, owner, move.destination, move.eni))
+            api.call(replace(write(table, owner, move.destination, move.eni), seen=move.seen))
         except ApiError as error:
             there = creating and error.code == "RouteAlreadyExists"
-            absent = not creating and error.code == "InvalidParameterValue" and "no route defined" in error.message
+            absent = not creating and _no_route(error)
             if not turns or not (there or absent):
                 raise
             if there and move.expect and _owned_by_us(api, move):
@@ -348,6 +422,12 @@ def _point(api: Api, move: RouteMove) -> str:
             creating = absent
         else:
             return "created" if creating else "right" if move.verb == "keep" else "replaced"
+
+
+def _no_route(error: ApiError) -> bool:
+    """Whether a replace was refused because the table has no such route ("Error codes", EC2 API Reference)."""
+    said = error.code == "InvalidParameterValue" and "no route defined" in error.message
+    return said or error.code == "InvalidRoute.NotFound"
 
 
 def _owned_by_us(api: Api, move: RouteMove) -> bool:
@@ -362,7 +442,7 @@ def _owned_by_us(api: Api, move: RouteMove) -> bool:
         now = next((table.route(move.destination) for table in describe(api, select)), None)
         if now and now.eni == move.eni:
             return True
-        if now and is_owned(now, move.expect):
+        if now and _is(now, move.expect):
             return False
         holder = now.holder if now else "an unknown owner"
         said = f"another mover was quicker: it is {holder}'s (expected {move.expect})"
@@ -385,6 +465,11 @@ def _translate(error: BaseException) -> FailoverError:
     if isinstance(error, FailoverError):
         return error
     raise error
+
+
+def _refused(error: FailoverError | None) -> bool:
+    """Whether the service does not know a table, or does not let it be written."""
+    return isinstance(error, ApiError) and error.kind in (ErrorKind.CONFIGURATION, ErrorKind.DENIED)
 
 
 def _missing(table: str, region: str) -> RouteOutcome:
@@ -442,6 +527,9 @@ def undo(moves: Sequence[RouteMove], outcomes: Sequence[RouteOutcome]) -> tuple[
     found = []
     for move, outcome in zip(moves, outcomes):
         table, before = move.table, move.before
+        if not move.seen:
+            # What was there before is not known.
+            continue
         if outcome.verb == "created" or (outcome.verb == "replaced" and before is None):
             found.append(actions.delete_route(table.id, table.owner, move.destination))
         elif outcome.verb == "replaced" and before and before.eni:
@@ -484,7 +572,7 @@ class RoutePart(Value):
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> RouteSight:
         """Read the tables and the ENI; with `session.advise` also the other tables that hold the routes."""
         found = look(
-            session.api_for(self.settings),
+            self.api(session),
             self.settings.select,
             self.destinations,
             **target_of(session, self.settings.eni, self.device, self.destinations, earlier),
@@ -496,6 +584,11 @@ class RoutePart(Value):
             # A release on this node switched it on, and the look may be older than that.
             return replace(found, interface=replace(eni, check=True))
         return found
+
+    def api(self, session: Session) -> Api:
+        """The API for the tables, which may be another account's."""
+        role = self.settings.role_arn
+        return session.api(role, self.settings.external_id) if role else session.api()
 
     def decide(self, sight: RouteSight, expect: str = "") -> RouteDecision:
         """See `decide` of this module."""
@@ -521,7 +614,7 @@ class RoutePart(Value):
             # Another service of this node may have switched it off, and need it to stay so.
             session.remember(("check", eni.id), (eni.owner, "switched off" if eni.check else "was off"))
             session.memory.forget("restored", eni.id)
-        api, own = session.api_for(self.settings), session.api()
+        api, own = self.api(session), session.api()
         result = ensure(api, decision.sight, decision.moves, check=self.settings.check, own=own)
         yield from findings(result.outcomes)
         if result.switched_off:
