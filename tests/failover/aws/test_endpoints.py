@@ -190,7 +190,7 @@ def test_a_profile_is_found_where_the_sdks_find_it(
 
 
 def test_a_credentials_file_that_cannot_be_opened_is_passed_over(tmp_path: Any) -> None:
-    """As by the SDKs: the keys may come from elsewhere. One that is no configuration is said, without its text."""
+    """As by the SDKs: the keys may come from elsewhere. A malformed one is an error without its text."""
     environ = {"AWS_CONFIG_FILE": str(tmp_path / "none"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path)}
     assert {} == shared_config.read(environ)
     path = tmp_path / "credentials"

@@ -51,7 +51,7 @@ def read(environ: Mapping[str, str], profile: str = "") -> dict[str, str]:
 
 
 def _text(path: str) -> str:
-    """The text of a file, "" if there is none. Raises OSError; UsageError for one that is no text, or is too long."""
+    """The text of a file, "" if there is none. Raises OSError; UsageError if it is too long, or not UTF-8."""
     try:
         with open(os.path.expanduser(path), encoding="utf-8") as file:
             text = file.read(LIMIT + 1)
