@@ -687,6 +687,39 @@ def test_a_profile_that_asks_for_a_code_is_refused_without_a_terminal(
 
 
 @pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("credential_process = /nonexistent/tool", "No such file or directory: '/nonexistent/tool'"),
+        ("role_arn = arn:aws:iam::123456789012:role/r\nweb_identity_token_file = /", "Is a directory: '/'"),
+        ("role_arn = arn:aws:iam::123456789012:role/r\nsource_profile = x", "(?i)infinite loop|partial credentials"),
+        ("sso_session = s\nsso_account_id = 1\nsso_role_name = r\n[sso-session s]\nsso_region = r", "sso_start_url"),
+    ],
+)
+def test_what_a_profile_lacks_is_said(
+    make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, said: str
+) -> None:
+    """boto/botocore#2351: the file of a token was a directory; the reason is botocore's own."""
+    pytest.importorskip("botocore")
+    with role(tmp_path, monkeypatch, f"[profile x]\n{config}\n"), pytest.raises(CredentialsError, match=said):
+        make_api(environ={}, profile="x").call(LOOK)
+
+
+def test_a_pod_has_a_role_by_its_token(
+    aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """okigan/awscurl#122: the role of an EKS service account, asked for without a signature."""
+    pytest.importorskip("botocore")
+    (tmp_path / "token").write_text("header.claims.signature")
+    with role(tmp_path, monkeypatch):
+        monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/r")
+        monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+        make_api(environ={}).call(LOOK)
+
+    assert ["AssumeRoleWithWebIdentity", "DescribeRouteTables"] == [call["action"] for call in aws.calls()]
+    assert aws.calls()[-1]["key"].startswith("ASIA")
+
+
+@pytest.mark.parametrize(
     ("names", "token"),
     [({"AWS_SECURITY_TOKEN": "old"}, "old"), ({"AWS_SECURITY_TOKEN": "", "AWS_SESSION_TOKEN": "new"}, "new"), ({}, "")],
 )

@@ -72,6 +72,9 @@ class Request:
 def read(environ: dict[str, Any], body: bytes) -> Request:
     """Raises RefusalError for a request that is not a signed AWS call."""
     scope = SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    if not scope and b"Action=AssumeRoleWithWebIdentity&" in body:
+        # The one call without a signature: its token is the proof (API Reference of STS).
+        scope = SCOPE.search("Credential=none/20260101/us-east-1/sts/aws4_request")
     if not scope:
         raise RefusalError("MissingAuthenticationToken", "Request is missing Authentication Token", 403)
     common: dict[str, Any] = {**scope.groupdict(), "source": environ["REMOTE_ADDR"], "body": body}

@@ -222,6 +222,22 @@ def test_a_write_that_comes_too_early_is_tried_again(aws: Fake, run: Run, key: s
     assert (0, [aws.lab.eni1]) == (exit_, holders(aws, key)), log
 
 
+def test_an_elastic_ip_that_another_one_displaces_is_warned_of(aws: Fake, run: Run) -> None:
+    """nginxinc/aws-ha-elastic-ip#1: EC2 takes the node's own one away ("AssociateAddress", EC2 API Reference)."""
+    allocation = elastic(aws)
+    answer = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": aws.lab.eni1}).decode()
+    association = "<association><publicIp>192.0.2.1</publicIp><allocationId>{}</allocationId></association>"
+    said = f"warning: {aws.lab.eni1}: 10.0.0.11 has eipalloc-0a1b2c3d, and loses it"
+    for there, warned in (("eipalloc-0a1b2c3d", True), (allocation, False), ("", False)):
+        row = f"<item><privateIpAddress>10.0.0.11</privateIpAddress>{association.format(there)}</item>"
+        rows = f"<privateIpAddressesSet>{row}</privateIpAddressesSet>"
+        body = re.sub("<privateIpAddressesSet>.*?</privateIpAddressesSet>", rows, answer, flags=re.DOTALL)
+        aws.faults.clear()
+        aws.fault(action="DescribeNetworkInterfaces", body=body)
+        code, _, log = ensure(run, allocation)
+        assert (0, warned) == (code, said in log), log
+
+
 def test_an_interface_with_ipv6_alone_has_no_elastic_ip_and_a_name(aws: Fake, run: Run) -> None:
     """aws/amazon-vpc-cni-k8s#3681: the private IPv4 address is absent."""
     allocation = elastic(aws)

@@ -609,6 +609,9 @@ def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any], *, pati
         raise CredentialsError(f"credentials: {_line(redacted(str(error)))[:512]}") from None
     except FailoverError:
         raise
+    except OSError as error:
+        # Such as a token file or a program that a profile names.
+        raise CredentialsError(f"credentials: {_line(str(error))[:SHOWN]}") from None
     except Exception as error:  # noqa: BLE001  its parser's errors have no common class, and quote the response
         raise CredentialsError(f"credentials: botocore: {type(error).__name__}: an answer of an unknown form") from None
     if not frozen or not frozen.access_key:

@@ -91,6 +91,8 @@ class NetworkInterface(Value):
     description: str = ""
     #: The delegated prefixes, IPv4 and IPv6.
     prefixes: tuple[str, ...] = ()
+    #: The Elastic IPs: pairs of private address and allocation id.
+    elastic: tuple[tuple[str, str], ...] = ()
 
     @property
     def holder(self) -> str:

@@ -238,6 +238,12 @@ def _interface(item: Element) -> NetworkInterface:
             for version in (4, 6)
             for row in item.all(f"ipv{version}PrefixSet/item")
         ),
+        tuple(
+            (address(row.get("privateIpAddress")), allocation)
+            for row in item.all("privateIpAddressesSet/item")
+            for allocation in [_known_id(row, "association/allocationId", "allocation")]
+            if allocation
+        ),
     )
 
 

@@ -29,8 +29,15 @@ class EipAssignment(Value):
     device: str = ""
 
     def carrier(self, session: Session, earlier: Sequence[PartSight]) -> tuple[NetworkInterface, tuple[str, ...]]:
-        """The configured ENI, or the device's, or the node's first one."""
-        return carrier_of(session.api(), **target_of(session, self.settings.eni, self.device, (), earlier))
+        """The configured ENI, or the device's, or the node's first one; with a warning if it has another Elastic IP."""
+        eni, warnings = carrier_of(session.api(), **target_of(session, self.settings.eni, self.device, (), earlier))
+        there = [each for address, each in eni.elastic if address == self._address(eni)]
+        lost = [
+            f"{eni.id}: {self._address(eni)} has {each}, and loses it"
+            for each in there
+            if each != self.settings.allocation
+        ]
+        return eni, (*warnings, *lost)
 
     def holders(self, api: Api, eni: NetworkInterface) -> Mapping[str, Holder]:
         """The ENI that it is associated with. Raises UsageError for an allocation that does not exist."""
@@ -45,10 +52,13 @@ class EipAssignment(Value):
 
     def owner(self, eni: NetworkInterface) -> str:
         """The ENI, with the private address that the Elastic IP is translated to. Raises UsageError without one."""
-        address = self.settings.address or next(iter(eni.addresses), "")
+        address = self._address(eni)
         if not address:
             raise UsageError(f"eni: {eni.id} has no private IPv4 address, which an Elastic IP goes to")
         return f"{eni.id} {address}"
+
+    def _address(self, eni: NetworkInterface) -> str:
+        return self.settings.address or next(iter(eni.addresses), "")
 
     def take(self, key: str, eni: NetworkInterface, *, reassign: bool) -> ApiCall:
         """Associate it."""
