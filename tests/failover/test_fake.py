@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .fake import Fake
 
 OVERLAY = "192.168.10.5/32"
+ZONE_NAME = "awslab.mycompany.corp"
 
 
 def _raw(action: str, form: tuple[tuple[str, str], ...]) -> ApiCall:
@@ -379,6 +380,28 @@ def test_the_journal_tells_who_called_what_and_how_it_ended(aws: Fake, api: Api)
     assert ("CreateRoute", 400, "RouteAlreadyExists") == tuple(second[name] for name in ("action", "status", "code"))
     assert aws.lab.tables[0] == second["parameters"]["RouteTableId"]
     assert "not-a-secret" not in json.dumps(aws.journal)
+
+
+def test_a_reset_puts_the_laboratory_back(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """Whatever a test changed, added or removed, the next one finds the same objects, and other regions empty."""
+    name = f"db.{ZONE_NAME}"
+
+    def all_that_is_there() -> list[str]:
+        api, elsewhere = make_api(), make_api(region="eu-west-1")
+        tables, interfaces = actions.describe_tables({}), actions.describe_interfaces({})
+        found = (*map(api.call, (tables, interfaces, actions.list_records(aws.lab.zone, name, "A"))),)
+        return [*map(repr, found), repr(len(elsewhere.call(tables)[0]))]
+
+    before = all_that_is_there()
+    aws.ask("DeleteRoute", RouteTableId=aws.lab.tables[0], DestinationCidrBlock=OVERLAY)
+    aws.ask("DeleteNetworkInterface", NetworkInterfaceId=aws.lab.service_eni)
+    make_api().call(actions.change_records(aws.lab.zone, "UPSERT", [RecordSet(name, "A", 60, ("10.0.0.9",))]))
+    make_api(region="eu-west-1").call(_raw("CreateVpc", (("CidrBlock", "10.9.0.0/16"),)))
+    assert [then == now for then, now in zip(before, all_that_is_there())] == [False] * 4
+
+    aws.reset()
+
+    assert all_that_is_there() == before
 
 
 def test_an_unsigned_call_is_refused(aws: Fake) -> None:

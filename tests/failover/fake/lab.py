@@ -45,11 +45,6 @@ class Lab:
 def lay(send: Send, region: str) -> Lab:
     """Make everything through moto's own wire form, so that this does not depend on moto's inside."""
     from moto.core.models import DEFAULT_ACCOUNT_ID
-    from moto.ec2.models import ec2_backends
-    from moto.route53.models import route53_backends
-
-    ec2_backends.reset()
-    route53_backends.reset()
 
     def ec2(action: str, field: str = "", **form: str) -> str:
         status, body = send("ec2", "POST", "/", {"Action": action, "Version": "2016-11-15", **form})

@@ -22,7 +22,7 @@ from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from . import arns, cloud, faults, gate, iam, lab, names, past
+from . import arns, cloud, faults, gate, iam, image, lab, names, past
 from .request import RefusalError, Request, error_body, read
 
 EC2_DONE = '<{0}Response xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>fake</requestId><return>true</return></{0}Response>'
@@ -53,6 +53,8 @@ class Fake:
         self.region = region
         self.account = cloud.ACCOUNT
         self.journal_file = journal
+        #: By region: the laboratory, and moto's state when it was new.
+        self.laboratories: dict[str, tuple[lab.Lab, image.Image]] = {}
         self.lock = threading.RLock()
         #: Set when what is asked from here on no longer counts: a request of a test before, or the fake stops.
         self.over = threading.Event()
@@ -99,8 +101,16 @@ class Fake:
         self.journal: list[dict[str, Any]] = []
         #: Errors of the fake itself: a test with one of them proves nothing.
         self.crashes: list[str] = []
-        self.lab = lab.lay(self._direct, self.region)
+        self.lab = self._laboratory()
         self.journal.clear()
+
+    def _laboratory(self) -> lab.Lab:
+        if self.region not in self.laboratories:
+            image.clear()
+            self.laboratories[self.region] = lab.lay(self._direct, self.region), image.Image()
+        found, state = self.laboratories[self.region]
+        state.restore()
+        return found
 
     # What a test asks for
 
