@@ -38,6 +38,10 @@ def _amazon(text: str) -> bool:
     return text == "Amazon EC2"
 
 
+def _names_amazon(text: str) -> bool:
+    return text.lower().startswith("amazon") or text.split(" ")[0] == "AWS"
+
+
 #: Fields in which Amazon names itself. One alone is a hint; with another field of these three tables it is a claim.
 AMAZON_FIELDS: dict[str, Test] = {
     "sys_vendor": _amazon,
@@ -65,11 +69,19 @@ SHARED: dict[str, Test] = {
 #: and with one of Amazon's fields it agrees.
 DETAILS: dict[str, Test] = {"product_name": instance_type}
 
-#: The environment is chosen by the process's parent: it is a hint, and never one of the two facts that make a claim.
-WEAK: dict[str, Test] = {"environment": bool}
+#: A hint, and never one of the two facts that make a claim: the environment, which the process's parent chooses, and
+#: a vendor that begins with Amazon's name in a form that this version does not know.
+WEAK: dict[str, Test] = {
+    "environment": bool,
+    **dict.fromkeys(("sys_vendor", "bios_vendor"), lambda text: _names_amazon(text) and not _amazon(text)),
+}
 
 #: sys_vendor and bios_vendor of EC2. Xen is also used elsewhere, so it is neither for nor against.
 VENDORS = ("Amazon EC2", "Xen")
+
+
+def _neutral(text: str) -> bool:
+    return text in VENDORS or _names_amazon(text)
 
 
 def _is(*texts: str) -> Test:
@@ -105,8 +117,8 @@ OTHERS: tuple[tuple[str, Test, str], ...] = (
     ),
     ("chassis_asset_tag", _is("7783-7084-3265-9085-8269-3286-77"), "Azure"),
     ("chassis_asset_tag", _is("OracleCloud.com"), "Oracle Cloud"),
-    ("sys_vendor", lambda text: text not in VENDORS, "another vendor"),
-    ("bios_vendor", lambda text: text not in VENDORS, "another vendor"),
+    ("sys_vendor", lambda text: not _neutral(text), "another vendor"),
+    ("bios_vendor", lambda text: not _neutral(text), "another vendor"),
 )
 
 #: Names of the facts that detection makes of what the metadata service shows, and some of their values.

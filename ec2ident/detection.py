@@ -8,6 +8,7 @@ silently put the module in the place of the function.
 
 from __future__ import annotations
 
+import os
 import time
 
 from . import standin
@@ -45,7 +46,7 @@ def detect(
     timeout: float = 1.0,
     *,
     network: bool = True,
-    root: str = "/",
+    root: str | os.PathLike[str] = "/",
     imds: Imds | None = None,
     trust: TrustStore | None = None,
     host: Host | None = None,
@@ -60,7 +61,7 @@ def detect(
     """
     level = _checked(level, timeout)
     own = host is None and imds is None and trust is None and root == "/"
-    search = _Search(level, clock() + timeout, clock, host or (standin.host or Host)(root), trust)
+    search = _Search(level, clock() + timeout, clock, host or (standin.host or Host)(os.fsdecode(root)), trust)
     boot = search.host.boot_id() if own and level > Level.CLAIM else None
     if boot is not None and boot in _bound:
         return replace(_bound[boot], wanted=level, elapsed=0.0)

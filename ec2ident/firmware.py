@@ -83,10 +83,9 @@ def instance_id(text: str) -> bool:
 
 
 def amazon_xen(text: str) -> bool:
-    """Is this the version of Amazon's build of Xen, `4.11.amazon`?"""
-    major, _, rest = text.partition(".")
-    minor, _, build = rest.partition(".")
-    return build == "amazon" and _number(major) and _number(minor)
+    """Is this the version of Amazon's build of Xen, `4.11.amazon`, on the oldest hosts `3.4.3.amazon`?"""
+    *numbers, build = text.split(".")
+    return build == "amazon" and len(numbers) in (2, 3) and all(map(_number, numbers))
 
 
 def instance_type(text: str) -> bool:
@@ -126,9 +125,13 @@ _DMIDECODE = {
     "Chassis Information": {"Manufacturer": "chassis_vendor", "Asset Tag": "chassis_asset_tag"},
 }
 
+#: What dmidecode prints after it searched the memory in vain; a search that was not allowed ends without it.
+_NO_SMBIOS = "No SMBIOS nor DMI entry point found"
+
 
 def parse_dmidecode(output: str) -> tuple[Fact, ...]:
-    """The facts in the output of `dmidecode`: of each structure the first, and each label once.
+    """The facts in the output of `dmidecode`: of each structure the first, and each label once; none where dmidecode
+    looked and found no SMBIOS.
 
     Raises FirmwareError where it holds no structure at all, as when dmidecode was not allowed to look.
     """
@@ -144,7 +147,7 @@ def parse_dmidecode(output: str) -> tuple[Fact, ...]:
             name = labels.get(label)
             if name and name not in found:
                 found[name] = fact(name, value, "dmidecode")
-    if not structures:
+    if not structures and _NO_SMBIOS not in output:
         raise FirmwareError(f"dmidecode: no structure in its output ({_excerpt(output)}); it needs root")
     return tuple(found.values())
 

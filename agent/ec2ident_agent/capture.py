@@ -11,22 +11,24 @@ from ec2ident.value import replace
 
 from .errors import RefusedError, UnknownFactError
 from .inet import contains, covers, link_local, network_of
-from .items import OURS, Address, family
+from .items import OURS, Address, Rule, family, version_of
 from .profile import LOOPBACK, kernel_facts
-from .state.owned import interface
+from .state.owned import INTERFACE, interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from .desired import FactsByDevice
-    from .items import Observed
+    from .items import Item, Observed
     from .profile import Overlay, Profile, Section
     from .state.owned import Owner, State
 
     #: A device, and an address or a network of it.
     Neighbour = tuple[str, str]
 
+#: The table of the node's own addresses, and what tells a rule for all packets of IPv6 from one of IPv4.
+LOCAL, INET6 = 255, ("inet6",)
 #: Lengths of prefixes that are one address.
 ALONE = ("32", "128")
 ALONE_LENGTHS = ("/32", "/128")
@@ -39,6 +41,48 @@ class CapturedError(RefusedError):
         self.owner = owner
         self.why = f"{what} would take the packets of {other[0]}, which has {other[1]}; {advice}"
         super().__init__(f"{owner}: {self.why}")
+
+
+class BeforeLocalError(RefusedError):
+    """An owner's rules come before the table local is asked: the node would not take packets to its own addresses."""
+
+    def __init__(self, owner: Owner, rule: Rule, local: Rule) -> None:
+        self.owner = owner
+        first = f"its rules from priority {rule.priority} on come before the table local (priority {local.priority})"
+        where = f"[interface.{owner.name}]" if owner.kind == INTERFACE else "its interface's section"
+        do = f"write priority = {local.priority + 2} or more in {where}"
+        self.why = f"{first}, so this node's own addresses would not answer to these sources; {do}"
+        super().__init__(f"{owner}: {self.why}")
+
+
+class LocalTable:
+    """The rules by which the kernel asks the table local, and what comes before them. Built once for a look.
+
+    They are at priority 0, but amazon-vpc-cni moves them to 20 and Cilium to 100. Of equal priorities the kernel
+    evaluates first what was added first.
+    """
+
+    def __init__(self, observed: Observed) -> None:
+        rules = [(seen.item, seen.extra) for seen in observed.seen if isinstance(seen.item, Rule)]
+        #: Of each family the rule, and its place among all rules.
+        self._first: dict[int, tuple[int, Rule]] = {}
+        for place, (rule, extra) in enumerate(rules):
+            if rule.table == LOCAL and not rule.source and not rule.destination and extra in ((), INET6):
+                version = 6 if extra else 4
+                if version not in self._first or rule.priority < self._first[version][1].priority:
+                    self._first[version] = place, rule
+        #: The places of the rules that are there, if they matter.
+        self._places: dict[Rule, int] = {}
+        if any(rule.priority for _, rule in self._first.values()):
+            self._places = {rule: place for place, (rule, _) in reversed([*enumerate(rules)])}
+
+    def check(self, owner: Owner, items: Iterable[Item]) -> None:
+        """Raises BeforeLocalError for a rule that the kernel would evaluate first."""
+        for item in items if self._places else ():
+            if isinstance(item, Rule) and version_of(item) in self._first:
+                place, first = self._first[version_of(item)]
+                if (item.priority, self._places.get(item, place)) < (first.priority, place):
+                    raise BeforeLocalError(owner, item, first)
 
 
 class Neighbourhood:

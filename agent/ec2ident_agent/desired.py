@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from .capture import CapturedError, Neighbourhood, check_overlay, own_sources
+from .capture import BeforeLocalError, CapturedError, LocalTable, Neighbourhood, check_overlay, own_sources
 from .errors import RefusedError, UnknownFactError
 from .inet import covers
 from .items import Address, Route, family, version_of
@@ -138,6 +138,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
         there = owned.get(owner, ())
         try:
             _check_once(section, names.setdefault(link.index, section.name), link.name)
+            _check_port(section, link, observed)
             check_subnets(section, link, around, state)
             profile = profile_of(section, link.name, facts, observed, enis, there)
             profile = own_sources(profile, section, around)
@@ -147,7 +148,7 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             unresolved |= {link.name, section.name}
             found.append(Desired(owner, there if wrong.same else ()))
             continue
-        except (UnknownFactError, CapturedError, TableClaimedError, SameInterfaceError) as wrong:
+        except (UnknownFactError, CapturedError, TableClaimedError, SameInterfaceError, PortError) as wrong:
             if isinstance(wrong, RefusedError):
                 refusals.append(Refusal(wrong.owner, wrong.why))
             else:
@@ -184,6 +185,13 @@ def desired_state(config: Config, facts: FactsByDevice, observed: Observed, stat
             items = owned.get(overlay.owner, ())
         found.append(Desired(overlay.owner, items))
     warnings = _misplaced(overlays, profiles)
+    local = LocalTable(observed)
+    for place, each in enumerate(found):
+        try:
+            local.check(each.owner, each.items)
+        except BeforeLocalError as wrong:
+            refusals.append(Refusal(wrong.owner, wrong.why))
+            found[place] = replace(each, items=owned.get(each.owner, ()))
     if not all(link.ipv6 for link in observed.links):
         possible = [_possible(each, observed) for each in found]
         refusals += [refusal for _, refusal in possible if refusal]
@@ -219,6 +227,22 @@ class SameInterfaceError(RefusedError):
 def _check_once(section: Section, other: str, device: str) -> None:
     if other != section.name:
         raise SameInterfaceError(section, other, device)
+
+
+class PortError(RefusedError):
+    """The section's interface is a port of a bridge, bond or team, which gets its packets and has the address."""
+
+    def __init__(self, section: Section, device: str, over: Link) -> None:
+        self.owner = interface(section.name)
+        self.why = f"{device} is a port of the {over.kind or 'device'} {over.name}, which gets its packets"
+        self.why += f"; write [interface.{over.name}], with the addresses on {over.name}"
+        super().__init__(f"{self.owner}: {self.why}")
+
+
+def _check_port(section: Section, link: Link, observed: Observed) -> None:
+    over = observed.over(link)
+    if over:
+        raise PortError(section, link.name, over)
 
 
 class AnotherSubnetError(RefusedError):
@@ -318,6 +342,9 @@ def held_state(given: Config, facts: FactsByDevice, observed: Observed, state: S
     """
     links = [(section, find_device(section, observed)) for section in given.sections]
     enis = _devices(given, observed)
+    for section, link in links:
+        if link:
+            _check_port(section, link, observed)
     profiles = [profile_of(each, link.name if link else each.name, facts, observed, enis) for each, link in links]
     around = Neighbourhood(observed, facts, state)
     profiles = [own_sources(*each, around) for each in zip(profiles, given.sections)]
@@ -327,6 +354,9 @@ def held_state(given: Config, facts: FactsByDevice, observed: Observed, state: S
     label_of = free_labels(observed)
     found = [Desired(interface(profile.name), profile_items(profile), COMMAND) for profile in profiles]
     found += [Desired(each.owner, overlay_items(each, profiles, label_of), COMMAND) for each in overlays]
+    local = LocalTable(observed)
+    for each in found:
+        local.check(each.owner, each.items)
     return DesiredState(tuple(found), profiles=tuple(profiles), warnings=_misplaced(overlays, profiles))
 
 
@@ -342,6 +372,7 @@ def held_overlay(
     profiles = [profile_of(section, device, facts, observed, enis) for section, device in sections]
     check_overlay(overlay, profiles, Neighbourhood(observed, facts, state))
     desired = Desired(overlay.owner, overlay_items(overlay, profiles, free_labels(observed)), COMMAND)
+    LocalTable(observed).check(desired.owner, desired.items)
     warnings = _misplaced([overlay], [*profiles, *config.sections])
     return DesiredState((desired,), profiles=tuple(profiles), warnings=warnings)
 

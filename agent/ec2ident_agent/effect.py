@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .selectors import Selectors
     from .state.owned import Owner
 
-MAIN, LOCAL = 254, 255
+MAIN, LOCAL, LOOPBACK = 254, 255, "lo"
 #: Destinations outside of every VPC, reserved for documentation (RFC 5737, RFC 3849). No packet is sent. The IPv4 one
 #: is in the upper half of the address space: a VPN may replace a default route by two halves.
 OUTSIDE = {4: "198.51.100.1", 6: "2001:db8::1"}
@@ -213,7 +213,7 @@ def _selective(seen: Seen, chosen: Selectors) -> bool:
     assert isinstance(seen.item, Rule)
     some = chosen.users or chosen.protocol or chosen.source_ports or chosen.destination_ports or chosen.tos
     some = some or chosen.dscp_mask
-    marked = chosen.mask or chosen.negated or chosen.iif or chosen.unknown
+    marked = chosen.mask or chosen.negated or chosen.iif not in ("", LOOPBACK) or chosen.unknown
     return bool(some or seen.item.destination) and not marked and chosen.protocol in ASKABLE[version(seen)]
 
 

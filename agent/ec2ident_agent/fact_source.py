@@ -98,11 +98,11 @@ class FactSource:
         """Ask once about every other interface that the service lists: it may share this one's subnet, and have no
         address on the node yet. Nothing of it is waited for.
         """
-        indexes = {link.mac: link.index for link in observed.links}
         for mac in sorted((self._listed or set()) - {mine}):
             if self._failed:
                 return
-            key = (mac, indexes.get(mac, 0))
+            link = observed.device_of(mac)
+            key = (mac, link.index if link else 0)
             before = (self._known or {}).get(key, FactsAnswer())
             if key not in self._asked and not self._good(key, before):
                 answer = self._read(mac, before, ITEMS, int(self.now()), monotonic() + PATIENCE)

@@ -240,6 +240,10 @@ class Link(Value):
     ipv6: bool = True
     #: What the kernel calls a device of its own ("bridge", "veth", "tun"); empty for a network card.
     kind: str = ""
+    #: The index of the bridge, bond, team or VRF that it is a port of; 0 for none.
+    master: int = 0
+    #: The index of the device on which it is stacked, as a VLAN or a macvlan is; 0 for none in this namespace.
+    lower: int = 0
 
 
 class Observed(Value):
@@ -270,8 +274,24 @@ class Observed(Value):
         return any(seen.protocol is not None for seen in self.seen if isinstance(seen.item, kind))
 
     def device_of(self, mac: str) -> Link | None:
-        """The link with this MAC (lower case, with colons), or None."""
-        return next((link for link in self.links if link.mac == mac), None)
+        """The link with this MAC (lower case, with colons), or None.
+
+        A bridge or bond has the MAC of a port, and its packets; a VLAN or ipvlan has the MAC of the device below it. A
+        network card comes before a device of the kernel's own.
+        """
+        same = [link for link in self.links if link.mac == mac]
+        if len(same) > 1:
+            indexes = {link.index for link in same}
+            same.sort(key=lambda link: (link.master in indexes, link.lower in indexes, bool(link.kind)))
+        return same[0] if same else None
+
+    def over(self, link: Link) -> Link | None:
+        """The bridge, bond or team that gets the packets of this link, which is its port; None for none.
+
+        A port of a VRF keeps its own.
+        """
+        master = next((each for each in self.links if each.index == link.master), None) if link.master else None
+        return master if master and master.kind != "vrf" else None
 
 
 class Conflict(Value):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from ec2ident.value import Value
 
 from .inet import contains, covers, link_local
-from .items import DEFAULT, OURS, Address, Route, Rule
-from .profile import MAIN, find_device
+from .items import DEFAULT, OURS, Address, Route, Rule, family
+from .profile import MAIN, find_device, routed_hosts
 from .state.owned import interface
 
 TYPE_CHECKING = False
@@ -54,10 +54,11 @@ def unserved(config: Config, facts: FactsByDevice, observed: Observed) -> Iterat
     default route. Its name does not tell: without persistent names eth1 may be the first one.
     """
     ways = [seen.item for seen in observed.seen if isinstance(seen.item, Route) and seen.item.table == MAIN]
-    ways = [way for way in ways if way.destination == DEFAULT[4] and way.gateway]
+    ways = [way for way in ways if way.destination in DEFAULT.values() and way.gateway]
     there = {link.name for link in observed.links}
     primary = next((device for device, known in facts.items() if known.primary), "")
-    first = primary or (min(ways, key=lambda way: way.metric).device if ways else "")
+    ways.sort(key=lambda way: (family(way.destination), way.metric))
+    first = primary or (ways[0].device if ways else "")
     links = {link.name: section for section in config.sections for link in [find_device(section, observed)] if link}
     candidates = dict.fromkeys([*(way.device for way in ways), *(device for device in facts if device in there)])
     alone = [device for device in candidates if device not in links and device != first]
@@ -73,9 +74,14 @@ def unserved(config: Config, facts: FactsByDevice, observed: Observed) -> Iterat
 
 
 def _without_a_way_back(device: str, observed: Observed) -> Iterator[str]:
-    """The addresses of a device that are the source of no rule into a table besides main."""
-    rules = [seen.item for seen in observed.seen if isinstance(seen.item, Rule) and seen.item.table != MAIN]
-    sources = [rule.source for rule in rules if rule.source]
+    """The addresses of a device that are the source of no rule into a table, besides main, with a default route by it.
+
+    A table without one leads nowhere, so that the packets fall to main: amazon-ec2-net-utils#132.
+    """
+    routes = [seen.item for seen in observed.seen if isinstance(seen.item, Route) and seen.item.table != MAIN]
+    ways = {(way.table, way.destination) for way in routes if way.device in (device, "")}
+    rules = [seen.item for seen in observed.seen if isinstance(seen.item, Rule) and seen.item.source]
+    sources = [rule.source for rule in rules if (rule.table, DEFAULT[family(rule.source)]) in ways]
     for seen in observed.seen:
         if isinstance(seen.item, Address) and seen.item.device == device and seen.protocol != OURS:
             host = seen.item.address.partition("/")[0]
@@ -86,12 +92,14 @@ def _without_a_way_back(device: str, observed: Observed) -> Iterator[str]:
 def not_held(profiles: Iterable[Profile], observed: Observed) -> Iterator[Note]:
     """Addresses of a configured interface's ENI that are on no interface of this node, so that they answer nothing.
 
-    A delegated prefix is in use if an address or a route of the node lies in it.
+    An address is in use if a route leads to it alone, such as to a container. A delegated prefix is in use if an
+    address or a route of the node lies in it.
     """
     hosts: set[str] | None = None
     for profile in profiles:
         if hosts is None:
             hosts = {each.item.address.partition("/")[0] for each in observed.seen if isinstance(each.item, Address)}
+            hosts |= routed_hosts(observed)
         missing = [each for each in profile.addresses if each.endswith(ALONE) and each.partition("/")[0] not in hosts]
         missing = [each.partition("/")[0] for each in missing if each not in profile.held]
         if missing:

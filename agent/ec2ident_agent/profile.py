@@ -301,13 +301,23 @@ def default_metrics(device: str, observed: Observed) -> dict[int, tuple[int, int
     return {version: (route.mtu, route.advmss) for version, route in found.items()}
 
 
+def routed_hosts(observed: Observed) -> set[str]:
+    """The addresses to which main has a route of their own: those of containers, on a node where main was read.
+
+    amazon-vpc-cni and Cilium give secondary private addresses to pods, each with a route to the pod's device.
+    """
+    routes = (seen.item for seen in observed.seen if isinstance(seen.item, Route) and seen.item.table == MAIN)
+    alone = (route.destination.partition("/") for route in routes if route.device and not route.gateway)
+    return {host for host, _, length in alone if length in ("32", "128")}
+
+
 def to_hold(profile: Profile, observed: Observed, mine: Iterable[Item], others: Iterable[str]) -> tuple[str, ...]:
     """The ENI's own addresses that no other program has brought up, without the `others`: overlay addresses.
 
     `mine` are the owner's items: before Linux 5.18 an address does not show which program added it.
 
     As amazon-ec2-net-utils adds them: alone, without a network. The first IPv4 address is the network manager's, which
-    gets it by DHCP. A delegated prefix is left to the container runtime that uses its addresses.
+    gets it by DHCP. An address with a route of its own, and a delegated prefix, are left to the container runtime.
     """
     owned = {item.identity for item in mine}
     there = {
@@ -319,6 +329,7 @@ def to_hold(profile: Profile, observed: Observed, mine: Iterable[Item], others: 
     alone = [each for each in profile.addresses if each.endswith(("/32", "/128"))]
     first = next((each for each in alone if family(each) == 4), "")
     skipped = {first, *others}
+    there |= routed_hosts(observed)
     return tuple(each for each in alone if each not in skipped and each.partition("/")[0] not in there)
 
 

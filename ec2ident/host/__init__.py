@@ -58,7 +58,7 @@ class Host:
 
     def __init__(
         self,
-        root: str = "/",
+        root: str | os.PathLike[str] = "/",
         *,
         platform: str = sys.platform,
         environ: Mapping[str, str] | None = None,
@@ -68,7 +68,7 @@ class Host:
         registry: Callable[[str], str | None] | None = None,
         system_directory: Callable[[], str] | None = None,
     ) -> None:
-        self.root = root
+        self.root = os.fsdecode(root)
         self.platform = platform
         self.environ = os.environ if environ is None else environ
         self.privileged = getattr(os, "geteuid", lambda: 1)() == 0 if privileged is None else privileged

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from .reading import Facts, Run, Stage
 
-DMI = "sys/class/dmi/id"
+#: The kernel makes the class only where it found SMBIOS, and its device with `modalias` and each field that the
+#: firmware has (drivers/firmware/dmi-id.c). Containers mask the device, in whole or file by file.
+CLASS = "sys/class/dmi"
+DMI = f"{CLASS}/id"
 #: What every user may read, and what root alone may read (mode 0400).
 PUBLIC = tuple(name for name in firmware.STRINGS if name != "product_serial")
 PRIVATE = ("product_uuid", "product_serial")
@@ -48,22 +51,41 @@ class Linux:
             return (*found, unknown(below(self.root, DMI), why))
         if not os.path.isdir(below(self.root, "sys/class")):
             return (*found, unknown(below(self.root, "sys"), "no sysfs is mounted"))
+        if os.path.lexists(below(self.root, CLASS)) and not any(map(self._shows, ("modalias", *PUBLIC))):
+            return (*found, unknown(below(self.root, CLASS), "there is firmware, and all its fields are hidden"))
         return found
+
+    def _shows(self, name: str) -> bool:
+        """Whether a field has a byte: the kernel ends an empty text with a newline too, and a mask is an empty file."""
+        try:
+            return bool(read(below(self.root, f"{DMI}/{name}")))
+        except OSError:
+            return False
 
     def sysfs_private(self, seconds: float = 0) -> Facts:
         """The UUID and the serial number, for root alone, and Xen's UUID, for every user."""
         private = (self._file(name, f"{DMI}/{name}") for name in PRIVATE)
-        return (*private, self._file("hypervisor_uuid", "sys/hypervisor/uuid"))
+        xen = self._file("hypervisor_uuid", "sys/hypervisor/uuid")
+        # On a paravirtual instance it is all that there is.
+        return (*private, xen, *((unknown(xen.source, xen.unknown),) if xen.unknown else ()))
 
     def kernel(self, seconds: float = 0) -> Facts:
         """Amazon's devices: on the PCI bus, a Nitro Enclave's; and its name in the ACPI tables (root alone)."""
         return (self._pci(), self._acpi(), *self._nsm())
 
     def dmidecode(self, seconds: float = 5.0) -> Facts:
-        """Where the kernel shows no firmware at all (before 2.6.23, or built so): root may find it in memory."""
+        """Where the kernel shows no firmware at all (before 2.6.23, or built so): root may find it in memory.
+
+        Without the program nothing is missing: every newer kernel that finds SMBIOS shows it.
+        """
         shown = os.path.isdir(below(self.root, DMI))
         if not self.privileged or shown or not os.path.exists(below(self.root, "dev/mem")):
             return ()
+        if self._run is None:
+            from .programs import installed
+
+            if not installed("dmidecode"):
+                return ()
         argv = ["dmidecode", "-t", "0,1,2,3"]
         return tool(argv, seconds, lambda output: firmware.parse_dmidecode(output.decode("latin-1")), self._run)
 

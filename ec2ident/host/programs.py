@@ -92,11 +92,14 @@ def _read_pipe(pipe: BinaryIO, into: list[bytes]) -> None:
         into.append(pipe.read(LARGEST_OUTPUT + 1))
 
 
-def _found(program: str) -> str:
-    if os.path.dirname(program):
-        return program
+def installed(program: str) -> str | None:
+    """The path of a program in one of DIRECTORIES; None where it is in none of them."""
     paths = (f"{directory}/{program}" for directory in DIRECTORIES)
-    found = next((path for path in paths if os.access(path, os.X_OK)), None)
+    return next((path for path in paths if os.access(path, os.X_OK)), None)
+
+
+def _found(program: str) -> str:
+    found = program if os.path.dirname(program) else installed(program)
     if found is None:
         raise FirmwareError(f"{program}: not in {', '.join(DIRECTORIES)}")
     return found

@@ -37,8 +37,11 @@ def read(path: str) -> bytes:
 
 
 def unread(name: str, path: str, error: OSError) -> Fact:
-    """The fact for a file that could not be read: absent where it does not exist, else unknown."""
-    absent = isinstance(error, (FileNotFoundError, NotADirectoryError))
+    """The fact for a file that could not be read: absent where it does not exist, else unknown.
+
+    A file that is listed and cannot be opened exists: so the kernels of old paravirtual instances show Xen's UUID.
+    """
+    absent = isinstance(error, (FileNotFoundError, NotADirectoryError)) and not os.path.lexists(path)
     return Fact(name, None, path, unknown=None if absent else (error.strerror or str(error)).lower())
 
 

@@ -39,6 +39,8 @@ TOKEN_PATH = "/latest/api/token"  # noqa: S105  a path, not a token
 TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 
+#: The longest timeout, in seconds: a day. A longer one, or infinity, is cut to it: the kernel's clock ends somewhere.
+LONGEST_TIMEOUT = 86400.0
 #: The longest life of a token, in seconds, and how long before its end it is renewed.
 LONGEST_TTL = 21600
 RENEW_BEFORE = 60
@@ -137,7 +139,7 @@ class Imds(Items):
             raise ValueError(f"timeout: {timeout!r} is not a number of seconds")
         if retries is not None and (not isinstance(retries, int) or retries < 0):
             raise ValueError(f"retries: {retries!r} is not a whole number, or None")
-        self.timeout = timeout
+        self.timeout = min(timeout, LONGEST_TIMEOUT)
         self.retries = retries
         self.endpoints = _endpoints(endpoints)
         #: The endpoint that accepted, or None before that.

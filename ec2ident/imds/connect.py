@@ -53,7 +53,8 @@ class Endpoint(Value):
         """An endpoint from `http://ADDRESS[:PORT]`, an IPv6 address in brackets. Raises ValueError."""
         import re
 
-        match = re.fullmatch(r"http://(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?/?", url)
+        form = r"http://(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?/?"
+        match = re.fullmatch(form, url) if isinstance(url, str) else None
         if match is None:
             raise ValueError(f"endpoint: {url!r} is not http://ADDRESS[:PORT] with a literal address; give that")
         return cls(match[1] or match[2], int(match[3] or 80))

@@ -1,8 +1,8 @@
 """Every form in which people keep an identity item, and back to the octets that the metadata service meant.
 
-The service sends base64. AWS's own verification steps put PEM lines around it, or decode it; cloud-init, Vault and
-SPIRE put it into JSON; shells and editors rewrap it, quote it, and write it as UTF-16. For a signature all of these say
-the same octets. A document is never changed here: its signature covers every byte.
+The service sends base64. AWS's own verification steps put PEM lines around it, or decode it; cloud-init, Vault, SPIRE
+and Ansible put it into JSON; shells and editors rewrap it, quote it, encode it once more, and write it as UTF-16. For a
+signature all of these say the same octets. A document is never changed here: its signature covers every byte.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _LABELS = (b"PKCS7", b"CMS", b"PKCS #7 SIGNED DATA", b"SIGNATURE")
 #: A CMS object begins with a SEQUENCE: 0x30, then a length of two octets or more, or an indefinite one.
 _SEQUENCE = 0x30
 
-#: Names in JSON, without their case and punctuation, by the item: those of AWS, cloud-init, Vault, SPIRE, step-ca.
+#: Names in JSON, without their case and punctuation, by the item: those of AWS, cloud-init, Vault, SPIRE, step-ca;
+#: Ansible's have a prefix.
 _MEMBERS = {
     "rsa2048": Kind.RSA2048.value,
     "signaturersa2048": Kind.RSA2048.value,
@@ -75,15 +76,24 @@ def octets(text: bytes, kind: Kind) -> bytes:
         )
     for written, meant in _ESCAPES:
         plain = plain.replace(written, meant)
-    plain = _unquoted(_between_pem_lines(plain))
+    plain = _unquoted(_between_pem_lines(_after_headers(plain)))
     body = plain.translate(None, _WHITE_SPACE).translate(_URL_SAFE)
     digits = body.rstrip(b"=")
     if not digits:
         raise MalformedError("signature: empty (base64 is expected)")
     try:
-        return b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+        blob = b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
     except ValueError as error:
         raise MalformedError(f"signature: not base64 ({error}): {_strange(digits)}") from error
+    return blob if not blob or blob.translate(None, _PRINTABLE) else _decoded_again(blob, kind)
+
+
+def _decoded_again(text: bytes, kind: Kind) -> bytes:
+    """What was encoded once more as a whole, as for a Kubernetes Secret; the text itself where it is something else."""
+    try:
+        return octets(text, kind)
+    except MalformedError:
+        return text
 
 
 def unmarked(text: bytes) -> bytes:
@@ -156,13 +166,19 @@ def _members(value: object) -> Iterator[tuple[str, str, object]]:
             continue
         for name, inner in one.items():
             where = f"{place}.{name}" if place else name
-            item = _MEMBERS.get("".join(filter(str.isalnum, name)).lower())
+            item = _item(name)
             if item and (isinstance(inner, str) or _text_of(inner) is not None or is_document(inner)):
                 yield item, _printable(where), inner
             elif isinstance(inner, (dict, list)):
                 waiting.append((where, inner))
             elif item and inner is not None:
                 yield item, _printable(where), inner
+
+
+def _item(name: str) -> str | None:
+    """The item that a member is named after. Ansible names it `ansible_ec2_instance_identity_rsa2048`."""
+    letters = "".join(filter(str.isalnum, name)).lower()
+    return _MEMBERS.get(letters) or _MEMBERS.get(letters.rpartition("instanceidentity")[2])
 
 
 def _text_of(value: object) -> bytes | None:
@@ -190,6 +206,13 @@ def _why_not(name: str, value: object) -> str:
     if name == "document" and isinstance(value, dict):
         return "it was parsed, and the bytes that AWS signed are lost"
     return f"it is a JSON {type(value).__name__} (text is expected)"
+
+
+def _after_headers(text: bytes) -> bytes:
+    """What follows the header lines of S/MIME, as OpenSSL writes it, or of HTTP, as `curl -i` does."""
+    head, blank, body = text.replace(b"\r\n", b"\n").partition(b"\n\n")
+    first = head.lstrip(_WHITE_SPACE).partition(b"\n")[0]
+    return body if blank and (first.startswith(b"HTTP/") or b": " in first) else text
 
 
 def _between_pem_lines(text: bytes) -> bytes:

@@ -225,8 +225,8 @@ def _zone(name: str, unlisted: bool) -> str:
 
 def _starts(prefix: str) -> Callable[[str, bool], str]:
     def trouble(name: str, _: bool) -> str:
-        fits = name.startswith(prefix) and len(name) > len(prefix) and name.isascii() and name.isprintable()
-        return "" if fits and " " not in name else f" (such as {prefix}0123456789abcdef0)"
+        fits = name.startswith(prefix) and name.isascii() and name[len(prefix) :].isalnum()
+        return "" if fits else f" (such as {prefix}0123456789abcdef0)"
 
     return trouble
 

@@ -301,14 +301,18 @@ def _check_key_fits(key: PublicKey, kind: Kind) -> None:
 def _open_key(spki: bytes) -> tuple[str, int, Scheme, Callable[[bytes, bytes, Scheme], bool]]:
     """Type, bits, scheme of a bare signature, and a function that says whether the key made a signature."""
     with Loading("cryptography", lambda says: UnverifiableError(says, Reason.DEPENDENCY)):
-        from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+        from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
         from cryptography.hazmat.primitives.asymmetric import dsa, ec, padding, rsa
         from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512
         from cryptography.hazmat.primitives.serialization import load_der_public_key
 
     try:
         key = load_der_public_key(spki)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (UnsupportedAlgorithm, InternalError) as error:
+        # So a policy (FIPS 186-5 has no DSA) or a build of OpenSSL refuses it; InternalError is for what cryptography
+        # did not expect of OpenSSL (pyca/cryptography#6880).
+        raise UnverifiableError(f"public key: refused by this OpenSSL ({_short(error)})") from error
+    except ValueError as error:
         raise MalformedError(f"public key: {error}") from error
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= _FEWEST:
         bare = Scheme("RSA", "sha256")
@@ -339,8 +343,13 @@ def _open_key(spki: bytes) -> tuple[str, int, Scheme, Callable[[bytes, bytes, Sc
                 usable.verify(signature, message, ec.ECDSA(algorithm) if scheme.key == "EC" else algorithm)
         except InvalidSignature:
             return False
-        except (UnsupportedAlgorithm, ValueError) as error:
-            raise UnverifiableError(f"{bare.key}-{key.key_size}: refused by this OpenSSL ({error})") from error
+        except (UnsupportedAlgorithm, InternalError, ValueError) as error:
+            raise UnverifiableError(f"{bare.key}-{key.key_size}: refused by this OpenSSL ({_short(error)})") from error
         return True
 
     return bare.key, key.key_size, bare, check
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) < 120 else f"{text[:117]}..."

@@ -132,7 +132,7 @@ def _read(signature: str | bytes, kind: Kind, document: str | bytes | None) -> t
         # What the metadata service sends: base64 in lines. All other forms are told apart where this fails.
         if len(text) <= _LARGEST:
             blob = b64decode(text.replace(b"\n", b""), validate=True)
-            if blob:
+            if not blob.isascii():  # else it is a text once more
                 return blob, given
     except ValueError:
         pass
@@ -335,11 +335,12 @@ def _warnings(
 
 def _as_bytes(what: str, value: str | bytes, largest: int) -> bytes:
     """The value as bytes; what is too large is refused before it is copied."""
-    if not isinstance(value, (str, bytes, bytearray)):
+    if not isinstance(value, (str, bytes, bytearray, memoryview)):
         raise MalformedError(f"{what}: {type(value).__name__} (str or bytes is expected)")
-    if len(value) > largest:
+    size = len(value) if isinstance(value, str) else memoryview(value).nbytes
+    if size > largest:
         raise MalformedError(
-            f"{what}: {len(value)} {'characters' if isinstance(value, str) else 'bytes'} (at most {largest})"
+            f"{what}: {size} {'characters' if isinstance(value, str) else 'bytes'} (at most {largest})"
         )
     if isinstance(value, str):
         try:

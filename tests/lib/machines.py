@@ -155,6 +155,9 @@ EC2 = {
     "xen hvm 2014, bios and uuid (made)": _root(
         CLAIM, HINT, bios_vendor="Xen", bios_version="4.2.amazon", product_uuid=UUID
     ),
+    "xen hvm 3.4.3, as quipucords has it": _one(
+        CLAIM, sys_vendor="Xen", bios_vendor="Xen", bios_version="3.4.3.amazon", product_version="3.4.3.amazon"
+    ),
     "xen pv": _one(HINT, hypervisor_uuid="ec2c6e2f-5fac-4fc7-9c82-74127ec14bbb"),
     "xen pv, another": _one(HINT, hypervisor_uuid="ec2a0561-e4d6-8e15-d9c8-2e0e03adcde8"),
     "xen dom0": _root(HINT, NOTHING, hypervisor_uuid="00000000-0000-0000-0000-000000000000", product_uuid=UUID),
@@ -272,7 +275,10 @@ LOOK_ALIKES = {
         product_serial="0123456789",
         product_uuid="00000000-0000-0000-0000-0CC47A8F7618",
     ),
-    "nearly the vendor's name": _one(OTHER, sys_vendor="Amazon EC2 compatible", product_uuid=UUID),
+    "the vendor's name in another form (made)": _one(HINT, sys_vendor="Amazon EC2 compatible", product_uuid=UUID),
+    "the vendor's name in capitals, SUSE/susecloud-repocheck#14": _one(HINT, sys_vendor="AMAZON EC2"),
+    "two names of Amazon's in forms that are not known (made)": _one(HINT, sys_vendor="AWS", bios_vendor="Amazon"),
+    "nearly Amazon's name (made)": _one(OTHER, sys_vendor="AWStar", product_uuid=UUID),
     "neutral": _one(NOTHING, product_serial="H23-C4J3JV-R6", product_uuid="81c7e555-6471-4833-9551-1ab366c4cfd2"),
     "a product name like an instance type, as gVisor shows": _one(HINT, product_name="m5.large"),
     "a product name nearly like an instance type": _one(NOTHING, product_name="x10.slh"),

@@ -191,6 +191,9 @@ def stored() -> dict[str, str]:
         ),
         "vault-login.json": json.dumps({"role": "r", "pkcs7": texts["pkcs7"].replace("\n", ""), "nonce": "n"}),
         "spire.json": json.dumps({"document": document, "signature": texts["signature"], "rsa2048": texts["rsa2048"]}),
+        "ansible.json": json.dumps(
+            {"ansible_facts": {f"ansible_ec2_instance_identity_{name}": text for name, text in texts.items()}}
+        ),
         "copied": json.dumps(texts["rsa2048"]),
         "unquoted": texts["rsa2048"].replace("\n", "\\n"),
     }
@@ -203,6 +206,7 @@ def stored() -> dict[str, str]:
         ("whole-instance-data.json", ["rsa2048", "pkcs7", "signature"], "taken for the document"),
         ("vault-login.json", ["pkcs7"], "pkcs7: taken for the pkcs7"),
         ("spire.json", ["rsa2048", "signature"], "taken for the signature"),
+        ("ansible.json", ["rsa2048", "pkcs7"], "ansible_ec2_instance_identity_rsa2048: taken for the rsa2048"),
         ("copied", ["rsa2048"], "read as a string of JSON"),
         ("unquoted", ["rsa2048"], "taken for rsa2048"),
     ],
@@ -210,7 +214,9 @@ def stored() -> dict[str, str]:
 def test_items_in_json_are_proved_and_what_was_guessed_is_said(
     name: str, kinds: list[str], notes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """cloud-init's instance data, a Vault login (hashicorp/vault#1582), SPIRE's attestation data, a copied string."""
+    """cloud-init's instance data, a Vault login (hashicorp/vault#1582), SPIRE's attestation data, Ansible's facts
+    (amazon.aws.ec2_metadata_facts), a copied string.
+    """
     (tmp_path / name).write_text(stored()[name])
 
     assert YES == main(["verify", "--json", str(tmp_path / name)])

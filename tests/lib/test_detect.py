@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ from .machines import EC2, LOOK_ALIKES, MACHINES, NITRO, Machine, build
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from typing import Any
 
 pytest_plugins = ["ec2ident.testing.pytest_plugin"]
 
@@ -377,6 +379,14 @@ def test_an_explanation_says_everything_once(tmp_path: Path, service: MetadataSe
     assert [f"  metadata-service   unknown: disabled  [{service.endpoint}]"] == [f for f in facts if "metadata-s" in f]
     blind = detect(network=False, root=str(tmp_path / "no"))
     assert "  firmware           unknown: no sysfs is mounted  [" in blind.explain()
+
+
+def test_a_root_is_a_path_in_each_form_that_python_has(tmp_path: Path) -> None:
+    """A text, bytes, or an object for a path."""
+    root = build(tmp_path, EC2["nitro m5.large, SLES"])
+    forms: tuple[Any, ...] = (root, tmp_path, os.fsencode(root), f"{root}/")
+
+    assert {"yes"} == {detect(network=False, root=one).answer for one in forms}
 
 
 def test_firmware_is_unknown_where_there_is_no_sysfs(tmp_path: Path) -> None:

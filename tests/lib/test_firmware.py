@@ -96,8 +96,8 @@ def test_any_text_is_a_uuid_or_not(text: str) -> None:
         ),
         (
             amazon_xen,
-            ["4.11.amazon", "4.2.amazon"],
-            ["4.11.0", "4.amazon", "4.11.amazon2", "x.2.amazon", "4.²4.amazon"],
+            ["4.11.amazon", "4.2.amazon", "3.4.3.amazon"],
+            ["4.11.0", "4.amazon", "4..amazon", "1.2.3.4.amazon", "4.11.amazon2", "x.2.amazon", "4.²4.amazon"],
         ),
         (instance_type, ["t3.micro", "r8g.metal-24xl", "u-6tb1.metal"], ["HVM domU", "T3.micro", "t3.", ".micro", ""]),
     ],
@@ -168,6 +168,13 @@ def test_dmidecode_without_a_structure_is_an_error(output: str) -> None:
     """It was not allowed to look: that is not absence."""
     with pytest.raises(FirmwareError, match="needs root"):
         parse_dmidecode(output)
+
+
+def test_dmidecode_that_found_no_smbios_is_absence() -> None:
+    """sonic-net/sonic-buildimage#15731: it searched the memory, and there is none. That is not a failure to look."""
+    output = "# dmidecode 3.3\nScanning /dev/mem for entry point.\n# No SMBIOS nor DMI entry point found, sorry.\n"
+
+    assert () == parse_dmidecode(output)
 
 
 def structure(kind: int, formatted: bytes, *strings: bytes) -> bytes:

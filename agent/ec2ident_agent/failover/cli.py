@@ -237,7 +237,7 @@ def route_delete(command: FailoverCommand) -> int:
     """`route delete`: remove the route from its tables."""
     expect, part = command.expect, command.part()
     assert isinstance(part, route.RoutePart)
-    api = part.api(command.session)
+    api = command.session.api_for(part.settings)
     if command.options.dry_run:
         tables = describe(api, part.settings.select)
         moves = route.removals(tables, part.destinations, expect=expect)

@@ -19,12 +19,14 @@ from .records.memory import Memory
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Union
 
     from .agent_bridge import AgentBridge
     from .aws.deadline import Deadline
-    from .settings import Settings
+    from .settings import DnsSettings, EniSettings, RouteSettings, Settings
 
     Log = Callable[[str], object]
+    OfRole = Union[RouteSettings, EniSettings, DnsSettings]
 
 
 class Device(Value):
@@ -143,6 +145,10 @@ class Session:
             )
             self._apis[role] = Api(access, self.deadline, environ=self._environ, log=self.log, patient=self.patient)
         return self._apis[role]
+
+    def api_for(self, settings: OfRole) -> Api:
+        """The API for a part that may have a role of its own, as for the tables or the zone of another account."""
+        return self.api(settings.role_arn, settings.external_id)
 
     @property
     def looks(self) -> tuple[str, ...]:

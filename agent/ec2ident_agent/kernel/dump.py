@@ -401,6 +401,8 @@ def _address(payload: bytes, found: Attributes, names: dict[int, str]) -> Seen:
 PROPERTIES, ALTERNATIVE, FAMILIES, SETTINGS, DISABLED = 52, 53, 26, 2, 26
 #: IFLA_LINKINFO, with IFLA_INFO_KIND in it.
 LINK_INFO, KIND = 18, 1
+#: IFLA_LINK, which is an index of another namespace where IFLA_LINK_NETNSID is there; IFLA_MASTER.
+LOWER, ELSEWHERE, MASTER = 5, 37, 10
 
 
 def link(payload: bytes) -> Link:
@@ -411,7 +413,10 @@ def link(payload: bytes) -> Link:
     alternatives = _alternatives(found[PROPERTIES]) if PROPERTIES in found else ()
     kind = attributes(found[LINK_INFO], 0).get(KIND, b"") if LINK_INFO in found else b""
     what = kind.rstrip(b"\0").decode("ascii", "replace")
-    return Link(index, name, found.get(1, b"").hex(":"), bool(flags & 1), alternatives, _has_ipv6(found), what)
+    master = number(found.get(MASTER, b""))
+    lower = number(found.get(LOWER, b"")) if ELSEWHERE not in found else 0
+    mac, up = found.get(1, b"").hex(":"), bool(flags & 1)
+    return Link(index, name, mac, up, alternatives, _has_ipv6(found), what, master, lower)
 
 
 def _alternatives(properties: bytes) -> tuple[str, ...]:

@@ -96,8 +96,13 @@ def node(kernel: FakeKernel, tmp_path: Path) -> Node:
             None,
             "leaves by eth0 via 10.0.0.1, not by eth1 via 10.0.1.1: rule 9000: from all lookup main",
         ),
+        (
+            Seen(Rule("", 77, 9000, destination="203.0.113.0/24"), BOOT, (f"iif {b'lo'.hex()}00",)),
+            Route("0.0.0.0/0", "eth0", 77, "10.0.0.1"),
+            "from 10.0.1.10 to 203.0.113.1 leaves by eth0 via 10.0.0.1, not by eth1",
+        ),
     ],
-    ids=["tailscale", "strongswan", "not-fwmark", "unreachable", "goto", "to", "uidrange", "main"],
+    ids=["tailscale", "strongswan", "not-fwmark", "unreachable", "goto", "to", "uidrange", "main", "to-iif-lo"],
 )
 def test_a_rule_that_takes_the_packets_is_named(
     node: Node, kernel: FakeKernel, tmp_path: Path, rule: Seen, route: Route | None, says: str

@@ -10,7 +10,7 @@ from ec2ident.value import replace
 from ec2ident_agent import Node, interface
 from ec2ident_agent.config import parse
 from ec2ident_agent.errors import ConfigError
-from ec2ident_agent.items import OURS, Address, Observed, Route, Rule, Seen
+from ec2ident_agent.items import OURS, Address, Link, Observed, Route, Rule, Seen
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.profile import Facts
 
@@ -213,6 +213,29 @@ def test_a_delegated_prefix_that_nothing_uses_is_said(eni: Eni, there: list[Seen
     unused_prefix = "10.0.1.64/28 is delegated to its ENI, and no address or route of this node lies in it"
     assert ([] if used else [unused_prefix]) == said
     assert node.status().in_order
+
+
+@pytest.mark.parametrize(
+    ("route", "used"),
+    [
+        (Route("10.0.1.77/32", "eni1", 254), True),
+        (Route("10.0.1.77/32", "eth0", 254, "10.0.0.1"), False),
+        (Route("10.0.1.77/32", "eni1", 77), False),
+        (Route("10.0.1.76/31", "eth1", 254), False),
+    ],
+    ids=["a-pod", "by-a-router", "another-table", "a-network"],
+)
+def test_an_address_with_a_route_of_its_own_is_a_pods(eni: Eni, route: Route, used: bool) -> None:
+    """Of aws/amazon-vpc-cni-k8s#75 and cilium/cilium#23938: secondary addresses are given to pods, each behind a device
+    of its own. The address on the interface would take the pod's packets.
+    """
+    eni.facts = replace(FACTS, addresses=ADDRESSES[:2])
+    eni.kernel.links = [*eni.kernel.links, Link(9, "eni1", "06:00:00:00:00:09", kind="veth")]
+    eni.kernel.add(Seen(route, 3))
+
+    assert used == (eni.node("[interface.eth1]\n").status().notes == ())
+    eni.node(HOLD).apply()
+    assert eni.held == (set() if used else {"10.0.1.77/32"})
 
 
 def test_a_table_main_that_was_not_read_says_nothing_of_prefixes(eni: Eni) -> None:

@@ -20,27 +20,37 @@ from ec2ident_agent.show import as_dict, table
 ETH1 = '[interface.eth1]\nsubnet = "10.0.1.0/24"\ntable = 100\n'
 
 
+RULE = Seen(Rule("10.0.2.10/32", 10002, 10002), 3)
+
+
 @pytest.mark.parametrize(
-    ("text", "rule", "named"),
+    ("text", "others", "named"),
     [
-        (ETH1, None, ["eth2"]),
-        ("", None, ["eth1", "eth2"]),
-        (ETH1 + ETH1.replace("eth1", "eth2").replace("10.0.1.0", "10.0.2.0").replace("100", "200"), None, []),
-        (ETH1, Seen(Rule("10.0.2.10/32", 10002, 10002), 3), []),
+        (ETH1, [], ["eth2"]),
+        ("", [], ["eth1", "eth2"]),
+        (ETH1 + ETH1.replace("eth1", "eth2").replace("10.0.1.0", "10.0.2.0").replace("100", "200"), [], []),
+        (ETH1, [RULE, Seen(Route("0.0.0.0/0", "eth2", 10002, "10.0.2.1"), 3)], []),
+        (ETH1, [RULE], ["eth2"]),
+        (ETH1, [RULE, Seen(Route("10.0.2.0/24", "eth2", 10002), 3)], ["eth2"]),
+        (ETH1, [RULE, Seen(Route("0.0.0.0/0", "eth0", 10002, "10.0.0.1"), 3)], ["eth2"]),
     ],
-    ids=["one-of-two", "nothing-configured", "both-configured", "served-by-another-program"],
+    ids=["one-of-two", "nothing-configured", "both-configured", "served", "empty-table", "subnet-alone", "by-eth0"],
 )
 def test_an_interface_that_nothing_serves_is_named(
-    tmp_path: Path, text: str, rule: Seen | None, named: list[str]
+    tmp_path: Path, text: str, others: list[Seen], named: list[str]
 ) -> None:
-    """eth0 is the first interface, by the metric of its default route in main; a bridge has none."""
+    """eth0 is the first interface, by the metric of its default route in main; a bridge has none.
+
+    amazonlinux/amazon-ec2-net-utils#132, aws/amazon-vpc-cni-k8s#1856: the other program's rule leads into a table
+    without its routes, so the packets fall to main.
+    """
     kernel = FakeKernel("eth0", "eth1", "eth2", "br0")
     for number in range(3):
         kernel.add(Seen(Address(f"eth{number}", f"10.0.{number}.10/24"), 16))
         kernel.add(Seen(Route("0.0.0.0/0", f"eth{number}", 254, f"10.0.{number}.1", 100 * number), 16))
     kernel.add(Seen(Address("br0", "172.17.0.1/16"), 2))
-    if rule:
-        kernel.add(rule)
+    for each in others:
+        kernel.add(each)
     config = parse("agent.toml", text.encode())
     node = Node(config, state_dir=str(tmp_path / "s"), names_dir=str(tmp_path / "n"), kernel=kernel)
     node.apply()
@@ -48,6 +58,20 @@ def test_an_interface_that_nothing_serves_is_named(
     found = [each.do for each in faults(examine(node, RootFs(str(tmp_path)))) if "nothing leads" in each.what]
 
     assert [f"write [interface.{name}]" for name in named] == found
+
+
+def test_an_interface_with_ipv6_alone_counts(tmp_path: Path) -> None:
+    """An IPv6-only subnet (amazonlinux/amazon-ec2-net-utils#40): main has no IPv4 default route."""
+    kernel = FakeKernel("eth0", "eth1", "eth2")
+    for number in range(3):
+        kernel.add(Seen(Address(f"eth{number}", f"2600:1f14:0:{number}::a/128"), 16))
+        kernel.add(Seen(Route("::/0", f"eth{number}", 254, "fe80:ec2::1", 512 + number), 9))
+    text = '[interface.eth1]\nsubnet = "2600:1f14:0:1::/64"\ntable = 100\n'
+    config = parse("agent.toml", text.encode())
+    node = Node(config, state_dir=str(tmp_path / "s"), names_dir=str(tmp_path / "n"), kernel=kernel)
+    node.apply()
+
+    assert ["write [interface.eth2]"] == [each.do for each in node.status().notes]
 
 
 def test_a_tunnel_with_a_default_route_is_not_an_eni(tmp_path: Path) -> None:

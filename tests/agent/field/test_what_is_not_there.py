@@ -9,7 +9,7 @@ import pytest
 from ec2ident.value import replace
 from ec2ident_agent import Node, interface
 from ec2ident_agent.config import parse
-from ec2ident_agent.items import OURS, Address, Observed, Route, Rule, Seen, family
+from ec2ident_agent.items import OURS, Address, Link, Observed, Route, Rule, Seen, family
 from ec2ident_agent.kernel.change import NetlinkKernel
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.profile import Facts
@@ -178,6 +178,55 @@ def test_two_sections_of_one_interface(kernel: FakeKernel, tmp_path: Path) -> No
         *map(str, report.refusals)
     ]
     assert {4} == versions(kernel)
+
+
+BR0 = Link(9, "br0", "06:00:00:00:00:03", kind="bridge")
+
+
+@pytest.mark.parametrize(
+    ("changes", "others", "device"),
+    [
+        ({}, [], "eth1"),
+        ({}, [replace(BR0, index=1)], "eth1"),
+        ({"master": 9}, [BR0], "br0"),
+        ({}, [replace(BR0, index=1, name="eth1.5", kind="vlan", lower=3)], "eth1"),
+        ({"kind": "veth"}, [replace(BR0, index=1, name="ipvl0", kind="ipvlan", lower=3)], "eth1"),
+    ],
+    ids=["alone", "a-bridge-with-its-mac", "a-port", "a-vlan", "ipvlan"],
+)
+def test_a_mac_that_several_devices_have_means_the_one_that_gets_the_packets(
+    kernel: FakeKernel, changes: dict[str, object], others: list[Link], device: str
+) -> None:
+    """A bridge or bond has the MAC of a port (systemd/systemd#25555), a VLAN or ipvlan that of the device below it."""
+    eth1 = replace(kernel.links[-1], **changes)
+
+    found = Observed((*others, eth1)).device_of(eth1.mac)
+
+    assert found
+    assert found.name == device
+
+
+@pytest.mark.parametrize(
+    ("kind", "port", "refused"),
+    [("bridge", "eth1", True), ("bond", "eth1", True), ("vrf", "eth1", False), ("bridge", "eth0", False)],
+)
+def test_a_port_of_a_bridge_is_refused(kernel: FakeKernel, tmp_path: Path, kind: str, port: str, refused: bool) -> None:
+    """harvester/harvester#534: the address is on the port. Its packets are the bridge's: a route by it leads nowhere.
+
+    What is there stays. A port of a VRF keeps its packets.
+    """
+    node = node_of(tmp_path, kernel, BOTH)
+    node.apply()
+    before = list(kernel.seen)
+    kernel.links = [*(replace(each, master=9 * (each.name == port)) for each in kernel.links), replace(BR0, kind=kind)]
+
+    report = node.status()
+
+    say = f"eth1 is a port of the {kind} br0, which gets its packets; write [interface.br0], with the addresses on br0"
+    assert [say] * refused == [each.why for each in report.refusals]
+    assert refused != report.in_order
+    node.apply()
+    assert before == kernel.seen
 
 
 def test_a_command_may_use_either_name(kernel: FakeKernel, tmp_path: Path) -> None:

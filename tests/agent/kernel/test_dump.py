@@ -199,6 +199,8 @@ def test_what_we_read_is_what_pyroute2_reads(channel: dump.Channel, theirs: Any)
             link.get_attr("IFLA_ADDRESS"),
             bool(link["flags"] & 1),
             kind=link.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_KIND") if link.get_attr("IFLA_LINKINFO") else "",
+            master=link.get_attr("IFLA_MASTER") or 0,
+            lower=(link.get_attr("IFLA_LINK") if link.get_attr("IFLA_LINK_NETNSID") is None else 0) or 0,
         )
         for link in links
     ] == list(ours.links)

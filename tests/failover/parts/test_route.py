@@ -11,6 +11,7 @@ from ec2ident_agent.failover.aws.forms import NO_OWNER
 from ec2ident_agent.failover.aws.model import NetworkInterface, RouteTable, VpcRoute
 from ec2ident_agent.failover.errors import MoveRefusedError, UsageError
 from ec2ident_agent.failover.parts import route
+from ec2ident_agent.failover.parts.carrier import carrier
 from ec2ident_agent.failover.parts.route import RouteSight
 from ec2ident_agent.failover.parts.route_tables import describe
 from ec2ident_agent.failover.selectors import TableSelector, check_one
@@ -175,7 +176,7 @@ def test_the_check_is_switched_off_on_the_interface_that_carries_the_traffic(
     aws.ask("ModifyNetworkInterfaceAttribute", NetworkInterfaceId=aws.lab.eni1, **{"SourceDestCheck.Value": "true"})
     assert f"{aws.lab.eni1}: source/destination check is on" in run("route", "show", "db")[2]
     run("route", "ensure", "db", "--keep-check")
-    assert route.carrier(api, aws.lab.eni1, "").check
+    assert carrier(api, aws.lab.eni1, "")[0].check
 
     code, _, log = run("route", "ensure", "db")
     assert (0, False) == (code, aws.backend.enis[aws.lab.eni1].source_dest_check)

@@ -17,7 +17,7 @@ from ec2ident.detection import detect
 from ec2ident.errors import FirmwareError
 from ec2ident.firmware import LARGEST_TABLE
 from ec2ident.host import Host, bsd
-from ec2ident.host.linux import DMI, Linux
+from ec2ident.host.linux import DMI, PRIVATE, Linux
 from ec2ident.host.programs import (
     LARGEST_OUTPUT,
     SYSTEM32,
@@ -128,6 +128,67 @@ def test_dmidecode_runs_only_for_root_and_where_the_kernel_shows_nothing(tmp_pat
     assert (Level.CLAIM, ["dmidecode"]) == (look(True), programs.started)
     (tmp_path / DMI).mkdir(parents=True)
     assert (Level.NONE, ["dmidecode"]) == (look(True), programs.started)
+
+
+def test_a_machine_without_smbios_and_without_dmidecode_has_no_firmware(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """canonical/cloud-init#2883, virt-s1/os-tests#220: s390x has neither. Root is told "no", as other users are."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/mem").touch()
+    monkeypatch.setattr("ec2ident.host.programs.DIRECTORIES", (str(tmp_path),))
+
+    assert () == Linux(str(tmp_path), privileged=True).dmidecode()
+
+
+def _mask(device: Path, how: str) -> None:
+    """Take the firmware's fields away, as runtimes of containers do."""
+    if how == "a file each":
+        for file in device.iterdir():
+            file.write_bytes(b"")
+        return
+    for file in device.iterdir():
+        file.unlink()
+    if how == "no device":
+        device.rmdir()
+        device.symlink_to("../../devices/virtual/dmi/id")
+
+
+@pytest.mark.parametrize("how", ["no device", "an empty directory", "a file each"])
+def test_masked_firmware_is_unknown(how: str, tmp_path: Path) -> None:
+    """nestybox/sysbox#405: a runtime mounts over /sys/devices/virtual/dmi. The kernel's class shows that there is some.
+
+    Dead links, an empty directory and empty files are three ways to mask it.
+    """
+    root = build(tmp_path, EC2["nitro t3.micro, AL2023"], privileged=False)
+    for name in PRIVATE:
+        (tmp_path / DMI / name).rmdir()
+    _mask(tmp_path / DMI, how)
+
+    facts = Linux(root).sysfs()
+
+    assert ["there is firmware, and all its fields are hidden"] == [one.unknown for one in facts if one.unknown]
+
+
+@pytest.mark.parametrize("field", ["sys_vendor", "modalias"])
+def test_firmware_that_says_nothing_is_not_masked(field: str, tmp_path: Path) -> None:
+    """The kernel ends an empty text with a newline, and every device has a modalias."""
+    (tmp_path / DMI).mkdir(parents=True)
+    (tmp_path / DMI / field).write_text("\n")
+
+    assert not [one.unknown for one in Linux(str(tmp_path)).sysfs() if one.unknown]
+
+
+def test_a_xen_uuid_that_is_listed_and_cannot_be_read_is_unknown(tmp_path: Path) -> None:
+    """cfengine/masterfiles#2717: on a paravirtual instance with CentOS 6, opening the file ends with ENOENT."""
+    (tmp_path / "sys/class").mkdir(parents=True)
+    (tmp_path / "sys/hypervisor").mkdir()
+    (tmp_path / "sys/hypervisor/uuid").symlink_to("not/there")
+
+    found = {one.name: one.unknown for one in Linux(str(tmp_path)).sysfs_private()}
+
+    assert "no such file or directory" == found["hypervisor_uuid"] == found["firmware"]
+    assert None is found["product_uuid"]
 
 
 def windows(programs: Programs, table: bytes | None = None, registry: dict[str, str] | None = None) -> Host:

@@ -583,6 +583,12 @@ def test_an_absent_service_is_told_without_the_timeout() -> None:
     assert time.monotonic() - began < 20 * CONNECT_WITHIN
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e300, 10**400])
+def test_a_timeout_without_end_is_a_day(timeout: float, service: MetadataService) -> None:
+    """The kernel's clock and a socket's timeout have an end of their own."""
+    assert service.instance.instance_id == Imds(timeout, endpoints=service.endpoint, retries=0).get(INSTANCE_ID)
+
+
 @pytest.mark.parametrize(
     ("how", "match"),
     [
@@ -593,6 +599,7 @@ def test_an_absent_service_is_told_without_the_timeout() -> None:
         ({"retries": -1}, r"^retries: -1"),
         ({"endpoints": 5}, r"^endpoints: 5 \(one or several"),
         ({"endpoints": ()}, r"^endpoints: none given"),
+        ({"endpoints": [5]}, r"^endpoint: 5 is not http://ADDRESS"),
     ],
 )
 def test_a_client_that_makes_no_sense_is_refused_when_it_is_made(how: dict[str, Any], match: str) -> None:

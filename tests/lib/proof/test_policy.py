@@ -140,6 +140,7 @@ NAN, NAIVE = float("nan"), forge.SIGNED_AT.replace(tzinfo=None)
         ({"instances": ["i-123"]}, "instances: 'i-123' \\(i- and 8 or 17 hex digits"),
         ({"instances": ["I-0123456789abcdef0"]}, "instances: "),
         ({"images": ["0123456789abcdef0"]}, "images: .*such as ami-"),
+        ({"images": ["ami-*"]}, "images: 'ami-\\*' \\(such as ami-"),
         ({"instance_types": ["m5"]}, "instance_types: 'm5' has not the form"),
         ({"product_codes": ["a b"]}, "product_codes: 'a b' "),
         ({"kinds": ["rsa"]}, "kinds: 'rsa' is not a kind of signature.*: rsa2048, pkcs7, signature"),

@@ -188,12 +188,25 @@ def test_documents_of_an_unknown_region_verify_with_the_users_certificate() -> N
         verify(text, kind="rsa2048")
 
 
-def test_a_library_that_refuses_the_algorithm_is_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+_POLICY = "error:030000CD:digital envelope routines::keymgmt export failure"
+
+
+def _refusals() -> list[Exception]:
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+
+    return [UnsupportedAlgorithm("refused"), InternalError(f"{_POLICY}{' and more' * 50}", [])]
+
+
+@pytest.mark.parametrize("error", _refusals())
+@pytest.mark.parametrize("when", ["it is loaded", "it is used"])
+def test_a_library_that_refuses_the_algorithm_is_cannot_tell(
+    when: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some builds of OpenSSL refuse DSA and SHA-1: then a signature is neither good nor forged.
 
-    The double assumes what cryptography documents: a refused algorithm is UnsupportedAlgorithm when it is used.
+    The double raises what users saw: SecurityInnovation/PGPy#438 when a hash is used, pyca/cryptography#6880 (with
+    RHEL's FIPS policy) when a DSA key is taken.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import dsa
 
@@ -201,17 +214,25 @@ def test_a_library_that_refuses_the_algorithm_is_cannot_tell(monkeypatch: pytest
         key_size = 1024
 
         def verify(self, *_: object) -> None:
-            raise UnsupportedAlgorithm("sha1 is not supported")
+            raise error
+
+    def load(_: bytes) -> Refusing:
+        if when == "it is loaded":
+            raise error
+        return Refusing()
 
     dsa.DSAPublicKey.register(Refusing)
-    monkeypatch.setattr(serialization, "load_der_public_key", lambda _: Refusing())
     text = forge.OURS.sign(forge.document(), "pkcs7", forge.SIGNED_AT)
 
-    trust = TrustStore().with_certificate(
-        forge.OURS.certificate("pkcs7"), region="af-south-1", kind="pkcs7", partition="aws"
-    )
-    with pytest.raises(UnverifiableError, match=r"DSA-1024: refused by this OpenSSL \(sha1 is not supported\)"):
-        verify(text, kind="pkcs7", trust=trust)
+    monkeypatch.setattr(serialization, "load_der_public_key", load)
+    with pytest.raises(UnverifiableError, match=r": refused by this OpenSSL \((refused|error:0300.{107}\.\.\.)\)$"):
+        verify(
+            text,
+            kind="pkcs7",
+            trust=TrustStore().with_certificate(
+                forge.OURS.certificate("pkcs7"), region="af-south-1", kind="pkcs7", partition="aws"
+            ),
+        )
 
 
 PEM = forge.OURS.certificate("signature")

@@ -97,6 +97,13 @@ def test_white_space_in_base64_does_not_matter() -> None:
         assert expected == verify(form, kind="rsa2048")
 
 
+_SMIME = (
+    'MIME-Version: 1.0\nContent-Disposition: attachment; filename="smime.p7m"\n'
+    'Content-Type: application/x-pkcs7-mime; smime-type=signed-data; name="smime.p7m"\n'
+    "Content-Transfer-Encoding: base64"
+)
+
+
 def forms_of(text: str) -> dict[str, str | bytes]:
     """Every form in which people keep one signature."""
     line = "".join(text.split())
@@ -122,6 +129,11 @@ def forms_of(text: str) -> dict[str, str | bytes]:
         "copied out of JSON": text.replace("\n", "\\n"),
         "a JSON string": json.dumps(text),
         "a JSON string that escapes more": json.dumps(text).replace("+", "\\u002b").replace("/", "\\/"),
+        "encoded twice, BetterCloud/vault-java-driver#118": b64encode(text.encode()),
+        "PEM lines in a Kubernetes Secret": b64encode(f"-----BEGIN PKCS7-----\n{text}\n-----END PKCS7-----\n".encode()),
+        "S/MIME of OpenSSL": f"{_SMIME}\n\n{text}\n\n",
+        "with the head that curl -i shows": f"HTTP/1.1 200 OK\r\nServer: EC2ws\r\n\r\n{text}",
+        "in a memoryview": memoryview(text.encode()),  # type: ignore[dict-item]
         "PEM lines in one line": f"-----BEGIN PKCS7-----\\n{line}\\n-----END PKCS7-----\\n",
     }
 

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from ec2ident.value import Value
+import re
+
+from ec2ident.value import Value, replace
 
 from . import response
 from .forms import is_plain_ipv4
@@ -13,8 +15,10 @@ from .model import RecordSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
+
+    Field = tuple[str, ...]
 
 VERSIONS = {"ec2": "2016-11-15", "sts": "2011-06-15", "route53": "2013-04-01"}
 
@@ -70,23 +74,44 @@ class ApiCall(Value):
         return f"aws {self.service} {self.command}"
 
 
-def _numbered(name: str, values: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    return tuple((f"{name}.{number}", value) for number, value in enumerate(values, 1))
+def _words(name: str) -> str:
+    """The AWS CLI's spelling of a name of the API: `DestinationIpv6CidrBlock` is `destination-ipv6-cidr-block`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
-def _filters(filters: Mapping[str, Sequence[str]]) -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
+def _form(service: str, action: str, read: Callable[[Any], Any], fields: Iterable[Field], **more: Any) -> ApiCall:
+    """A call of EC2 or STS: each field is an option of the command.
+
+    Where the option is not the field's name and value, a third text is what the command says, "" for nothing.
+    """
+    fields = tuple(fields)
+    options = [each[2] if len(each) > 2 else f"--{_words(each[0])} {each[1]}" for each in fields]
+    command = " ".join(filter(None, (_words(action), *options)))
+    return ApiCall(service, action, read, command, tuple((each[0], each[1]) for each in fields), **more)
+
+
+def _change(
+    action: str,
+    read: Callable[[Any], Any],
+    fields: Iterable[Field],
+    account: str,
+    *resources: str,
+    writes: bool = True,
+    seen: bool = False,
+    waits: bool = False,
+) -> ApiCall:
+    """A call of EC2 that changes these resources."""
+    more = {"account": account, "resources": resources, "writes": writes, "seen": seen, "waits": waits}
+    return _form("ec2", action, read, fields, **more)
+
+
+def _filters(filters: Mapping[str, Sequence[str]], token: str = "") -> Iterator[Field]:
+    said = "--filters " + " ".join(f"Name={name},Values={','.join(values)}" for name, values in filters.items())
     for number, (name, values) in enumerate(filters.items(), 1):
-        found += [(f"Filter.{number}.Name", name), *_numbered(f"Filter.{number}.Value", values)]
-    return tuple(found)
-
-
-def _filter_words(filters: Mapping[str, Sequence[str]]) -> str:
-    return " ".join(f"Name={name},Values={','.join(values)}" for name, values in filters.items())
-
-
-def _page(token: str) -> tuple[tuple[str, str], ...]:
-    return (("NextToken", token),) if token else ()
+        yield f"Filter.{number}.Name", name, said if number == 1 else ""
+        yield from ((f"Filter.{number}.Value.{place}", value, "") for place, value in enumerate(values, 1))
+    if token:
+        yield "NextToken", token, ""
 
 
 # EC2: looking
@@ -94,171 +119,95 @@ def _page(token: str) -> tuple[tuple[str, str], ...]:
 
 def describe_tables(filters: Mapping[str, Sequence[str]], token: str = "") -> ApiCall:
     """Tables by filter. The filter `route-table-id` ignores ids that do not exist; a list of ids would fail."""
-    return ApiCall(
-        "ec2",
-        "DescribeRouteTables",
-        response.tables,
-        f"describe-route-tables --filters {_filter_words(filters)}",
-        _filters(filters) + _page(token),
-        limit=LONG,
-    )
+    return _form("ec2", "DescribeRouteTables", response.tables, _filters(filters, token), limit=LONG)
 
 
 def describe_interfaces(filters: Mapping[str, Sequence[str]], token: str = "") -> ApiCall:
     """ENIs by filter."""
-    return ApiCall(
-        "ec2",
-        "DescribeNetworkInterfaces",
-        response.interfaces,
-        f"describe-network-interfaces --filters {_filter_words(filters)}",
-        _filters(filters) + _page(token),
-        limit=LONG,
-    )
+    return _form("ec2", "DescribeNetworkInterfaces", response.interfaces, _filters(filters, token), limit=LONG)
 
 
 def describe_instance(instance: str) -> ApiCall:
     """One instance."""
-    return ApiCall(
-        "ec2",
-        "DescribeInstances",
-        response.instances,
-        f"describe-instances --instance-ids {instance}",
-        (("InstanceId.1", instance),),
-        # 15 interfaces with 50 addresses each are half a megabyte.
-        limit=LONG,
-    )
+    fields = [("InstanceId.1", instance, f"--instance-ids {instance}")]
+    # 15 interfaces with 50 addresses each are half a megabyte.
+    return _form("ec2", "DescribeInstances", response.instances, fields, limit=LONG)
 
 
 def describe_vpc_attribute(vpc: str, attribute: str) -> ApiCall:
     """One attribute of a VPC: `enableDnsSupport` or `enableDnsHostnames`."""
-    return ApiCall(
-        "ec2",
-        "DescribeVpcAttribute",
-        response.vpc_attribute(attribute),
-        f"describe-vpc-attribute --vpc-id {vpc} --attribute {attribute}",
-        (("VpcId", vpc), ("Attribute", attribute)),
-        resources=(f"vpc/{vpc}",),
-    )
+    fields = (("VpcId", vpc), ("Attribute", attribute))
+    return _form("ec2", "DescribeVpcAttribute", response.vpc_attribute(attribute), fields, resources=(f"vpc/{vpc}",))
+
+
+def describe_addresses(allocation: str) -> ApiCall:
+    """One Elastic IP, by filter: an id would fail where it does not exist."""
+    return _form("ec2", "DescribeAddresses", response.elastic_addresses, _filters({"allocation-id": [allocation]}))
 
 
 # EC2: changing
 
 
-def _destination(destination: str) -> tuple[str, str]:
-    six = ":" in destination
-    return (
-        ("DestinationIpv6CidrBlock", "--destination-ipv6-cidr-block")
-        if six
-        else (
-            "DestinationCidrBlock",
-            "--destination-cidr-block",
-        )
-    )
-
-
-def _route(action: str, command: str, table: str, account: str, destination: str, eni: str = "") -> ApiCall:
-    field, option = _destination(destination)
-    target = f" --network-interface-id {eni}" if eni else ""
-    return ApiCall(
-        "ec2",
-        action,
-        response.done,
-        f"{command} --route-table-id {table} {option} {destination}{target}",
-        (("RouteTableId", table), (field, destination), *((("NetworkInterfaceId", eni),) if eni else ())),
-        resources=(f"route-table/{table}",),
-        account=account,
-        writes=True,
-        seen=True,
-        waits=True,
-    )
+def _route(action: str, table: str, account: str, destination: str, eni: str = "") -> ApiCall:
+    fields: list[Field] = [
+        ("RouteTableId", table),
+        (f"Destination{'Ipv6' if ':' in destination else ''}CidrBlock", destination),
+    ]
+    fields += [("NetworkInterfaceId", eni)] if eni else []
+    return _change(action, response.done, fields, account, f"route-table/{table}", seen=True, waits=True)
 
 
 def create_route(table: str, account: str, destination: str, eni: str) -> ApiCall:
     """A new route to an ENI."""
-    return _route("CreateRoute", "create-route", table, account, destination, eni)
+    return _route("CreateRoute", table, account, destination, eni)
 
 
 def replace_route(table: str, account: str, destination: str, eni: str) -> ApiCall:
     """Another target for a route: always an ENI, because EC2 refuses an instance that has several."""
-    return _route("ReplaceRoute", "replace-route", table, account, destination, eni)
+    return _route("ReplaceRoute", table, account, destination, eni)
 
 
 def delete_route(table: str, account: str, destination: str) -> ApiCall:
     """Remove a route."""
-    return _route("DeleteRoute", "delete-route", table, account, destination)
+    return _route("DeleteRoute", table, account, destination)
 
 
 def source_dest_check(eni: str, account: str, on: bool) -> ApiCall:
     """Switch the source/destination check of an ENI: the instance's own flag cannot be set once it has two ENIs."""
-    return ApiCall(
-        "ec2",
-        "ModifyNetworkInterfaceAttribute",
-        response.done,
-        f"modify-network-interface-attribute --network-interface-id {eni} --{'' if on else 'no-'}source-dest-check",
-        (("NetworkInterfaceId", eni), ("SourceDestCheck.Value", "true" if on else "false")),
-        resources=(f"network-interface/{eni}",),
-        account=account,
-        writes=True,
-        # A release does without a look.
-        seen=not on,
-    )
+    check = ("SourceDestCheck.Value", str(on).lower(), f"--{'' if on else 'no-'}source-dest-check")
+    fields = (("NetworkInterfaceId", eni), check)
+    resource = f"network-interface/{eni}"
+    # A release does without a look.
+    return _change("ModifyNetworkInterfaceAttribute", response.done, fields, account, resource, seen=not on)
 
 
 def attach(eni: str, instance: str, index: int, account: str, *, dry: bool = False) -> ApiCall:
     """Attach an ENI. A `dry` call only asks whether that is allowed, and its response is an error in any case."""
-    return ApiCall(
-        "ec2",
-        "AttachNetworkInterface",
-        response.attachment_id,
-        f"attach-network-interface --network-interface-id {eni} --instance-id {instance} --device-index {index}"
-        + (" --dry-run" if dry else ""),
-        (
-            ("NetworkInterfaceId", eni),
-            ("InstanceId", instance),
-            ("DeviceIndex", str(index)),
-            *((("DryRun", "true"),) if dry else ()),
-        ),
-        resources=(f"instance/{instance}", f"network-interface/{eni}"),
-        account=account,
-        writes=not dry,
-        seen=True,
-    )
+    fields: list[Field] = [("NetworkInterfaceId", eni), ("InstanceId", instance), ("DeviceIndex", str(index))]
+    fields += [("DryRun", "true", "--dry-run")] if dry else []
+    checked = [f"instance/{instance}", f"network-interface/{eni}"]
+    read, writes = response.attachment_id, not dry
+    return _change("AttachNetworkInterface", read, fields, account, *checked, writes=writes, seen=True)
 
 
 def detach(attachment: str, eni: str, instance: str, account: str, *, force: bool = False) -> ApiCall:
     """Detach an ENI; `eni` and `instance` serve only the message of a denied call."""
-    return ApiCall(
-        "ec2",
-        "DetachNetworkInterface",
-        response.done,
-        f"detach-network-interface --attachment-id {attachment}{' --force' if force else ''}",
-        (("AttachmentId", attachment), *((("Force", "true"),) if force else ())),
-        resources=(f"instance/{instance}", f"network-interface/{eni}"),
-        account=account,
-        writes=True,
-    )
+    fields: list[Field] = [("AttachmentId", attachment)]
+    fields += [("Force", "true", "--force")] if force else []
+    checked = [f"instance/{instance}", f"network-interface/{eni}"]
+    return _change("DetachNetworkInterface", response.done, fields, account, *checked)
 
 
 def _assignment(verb: str, eni: str, account: str, key: str, *, reassign: bool = False) -> ApiCall:
     """AssignPrivateIpAddresses and its three relatives: for one address, or for one delegated prefix."""
     version, prefix = ("6" if ":" in key else "4"), "/" in key
-    action, command = ("PrivateIpAddresses", "private-ip") if version == "4" else ("Ipv6Addresses", "ipv6")
+    many = "PrivateIpAddresses" if version == "4" else "Ipv6Addresses"
     field = f"Ipv{version}Prefix" if prefix else "Ipv6Addresses" if version == "6" else "PrivateIpAddress"
-    option = f"--ipv{version}-prefixes" if prefix else f"--{command}-addresses"
-    fields = (("NetworkInterfaceId", eni), (f"{field}.1", key), *((("AllowReassignment", "true"),) if reassign else ()))
-    return ApiCall(
-        "ec2",
-        f"{verb}{action}",
-        response.assigned,
-        f"{verb.lower()}-{command}-addresses --network-interface-id {eni} {option} {key}"
-        + (" --allow-reassignment" if reassign else ""),
-        fields,
-        resources=(f"network-interface/{eni}",),
-        account=account,
-        writes=True,
-        seen=verb == "Assign",
-        waits=True,
-    )
+    option = f"--ipv{version}-prefixes" if prefix else f"--{_words(many)}"
+    fields: list[Field] = [("NetworkInterfaceId", eni), (f"{field}.1", key, f"{option} {key}")]
+    fields += [("AllowReassignment", "true", "--allow-reassignment")] if reassign else []
+    resource, seen = f"network-interface/{eni}", verb == "Assign"
+    return _change(f"{verb}{many}", response.assigned, fields, account, resource, seen=seen, waits=True)
 
 
 def assign(eni: str, account: str, key: str, *, reassign: bool) -> ApiCall:
@@ -271,38 +220,13 @@ def unassign(eni: str, account: str, key: str) -> ApiCall:
     return _assignment("Unassign", eni, account, key)
 
 
-def describe_addresses(allocation: str) -> ApiCall:
-    """One Elastic IP, by filter: an id would fail where it does not exist."""
-    return ApiCall(
-        "ec2",
-        "DescribeAddresses",
-        response.elastic_addresses,
-        f"describe-addresses --filters Name=allocation-id,Values={allocation}",
-        _filters({"allocation-id": [allocation]}),
-    )
-
-
 def associate(allocation: str, eni: str, account: str, private: str = "", *, reassign: bool) -> ApiCall:
     """Associate an Elastic IP with an ENI, for its primary private address or for `private`."""
-    return ApiCall(
-        "ec2",
-        "AssociateAddress",
-        response.association_id,
-        f"associate-address --allocation-id {allocation} --network-interface-id {eni}"
-        + (f" --private-ip-address {private}" if private else "")
-        + (" --allow-reassociation" if reassign else " --no-allow-reassociation"),
-        (
-            ("AllocationId", allocation),
-            ("NetworkInterfaceId", eni),
-            ("AllowReassociation", "true" if reassign else "false"),
-            *((("PrivateIpAddress", private),) if private else ()),
-        ),
-        resources=(f"elastic-ip/{allocation}", f"network-interface/{eni}"),
-        account=account,
-        writes=True,
-        seen=True,
-        waits=True,
-    )
+    fields: list[Field] = [("AllocationId", allocation), ("NetworkInterfaceId", eni)]
+    fields += [("PrivateIpAddress", private)] if private else []
+    fields += [("AllowReassociation", str(reassign).lower(), f"--{'' if reassign else 'no-'}allow-reassociation")]
+    checked = [f"elastic-ip/{allocation}", f"network-interface/{eni}"]
+    return _change("AssociateAddress", response.association_id, fields, account, *checked, seen=True, waits=True)
 
 
 def create_interface(
@@ -315,100 +239,70 @@ def create_interface(
     tags: Mapping[str, str] | None = None,
 ) -> ApiCall:
     """Create an ENI. It is safe to send again: the same `token` returns the same ENI."""
-    fields = [("SubnetId", subnet), ("ClientToken", token)]
-    command = f"create-network-interface --subnet-id {subnet} --client-token {token}"
-    if address:
-        six = ":" in address
-        fields.append(("Ipv6Addresses.1.Ipv6Address" if six else "PrivateIpAddress", address))
-        command += f" --ipv6-addresses Ipv6Address={address}" if six else f" --private-ip-address {address}"
-    if groups:
-        command += f" --groups {' '.join(groups)}"
+    import shlex
+
+    fields: list[Field] = [("SubnetId", subnet), ("ClientToken", token)]
+    if ":" in address:
+        fields.append(("Ipv6Addresses.1.Ipv6Address", address, f"--ipv6-addresses Ipv6Address={address}"))
+    elif address:
+        fields.append(("PrivateIpAddress", address))
+    for number, group in enumerate(groups, 1):
+        fields.append((f"SecurityGroupId.{number}", group, "" if number > 1 else f"--groups {' '.join(groups)}"))
     if description:
-        import shlex
-
-        fields.append(("Description", description))
-        command += f" --description {shlex.quote(description)}"
+        fields.append(("Description", description, f"--description {shlex.quote(description)}"))
     if tags:
-        import shlex
-
-        fields.append(("TagSpecification.1.ResourceType", "network-interface"))
-        for number, (key, value) in enumerate(tags.items(), 1):
-            fields += [(f"TagSpecification.1.Tag.{number}.Key", key), (f"TagSpecification.1.Tag.{number}.Value", value)]
         said = ",".join(f"{{Key={key},Value={value}}}" for key, value in tags.items())
-        command += f" --tag-specifications {shlex.quote(f'ResourceType=network-interface,Tags=[{said}]')}"
-    return ApiCall(
-        "ec2",
-        "CreateNetworkInterface",
-        response.created_interface,
-        command,
-        (*fields, *_numbered("SecurityGroupId", groups)),
-        resources=(f"subnet/{subnet}", "network-interface/*", *(f"security-group/{group}" for group in groups)),
-        account=account,
-        writes=True,
-    )
+        said = f"--tag-specifications {shlex.quote(f'ResourceType=network-interface,Tags=[{said}]')}"
+        fields.append(("TagSpecification.1.ResourceType", "network-interface", said))
+        for number, (key, value) in enumerate(tags.items(), 1):
+            stem = f"TagSpecification.1.Tag.{number}"
+            fields += [(f"{stem}.Key", key, ""), (f"{stem}.Value", value, "")]
+    checked = [f"subnet/{subnet}", "network-interface/*", *(f"security-group/{group}" for group in groups)]
+    return _change("CreateNetworkInterface", response.created_interface, fields, account, *checked)
 
 
 def modify_vpc(vpc: str, attribute: str) -> ApiCall:
     """Switch one attribute on: `enableDnsSupport` or `enableDnsHostnames`."""
-    field = attribute[0].upper() + attribute[1:]
-    option = {"enableDnsSupport": "--enable-dns-support", "enableDnsHostnames": "--enable-dns-hostnames"}[attribute]
-    return ApiCall(
-        "ec2",
-        "ModifyVpcAttribute",
-        response.done,
-        f"modify-vpc-attribute --vpc-id {vpc} {option}",
-        (("VpcId", vpc), (f"{field}.Value", "true")),
-        resources=(f"vpc/{vpc}",),
-        writes=True,
-    )
+    switch = (f"{attribute[0].upper()}{attribute[1:]}.Value", "true", f"--{_words(attribute)}")
+    return _change("ModifyVpcAttribute", response.done, [("VpcId", vpc), switch], "", f"vpc/{vpc}")
 
 
 # Route 53
 
+_DOCUMENT = '<?xml version="1.0" encoding="UTF-8"?><{0}Request xmlns="{1}">{2}</{0}Request>'
 
-def _zone_path(zone: str, tail: str = "") -> str:
-    return f"/{VERSIONS['route53']}/hostedzone/{zone}{tail}"
+
+def _get(action: str, read: Callable[[Any], Any], words: str, path: str, resource: str = "", **more: Any) -> ApiCall:
+    named = (resource,) if resource else ()
+    command, path = f"{_words(action)} {words}", f"/{VERSIONS['route53']}/{path}"
+    return ApiCall("route53", action, read, command, method="GET", path=path, resources=named, **more)
+
+
+def _post(
+    action: str, read: Callable[[Any], Any], words: str, path: str, inside: str, resource: str = "", **more: Any
+) -> ApiCall:
+    """A change that a document describes."""
+    body = _DOCUMENT.format(action, _ROUTE53_NAMESPACE, inside)
+    return replace(_get(action, read, words, path, resource, **more), method="POST", body=body, writes=True)
 
 
 def get_zone(zone: str) -> ApiCall:
     """One hosted zone."""
-    return ApiCall(
-        "route53",
-        "GetHostedZone",
-        response.hosted_zone,
-        f"get-hosted-zone --id {zone}",
-        method="GET",
-        path=_zone_path(zone),
-        resources=(f"hostedzone/{zone}",),
-        limit=LONG,
-    )
+    path = f"hostedzone/{zone}"
+    return _get("GetHostedZone", response.hosted_zone, f"--id {zone}", path, path, limit=LONG)
 
 
 def zones_by_name(name: str) -> ApiCall:
     """The hosted zones from this name on."""
-    return ApiCall(
-        "route53",
-        "ListHostedZonesByName",
-        response.zones,
-        f"list-hosted-zones-by-name --dns-name {name}",
-        (("dnsname", name),),
-        method="GET",
-        path=f"/{VERSIONS['route53']}/hostedzonesbyname",
-    )
+    words, fields = f"--dns-name {name}", (("dnsname", name),)
+    return _get("ListHostedZonesByName", response.zones, words, "hostedzonesbyname", fields=fields)
 
 
 def list_records(zone: str, name: str, kind: str) -> ApiCall:
     """Record sets from this name and type on, or from the next one if there is none: the caller compares."""
-    return ApiCall(
-        "route53",
-        "ListResourceRecordSets",
-        response.records,
-        f"list-resource-record-sets --hosted-zone-id {zone} --start-record-name {name} --start-record-type {kind}",
-        (("maxitems", "10"), ("name", name), ("type", kind)),
-        method="GET",
-        path=_zone_path(zone, "/rrset"),
-        resources=(f"hostedzone/{zone}",),
-    )
+    words = f"--hosted-zone-id {zone} --start-record-name {name} --start-record-type {kind}"
+    resource, fields = f"hostedzone/{zone}", (("maxitems", "10"), ("name", name), ("type", kind))
+    return _get("ListResourceRecordSets", response.records, words, f"{resource}/rrset", resource, fields=fields)
 
 
 def change_records(zone: str, action: str, records: Sequence[RecordSet]) -> ApiCall:
@@ -426,16 +320,9 @@ def _batch(zone: str, pairs: Sequence[tuple[str, RecordSet]]) -> ApiCall:
 
     batch = {"Changes": [{"Action": action, "ResourceRecordSet": _as_json(each)} for action, each in pairs]}
     changes = "".join(f"<Change><Action>{action}</Action>{_as_xml(each)}</Change>" for action, each in pairs)
-    return ApiCall(
-        "route53",
-        "ChangeResourceRecordSets",
-        response.change,
-        f"change-resource-record-sets --hosted-zone-id {zone} --change-batch '{json.dumps(batch)}'",
-        path=_zone_path(zone, "/rrset/"),
-        body=_document("ChangeResourceRecordSets", f"<ChangeBatch><Changes>{changes}</Changes></ChangeBatch>"),
-        resources=(f"hostedzone/{zone}",),
-        writes=True,
-    )
+    words = f"--hosted-zone-id {zone} --change-batch '{json.dumps(batch)}'"
+    inside, resource = f"<ChangeBatch><Changes>{changes}</Changes></ChangeBatch>", f"hostedzone/{zone}"
+    return _post("ChangeResourceRecordSets", response.change, words, f"{resource}/rrset/", inside, resource)
 
 
 def _as_json(records: RecordSet) -> dict[str, object]:
@@ -452,75 +339,41 @@ def _as_xml(records: RecordSet) -> str:
     )
 
 
-def _document(action: str, inside: str) -> str:
-    root = f"{action}Request"
-    return f'<?xml version="1.0" encoding="UTF-8"?><{root} xmlns="{_ROUTE53_NAMESPACE}">{inside}</{root}>'
-
-
 def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def get_change(change: str) -> ApiCall:
     """The status of a change."""
-    return ApiCall(
-        "route53",
-        "GetChange",
-        response.change,
-        f"get-change --id {change}",
-        method="GET",
-        path=f"/{VERSIONS['route53']}/change/{change}",
-        resources=(f"change/{change}",),
-    )
+    return _get("GetChange", response.change, f"--id {change}", f"change/{change}", f"change/{change}")
+
+
+def _vpc(vpc: str, region: str) -> tuple[str, str]:
+    """A VPC, as the command and as the document name it."""
+    return f"--vpc VPCRegion={region},VPCId={vpc}", f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
 
 
 def create_zone(name: str, vpc: str, region: str, token: str) -> ApiCall:
     """Create a private zone; `token` makes it safe to send again."""
-    vpc_xml = f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
+    said, vpc_xml = _vpc(vpc, region)
+    words = f"--name {name} {said} --caller-reference {token}"
+    words += " --hosted-zone-config Comment=ec2ident,PrivateZone=true"
     config = "<HostedZoneConfig><Comment>ec2ident</Comment><PrivateZone>true</PrivateZone></HostedZoneConfig>"
     inside = f"<Name>{_escape(name)}</Name>{vpc_xml}<CallerReference>{_escape(token)}</CallerReference>{config}"
-    return ApiCall(
-        "route53",
-        "CreateHostedZone",
-        response.hosted_zone,
-        f"create-hosted-zone --name {name} --vpc VPCRegion={region},VPCId={vpc} --caller-reference {token}"
-        " --hosted-zone-config Comment=ec2ident,PrivateZone=true",
-        path=f"/{VERSIONS['route53']}/hostedzone",
-        body=_document("CreateHostedZone", inside),
-        writes=True,
-    )
+    return _post("CreateHostedZone", response.hosted_zone, words, "hostedzone", inside)
 
 
 def associate_zone(zone: str, vpc: str, region: str) -> ApiCall:
     """Associate a private zone with a further VPC."""
-    vpc_xml = f"<VPC><VPCRegion>{region}</VPCRegion><VPCId>{vpc}</VPCId></VPC>"
-    return ApiCall(
-        "route53",
-        "AssociateVPCWithHostedZone",
-        response.change,
-        f"associate-vpc-with-hosted-zone --hosted-zone-id {zone} --vpc VPCRegion={region},VPCId={vpc}",
-        path=_zone_path(zone, "/associatevpc"),
-        body=_document("AssociateVPCWithHostedZone", vpc_xml),
-        resources=(f"hostedzone/{zone}",),
-        writes=True,
-    )
-
-
-def _tags_path(zone: str) -> str:
-    return f"/{VERSIONS['route53']}/tags/hostedzone/{zone}"
+    (said, inside), resource = _vpc(vpc, region), f"hostedzone/{zone}"
+    words = f"--hosted-zone-id {zone} {said}"
+    return _post("AssociateVPCWithHostedZone", response.change, words, f"{resource}/associatevpc", inside, resource)
 
 
 def list_zone_tags(zone: str) -> ApiCall:
     """The tags of a zone."""
-    return ApiCall(
-        "route53",
-        "ListTagsForResource",
-        response.zone_tags,
-        f"list-tags-for-resource --resource-type hostedzone --resource-id {zone}",
-        method="GET",
-        path=_tags_path(zone),
-        resources=(f"hostedzone/{zone}",),
-    )
+    words, resource = f"--resource-type hostedzone --resource-id {zone}", f"hostedzone/{zone}"
+    return _get("ListTagsForResource", response.zone_tags, words, f"tags/{resource}", resource)
 
 
 def tag_zone(zone: str, tags: Mapping[str, str]) -> ApiCall:
@@ -532,39 +385,21 @@ def tag_zone(zone: str, tags: Mapping[str, str]) -> ApiCall:
 
     rows = "".join(f"<Tag><Key>{_escape(k)}</Key><Value>{_escape(v)}</Value></Tag>" for k, v in tags.items())
     said = " ".join(shlex.quote(f"Key={key},Value={value}") for key, value in tags.items())
-    return ApiCall(
-        "route53",
-        "ChangeTagsForResource",
-        response.nothing,
-        f"change-tags-for-resource --resource-type hostedzone --resource-id {zone} --add-tags {said}",
-        path=_tags_path(zone),
-        body=_document("ChangeTagsForResource", f"<AddTags>{rows}</AddTags>"),
-        resources=(f"hostedzone/{zone}",),
-        writes=True,
-        empty=True,
-    )
+    words, resource = f"--resource-type hostedzone --resource-id {zone} --add-tags {said}", f"hostedzone/{zone}"
+    inside = f"<AddTags>{rows}</AddTags>"
+    return _post("ChangeTagsForResource", response.nothing, words, f"tags/{resource}", inside, resource, empty=True)
 
 
 # STS
 
 
 def assume_role(role: str, name: str, external: str = "") -> ApiCall:
-    """Credentials of a role for 15 minutes, longer than any action may take."""
-    return ApiCall(
-        "sts",
-        "AssumeRole",
-        response.credentials,
-        f"assume-role --role-arn {role} --role-session-name {name}",
-        (
-            ("RoleArn", role),
-            ("RoleSessionName", name),
-            ("DurationSeconds", "900"),
-            *((("ExternalId", external),) if external else ()),
-        ),
-        resources=(role,),
-    )
+    """Credentials of a role for 15 minutes, longer than any action may take. The command shows no external id."""
+    fields: list[Field] = [("RoleArn", role), ("RoleSessionName", name), ("DurationSeconds", "900", "")]
+    fields += [("ExternalId", external, "")] if external else []
+    return _form("sts", "AssumeRole", response.credentials, fields, resources=(role,))
 
 
 def caller_identity() -> ApiCall:
     """The account and the ARN of the node's own credentials."""
-    return ApiCall("sts", "GetCallerIdentity", response.caller, "get-caller-identity")
+    return _form("sts", "GetCallerIdentity", response.caller, ())

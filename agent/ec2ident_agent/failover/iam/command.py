@@ -76,9 +76,7 @@ class PolicyCommand:
         """The id of each zone of this role that is configured by its name."""
         parts = [each.dns for each in self.settings.services if each.dns and each.dns.role_arn == role]
         return {
-            part.zone: dns.zone_id(
-                self.session.api(part.role_arn, part.external_id), part.zone, vpc=part.vpc, public=part.public
-            )
+            part.zone: dns.zone_id(self.session.api_for(part), part.zone, vpc=part.vpc, public=part.public)
             for part in parts
             if part.zone.endswith(".")
         }
@@ -89,7 +87,7 @@ class PolicyCommand:
         for each in self.settings.services:
             part = each.eni
             if part and not part.find.id:
-                seen = eni.find(self.session.api(part.role_arn, part.external_id), part.find)
+                seen = eni.find(self.session.api_for(part), part.find)
                 log(f"policy: {part.find} is {seen.id}")
                 each = replace(each, eni=replace(part, find=EniSelector(id=seen.id)))
             found.append(each)

@@ -14,7 +14,8 @@ from ec2ident_agent.failover.aws.deadline import each_ended
 from ec2ident_agent.failover.aws.forms import NO_OWNER
 from ec2ident_agent.failover.errors import ApiError, FailoverError, MoveRefusedError, UsageError
 
-from .part import Finding, Planned, Release, warnings_of
+from .carrier import carrier, target_of
+from .part import Finding, Planned, Release, is_owned, warnings_of
 from .readback import Confirmation, Shown, Written, read_back
 
 TYPE_CHECKING = False
@@ -33,11 +34,11 @@ if TYPE_CHECKING:
     class Assignment(Protocol):
         """How one kind of assignment is read and written."""
 
-        def carrier(self, session: Session, earlier: Sequence[PartSight]) -> tuple[NetworkInterface, tuple[str, ...]]:
-            """Read the ENI that is to have it, and what to warn of. Raises UsageError."""
-
         def holders(self, api: Api, eni: NetworkInterface) -> Mapping[str, Holder]:
             """Who has each key; keys without a holder are left out."""
+
+        def warnings(self, eni: NetworkInterface) -> tuple[str, ...]:
+            """What the ENI loses by the write."""
 
         def owner(self, eni: NetworkInterface) -> str:
             """The owner of a Holder that is as wanted."""
@@ -136,7 +137,7 @@ def decide(sight: AssignedSight, keys: Iterable[str], owner: str, expect: str = 
     strangers = [
         f"{move.key} -> {move.before} (expected {expect})"
         for move in moves
-        if expect and move.before and move.before.owner != owner and not _is(move.before, expect)
+        if expect and move.before and move.before.owner != owner and not is_owned(move.before, expect)
     ]
     if strangers:
         raise MoveRefusedError(f"owner: {', '.join(strangers)}; nothing was changed")
@@ -147,10 +148,6 @@ def _refuse_primary(move: AssignMove, holder: Holder | None) -> None:
     if holder and holder.primary:
         said = f"is the primary address of {holder.eni}" + (f" ({holder.instance})" if holder.instance else "")
         raise MoveRefusedError(f"{move.key}: {said}, which never moves")
-
-
-def _is(holder: Holder, owner: str) -> bool:
-    return owner != NO_OWNER and owner in (holder.eni, holder.instance)
 
 
 def _take(api: Api, kind: Assignment, eni: NetworkInterface, move: AssignMove) -> None:
@@ -175,7 +172,7 @@ def _take(api: Api, kind: Assignment, eni: NetworkInterface, move: AssignMove) -
         elif holder:
             _refuse_primary(move, holder)
             free = kind.free(move.key, holder)
-            if move.expect and not _is(holder, move.expect):
+            if move.expect and not is_owned(holder, move.expect):
                 if settled:
                     raise MoveRefusedError(f"{move.key}: another mover was quicker: {holder} has it") from taken
             elif free is None:
@@ -235,11 +232,14 @@ class AssignedPart(Value):
     name: str
     kind: Assignment
     keys: tuple[str, ...]
+    #: The configured ENI, and the device that holds the addresses: "" for none.
+    eni: str = ""
+    device: str = ""
 
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> AssignedSight:
         """Read the ENI, and who has the keys."""
-        eni, warnings = self.kind.carrier(session, earlier)
-        return AssignedSight(eni, self.kind.holders(session.api(), eni), warnings)
+        eni, warnings = carrier(session.api(), **target_of(session, self.eni, self.device, (), earlier))
+        return AssignedSight(eni, self.kind.holders(session.api(), eni), (*warnings, *self.kind.warnings(eni)))
 
     def decide(self, sight: AssignedSight, expect: str = "") -> AssignDecision:
         """See `decide` of this module."""

@@ -11,6 +11,7 @@ from ec2ident_agent.failover.aws.model import RecordSet
 from ec2ident_agent.failover.aws.response import name as normal
 from ec2ident_agent.failover.errors import ApiError, ApiUnknownError, FailoverError, OutOfTimeError, UsageError
 
+from .carrier import carrier
 from .part import Finding, Planned, Release, warnings_of
 
 TYPE_CHECKING = False
@@ -249,23 +250,16 @@ class DnsPart(Value):
         own = self._own(session, earlier)
         wanted, vpc = self._wanted(own), own.vpc if own else ""
         zone, public = self._zone(session, vpc), self.settings.public
-        return look(self.api(session), zone, wanted, vpc=self.settings.vpc, own=vpc, public=public)
+        return look(session.api_for(self.settings), zone, wanted, vpc=self.settings.vpc, own=vpc, public=public)
 
     def _zone(self, session: Session, own: str = "") -> str:
         found = self.settings
-        return zone_id(self.api(session), found.zone, vpc=found.vpc or own, public=found.public)
-
-    def api(self, session: Session) -> Api:
-        """The API for the zone, which may be another account's."""
-        role = self.settings.role_arn
-        return session.api(role, self.settings.external_id) if role else session.api()
+        return zone_id(session.api_for(self.settings), found.zone, vpc=found.vpc or own, public=found.public)
 
     def _own(self, session: Session, earlier: Sequence[PartSight]) -> NetworkInterface | None:
         """The ENI that gives the default address; read only if it is needed and no earlier part has seen it."""
-        from .route import carrier
-
         seen = next((sight.interface for sight in earlier if sight.interface), None)
-        return seen if seen or self.values else carrier(session.api(), "", session.instance)
+        return seen if seen or self.values else carrier(session.api(), "", session.instance)[0]
 
     def _wanted(self, own: NetworkInterface | None) -> tuple[RecordSet, ...]:
         return wanted(
@@ -288,7 +282,7 @@ class DnsPart(Value):
 
     def run(self, session: Session, decision: DnsSight) -> Iterator[Finding]:
         """Write the records, wait for what differed, and let the resolver confirm."""
-        api = self.api(session)
+        api = session.api_for(self.settings)
         for difference in filter(None, decision.differences):
             key = ("record", decision.zone, difference.wanted.name, difference.wanted.type)
             session.remember(key, (*_fields(difference.wanted), *_fields(difference.found)))
@@ -323,11 +317,13 @@ class DnsPart(Value):
         else:
             own = self._own(session, ())
             zone = self._zone(session, own.vpc if own else "")
-            sight = DnsSight(zone, compare(self.api(session), zone, self._wanted(own)))
+            sight = DnsSight(zone, compare(session.api_for(self.settings), zone, self._wanted(own)))
         yield from warnings_of(sight.warnings)
         for difference in sight.differences:
             yield Finding(str(difference), difference, int(bool(difference)))
-        yield from self._resolved(self.api(session), [difference.wanted for difference in sight.differences], once=True)
+        yield from self._resolved(
+            session.api_for(self.settings), [difference.wanted for difference in sight.differences], once=True
+        )
 
     def release(self, session: Session) -> Iterator[Release]:
         """Put each record back that a move of this service changed, if it still says what that move wrote."""
@@ -335,7 +331,9 @@ class DnsPart(Value):
             old, new = _record(name, kind, found[:2]), _record(name, kind, found[2:])
             if old:
                 call = actions.exchange_records(zone, old, new)
-                yield Release((str(call),), partial(_put_back, session, self.api(session), call, (zone, name, kind)))
+                yield Release(
+                    (str(call),), partial(_put_back, session, session.api_for(self.settings), call, (zone, name, kind))
+                )
 
 
 def _fields(records: RecordSet | None) -> tuple[str, str]:

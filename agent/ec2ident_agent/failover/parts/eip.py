@@ -7,37 +7,21 @@ from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.errors import UsageError
 
 from .assigned import Holder
-from .route import carrier_of, target_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ec2ident_agent.failover.aws.actions import ApiCall
     from ec2ident_agent.failover.aws.client import Api
     from ec2ident_agent.failover.aws.model import ElasticAddress, NetworkInterface
-    from ec2ident_agent.failover.session import Session
     from ec2ident_agent.failover.settings import EipSettings
-
-    from .part import PartSight
 
 
 class EipAssignment(Value):
     """See `assigned.Assignment`. The key is the allocation id."""
 
     settings: EipSettings
-    device: str = ""
-
-    def carrier(self, session: Session, earlier: Sequence[PartSight]) -> tuple[NetworkInterface, tuple[str, ...]]:
-        """The configured ENI, or the device's, or the node's first one; with a warning if it has another Elastic IP."""
-        eni, warnings = carrier_of(session.api(), **target_of(session, self.settings.eni, self.device, (), earlier))
-        there = [each for address, each in eni.elastic if address == self._address(eni)]
-        lost = [
-            f"{eni.id}: {self._address(eni)} has {each}, and loses it"
-            for each in there
-            if each != self.settings.allocation
-        ]
-        return eni, (*warnings, *lost)
 
     def holders(self, api: Api, eni: NetworkInterface) -> Mapping[str, Holder]:
         """The ENI that it is associated with. Raises UsageError for an allocation that does not exist."""
@@ -49,6 +33,12 @@ class EipAssignment(Value):
         return {
             one.id: Holder(f"{one.eni} {one.private}", one.eni, one.instance, one.account) for one in mine if one.eni
         }
+
+    def warnings(self, eni: NetworkInterface) -> tuple[str, ...]:
+        """A warning for each other Elastic IP that the address has."""
+        address, mine = self._address(eni), self.settings.allocation
+        lost = [each for of, each in eni.elastic if of == address and each != mine]
+        return tuple(f"{eni.id}: {address} has {each}, and loses it" for each in lost)
 
     def owner(self, eni: NetworkInterface) -> str:
         """The ENI, with the private address that the Elastic IP is translated to. Raises UsageError without one."""

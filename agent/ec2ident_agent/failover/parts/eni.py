@@ -415,14 +415,9 @@ class EniPart(Value):
 
     name = "eni"
 
-    def api(self, session: Session) -> Api:
-        """The API for the ENI and the instance."""
-        role = self.settings.role_arn
-        return session.api(role, self.settings.external_id) if role else session.api()
-
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> EniSight:
         """Read the ENI and the instance."""
-        return look(self.api(session), self.settings.find, session.instance)
+        return look(session.api_for(self.settings), self.settings.find, session.instance)
 
     def decide(self, sight: EniSight, expect: str = "") -> EniSight:
         """Check that the ENI can move. See `check`."""
@@ -447,7 +442,7 @@ class EniPart(Value):
         """Move the ENI and apply its profile. A profile that cannot be applied is a warning."""
         was, there = decision.interface, decision.instance
         moving = move(
-            self.api(session),
+            session.api_for(self.settings),
             decision,
             index=self.settings.index,
             grace=self.settings.grace,
@@ -478,7 +473,7 @@ class EniPart(Value):
 
     def verify(self, session: Session) -> Iterator[Finding]:
         """Look whether the ENI is attached to the instance."""
-        found = find(self.api(session), self.settings.find)
+        found = find(session.api_for(self.settings), self.settings.find)
         yield from warnings_of(_warnings(found))
         holder = f"at {found.holder}" if found.holder else "not attached to an instance"
         yield Finding(f"{found.id}: is {holder}", found, int(not here(found, session.instance)))

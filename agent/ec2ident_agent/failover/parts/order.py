@@ -34,13 +34,15 @@ def parts_of(service: Service, here: AgentBridge | None = None, *, force: bool =
     found: list[AnyPart | None] = [
         EniPart(service.eni, here, force) if service.eni else None,
         AddressPart(here, single, service.device, service.label, True) if here and single and service.device else None,
-        AssignedPart("private", PrivateAssignment(private, service.device), private.addresses) if private else None,
+        AssignedPart("private", PrivateAssignment(private), private.addresses, private.eni, service.device)
+        if private
+        else None,
         AddressPart(here, service.overlay, service.device, service.label, kept=kept)
         if here and service.overlay
         else None,
         BgpPart(bgp, service.overlay) if bgp else None,
         RoutePart(service.route, service.overlay, service.device) if service.route else None,
-        AssignedPart("eip", EipAssignment(eip, service.device), (eip.allocation,)) if eip else None,
+        AssignedPart("eip", EipAssignment(eip), (eip.allocation,), eip.eni, service.device) if eip else None,
         DnsPart(service.dns, service.dns.values or service.addresses) if service.dns else None,
     ]
     return tuple(part for part in found if part)

@@ -15,6 +15,7 @@ parts of a service in order, a verb such as `route ensure` runs one part, and a 
 from __future__ import annotations
 
 from ec2ident.value import Value
+from ec2ident_agent.failover.aws.forms import NO_OWNER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 
     S = TypeVar("S", bound="PartSight")
     D = TypeVar("D")
+
+    class Owned(Protocol):
+        """What an ENI has, such as a route."""
+
+        @property
+        def eni(self) -> str:
+            """The ENI."""
+
+        @property
+        def instance(self) -> str:
+            """The instance that the ENI is attached to, "" if none or unknown."""
 
     class PartSight(Protocol):
         """What a look showed. Each part has its own values besides these."""
@@ -117,6 +129,11 @@ def warnings_of(warnings: Iterable[str]) -> Iterator[Finding]:
     """A Finding for each warning of a look."""
     for warning in warnings:
         yield Finding(warning, warning=True)
+
+
+def is_owned(holder: Owned, owner: str) -> bool:
+    """Whether this owner has it: an instance or an ENI, as in `--expect`. What has a holder is not NO_OWNER's."""
+    return owner != NO_OWNER and owner in (holder.eni, holder.instance)
 
 
 def exit_of(findings: Sequence[Finding]) -> int:

@@ -11,7 +11,6 @@ from ec2ident_agent.failover.aws import actions
 from ec2ident_agent.failover.aws.forms import is_plain_ipv4
 
 from .assigned import Holder
-from .route import carrier_of, target_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,22 +19,13 @@ if TYPE_CHECKING:
     from ec2ident_agent.failover.aws.actions import ApiCall
     from ec2ident_agent.failover.aws.client import Api
     from ec2ident_agent.failover.aws.model import NetworkInterface
-    from ec2ident_agent.failover.session import Session
     from ec2ident_agent.failover.settings import PrivateSettings
-
-    from .part import PartSight
 
 
 class PrivateAssignment(Value):
     """See `assigned.Assignment`."""
 
     settings: PrivateSettings
-    #: The device that holds the addresses, "" if none does.
-    device: str = ""
-
-    def carrier(self, session: Session, earlier: Sequence[PartSight]) -> tuple[NetworkInterface, tuple[str, ...]]:
-        """The configured ENI, or the device's, or the node's first one."""
-        return carrier_of(session.api(), **target_of(session, self.settings.eni, self.device, (), earlier))
 
     def holders(self, api: Api, eni: NetworkInterface) -> Mapping[str, Holder]:
         """Who has each address or prefix: first the ENI itself is asked, and then for those that it does not have.
@@ -57,6 +47,10 @@ class PrivateAssignment(Value):
             for key in (*one.addresses, *one.ipv6, *one.prefixes)
             if key in keys
         }
+
+    def warnings(self, eni: NetworkInterface) -> tuple[str, ...]:
+        """None: an ENI loses nothing by another address."""
+        return ()
 
     def owner(self, eni: NetworkInterface) -> str:
         """The ENI."""

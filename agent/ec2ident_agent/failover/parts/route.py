@@ -11,7 +11,6 @@ from functools import partial
 from ec2ident.value import Value, replace
 from ec2ident_agent.failover.aws import actions, consistency
 from ec2ident_agent.failover.aws.deadline import both, each, each_ended, together
-from ec2ident_agent.failover.aws.forms import NO_OWNER
 from ec2ident_agent.failover.aws.model import RouteTable
 from ec2ident_agent.failover.errors import (
     ApiError,
@@ -23,14 +22,14 @@ from ec2ident_agent.failover.errors import (
 )
 from ec2ident_agent.failover.selectors import TableSelector
 
-from .part import Finding, Planned, Release, warnings_of
+from .carrier import carrier, target_of
+from .part import Finding, Planned, Release, is_owned, warnings_of
 from .readback import Shown, Written, read_back
 from .route_tables import describe, holders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from typing import TypedDict
 
     from ec2ident_agent.failover.aws.actions import ApiCall
     from ec2ident_agent.failover.aws.client import Api
@@ -42,14 +41,6 @@ if TYPE_CHECKING:
 
     from .part import PartSight
     from .readback import Confirmation
-
-    class Target(TypedDict):
-        """Which ENI carries the traffic."""
-
-        eni: str
-        instance: str
-        device: Device | None
-
 
 #: The verbs of an outcome after which a table is read back.
 WRITTEN = ("created", "replaced", "right", "deleted")
@@ -186,7 +177,7 @@ def look(
     """
 
     def needed() -> tuple[tuple[RouteTable, ...], tuple[NetworkInterface, tuple[str, ...]]]:
-        return both(lambda: describe(api, select), lambda: carrier_of(own or api, eni, instance, device))
+        return both(lambda: describe(api, select), lambda: carrier(own or api, eni, instance, device))
 
     elsewhere = destinations if others and not select.vpc else ()
 
@@ -209,46 +200,6 @@ def look(
     missing = tuple(table for table in select.tables if table not in ids)
     warnings = (*guessed, *sorted(extra), *unsure, *_warnings(tables, interface, destinations))
     return RouteSight(tables, interface, missing, warnings, api.access.region)
-
-
-def carrier(api: Api, eni: str, instance: str) -> NetworkInterface:
-    """Read the ENI `eni`, or the first one of `instance`. Raises UsageError."""
-    return carrier_of(api, eni, instance)[0]
-
-
-def carrier_of(
-    api: Api, eni: str, instance: str, device: Device | None = None
-) -> tuple[NetworkInterface, tuple[str, ...]]:
-    """Read the ENI that carries the traffic, and what to warn of. Raises UsageError.
-
-    It is `eni`, or else the ENI of `instance` with the MAC address of `device`, or else the first ENI of the instance:
-    a loopback or dummy device has no ENI, and the kernel takes packets for its addresses from every interface.
-    """
-    if not (eni or instance):
-        raise UsageError("target: neither an interface nor an instance is given")
-    filters = {"network-interface-id": [eni]} if eni else {"attachment.instance-id": [instance]}
-    found: tuple[NetworkInterface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
-    # An instance with several network cards has an index 0 on each; the primary interface is on the first card.
-    fits = [one for one in found if one.id == eni or (one.attachment and one.attachment.place == (0, 0))]
-    same = [one for one in found if device and device.mac and one.mac == device.mac]
-    fits, wanted = same or fits, eni or f"first interface of {instance}"
-    if not fits:
-        raise UsageError(f"target: no {wanted} in {api.access.region} (is it in another region or account?)")
-    if len(fits) > 1:
-        raise UsageError(f"target: {', '.join(one.id for one in fits)}: each is the {wanted}; name one by its id")
-    if eni or same or not device or device.is_loopback or len(found) == 1:
-        return fits[0], ()
-    said = f"{device}: no interface of {instance} has its MAC address; the route goes to the first one, {fits[0].id}"
-    return fits[0], (f"{said}; to choose another, write eni",)
-
-
-def target_of(session: Session, eni: str, name: str, addresses: Sequence[str], earlier: Sequence[PartSight]) -> Target:
-    """What `carrier_of` needs: the configured ENI, or the instance and the device `name` that has the addresses."""
-    device = None if eni else session.device(name, addresses)
-    if device and not device.mac:
-        # The device may be that of an ENI that moves here first.
-        eni = next((sight.interface.id for sight in earlier if sight.interface), "")
-    return {"eni": eni, "instance": "" if eni else session.instance, "device": device}
 
 
 def _warnings(tables: Sequence[RouteTable], eni: NetworkInterface, destinations: Sequence[str]) -> tuple[str, ...]:
@@ -323,15 +274,11 @@ def _guarded(every: Iterable[RouteMove]) -> tuple[RouteMove, ...]:
     strangers = [
         f"{move.table.id} {move.destination} -> {before.holder} (expected {move.expect})"
         for move, before in taken
-        if move.expect and not _is(before, move.expect)
+        if move.expect and not is_owned(before, move.expect)
     ]
     if strangers:
         raise MoveRefusedError(f"owner: {', '.join(strangers)}; nothing was changed")
     return moves
-
-
-def _is(route: VpcRoute, owner: str) -> bool:
-    return owner != NO_OWNER and owner in (route.eni, route.instance)
 
 
 def plan(sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -> tuple[ApiCall, ...]:
@@ -442,7 +389,7 @@ def _owned_by_us(api: Api, move: RouteMove) -> bool:
         now = next((table.route(move.destination) for table in describe(api, select)), None)
         if now and now.eni == move.eni:
             return True
-        if now and _is(now, move.expect):
+        if now and is_owned(now, move.expect):
             return False
         holder = now.holder if now else "an unknown owner"
         said = f"another mover was quicker: it is {holder}'s (expected {move.expect})"
@@ -572,7 +519,7 @@ class RoutePart(Value):
     def look(self, session: Session, earlier: Sequence[PartSight] = ()) -> RouteSight:
         """Read the tables and the ENI; with `session.advise` also the other tables that hold the routes."""
         found = look(
-            self.api(session),
+            session.api_for(self.settings),
             self.settings.select,
             self.destinations,
             **target_of(session, self.settings.eni, self.device, self.destinations, earlier),
@@ -584,11 +531,6 @@ class RoutePart(Value):
             # A release on this node switched it on, and the look may be older than that.
             return replace(found, interface=replace(eni, check=True))
         return found
-
-    def api(self, session: Session) -> Api:
-        """The API for the tables, which may be another account's."""
-        role = self.settings.role_arn
-        return session.api(role, self.settings.external_id) if role else session.api()
 
     def decide(self, sight: RouteSight, expect: str = "") -> RouteDecision:
         """See `decide` of this module."""
@@ -614,7 +556,7 @@ class RoutePart(Value):
             # Another service of this node may have switched it off, and need it to stay so.
             session.remember(("check", eni.id), (eni.owner, "switched off" if eni.check else "was off"))
             session.memory.forget("restored", eni.id)
-        api, own = self.api(session), session.api()
+        api, own = session.api_for(self.settings), session.api()
         result = ensure(api, decision.sight, decision.moves, check=self.settings.check, own=own)
         yield from findings(result.outcomes)
         if result.switched_off:
