@@ -99,7 +99,7 @@ class ApiError(FailoverError):
         if self.kind is ErrorKind.DENIED and self.code not in _NO_POLICY:
             return self._allowed_by()
         if self.kind is ErrorKind.CREDENTIALS and self.clock:
-            return "" if self.clock == RIGHT else self.clock
+            return self.clock if self.clock != RIGHT else _REGION if self.code in _REJECTED else ""
         # Services other than EC2 report a wrong clock as a signature mismatch, with both times in the message.
         times = self.code == "SignatureDoesNotMatch" and any(
             said in self.message for said in ("expired", "not yet current")
@@ -174,6 +174,10 @@ _NO_POLICY = (
     *("NotAuthorizedException", "OptInRequired", "Blocked", "PendingVerification", "RegionDisabledException"),
     "AuthFailure",
 )
+
+#: How a region that an account has not enabled rejects right credentials (AWS Account Management Reference Guide).
+_REJECTED = ("AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException")
+_REGION = "is the region enabled in the account of the credentials?"
 
 #: An id that EC2 does not know, or does not know yet: one that a look has shown exists ("Eventual consistency", EC2 API
 #: Reference).

@@ -18,6 +18,7 @@ from ec2ident_agent.failover.aws.client import Access, Api
 from ec2ident_agent.failover.aws.deadline import Deadline, together
 from ec2ident_agent.failover.aws.model import RecordSet
 from ec2ident_agent.failover.errors import (
+    RIGHT,
     ApiError,
     CredentialsError,
     ErrorKind,
@@ -380,7 +381,7 @@ def test_no_credentials_anywhere_is_said(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
-    with pytest.raises(CredentialsError, match="none found; give the instance a role") as caught:
+    with pytest.raises(CredentialsError, match="none found; AWS_EC2_METADATA_DISABLED keeps") as caught:
         make_api(environ={}).call(LOOK)
 
     assert (3, []) == (caught.value.exit, aws.calls())
@@ -846,6 +847,23 @@ def test_a_wrong_clock_is_named_from_the_answers_date(date: str, now: float, sai
         api.close()
     assert said in str(caught.value)
     assert bool(said) == ("clock" in str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("code", "clock", "advice"),
+    [
+        ("AuthFailure", RIGHT, "is the region enabled in the account of the credentials?"),
+        ("InvalidClientTokenId", RIGHT, "is the region enabled in the account of the credentials?"),
+        ("ExpiredToken", RIGHT, None),
+        ("AuthFailure", "this machine's clock is 900 s behind", "this machine's clock is 900 s behind"),
+        ("AuthFailure", "", None),
+    ],
+)
+def test_credentials_that_a_region_rejects_may_be_right(code: str, clock: str, advice: str | None) -> None:
+    """fog/fog-aws#585, serverless/serverless#12991: so a region answers that the account has not enabled."""
+    error = ApiError("ec2:X", code, "text", 401, (), clock)
+
+    assert error.brief == (advice or f"ec2:X: {code}: text")
 
 
 def test_the_page_of_a_failure_is_shown_in_one_bounded_line() -> None:

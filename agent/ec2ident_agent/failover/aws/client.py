@@ -521,6 +521,11 @@ def _without_botocore(says: str) -> CredentialsError:
 
 
 def _none_found() -> CredentialsError:
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return CredentialsError(
+            "credentials: none found; AWS_EC2_METADATA_DISABLED keeps out the instance's role;"
+            " unset it, or set AWS_ACCESS_KEY_ID or a profile"
+        )
     return CredentialsError("credentials: none found; give the instance a role, or set AWS_ACCESS_KEY_ID or a profile")
 
 
