@@ -8,7 +8,7 @@ from .errors import OutOfTimeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from ec2ident_agent.engine import Report
     from ec2ident_agent.items import Address, Link, Step
@@ -149,6 +149,11 @@ def held_of(addresses: Sequence[str], *, private: bool = False) -> list[Address]
         channel.close()
     wanted = {*addresses} if private else {each.partition("/")[0] for each in addresses}
     return [each for each in seen if (each.address if private else each.address.partition("/")[0]) in wanted]
+
+
+def down_of(devices: Collection[str]) -> list[str]:
+    """Which of these devices are down: an IPv4 address stays on such a device, and nothing reaches it."""
+    return [link.name for link in _links() if link.name in devices and not link.up]
 
 
 def device_of(mac: str) -> str:

@@ -390,7 +390,7 @@ def test_what_managers_call_takes_the_part_as_it_takes_a_route(
 
 class _Held:
     def __init__(self, address: str) -> None:
-        self.address = address
+        self.address, self.device = address, "none"
 
 
 def test_the_addresses_of_both_are_kept(node: Played) -> None:

@@ -14,6 +14,7 @@ import ec2ident
 import ec2ident_agent
 from ec2ident_agent.failover.pacemaker import agent as ocf
 from ec2ident_agent.failover.pacemaker.request import read
+from ec2ident_agent.items import Address, Link
 from ec2ident_agent.kernel import dump as rtnl
 from tests.lab.namespace import Namespace, unique
 
@@ -81,6 +82,30 @@ def test_who_hangs_with_the_lock_does_not_keep_the_address(node: Namespace, tmp_
     assert ocf.NOT_RUNNING == agent.act("monitor").returncode
     assert 0 == agent.run("apply").returncode
     assert [] == agent.held()
+
+
+@pytest.mark.parametrize(
+    ("held", "down", "answer", "reason"),
+    [
+        (["eth0"], [], ocf.SUCCESS, ""),
+        (["eth0"], ["eth1"], ocf.SUCCESS, ""),
+        (["eth0"], ["eth0"], ocf.GENERIC, "the device of the addresses is down: eth0"),
+        (["eth0", "lo"], ["eth0"], ocf.SUCCESS, ""),
+        ([], ["eth0"], ocf.NOT_RUNNING, ""),
+    ],
+)
+def test_an_address_on_a_device_that_is_down_is_not_a_service(
+    monkeypatch: pytest.MonkeyPatch, held: list[str], down: list[str], answer: int, reason: str
+) -> None:
+    """ClusterLabs/resource-agents#2047 #2056: the address stays there, and nothing reaches it."""
+    found = [Address(device, "192.0.2.1/32") for device in held]
+    monkeypatch.setattr("ec2ident_agent.failover.agent_bridge.held_of", lambda addresses, private: found)
+    links = tuple(Link(1, name, up=name not in down) for name in ("lo", "eth0", "eth1"))
+    monkeypatch.setattr("ec2ident_agent.failover.agent_bridge._links", lambda: links)
+    said: list[str] = []
+    request = read("overlay", "monitor", {"OCF_RESKEY_address": "192.0.2.1"})
+    assert answer == ocf.OcfAgent(request, {}, said.append).run()
+    assert reason in "".join(said)
 
 
 def test_a_look_reads_no_routes(monkeypatch: pytest.MonkeyPatch) -> None:

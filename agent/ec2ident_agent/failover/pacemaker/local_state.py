@@ -63,13 +63,21 @@ class Addresses:
         return tuple(found)
 
     def look(self) -> str:
-        """HELD, PARTLY or ABSENT, whatever the interface, and the length of an overlay address. Raises UnknownError."""
-        from ec2ident_agent.failover.agent_bridge import held_of
+        """HELD, PARTLY or ABSENT, whatever the interface, and the length of an overlay address. Raises UnknownError.
 
-        addresses = self.addresses
-        held = {each.address.partition("/")[0] for each in held_of(addresses, private=self._private)}
-        here = [each for each in addresses if each.partition("/")[0] in held]
-        return ABSENT if not here else HELD if len(here) == len(addresses) else PARTLY
+        An address on a device that is down is not all of it.
+        """
+        from ec2ident_agent.failover.agent_bridge import down_of, held_of
+
+        addresses, found = self.addresses, held_of(self.addresses, private=self._private)
+        here = {each.address.partition("/")[0] for each in found}
+        down = down_of({each.device for each in found}) if found else []
+        useful = {each.address.partition("/")[0] for each in found if each.device not in down}
+        self.lacking = (
+            f"the device of the addresses is down: {', '.join(down)}" if useful < here else type(self).lacking
+        )
+        wanted = [each.partition("/")[0] for each in addresses]
+        return HELD if wanted and useful.issuperset(wanted) else PARTLY if here else ABSENT
 
     def keep(self, mac: str) -> None:
         """Nothing to do: the takeover has added the addresses."""
