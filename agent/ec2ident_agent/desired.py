@@ -119,85 +119,115 @@ def _devices(config: Config, observed: Observed) -> frozenset[str]:
 
 def desired_state(config: Config, facts: FactsByDevice, observed: Observed, state: State) -> DesiredState:
     """What the configuration asks for. Raises ConfigError where the configuration and the facts contradict."""
-    found: list[Desired] = []
-    unknown: list[Unknown] = []
-    refusals: list[Refusal] = []
-    profiles: list[Profile] = []
-    unresolved: set[str] = set()
-    facts = with_others(facts)
-    owned = state.by_owner()
-    tables, around = _claimed(config, state, owned), Neighbourhood(observed, facts, state)
-    overlay_addresses = _overlay_addresses(config, state)
-    names: dict[int, str] = {}
-    enis = _devices(config, observed)
+    draft = _Draft(config, with_others(facts), observed, state)
     for section in config.sections:
-        owner, link = interface(section.name), find_device(section, observed)
-        if link is None:
-            found.append(Desired(owner, ()))
-            continue
-        there = owned.get(owner, ())
-        try:
-            _check_once(section, names.setdefault(link.index, section.name), link.name)
-            _check_port(section, link, observed)
-            check_subnets(section, link, around, state)
-            profile = profile_of(section, link.name, facts, observed, enis, there)
-            profile = own_sources(profile, section, around)
-            _check_table(profile, tables)
-        except AnotherSubnetError as wrong:
-            refusals.append(Refusal(wrong.owner, wrong.why))
-            unresolved |= {link.name, section.name}
-            found.append(Desired(owner, there if wrong.same else ()))
-            continue
-        except (UnknownFactError, CapturedError, TableClaimedError, SameInterfaceError, PortError) as wrong:
-            if isinstance(wrong, RefusedError):
-                refusals.append(Refusal(wrong.owner, wrong.why))
-            else:
-                unknown.append(Unknown(wrong.owner, wrong.why))
-            unresolved |= {link.name, section.name}
-            found.append(Desired(owner, there))
-            continue
-        if section.addresses == HOLD and not profile.addresses:
-            why = facts[link.name].unknown if link.name in facts else "the metadata service was not asked"
-            unknown.append(Unknown(owner, f"addresses unknown: {why}; those that are there stay"))
-            held_now = tuple(item.address for item in there if isinstance(item, Address))
-            profile = replace(profile, held=held_now)
-        elif section.addresses == HOLD:
-            profile = replace(profile, held=to_hold(profile, observed, there, overlay_addresses))
-        profiles.append(profile)
-        unknown += [Unknown(owner, why) for why in _left_out(profile, section, facts)]
-        found.append(Desired(owner, profile_items(profile)))
+        draft.add_interface(section)
+    # After the interfaces: an overlay's rules follow from the profile that carries it.
     held = state.held()
     overlays = [named(each, observed) for each in config.overlays if each.owner not in held]
-    label_of = free_labels(observed)
     for overlay in overlays:
-        items = overlay_items(overlay, profiles, label_of) if observed.link(overlay.device) else ()
-        if items and (overlay.via or overlay.device) in unresolved:
-            items = tuple(dict.fromkeys((*items, *owned.get(overlay.owner, ()))))  # The rules that it has stay.
-        carrier = next((each for each in profiles if each.carries(overlay)), None) if items else None
+        draft.add_overlay(overlay)
+    draft.refuse_before_local()
+    if not all(link.ipv6 for link in observed.links):
+        draft.leave_out_disabled_ipv6()
+    profiles = tuple(draft.profiles)
+    about = notes(config, profiles, draft.facts, observed)
+    warnings = _misplaced(overlays, profiles)
+    return DesiredState(tuple(draft.found), tuple(draft.unknown), tuple(draft.refusals), about, profiles, warnings)
+
+
+class _Draft:
+    """A desired state in the making: one interface or overlay address after the other."""
+
+    def __init__(self, config: Config, facts: FactsByDevice, observed: Observed, state: State) -> None:
+        self.facts, self._observed, self._state = facts, observed, state
+        self.found: list[Desired] = []
+        self.unknown: list[Unknown] = []
+        self.refusals: list[Refusal] = []
+        self.profiles: list[Profile] = []
+        #: Names of interfaces that keep what they have, by their devices and by their sections.
+        self._unresolved: set[str] = set()
+        self._owned = state.by_owner()
+        self._tables = _claimed(config, state, self._owned)
+        self._around = Neighbourhood(observed, facts, state)
+        self._overlay_addresses = _overlay_addresses(config, state)
+        self._enis = _devices(config, observed)
+        self._label_of = free_labels(observed)
+        #: Index of a link -> name of the first section that is about it.
+        self._sections: dict[int, str] = {}
+
+    def add_interface(self, section: Section) -> None:
+        """The items of one section, or the present ones where a fact is unknown or the profile would harm another."""
+        owner, link = interface(section.name), find_device(section, self._observed)
+        if link is None:
+            self.found.append(Desired(owner, ()))
+            return
+        there = self._owned.get(owner, ())
+        try:
+            _check_once(section, self._sections.setdefault(link.index, section.name), link.name)
+            _check_port(section, link, self._observed)
+            check_subnets(section, link, self._around, self._state)
+            profile = profile_of(section, link.name, self.facts, self._observed, self._enis, there)
+            profile = own_sources(profile, section, self._around)
+            _check_table(profile, self._tables)
+        except UnknownFactError as wrong:
+            self.unknown.append(Unknown(wrong.owner, wrong.why))
+        except (AnotherSubnetError, CapturedError, TableClaimedError, SameInterfaceError, PortError) as wrong:
+            self.refusals.append(Refusal(wrong.owner, wrong.why))
+            if isinstance(wrong, AnotherSubnetError) and not wrong.same:
+                there = ()
+        else:
+            if section.addresses == HOLD:
+                profile = replace(profile, held=self._held(profile, owner, there))
+            self.profiles.append(profile)
+            self.unknown += [Unknown(owner, why) for why in _left_out(profile, section, self.facts)]
+            self.found.append(Desired(owner, profile_items(profile)))
+            return
+        self._unresolved |= {link.name, section.name}
+        self.found.append(Desired(owner, there))
+
+    def _held(self, profile: Profile, owner: Owner, there: Collection[Item]) -> tuple[str, ...]:
+        """The addresses of the ENI that the agent is to hold on the interface."""
+        if profile.addresses:
+            return to_hold(profile, self._observed, there, self._overlay_addresses)
+        known = self.facts.get(profile.device)
+        why = known.unknown if known else "the metadata service was not asked"
+        self.unknown.append(Unknown(owner, f"addresses unknown: {why}; those that are there stay"))
+        return tuple(item.address for item in there if isinstance(item, Address))
+
+    def add_overlay(self, overlay: Overlay) -> None:
+        """The items of one overlay address; the present ones stay where its interface keeps what it has."""
+        present = self._owned.get(overlay.owner, ())
+        items = overlay_items(overlay, self.profiles, self._label_of) if self._observed.link(overlay.device) else ()
+        if items and (overlay.via or overlay.device) in self._unresolved:
+            items = tuple(dict.fromkeys((*items, *present)))  # The rules that it has stay.
+        carrier = next((each for each in self.profiles if each.carries(overlay)), None) if items else None
         version = family(overlay.address)
         if carrier and version not in map(family, carrier.routers):
             why = f"it has no rules: {carrier.device} has no router of IPv{version}"
-            unknown.append(Unknown(overlay.owner, f"{why}; write router = … in [interface.{carrier.name}]"))
+            self.unknown.append(Unknown(overlay.owner, f"{why}; write router = … in [interface.{carrier.name}]"))
         try:
-            check_overlay(overlay, profiles, around)
+            check_overlay(overlay, self.profiles, self._around)
         except CapturedError as wrong:
-            refusals.append(Refusal(wrong.owner, wrong.why))
-            items = owned.get(overlay.owner, ())
-        found.append(Desired(overlay.owner, items))
-    warnings = _misplaced(overlays, profiles)
-    local = LocalTable(observed)
-    for place, each in enumerate(found):
-        try:
-            local.check(each.owner, each.items)
-        except BeforeLocalError as wrong:
-            refusals.append(Refusal(wrong.owner, wrong.why))
-            found[place] = replace(each, items=owned.get(each.owner, ()))
-    if not all(link.ipv6 for link in observed.links):
-        possible = [_possible(each, observed) for each in found]
-        refusals += [refusal for _, refusal in possible if refusal]
-        found = [each for each, _ in possible]
-    about = notes(config, profiles, facts, observed)
-    return DesiredState(tuple(found), tuple(unknown), tuple(refusals), about, tuple(profiles), warnings)
+            self.refusals.append(Refusal(wrong.owner, wrong.why))
+            items = present
+        self.found.append(Desired(overlay.owner, items))
+
+    def refuse_before_local(self) -> None:
+        """Owners of rules that would come before the table local keep what they have."""
+        local = LocalTable(self._observed)
+        for place, each in enumerate(self.found):
+            try:
+                local.check(each.owner, each.items)
+            except BeforeLocalError as wrong:
+                self.refusals.append(Refusal(wrong.owner, wrong.why))
+                self.found[place] = replace(each, items=self._owned.get(each.owner, ()))
+
+    def leave_out_disabled_ipv6(self) -> None:
+        """Leave out the items of IPv6 on devices that have none."""
+        possible = [_possible(each, self._observed) for each in self.found]
+        self.refusals += [refusal for _, refusal in possible if refusal]
+        self.found = [each for each, _ in possible]
 
 
 def with_others(facts: FactsByDevice) -> FactsByDevice:
