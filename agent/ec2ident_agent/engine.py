@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 #: Steps in one request to the kernel. When one fails, the ones after it in the same request are undone with the others.
 CHUNK = 64
 
+#: Why an owner is left alone that has nothing wrong itself.
+BESIDE = "not changed either, since it shares a table with the one before"
+
 
 class Look(Value):
     """One look at the node: what is there, and what the journal says is owned."""
@@ -112,8 +115,7 @@ class Report(Value):
         """
         found = [Refusal(self.owner(conflict.item), str(conflict)) for conflict in self.difference.conflicts]
         beside = self.refused - {refusal.owner for refusal in found}
-        why = "not changed either, since it shares a table with the one before"
-        return (*self.harmful, *found, *(Refusal(owner, why) for owner in sorted(beside, key=str)), *self.failed)
+        return (*self.harmful, *found, *(Refusal(owner, BESIDE) for owner in sorted(beside, key=str)), *self.failed)
 
 
 def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, leave: Collection[Item] = ()) -> Report:
@@ -131,8 +133,8 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
     owners = {each.owner for each in desired}
     _one_owner_a_table(desired, [] if everything else [each for each in state.records if each.owner not in owners])
     parts = [(each, _possible(each, observed), _waits(each, observed)) for each in desired]
-    waiting = [each for each, _, waits in parts if waits]
-    stays = {item.identity for each in waiting for item in each.items} | {item.identity for item in leave}
+    waiting = [item for each, _, waits in parts if waits for item in each.items]
+    stays = {item.identity for item in (*waiting, *leave)}
     if not everything:
         stays |= {record.item.identity for record in state.records if record.owner not in owners}
     named = [record.item for record in state.records]
@@ -165,9 +167,8 @@ def compare(desired: Sequence[Desired], look: Look, *, everything: bool = True, 
     if taking:
         steps = [step for each in taking for step in each.steps]
         difference = replace(difference, steps=(*steps, *difference.steps))
-    waits = tuple(item for each in waiting for item in each.items)
     apart = tuple(each.owner for each, items, _ in parts if each.items and not items)
-    return Report(desired, difference, waits, apart, refused, adopted=tuple(taking))
+    return Report(desired, difference, tuple(waiting), apart, refused, adopted=tuple(taking))
 
 
 def apply(
@@ -211,8 +212,7 @@ def _failed(wrong: KernelError, harmed: Collection[Item], report: Report) -> tup
     assert wrong.item
     first, rest = report.owner(wrong.item), dict.fromkeys(map(report.owner, harmed))
     rest.pop(first, None)
-    beside = "not changed either, since it shares a table with the one before"
-    return (Refusal(first, str(wrong)), *(Refusal(owner, beside) for owner in sorted(filter(None, rest), key=str)))
+    return (Refusal(first, str(wrong)), *(Refusal(owner, BESIDE) for owner in sorted(filter(None, rest), key=str)))
 
 
 def together(item: Item, desired: Iterable[Desired], look: Look) -> frozenset[Item]:
@@ -226,13 +226,7 @@ def together(item: Item, desired: Iterable[Desired], look: Look) -> frozenset[It
     pairs += [(record.owner, record.item) for record in state.records]
     version = version_of(item)
     mine = [pair for pair in pairs if version_of(pair[1]) == version]
-    owners = {owner for owner, each in mine if each.identity == item.identity}
-    while owners:
-        tables = tables_of(each for owner, each in mine if owner in owners)
-        beside = {owner for owner, each in mine if isinstance(each, (Route, Rule)) and each.table in tables}
-        if beside <= owners:
-            break
-        owners |= beside
+    owners = _beside({owner for owner, each in mine if each.identity == item.identity}, mine, mine)
     return frozenset(each for owner, each in mine if owner in owners)
 
 
@@ -423,15 +417,22 @@ def _refused(desired: Sequence[Desired], records: Sequence[Record], conflicts: I
     if not items:
         return frozenset()
     asked = [(each.owner, item) for each in desired for item in each.items]
-    owners = {owner for owner, item in asked if item.identity in items}
+    having = [*asked, *((record.owner, record.item) for record in records)]
+    return _beside({owner for owner, item in asked if item.identity in items}, having, asked)
+
+
+def _beside(
+    some: Collection[Owner], having: Collection[tuple[Owner, Item]], asked: Collection[tuple[Owner, Item]]
+) -> frozenset[Owner]:
+    """These owners and, step by step, all that ask for a route or rule of a table in which one of them has a route."""
+    owners = frozenset(some)
     while owners:
-        mine = [*asked, *((record.owner, record.item) for record in records)]
-        tables = {item.table for owner, item in mine if owner in owners and isinstance(item, Route)}
+        tables = tables_of(item for owner, item in having if owner in owners)
         beside = {owner for owner, item in asked if isinstance(item, (Route, Rule)) and item.table in tables}
         if beside <= owners:
             break
         owners |= beside
-    return frozenset(owners)
+    return owners
 
 
 def _possible(desired: Desired, observed: Observed) -> tuple[Item, ...]:

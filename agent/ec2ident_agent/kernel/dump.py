@@ -20,12 +20,10 @@ from ec2ident_agent.items import DEFAULT, OURS, Address, Link, Observed, Route, 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from typing import Union
 
     from .protocol import Decision, Query
 
     Attributes = dict[int, bytes]
-    Decoded = Union[Seen, Link, None]
     #: The first of the messages that differ in an address alone, by all their other bytes.
     Alike = dict[bytes, Seen]
 
@@ -34,7 +32,7 @@ SO_RCVBUF, SO_RCVBUFFORCE, MSG_TRUNC = 8, 33, 0x20
 CAP_ACK, EXT_ACK, STRICT_CHECK = 10, 11, 12
 NOOP, ERROR, DONE, OVERRUN = 1, 2, 3, 4
 REQUEST, DUMP, INTERRUPTED, CAPPED, TEXT_FOLLOWS = 1, 0x300, 0x10, 0x100, 0x200
-NEW_LINK, NEW_ADDRESS, NEW_ROUTE, NEW_RULE = 16, 20, 24, 32
+NEW_ROUTE = 24
 GET_LINK, GET_ADDRESS, GET_ROUTE, GET_RULE = 18, 22, 26, 34
 
 EINTR, ENOENT, EAGAIN, ENOBUFS = 4, 2, 11, 105
