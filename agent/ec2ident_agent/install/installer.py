@@ -338,7 +338,8 @@ def compare(
             foreign.add(thing.path)
             continue
         here, mine = tree.look(thing.path), owned.get(thing.path)
-        if gives_way and isinstance(here, File) and not (mine and _as_laid(here, mine)) and gives_way(here.content):
+        unchanged = here is not None and mine is not None and _is_unchanged(here, mine)
+        if gives_way and isinstance(here, File) and not unchanged and gives_way(here.content):
             # As if it were missing: after a crash an uninstall must not take it for an earlier one of the agent.
             here = None
         if here is None and mine and _enabled(mine):
@@ -347,12 +348,12 @@ def compare(
             notes.append(
                 f"{thing.path}: disabled since it was installed, and stays so; systemctl enable {unit} enables it"
             )
-        elif here is None or (mine and _as_laid(here, mine) and not _same(here, thing.node)):
+        elif here is None or (unchanged and not _same(here, thing.node)):
             steps.append(adding(thing))
             during[thing.path] = _entry(thing, before=here)
-            after[thing.path] = _laid(thing)
-        elif mine and _as_laid(here, mine):
-            after[thing.path] = _laid(thing)
+            after[thing.path] = _recorded(thing)
+        elif unchanged:
+            after[thing.path] = _recorded(thing)
         elif mine:
             after[thing.path] = mine
             notes += [] if thing.row and thing.row.sample else [f"{thing.path}: kept, changed since it was installed"]
@@ -479,7 +480,7 @@ def _is_ours(here: Inode, entry: Entry) -> bool:
     return isinstance(here, Directory) and entry.kind == "directory"
 
 
-def _as_laid(here: Inode, entry: Entry) -> bool:
+def _is_unchanged(here: Inode, entry: Entry) -> bool:
     return _is_ours(here, entry) and (not isinstance(here, File) or here.mode == entry.mode)
 
 
@@ -502,7 +503,7 @@ def _entry(thing: Thing, before: Inode | None = None) -> Entry:
     return Entry(thing.path, kind, _mark(node), mode, _mark(before))
 
 
-def _laid(thing: Thing) -> Entry:
+def _recorded(thing: Thing) -> Entry:
     """The entry of what is there for sure."""
     return _entry(thing, thing.node if thing.path.startswith(f"{WANTS}/") else None)
 
