@@ -40,6 +40,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--matrix", metavar="FILE", help="put the table of who mended what at a file's end")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep bytecode, also where PYTHONDONTWRITEBYTECODE is set (many containers set it), for a third of the time.
+
+    Without it each of the suite's processes compiles every test again, and each command that a test starts the product.
+    Where pytest keeps no cache (-p no:cacheprovider), Python keeps none either: scripts/mutants changes files within
+    the second by which Python tells an old one.
+    """
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        sys.dont_write_bytecode = False
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """A long value is named by its length: pytest for Python 3.9 makes a name of 100 MB of a value of 100 MB."""
     return f"{argname} of {len(val)}" if isinstance(val, (str, bytes)) and len(val) > 200 else None

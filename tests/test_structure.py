@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -130,8 +131,13 @@ def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def imports(path: Path) -> set[str]:
+def imports(path: Path) -> frozenset[str]:
     """Absolute dotted names of all that a module imports when it runs, in functions too."""
+    return imports_of(path, path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imports_of(path: Path, text: str) -> frozenset[str]:
     package = list(path.relative_to(TOP / "agent" if AGENT in path.parents else TOP).with_suffix("").parts)
     found: set[str] = set()
 
@@ -150,8 +156,8 @@ def imports(path: Path) -> set[str]:
         for child in ast.iter_child_nodes(node):
             visit(child)
 
-    visit(ast.parse(path.read_text(encoding="utf-8")))
-    return found
+    visit(ast.parse(text))
+    return frozenset(found)
 
 
 def roots(path: Path) -> set[str]:

@@ -179,14 +179,15 @@ def test_a_role_of_another_account_needs_one_statement_more(run: Callable[..., A
     assert (["sts:AssumeRole"], [role]) == (statement["Action"], statement["Resource"])
 
 
-def findings(document: str) -> list[str]:
-    """parliament's verdicts. In a process of its own, as it loads what is deprecated."""
+def findings(documents: list[str]) -> list[list[str]]:
+    """parliament's verdicts on each. In one process of its own, as it loads what is deprecated, and long."""
     code = (
-        "import sys, parliament; print(*(f.issue for f in parliament.analyze_policy_string(sys.stdin.read()).findings))"
+        "import json, sys; from parliament import analyze_policy_string as analyze;"
+        " print(json.dumps([[finding.issue for finding in analyze(each).findings] for each in json.load(sys.stdin)]))"
     )
-    command = [sys.executable, "-W", "ignore", "-c", code]
-    done = subprocess.run(command, input=document, capture_output=True, text=True, timeout=60, check=True)
-    return done.stdout.split()
+    command, given = [sys.executable, "-W", "ignore", "-c", code], json.dumps(documents)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=True)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
 @pytest.mark.skipif(not find_spec("parliament"), reason="parliament is not installed")
@@ -198,12 +199,17 @@ def test_an_independent_checker_finds_nothing_wrong(run: Callable[..., Any], aws
     roles = roles.replace("[service.db.dns]", f'[service.db.dns]\nrole_arn = "{zone}"')
     administration = [["--for", "route delete"], ["--for", "dns zone", "--vpc", aws.lab.vpc]]
     administration += [["--for", "eni create", "--subnet", aws.lab.subnet_a, "--group", aws.lab.group]]
-    for config in (whole(aws), by_vpc(aws), tagged(aws), whole(aws, f'address = "{aws.lab.service_address}"'), roles):
-        for words in ([], ["--release"], *administration):
-            assert [] == findings("\n".join(run("policy", *words, config=config)[1])), words
-    for words in (["--node-role"], ["--role", role], ["--role", zone]):
-        assert [] == findings("\n".join(run("policy", *words, config=roles)[1])), words
-    assert "UNKNOWN_ACTION" in findings('{"Statement": [{"Effect": "Allow", "Action": "ec2:X", "Resource": "*"}]}')
+    configs = (whole(aws), by_vpc(aws), tagged(aws), whole(aws, f'address = "{aws.lab.service_address}"'), roles)
+    asked = [(config, words) for config in configs for words in ([], ["--release"], *administration)]
+    asked += [(roles, words) for words in (["--node-role"], ["--role", role], ["--role", zone])]
+    unknown = '{"Statement": [{"Effect": "Allow", "Action": "ec2:X", "Resource": "*"}]}'
+
+    documents = ["\n".join(run("policy", *words, config=config)[1]) for config, words in asked]
+    *found, wrong = findings([*documents, unknown])
+
+    assert [] == [(words, issues) for (_, words), issues in zip(asked, found) if issues]
+    assert len(asked) == len(found)
+    assert "UNKNOWN_ACTION" in wrong
 
 
 # A role for each part
