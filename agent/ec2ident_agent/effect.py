@@ -5,20 +5,23 @@ So the kernel is asked for its own routing decision (RTM_GETROUTE) with each sou
 selects by. Each answer must name the interface and the router of the source's table.
 
 A rule for marked packets is not asked about, unless it is negated: the program that marks packets means them to go
-another way. The same holds for a destination that another device reaches without a router, such as a container.
+another way. The same holds for a destination of its own that a bridge or tunnel reaches, such as a container. By
+another ENI no packet of the source may leave, whatever its destination is: the VPC drops it. So the kernel is also
+asked about destinations of routes by other ENIs, in the interface's own table and where foreign rules lead first.
 """
 
 from __future__ import annotations
 
 from ec2ident.value import Value, replace
 
-from .inet import contains
+from .inet import contains, covers
 from .items import DEFAULT, OURS, Address, Route, Rule, family
 from .kernel.protocol import Query
+from .main_table import eni_devices
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from .desired import Desired
     from .items import Observed, Seen
@@ -30,7 +33,13 @@ MAIN, LOCAL, LOOPBACK = 254, 255, "lo"
 #: Destinations outside of every VPC, reserved for documentation (RFC 5737, RFC 3849). No packet is sent. The IPv4 one
 #: is in the upper half of the address space: a VPN may replace a default route by two halves.
 OUTSIDE = {4: "198.51.100.1", 6: "2001:db8::1"}
-TCP = 6
+#: The same for a rule that excludes the first one; IPv6's is of an example of RFC 9637.
+ELSEWHERE = {4: "203.0.113.1", 6: "3fff::1"}
+#: Networks that no router leads to: a source's own decision about them proves nothing.
+NOT_ROUTED = ("169.254.0.0/16", "224.0.0.0/4", "fe80::/10", "ff00::/8")
+#: Routes of a table, by one device and router, of which one destination each is asked about.
+SHOWN = 8
+TCP, UDP = 6, 17
 #: The protocols for which the kernel answers, by family (rtm_getroute_parse_ip_proto).
 ASKABLE = {4: (0, 1, 6, 17), 6: (0, 6, 17, 58)}
 #: What a rule may have beside its source and table without selecting anything.
@@ -104,6 +113,8 @@ class Taken(Value):
     @property
     def advice(self) -> str:
         """How to prevent it."""
+        if self.by == self.owner and self.answer.table == self.way.rule.table:
+            return f"remove the route by {self.answer.device} from table {self.answer.table}: it is another program's"
         if self.by == self.owner and self.answer.table == MAIN:
             where = f"the route of main that it takes by {self.answer.device} (a VPN may halve its default route)"
             return f'remove {where}, or write scheme = "by-source" in [interface.{self.owner.name}]'
@@ -146,13 +157,16 @@ def ways(desired: Iterable[Desired], observed: Observed) -> list[Way]:
 
 
 def questions(ways: Iterable[Way], observed: Observed) -> list[tuple[Way, Query]]:
-    """What to ask the kernel: every source that is on the node, and what foreign rules before it select by."""
+    """What to ask the kernel: every source that is on the node, what foreign rules before it select by, and what other
+    ENIs' routes lead to, where they may come first.
+    """
     hosts: dict[str, str] = {}
     for seen in observed.seen:
         if isinstance(seen.item, Address):
             hosts.setdefault(seen.item.address.partition("/")[0], seen.item.device)
-    special = _special(observed)
-    found = []
+    ways = list(ways)
+    special, found = _special(observed), []
+    astray, asked = Astray(ways, observed), set()
     for way in ways:
         sources = _sources(way, hosts)
         if way.destination:
@@ -162,7 +176,68 @@ def questions(ways: Iterable[Way], observed: Observed) -> list[tuple[Way, Query]
         found += [(way, Query(source, OUTSIDE[family(source)], protocol=TCP)) for source in sources]
         if special:
             found += [(way, query) for query in _exceptions(special, way, sources, hosts)]
+        if astray.routes and sources:
+            for rule, destination in astray.before(way, sources):
+                # One source of an owner stands for all that the same rule takes.
+                if (key := (way.owner, rule, destination)) not in asked:
+                    asked.add(key)
+                    source = next(each for each in sources if not rule.source or contains(rule.source, each))
+                    found.append((way, Query(source, _inside(destination, hosts), protocol=TCP)))
     return found
+
+
+class Astray:
+    """Destinations with a route by an ENI in a table that may be asked for a source of another ENI."""
+
+    def __init__(self, ways: Sequence[Way], observed: Observed) -> None:
+        last = max((way.rule.priority for way in ways), default=-1)
+        rules = [seen for seen in observed.seen if isinstance(seen.item, Rule) and seen.protocol != OURS]
+        rules = [seen for seen in rules if isinstance(seen.item, Rule) and seen.item.priority <= last]
+        tables = {way.rule.table for way in ways} | {seen.item.table for seen in rules if isinstance(seen.item, Rule)}
+        #: Table and family -> destinations of their own, each with its device.
+        self.routes: dict[tuple[int, int], list[tuple[str, str]]] = {}
+        enis = eni_devices(observed, ())
+        shown: dict[tuple[int, str, str], int] = {}
+        for seen in observed.seen:
+            route = seen.item
+            if not isinstance(route, Route) or route.table not in tables or seen.protocol == OURS:
+                continue
+            if route.device not in enis or route.destination in DEFAULT.values() or _on_link_alone(route.destination):
+                continue
+            key = (route.table, route.device, route.gateway)
+            shown[key] = shown.get(key, 0) + 1
+            if shown[key] <= SHOWN:
+                place = (route.table, family(route.destination))
+                self.routes.setdefault(place, []).append((route.destination, route.device))
+        #: The foreign rules that lead to such routes, each with its family.
+        self._rules = [pair for seen in rules for pair in self._leading(seen)] if self.routes else []
+
+    def _leading(self, seen: Seen) -> Iterator[tuple[Rule, int]]:
+        rule = seen.item
+        assert isinstance(rule, Rule)
+        if (rule.table, 4) in self.routes or (rule.table, 6) in self.routes:
+            from .selectors import LOOKUP, selectors, version
+
+            mine, chosen = version(seen), selectors(seen)
+            found = self.routes.get((rule.table, mine), ())
+            plain = not (chosen.mask or chosen.negated or chosen.unknown) and chosen.iif in ("", LOOPBACK)
+            wide = any(not rule.destination or covers(rule.destination, destination) for destination, _ in found)
+            if plain and wide and chosen.action == LOOKUP:
+                yield rule, mine
+
+    def before(self, way: Way, sources: Iterable[str]) -> Iterator[tuple[Rule, str]]:
+        """The destinations by another device in the way's own table, and in tables of foreign rules before its rule."""
+        mine = family(way.rule.source)
+        rules = [rule for rule, version in self._rules if version == mine and rule.priority <= way.rule.priority]
+        rules = [rule for rule in rules if not rule.source or any(contains(rule.source, each) for each in sources)]
+        for rule in [way.rule, *rules]:
+            for destination, device in self.routes.get((rule.table, mine), ()):
+                if device != way.device and (not rule.destination or covers(rule.destination, destination)):
+                    yield rule, destination
+
+
+def _on_link_alone(destination: str) -> bool:
+    return any(covers(network, destination) for network in NOT_ROUTED)
 
 
 def _exceptions(
@@ -177,9 +252,8 @@ def _exceptions(
             continue
         covered = (each for each in sources if not seen.item.source or contains(seen.item.source, each))
         for source in covered:
-            query = _query(seen, chosen, source, hosts)
-            if matches(seen, chosen, query):
-                yield query
+            packets = _packets(seen, chosen, source, hosts)
+            yield from [query for query in packets if matches(seen, chosen, query)][:1]
             # A rule for every source is asked about with one of them.
             if not seen.item.source:
                 break
@@ -213,15 +287,21 @@ def _selective(seen: Seen, chosen: Selectors) -> bool:
     assert isinstance(seen.item, Rule)
     some = chosen.users or chosen.protocol or chosen.source_ports or chosen.destination_ports or chosen.tos
     some = some or chosen.dscp_mask
-    marked = chosen.mask or chosen.negated or chosen.iif not in ("", LOOPBACK) or chosen.unknown
-    return bool(some or seen.item.destination) and not marked and chosen.protocol in ASKABLE[version(seen)]
+    marked = (chosen.mask or chosen.iif not in ("", LOOPBACK)) and not chosen.negated
+    can_ask = chosen.negated or chosen.protocol in ASKABLE[version(seen)]
+    return bool(some or seen.item.destination) and not (marked or chosen.unknown) and can_ask
 
 
-def _query(seen: Seen, chosen: Selectors, source: str, hosts: dict[str, str]) -> Query:
-    """A packet that the rule matches."""
+def _packets(seen: Seen, chosen: Selectors, source: str, hosts: dict[str, str]) -> list[Query]:
+    """Packets of which the rule matches one, if it matches any."""
     assert isinstance(seen.item, Rule)
     destination = seen.item.destination
-    return Query(
+    if chosen.negated:
+        plain = Query(source, OUTSIDE[family(source)], protocol=TCP)
+        user = chosen.users[1] + 1 if chosen.users else 0
+        other = ELSEWHERE[family(source)]
+        return [plain, replace(plain, protocol=UDP), replace(plain, user=user), replace(plain, destination=other)]
+    packet = Query(
         source,
         _inside(destination, hosts) if destination else OUTSIDE[family(source)],
         protocol=chosen.protocol or TCP,
@@ -230,6 +310,7 @@ def _query(seen: Seen, chosen: Selectors, source: str, hosts: dict[str, str]) ->
         destination_port=chosen.destination_ports[0] if chosen.destination_ports else 0,
         tos=chosen.tos or chosen.dscp << 2,
     )
+    return [packet]
 
 
 def _inside(network: str, hosts: dict[str, str]) -> str:
@@ -249,9 +330,10 @@ def judge(
     """What goes another way, one for each owner and rule that takes it."""
     rules: list[tuple[Seen, Selectors]] = []
     owners = {item: each.owner for each in desired for item in each.items if isinstance(item, Rule)}
+    enis = eni_devices(observed, [way.device for way, _ in asked])
     found: dict[tuple[object, ...], Taken] = {}
     for (way, query), answer in zip(asked, answers):
-        if _right(way, query, answer):
+        if _right(way, query, answer, enis):
             continue
         from .selectors import in_order, taker
 
@@ -267,9 +349,10 @@ def judge(
     return tuple(found.values())
 
 
-def _right(way: Way, query: Query, answer: Decision) -> bool:
-    """True if the packet goes the source's way, or for a destination of its own to a device without a router."""
+def _right(way: Way, query: Query, answer: Decision, enis: Collection[str]) -> bool:
+    """True if the packet goes the source's way, or for a destination of its own by this interface or by no ENI."""
     if (answer.device, answer.gateway) == (way.device, way.router):
         return True
-    elsewhere = query.destination != OUTSIDE[family(query.source)] and not way.destination
-    return elsewhere and bool(answer.device) and not answer.gateway
+    outside = (OUTSIDE[family(query.source)], ELSEWHERE[family(query.source)])
+    own = query.destination not in outside and not way.destination
+    return own and bool(answer.device) and (answer.device == way.device or answer.device not in enis)

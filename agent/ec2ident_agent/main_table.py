@@ -25,6 +25,25 @@ if TYPE_CHECKING:
     from .profile import Profile
 
 LOOPBACK = "lo"
+#: Kinds of devices that are never an ENI (IFLA_INFO_KIND).
+TUNNELS = frozenset(
+    (
+        "tun",
+        "wireguard",
+        "ppp",
+        "gre",
+        "gretap",
+        "ipip",
+        "sit",
+        "ip6tnl",
+        "ip6gre",
+        "vti",
+        "vti6",
+        "xfrm",
+        "vxlan",
+        "geneve",
+    )
+)
 #: No router forwards these, so a route for them says nothing about the VPC.
 LINK_LOCAL = ("169.254.0.0/16", "fe80::/10")
 
@@ -84,12 +103,13 @@ def _elsewhere(profile: Profile, best: Iterable[Route], enis: Collection[str], o
 def eni_devices(observed: Observed, configured: Collection[str]) -> frozenset[str]:
     """The devices that are, or may be, ENIs: network cards, what is configured, and what has a router.
 
-    The kernel names the kind of a bridge, a veth or a tunnel, and none for a card.
+    The kernel names the kind of a bridge, a veth or a tunnel, and none for a card. A tunnel may have a router too.
     """
     routes = (seen.item for seen in observed.seen if isinstance(seen.item, Route))
     routed = {route.device for route in routes if route.gateway and route.destination in DEFAULT.values()}
     cards = {link.name for link in observed.links if not link.kind and link.name != LOOPBACK}
-    return frozenset((*cards, *routed, *configured))
+    tunnels = {link.name for link in observed.links if link.kind in TUNNELS}
+    return frozenset((*cards, *(routed - tunnels), *configured))
 
 
 def _best(observed: Observed) -> Iterator[Route]:

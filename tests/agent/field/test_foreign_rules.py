@@ -38,6 +38,7 @@ def word(name: str, value: int) -> str:
 def kernel() -> FakeKernel:
     """eth0 and eth1, with main's default route by eth0."""
     made = FakeKernel("eth0", "eth1", "tun0")
+    made.links = [replace(each, kind="tun") if each.name == "tun0" else each for each in made.links]
     for number in (0, 1):
         made.add(Seen(Address(f"eth{number}", f"10.0.{number}.10/24"), 16))
     made.add(Seen(Route("0.0.0.0/0", "eth0", 254, "10.0.0.1"), 16))
@@ -101,13 +102,33 @@ def node(kernel: FakeKernel, tmp_path: Path) -> Node:
             Route("0.0.0.0/0", "eth0", 77, "10.0.0.1"),
             "from 10.0.1.10 to 203.0.113.1 leaves by eth0 via 10.0.0.1, not by eth1",
         ),
+        (
+            Seen(Rule("", 77, 8), BOOT),
+            Route("10.0.0.0/24", "eth0", 77),
+            "from 10.0.1.10 to 10.0.0.1 leaves by eth0, not by eth1",
+        ),
+        (
+            Seen(Rule("", 77, 9000, destination="198.0.0.0/8"), BOOT, ("not",)),
+            Route("0.0.0.0/0", "tun0", 77),
+            "from 10.0.1.10 to 203.0.113.1 leaves by tun0, not by eth1",
+        ),
+        (
+            Seen(Rule("", 77, 9000), BOOT, ("not", "uidrange " + struct.pack("=II", 0, 999).hex())),
+            Route("0.0.0.0/0", "tun0", 77),
+            "user 1000 leaves by tun0",
+        ),
     ],
-    ids=["tailscale", "strongswan", "not-fwmark", "unreachable", "goto", "to", "uidrange", "main", "to-iif-lo"],
+    ids=[
+        *("tailscale", "strongswan", "not-fwmark", "unreachable", "goto", "to", "uidrange", "main", "to-iif-lo"),
+        *("subnet-of-another", "not-to", "not-uidrange"),
+    ],
 )
 def test_a_rule_that_takes_the_packets_is_named(
     node: Node, kernel: FakeKernel, tmp_path: Path, rule: Seen, route: Route | None, says: str
 ) -> None:
-    """tailscale/tailscale#6231 and r3nor/mullvad-tailscale#13 show such rules. All items are there; exit 1."""
+    """tailscale/tailscale#6231, r3nor/mullvad-tailscale#13 and denoland/clawpatrol#109 show such rules. All items are
+    there; exit 1.
+    """
     kernel.add(rule)
     if route:
         kernel.add(Seen(route, BOOT))
@@ -131,8 +152,19 @@ def test_a_rule_that_takes_the_packets_is_named(
         (Seen(Rule("", 77, 9000), BOOT, ("iif " + b"eth0\0".hex(),)), Route("0.0.0.0/0", "tun0", 77)),
         (Seen(Rule("10.0.0.0/24", 77, 9000), BOOT), Route("0.0.0.0/0", "tun0", 77)),
         (Seen(Rule("", 77, 30000), BOOT), Route("0.0.0.0/0", "tun0", 77)),
+        (Seen(Rule("", 77, 30000), BOOT), Route("10.0.0.0/24", "eth0", 77)),
+        (Seen(Rule("", 77, 9000), BOOT), Route("10.0.1.0/24", "eth1", 77)),
+        (Seen(Rule("", 77, 9000), BOOT), Route("192.168.0.0/16", "tun0", 77, "10.8.0.1")),
+        (Seen(Rule("", 77, 9000), BOOT), Route("169.254.169.254/32", "eth0", 77)),
+        (Seen(Rule("", 77, 9000, destination="10.9.0.0/16"), BOOT), Route("10.0.0.0/24", "eth0", 77)),
+        (Seen(Rule("", 77, 9000), BOOT, ("iif " + b"eth0\0".hex(),)), Route("10.0.0.0/24", "eth0", 77)),
+        (Seen(Rule("", 77, 9000, destination="0.0.0.0/0"), BOOT, ("not",)), Route("0.0.0.0/0", "tun0", 77)),
     ],
-    ids=["no-exit-node", "marked", "a-pod-by-amazon-vpc-cni", "forwarded", "another-source", "behind"],
+    ids=[
+        *("no-exit-node", "marked", "a-pod-by-amazon-vpc-cni", "forwarded", "another-source", "behind"),
+        *("behind-a-subnet", "its-own-subnet", "a-vpn-with-a-router", "link-local", "to-elsewhere", "forwarded-subnet"),
+        "not-to-anything",
+    ],
 )
 def test_a_rule_that_takes_nothing_is_not(node: Node, kernel: FakeKernel, rule: Seen, route: Route | None) -> None:
     """Near misses: what these programs do when they do not take over is right."""
@@ -217,6 +249,31 @@ def test_half_a_default_route_in_a_table_that_suppresses_the_whole_one(kernel: F
     kernel.add(Seen(Route("128.0.0.0/1", "tun0", 77), BOOT))
 
     assert "rule 9000: from all lookup 77 suppress_prefixlength 0" in str(node.status().taken[0])
+
+
+@pytest.mark.parametrize(
+    ("route", "taken"),
+    [
+        (Route("203.0.113.0/24", "eth0", 100, "10.0.0.1"), "to 203.0.113.1 leaves by eth0 via 10.0.0.1"),
+        (Route("0.0.0.0/1", "eth0", 100, "10.0.0.1"), "to 0.0.0.1 leaves by eth0 via 10.0.0.1"),
+        (Route("203.0.113.0/24", "eth1", 100, "10.0.1.7"), ""),
+        (Route("203.0.113.0/24", "tun0", 100), ""),
+    ],
+    ids=["a-peering", "half", "by-itself", "a-vpn"],
+)
+def test_a_route_by_another_eni_in_its_own_table_is_said(
+    kernel: FakeKernel, node: Node, route: Route, taken: str
+) -> None:
+    """amazonlinux/amazon-ec2-net-utils#82: a peering by the first ENI, copied into the table of the second one. Every
+    answer to it leaves by the wrong ENI, and the VPC drops it.
+    """
+    kernel.add(Seen(route, BOOT))
+
+    found = node.status().taken
+
+    assert bool(taken) == bool(found)
+    assert all(taken in str(each) for each in found)
+    assert all(each.advice.startswith("remove the route by eth0 from table 100") for each in found)
 
 
 @pytest.mark.parametrize("extra", [("l3mdev 01",), ("oif " + b"eth1\0".hex(),), ("tun_id 0000000000000001",)])
