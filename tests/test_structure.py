@@ -28,7 +28,7 @@ ALONE = {
     "cryptography": {"ec2ident/proof/trust.py", "ec2ident/testing/signing.py", "ec2ident/admission/keys.py"},
     "tomllib": {"agent/ec2ident_agent/strict_toml.py"},
     "tomli": {"agent/ec2ident_agent/strict_toml.py"},
-    "botocore": {"agent/ec2ident_agent/failover/aws/client.py"},
+    "botocore": {"agent/ec2ident_agent/failover/aws/credentials.py"},
     "boto3": set[str](),
     # Only when dataclasses itself looks at a value of the library, so it is loaded already.
     "dataclasses": {"ec2ident/value.py"},
@@ -95,6 +95,7 @@ PURE = {
     "agent/ec2ident_agent/failover/bgp/frr.py",
     "agent/ec2ident_agent/failover/bgp/answers.py",
     "agent/ec2ident_agent/failover/aws/model.py",
+    "agent/ec2ident_agent/failover/aws/redaction.py",
     "agent/ec2ident_agent/failover/aws/sigv4.py",
     "agent/ec2ident_agent/failover/aws/xml.py",
 }

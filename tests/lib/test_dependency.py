@@ -138,7 +138,7 @@ except KernelError as error:
 def test_failover_without_botocore_says_so(failure: str, tmp_path: Path) -> None:
     """Only the chain of credentials needs it."""
     code = """
-from ec2ident_agent.failover.aws.client import botocore_chain
+from ec2ident_agent.failover.aws.credentials import botocore_chain
 from ec2ident_agent.failover.errors import CredentialsError
 try:
     botocore_chain("", 1.0, {})

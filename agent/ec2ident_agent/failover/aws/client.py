@@ -1,10 +1,7 @@
 """The client of the AWS API: credentials, signing, sending and retries, all under one deadline.
 
-This is the only importer of botocore, and it uses the credential chain alone: environment, shared configuration with
-its profiles and roles, container, instance role ("Configuring credentials" in the Boto3 guide). To load botocore's
-service models would take longer than the whole move; requests are in `actions.py`, responses in `response.py`.
-
-Where the API is, and through which proxy, is decided in `endpoints.py`. For the metadata service see InstanceRole.
+Requests are in `actions.py`, responses in `response.py`, and where credentials come from in `credentials.py`. Where the
+API is, and through which proxy, is decided in `endpoints.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ import os
 import threading
 import time
 
-from ec2ident.dependency import Loading
 from ec2ident.value import Value
 from ec2ident_agent.failover.errors import (
     NOT_YET,
@@ -31,16 +27,18 @@ from ec2ident_agent.failover.errors import (
 from . import actions, consistency, endpoints, response, shared_config
 from .chain import only_the_role
 from .connection import ProxyError, open_connection
+from .credentials import InstanceRole, botocore_chain, checked, none_found
 from .deadline import bounded
 from .endpoints import Access as Access
 from .endpoints import Surroundings
 from .model import Credentials
+from .redaction import SHOWN, line, redacted
 from .xml import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from http.client import HTTPConnection
     from typing import Any
 
@@ -55,9 +53,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.0
 
 #: Seconds that a clock may be off: services accept five minutes or more ("Troubleshoot Signature Version 4").
 CLOCK = 240.0
-
-#: Characters of a response that is not an error of the API, for a message.
-SHOWN = 200
 
 
 class HttpReply(Value):
@@ -224,7 +219,7 @@ class Api:
         if found:
             arns = call.arns(self.partition.name, self.access.region)
             said = self._safe(found[1])
-            return ApiError(call.name, _line(found[0]), said, status, arns, self._clock(reply.date))
+            return ApiError(call.name, line(found[0]), said, status, arns, self._clock(reply.date))
         shown = self._safe(reply.body[:2000].decode("utf-8", "replace"))[:SHOWN]
         shown = f": {shown}" if shown else ""
         if status == 429 or status >= 500:
@@ -234,7 +229,7 @@ class Api:
     def _safe(self, text: str) -> str:
         """A text of the service in one line, bounded, and without what signs requests."""
         known = [text for each in [*self._credentials.values()] for text in (each.secret, each.token)]
-        return _line(redacted(text, known))[:512]
+        return line(redacted(text, known))[:512]
 
     def _clock(self, date: str) -> str:
         """What an answer's Date says about this machine's clock: how far it is off, or "" if it is right or unknown."""
@@ -247,7 +242,7 @@ class Api:
         off = self._now() - there
         if abs(off) < CLOCK:
             return RIGHT
-        said = f"{abs(off):.0f} s {'ahead' if off > 0 else 'behind'}: the service has {_line(date)[:40]}"
+        said = f"{abs(off):.0f} s {'ahead' if off > 0 else 'behind'}: the service has {line(date)[:40]}"
         return f"this machine's clock is {said}"
 
     # One exchange, in a thread that may be abandoned
@@ -259,7 +254,7 @@ class Api:
         try:
             connection, fresh = self._connection(url, seconds)
         except ProxyError as error:
-            raise _PassingError(f"{url}: {_line(str(error))}") from None
+            raise _PassingError(f"{url}: {line(str(error))}") from None
         except OSError as error:
             if type(error).__name__ == "SSLCertVerificationError":
                 raise _untrusted(url, error) from None
@@ -436,7 +431,7 @@ class Api:
         except OutOfTimeError as error:
             raise CredentialsError(f"{error}; is the metadata service reachable?") from None
         if not found:
-            raise _none_found()
+            raise none_found()
         return Credentials(found["access_key"], found["secret_key"], found["token"])
 
 
@@ -461,42 +456,9 @@ def _wire(call: ApiCall) -> tuple[str, bytes]:
     return "", urlencode(form, quote_via=quote, safe="-_.~").encode()
 
 
-#: Every piece of a secret that is as long as this is removed from a message, and every text that may be a token.
-PIECE, TOKEN = 12, 100
-
-#: How services begin to quote the request that was signed.
-_QUOTATION = r"\s*(?:The )?(?:canonical string|string-to-sign|canonical request)\b"
-
-
-def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """A text of a service without credentials. Pure.
-
-    A service that rejects a signature quotes the canonical request with the session token in it, and may cut it off
-    anywhere. So the whole quotation is removed, and every beginning of a known secret, and what may be a token.
-    """
-    import re
-
-    text = re.split(_QUOTATION, text, maxsplit=1, flags=re.IGNORECASE)[0]
-    for secret in secrets:
-        head, found = secret[:PIECE], 0
-        while len(head) == PIECE and (found := text.find(head, found)) >= 0:
-            pairs = zip(text[found:], secret)
-            length = next(
-                (n for n, (one, other) in enumerate(pairs) if one != other), min(len(text) - found, len(secret))
-            )
-            text, found = f"{text[:found]}…{text[found + length :]}", found + 1
-    text = re.sub(r"(?i)(x-amz-security-token|authorization)(\s*[:=]\s*)\S+", r"\1\2…", text)
-    return re.sub(rf"[A-Za-z0-9+/=_%-]{{{TOKEN},}}", "…", text)
-
-
-def _line(text: str) -> str:
-    """One line that is safe to print on a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def _untrusted(url: str, error: OSError) -> UsageError:
     """Another attempt would not help. The request was not sent."""
-    said = _line(str(getattr(error, "verify_message", "") or error))[:200]
+    said = line(str(getattr(error, "verify_message", "") or error))[:200]
     clock = "; is this machine's clock right?" if "expired" in said or "not yet valid" in said else ""
     help_ = f"; name the PEM file of its authority as ca_bundle{clock}"
     return UsageError(f"{url}: its certificate is not trusted: {said}{help_}")
@@ -510,135 +472,4 @@ def _peer(connection: HTTPConnection) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {_line(str(error))[:200]}" if str(error) else type(error).__name__
-
-
-def _without_botocore(says: str) -> CredentialsError:
-    return CredentialsError(
-        f"credentials: none in the environment, and {says};"
-        " install ec2ident with [failover] for this Python (docs/install.md)"
-    )
-
-
-def _none_found() -> CredentialsError:
-    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
-        return CredentialsError(
-            "credentials: none found; AWS_EC2_METADATA_DISABLED keeps out the instance's role;"
-            " unset it, or set AWS_ACCESS_KEY_ID or a profile"
-        )
-    return CredentialsError("credentials: none found; give the instance a role, or set AWS_ACCESS_KEY_ID or a profile")
-
-
-#: What botocore hears of the end of the role's credentials: it would refuse those that seem over. A service judges that
-#: better: this machine's clock may be wrong, and in an outage EC2 serves and accepts credentials of before.
-NEVER = "9999-12-31T23:59:59Z"
-
-
-class InstanceRole:
-    """The credentials of the instance's role, for botocore's provider in place of its own fetcher.
-
-    botocore's fetcher asks through HTTP_PROXY, and signs with what the proxy invents. `Imds` uses no proxy and sends no
-    request without a token.
-    """
-
-    def __init__(self, environ: Mapping[str, str], seconds: float, *, patient: bool = False) -> None:
-        self.environ, self.seconds, self.patient = environ, seconds, patient
-
-    def retrieve_iam_role_credentials(self) -> dict[str, str]:
-        """What botocore's fetcher returns: {} if the instance has no role. Raises CredentialsError."""
-        import json
-
-        from ec2ident.errors import ImdsError
-        from ec2ident.model import Reason
-
-        from . import metadata
-
-        where = "meta-data/iam/security-credentials/"
-        try:
-            imds = metadata.client(self.environ, self.seconds, patient=self.patient)
-            until = imds.deadline()
-            role = (imds.get(where, deadline=until) or "").split("\n")[0].strip()
-            found = json.loads(imds.get(where + role, deadline=until) or "{}") if role else {}
-            if not found:
-                return {}
-            code = found.get("Code", "Success")
-            if code != "Success":
-                # Such as AssumeRoleUnauthorizedAccess, where the role's trust policy does not name EC2.
-                said = _line(redacted(f"{code}: {found.get('Message', '')}"))[:SHOWN]
-                raise CredentialsError(f"credentials: the instance's role {role[:64]}: {said}")
-            key, secret, token = (str(found[name]) for name in ("AccessKeyId", "SecretAccessKey", "Token"))
-        except ImdsError as error:
-            if error.reason is Reason.NETWORK_DISABLED:
-                return {}
-            raise CredentialsError(f"credentials: {error}; is the metadata service reachable?") from None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            # Neither the answer nor the error of the parser is shown: they may hold a key.
-            raise CredentialsError(f"credentials: {where}: the answer is not what EC2 documents") from None
-        return {"role_name": role, "access_key": key, "secret_key": secret, "token": token, "expiry_time": NEVER}
-
-
-def botocore_chain(profile: str, seconds: float, sts: Mapping[str, Any], *, patient: bool = False) -> Credentials:
-    """The credential chain of the AWS SDKs. Raises CredentialsError with what to do.
-
-    A profile may name a role; botocore then calls STS itself, with `sts` as the arguments of its client. By itself it
-    would ask the endpoint of a region that the profile names, or of all regions, which China and GovCloud do not have.
-    """
-    with Loading("botocore", _without_botocore):
-        import botocore.config  # type: ignore[import-untyped]
-        import botocore.exceptions  # type: ignore[import-untyped]
-        import botocore.session  # type: ignore[import-untyped]
-    session = botocore.session.Session(profile=profile or None)
-    limits = {"connect_timeout": min(2, seconds), "read_timeout": min(5, seconds), "retries": {"max_attempts": 1}}
-    session.set_default_client_config(botocore.config.Config(**limits))
-    make, given = session.create_client, dict(sts)
-    reached = botocore.config.Config(**limits, proxies=given.pop("proxies"))
-
-    def create_client(service: str, **options: Any) -> Any:
-        if service == "sts":
-            wanted = options.pop("config", None)
-            options = {**options, **given, "config": reached.merge(wanted) if wanted else reached}
-        return make(service, **options)
-
-    session.create_client = create_client
-    try:
-        # The same provider also serves profiles with credential_source = Ec2InstanceMetadata. As the rest of the chain
-        # does, it asks the process's environment.
-        chain = session.get_component("credential_provider")
-        chain.get_provider("iam-role")._role_fetcher = InstanceRole(os.environ, seconds, patient=patient)
-        chain.get_provider("assume-role")._prompter = _mfa_code
-        found = session.get_credentials()
-        frozen = found.get_frozen_credentials() if found else None
-    except botocore.exceptions.BotoCoreError as error:
-        raise CredentialsError(f"credentials: {_line(redacted(str(error)))[:512]}") from None
-    except botocore.exceptions.ClientError as error:
-        raise CredentialsError(f"credentials: {_line(redacted(str(error)))[:512]}") from None
-    except FailoverError:
-        raise
-    except OSError as error:
-        # Such as a token file or a program that a profile names.
-        raise CredentialsError(f"credentials: {_line(str(error))[:SHOWN]}") from None
-    except Exception as error:  # noqa: BLE001  its parser's errors have no common class, and quote the response
-        raise CredentialsError(f"credentials: botocore: {type(error).__name__}: an answer of an unknown form") from None
-    if not frozen or not frozen.access_key:
-        raise _none_found()
-    return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")
-
-
-def _mfa_code(prompt: str) -> str:
-    """The code for a profile with `mfa_serial`. Raises CredentialsError where no person can type one."""
-    import getpass
-    import sys
-
-    if not (sys.stdin and sys.stdin.isatty()):
-        raise CredentialsError(
-            "credentials: the profile asks for an MFA code (mfa_serial), without a terminal; use another profile"
-        )
-    return getpass.getpass(prompt)
-
-
-def checked(found: Credentials) -> Credentials:
-    """Credentials that fit into a header. Raises CredentialsError, which does not quote them, as http.client would."""
-    for name, text in (("access key", found.key), ("secret key", found.secret), ("session token", found.token)):
-        if not text.isascii() or not text.isprintable() or " " in text:
-            raise CredentialsError(f"credentials: the {name} has a space, a line end or another wrong character")
-    return found
+    return f"{type(error).__name__}: {line(str(error))[:200]}" if str(error) else type(error).__name__

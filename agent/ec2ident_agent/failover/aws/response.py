@@ -437,7 +437,7 @@ def caller(answer: Element) -> CallerIdentity:
 def error(data: bytes) -> tuple[str, str] | None:
     """Code and message in the body of an error, of any of the three services; None if the body is not an error.
 
-    The message may quote the signed request, with a session token in it: see `client.redacted`.
+    The message may quote the signed request, with a session token in it: see `redaction.redacted`.
     """
     try:
         root = parse(data)
