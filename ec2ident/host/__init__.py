@@ -133,7 +133,8 @@ class Host:
 
         try:
             every = [one for several in psutil.net_if_addrs().values() for one in several]
-        except (OSError, psutil.Error):
+        except (OSError, psutil.Error, ValueError, RuntimeError, SystemError):
+            # Each was seen: names that are not UTF-8 (giampaolo/psutil#652), a failed call of Windows (#1263).
             return None, ()
         macs = {one.address for one in every if one.family == psutil.AF_LINK}
         return {one.address.partition("%")[0] for one in every if one.family != psutil.AF_LINK}, macs

@@ -191,7 +191,10 @@ class Items:
         keys = self.get("meta-data/tags/instance", deadline=until)
         if keys is None:
             return None
-        found = {key: self.get(f"meta-data/tags/instance/{key}", deadline=until) for key in keys.split("\n") if key}
+        try:
+            found = {key: self.get(f"meta-data/tags/instance/{key}", deadline=until) for key in keys.split("\n") if key}
+        except ValueError as error:  # a key that EC2 does not allow where tags are metadata
+            raise ImdsError(f"metadata service: meta-data/tags/instance: {error}", Reason.MALFORMED) from error
         # A tag that was removed between the two requests is gone.
         return {key: value for key, value in found.items() if value is not None}
 

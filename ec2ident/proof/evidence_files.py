@@ -192,7 +192,11 @@ def read(path: str) -> bytes:
         content = sys.stdin.buffer.read(LARGEST + 1)
     else:
         with open(path, "rb") as file:
-            content = file.read(LARGEST + 1)
+            try:
+                content = file.read(LARGEST + 1)
+            except OSError as error:
+                error.filename = path  # which a failed read does not know
+                raise
     if len(content) > LARGEST:
         raise MalformedError(f"{path}: more than {LARGEST} bytes (an identity item has less than 1600)")
     return content

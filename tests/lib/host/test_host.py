@@ -191,6 +191,27 @@ def test_a_xen_uuid_that_is_listed_and_cannot_be_read_is_unknown(tmp_path: Path)
     assert None is found["product_uuid"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnicodeDecodeError("utf-8", b"\xf8", 0, 1, "invalid start byte"),  # giampaolo/psutil#652
+        RuntimeError("GetAdaptersAddresses() syscall failed."),  # giampaolo/psutil#1263
+        PermissionError(1, "Operation not permitted"),  # giampaolo/psutil#797
+        SystemError("returned a result with an exception set"),
+    ],
+)
+def test_interfaces_that_psutil_cannot_list_are_unknown(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Detection raises nothing for what the machine does."""
+    import psutil
+
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr(psutil, "net_if_addrs", fails)
+
+    assert (None, ()) == Host().interfaces()
+
+
 def windows(programs: Programs, table: bytes | None = None, registry: dict[str, str] | None = None) -> Host:
     return Host(
         platform="win32",

@@ -120,7 +120,8 @@ def test_what_every_instance_has_is_never_none(name: str, bare: MetadataService)
 class Recorded(Items):
     """A client that answers from memory, and records the deadline of each request."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: str = "a\nb\ngone") -> None:
+        self.keys = keys
         self.deadlines: list[float | None] = []
         self.now = 0.0
 
@@ -131,7 +132,16 @@ class Recorded(Items):
     def get(self, path: str, *, deadline: float | None = None) -> str | None:
         self.deadlines.append(deadline)
         self.now += 4.0
-        return {"meta-data/tags/instance": "a\nb\ngone", "meta-data/tags/instance/gone": None}.get(path, "value")
+        if " " in path:
+            raise ValueError(f"path: {path!r}")
+        return {"meta-data/tags/instance": self.keys, "meta-data/tags/instance/gone": None}.get(path, "value")
+
+
+def test_a_key_that_cannot_be_asked_for_is_a_failure_of_the_service() -> None:
+    """aws/aws-cli#6914: EC2 refuses spaces in keys where tags are metadata; look-alikes and mocks do not."""
+    with pytest.raises(ImdsError, match="Patch Group") as caught:
+        assert Recorded("a\nPatch Group").tags
+    assert Reason.MALFORMED is caught.value.reason
 
 
 def test_all_tags_together_have_one_deadline() -> None:
