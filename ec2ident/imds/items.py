@@ -93,9 +93,12 @@ class Items:
 
     @property
     def macs(self) -> tuple[str, ...]:
-        """The hardware addresses of all interfaces that the service knows of."""
+        """The hardware addresses of all interfaces that the service knows of.
+
+        EC2 lists them alone, aws/amazon-ec2-metadata-mock with what is below each.
+        """
         lines = self._required("meta-data/network/interfaces/macs/").split("\n")
-        return tuple(line.rstrip("/") for line in lines if line)
+        return tuple(dict.fromkeys(line.partition("/")[0] for line in lines if line))
 
     @property
     def reservation_id(self) -> str:
@@ -189,7 +192,7 @@ class Items:
         """
         until = self.deadline()
         keys = self.get("meta-data/tags/instance", deadline=until)
-        if keys is None:
+        if not keys:  # the listing was seen to be empty too where tags are not shown
             return None
         try:
             found = {key: self.get(f"meta-data/tags/instance/{key}", deadline=until) for key in keys.split("\n") if key}

@@ -144,6 +144,21 @@ def test_a_key_that_cannot_be_asked_for_is_a_failure_of_the_service() -> None:
     assert Reason.MALFORMED is caught.value.reason
 
 
+def test_an_empty_listing_of_tags_shows_none() -> None:
+    """aws/amazon-ec2-metadata-mock#189: EC2 answers 200 without a text where access to tags is not allowed."""
+    assert Recorded("").tags is None
+
+
+def test_the_mock_of_aws_lists_what_is_below_each_interface() -> None:
+    """aws/amazon-ec2-metadata-mock#173: a line for each item, where EC2 has one for each interface."""
+
+    class Mock(Recorded):
+        def get(self, path: str, *, deadline: float | None = None) -> str | None:
+            return "0e:49:61:0f:c3:11/device-number\n0e:49:61:0f:c3:11/mac\n0e:49:61:0f:c3:22/"
+
+    assert ("0e:49:61:0f:c3:11", "0e:49:61:0f:c3:22") == Mock().macs
+
+
 def test_all_tags_together_have_one_deadline() -> None:
     """Four requests do not last four timeouts; a tag that was removed meanwhile is left out."""
     client = Recorded()
