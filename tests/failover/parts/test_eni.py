@@ -111,6 +111,17 @@ def test_an_interface_that_only_an_old_answer_shows_here_is_moved(aws: Fake, api
     assert (aws.lab.node1, aws.lab.node1) == (holder(aws), found.holder)
 
 
+def test_an_instance_that_is_still_pending_is_waited_for(aws: Fake, make_api: Callable[..., Api]) -> None:
+    """PaloAltoNetworks/terraform-aws-vmseries-modules#97, ansible-collections/amazon.aws#497: a node has booted."""
+    pending = aws.ask("DescribeInstances", **{"InstanceId.1": aws.lab.node1}).decode().replace(">running<", ">pending<")
+    aws.fault(action="DescribeInstances", body=pending, times=1)
+    assert aws.lab.node1 == move(make_api(), aws, aws.lab.node1).holder
+
+    aws.fault(action="DescribeInstances", body=pending)
+    with pytest.raises(OutOfTimeError, match=f"{aws.lab.node1}: is pending"):
+        eni.look(make_api(0.9), EniSelector(id=aws.lab.service_eni), aws.lab.node1)
+
+
 @pytest.mark.parametrize("code", ["InvalidNetworkInterfaceID.NotFound", "InvalidInstanceID.NotFound"])
 def test_an_attach_that_meets_an_unknown_id_is_tried_again(aws: Fake, api: Api, code: str) -> None:
     """aws/aws-sdk#301, hashicorp/terraform-provider-aws#35568: the look before has shown both."""

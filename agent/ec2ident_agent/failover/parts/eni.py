@@ -43,7 +43,7 @@ LOOK_EVERY = 0.25
 SKEW = 1.0
 
 #: An instance in one of these states accepts no ENI.
-NOT_READY = ("pending", "shutting-down", "terminated", "stopping")
+NOT_READY = ("shutting-down", "terminated", "stopping")
 
 
 class EniSight(Value):
@@ -78,9 +78,15 @@ def instance_of(api: Api, instance: str) -> Ec2Instance:
 
 
 def look(api: Api, wanted: EniSelector, instance: str) -> EniSight:
-    """Read the ENI and the instance at the same time. Raises UsageError for what does not exist."""
-    eni, there = both(lambda: find(api, wanted), lambda: instance_of(api, instance))
-    return EniSight(eni, there, _warnings(eni))
+    """Read the ENI and the instance at the same time. Raises UsageError for what does not exist.
+
+    An instance that EC2 still calls pending runs already where this program runs on it, so that is waited out.
+    """
+    while True:
+        eni, there = both(lambda: find(api, wanted), lambda: instance_of(api, instance))
+        if there.state != "pending":
+            return EniSight(eni, there, _warnings(eni))
+        api.deadline.pause(4 * LOOK_EVERY, f"{instance}: is pending (must be running or stopped)")
 
 
 def _warnings(eni: NetworkInterface) -> tuple[str, ...]:
