@@ -16,6 +16,7 @@ import pytest
 from ec2ident import cli as library
 from ec2ident_agent import config, options
 from ec2ident_agent.failover import arguments, settings
+from ec2ident_agent.failover.table_reader import TableReader
 
 from .test_programs import VERBS, call
 
@@ -200,13 +201,13 @@ endpoints = "10.0.1.11"
 def test_every_key_of_failover_toml_is_on_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reader says itself which keys it asked for."""
     asked: dict[str, set[str]] = {}
-    end = settings._Reader.end
+    end = TableReader.end
 
-    def note(reader: settings._Reader) -> None:
+    def note(reader: TableReader) -> None:
         asked[reader.path] = {*reader.known}
         end(reader)
 
-    monkeypatch.setattr(settings._Reader, "end", note)
+    monkeypatch.setattr(TableReader, "end", note)
     for text in (WHOLE, ANNOUNCED):
         settings.parse(text.encode())
     shown = page("ec2ident-failover.toml")

@@ -83,7 +83,6 @@ from __future__ import annotations
 
 import os
 
-from ec2ident.program.spelling import no_such
 from ec2ident.value import Value
 from ec2ident_agent import strict_toml
 
@@ -91,15 +90,15 @@ from .aws import forms
 from .aws.endpoints import checked_proxy
 from .errors import UsageError
 from .selectors import EniSelector, TableSelector, check_one
+from .table_reader import TableReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
     from typing import Any
 
     from .leader.question import Url
-
-    Said = Callable[[str], str]
+    from .table_reader import Said
 
 PATH = "/etc/ec2ident/failover.toml"
 
@@ -242,93 +241,6 @@ class Settings(Value):
         raise UsageError(f"service: no [service.{name}] in {path} (known: {known})")
 
 
-class _Reader:
-    """One table. Each key is taken once, by its type; a key that is left at the end is an error.
-
-    `said` turns the path of a key, such as `service.db.dns.ttl`, into the name that the user wrote.
-    """
-
-    def __init__(self, path: str, table: Any, said: Said) -> None:
-        if not isinstance(table, dict):
-            raise UsageError(f"{said(path)}: is not a table")
-        self.path, self.said, self.left = path, said, dict(table)
-        self.known: list[str] = []
-
-    def name(self, key: str) -> str:
-        """The name of a key, as the user wrote it."""
-        return self.said(f"{self.path}.{key}" if self.path else key)
-
-    def _take(self, key: str, kinds: tuple[type, ...], default: Any, expected: str) -> Any:
-        self.known.append(key)
-        value = self.left.pop(key, default)
-        if value is default:
-            return default
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise UsageError(f"{self.name(key)}: {strict_toml.shown(value)} is not {expected}")
-        return value
-
-    def text(self, key: str, check: Callable[[str], str] = str) -> str:
-        """A text in the spelling that `check` returns. An empty or missing one is "", and is not checked."""
-        found: str = self._take(key, (str,), "", "a text")
-        return forms.named(self.name(key), check, self._utf8(key, found)) if found else ""
-
-    def texts(self, key: str, check: Callable[[str], str] = str) -> tuple[str, ...]:
-        """A list of texts, or one text; each is checked."""
-        value = self._take(key, (str, list), (), "a list of texts")
-        found = (value,) if isinstance(value, str) else tuple(value)
-        if not all(isinstance(each, str) and each for each in found):
-            raise UsageError(f"{self.name(key)}: {strict_toml.shown(value)} is not a list of texts")
-        return tuple(forms.named(self.name(key), check, self._utf8(key, each)) for each in found)
-
-    def _utf8(self, key: str, text: str) -> str:
-        """Flags and parameters that are not UTF-8 arrive with surrogates (PEP 383)."""
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{self.name(key)}: {text[:32]!r} is not UTF-8") from None
-        return text
-
-    def boolean(self, key: str, default: bool) -> bool:
-        found: bool = self._take(key, (bool,), default, "true or false")
-        return found
-
-    def switch(self, key: str) -> bool | None:
-        """True or false, or None if it is not given."""
-        found: bool | None = self._take(key, (bool,), None, "true or false")
-        return found
-
-    def number(self, key: str, default: Any, low: float, high: float) -> Any:
-        found = self._take(key, (int, float), default, "a number")
-        if found is not default and not low <= found <= high:
-            raise UsageError(f"{self.name(key)}: {found} is not from {low:g} to {high:g}")
-        return found
-
-    def whole(self, key: str, default: Any, low: int, high: int) -> Any:
-        found = self.number(key, default, low, high)
-        if isinstance(found, float):
-            raise UsageError(f"{self.name(key)}: {found} is not a whole number")
-        return found
-
-    def table(self, key: str) -> _Reader | None:
-        self.known.append(key)
-        value = self.left.pop(key, None)
-        return None if value is None else _Reader(f"{self.path}.{key}" if self.path else key, value, self.said)
-
-    def end(self) -> None:
-        """Raises UsageError for a key that was not taken.
-
-        Called before anything is said to be missing, because a misspelt key is the likely cause.
-        """
-        if self.left:
-            key = min(self.left)
-            raise UsageError(no_such("key", key, self.known, written=self.name(key), few=len(self.known)))
-
-    def one_of(self, keys: Sequence[str]) -> str:
-        """This table and the keys of it of which one is needed, or the options that stand for them."""
-        where = self.said(self.path)
-        return f"{where}: {', '.join(keys)}" if where.endswith(self.path) else where
-
-
 def path_from(environ: Mapping[str, str] | None = None) -> str:
     """The configuration file that the environment (by default the process's) names, or the usual one."""
     return (os.environ if environ is None else environ).get("EC2IDENT_FAILOVER_CONFIG", PATH)
@@ -365,7 +277,7 @@ def with_places(found: Mapping[str, Any], places: Mapping[tuple[str, ...], Any])
 
 def read(found: Mapping[str, Any], said: Said = str) -> Settings:
     """The settings of these tables. Raises UsageError; `said` gives the user's name of a place. Pure."""
-    top = _Reader("", dict(found), said)
+    top = TableReader("", dict(found), said)
     services, endpoints = top.table("service"), top.table("endpoints")
     settings = Settings(
         region=top.text("region", forms.region),
@@ -391,7 +303,7 @@ def read(found: Mapping[str, Any], said: Said = str) -> Settings:
     return settings
 
 
-def _command(table: _Reader, key: str) -> tuple[str, ...]:
+def _command(table: TableReader, key: str) -> tuple[str, ...]:
     """A command by its absolute path: the search path of a cluster engine is another one than a shell's."""
     found = table.texts(key)
     if found and not found[0].startswith("/"):
@@ -399,13 +311,13 @@ def _command(table: _Reader, key: str) -> tuple[str, ...]:
     return found
 
 
-def _endpoints(table: _Reader) -> tuple[tuple[str, str], ...]:
+def _endpoints(table: TableReader) -> tuple[tuple[str, str], ...]:
     found = tuple((name, table.text(name, forms.endpoint)) for name in ("ec2", "route53", "sts"))
     table.end()
     return tuple(pair for pair in found if pair[1])
 
 
-def _role(table: _Reader) -> tuple[str, str]:
+def _role(table: TableReader) -> tuple[str, str]:
     """The role of a part, and its external id: the last keys of its table.
 
     Raises UsageError for a key that is left then, and for an external id without a role.
@@ -417,7 +329,7 @@ def _role(table: _Reader) -> tuple[str, str]:
     return role, external
 
 
-def _service(name: str, table: _Reader | None) -> Service:
+def _service(name: str, table: TableReader | None) -> Service:
     assert table
     route, eni, dns = table.table("route"), table.table("eni"), table.table("dns")
     private, eip, hold = table.table("private"), table.table("eip"), table.table("hold")
@@ -445,41 +357,35 @@ def _service(name: str, table: _Reader | None) -> Service:
     return found
 
 
-def _route(table: _Reader) -> RouteSettings:
-    check = table.text("source_dest_check") or "off"
-    if check not in ("off", "leave"):
-        raise UsageError(f"{table.name('source_dest_check')}: {check!r} is neither off nor leave")
-    tables_ = table.texts("tables", forms.identifier("table"))
-    select = TableSelector(tables_, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
-    found = RouteSettings(select, table.text("eni", forms.identifier("interface")), check == "off", *_role(table))
+def _select(table: TableReader) -> TableSelector:
+    tables = table.texts("tables", forms.identifier("table"))
+    return TableSelector(tables, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
+
+
+def _interface(table: TableReader) -> str:
+    return table.text("eni", forms.identifier("interface"))
+
+
+def _route(table: TableReader) -> RouteSettings:
+    check, select, eni = table.one("source_dest_check", ("off", "leave")), _select(table), _interface(table)
+    found = RouteSettings(select, eni, check == "off", *_role(table))
     check_one(select, table.one_of(select._fields))
     return found
 
 
-def _bgp(table: _Reader) -> BgpSettings:
-    liveness = table.text("liveness") or "bfd"
-    announce = table.text("announce") or "holder"
+def _bgp(table: TableReader) -> BgpSettings:
+    liveness, announce = table.one("liveness", ("bfd", "bgp-keepalive")), table.one("announce", ("holder", "both"))
     asn, endpoint_asn = (int(table.whole(key, 0, 1, 2**32 - 1)) for key in ("asn", "endpoint_asn"))
     endpoints = table.texts("endpoints", forms.ipv4)
     address, prepend = table.text("address", forms.ipv4), table.whole("prepend", 3, 1, 10)
-    tables = table.texts("tables", forms.identifier("table"))
-    select = TableSelector(tables, table.text("tag", forms.tag), table.text("vpc", forms.identifier("vpc")))
-    eni = table.text("eni", forms.identifier("interface"))
+    select, eni = _select(table), _interface(table)
     table.end()
-    for key, value in (("asn", asn), ("endpoint_asn", endpoint_asn)):
-        if not value:
-            raise UsageError(f"{table.name(key)}: is missing")
-    for key, word, words in (
-        ("liveness", liveness, ("bfd", "bgp-keepalive")),
-        ("announce", announce, ("holder", "both")),
-    ):
-        if word not in words:
-            raise UsageError(f"{table.name(key)}: {word!r} is neither {' nor '.join(words)}")
+    table.require(asn=asn, endpoint_asn=endpoint_asn)
     if asn == endpoint_asn:
         raise UsageError(f"{table.name('asn')}: {asn} is the route server's number too: a peer has another one")
     if len({*endpoints}) < len(endpoints) or address in endpoints:
         raise UsageError(f"{table.name('endpoints')}: an address is there twice, or is this node's own one")
-    asked = select if tables or select.tag or select.vpc else None
+    asked = select if select.tables or select.tag or select.vpc else None
     if asked:
         check_one(select, table.one_of(select._fields))
     return BgpSettings(
@@ -487,7 +393,7 @@ def _bgp(table: _Reader) -> BgpSettings:
     )
 
 
-def _check_announced(found: Service, table: _Reader, bgp: _Reader) -> None:
+def _check_announced(found: Service, table: TableReader, bgp: TableReader) -> None:
     """Raises UsageError for a service that FRR cannot announce."""
     if not found.overlay:
         raise UsageError(f"{table.name('overlay')}: bgp needs an overlay address")
@@ -498,7 +404,7 @@ def _check_announced(found: Service, table: _Reader, bgp: _Reader) -> None:
         raise UsageError(f"{bgp.said(bgp.path)}: together with a route: {said}")
 
 
-def _eni(table: _Reader) -> EniSettings:
+def _eni(table: TableReader) -> EniSettings:
     find = EniSelector(
         table.text("id", forms.identifier("interface")),
         table.text("tag", forms.tag),
@@ -510,26 +416,23 @@ def _eni(table: _Reader) -> EniSettings:
     return found
 
 
-def _private(table: _Reader) -> PrivateSettings:
+def _private(table: TableReader) -> PrivateSettings:
     addresses = table.texts("addresses", forms.assignable)
-    found = PrivateSettings(addresses, table.text("eni", forms.identifier("interface")))
+    found = PrivateSettings(addresses, _interface(table))
     table.end()
-    if not addresses:
-        raise UsageError(f"{table.name('addresses')}: is missing")
+    table.require(addresses=addresses)
     return found
 
 
-def _eip(table: _Reader) -> EipSettings:
+def _eip(table: TableReader) -> EipSettings:
     allocation = table.text("allocation", forms.identifier("allocation"))
-    eni = table.text("eni", forms.identifier("interface"))
-    found = EipSettings(allocation, eni, table.text("address", forms.address))
+    found = EipSettings(allocation, _interface(table), table.text("address", forms.address))
     table.end()
-    if not allocation:
-        raise UsageError(f"{table.name('allocation')}: is missing")
+    table.require(allocation=allocation)
     return found
 
 
-def _dns(table: _Reader) -> DnsSettings:
+def _dns(table: TableReader) -> DnsSettings:
     found = DnsSettings(
         table.text("zone", forms.zone),
         table.text("name"),
@@ -541,13 +444,11 @@ def _dns(table: _Reader) -> DnsSettings:
         table.boolean("public", False),
         *_role(table),
     )
-    for key, value in (("zone", found.zone), ("name", found.name)):
-        if not value:
-            raise UsageError(f"{table.name(key)}: is missing")
+    table.require(zone=found.zone, name=found.name)
     return found
 
 
-def _hold(table: _Reader) -> HoldSettings:
+def _hold(table: TableReader) -> HoldSettings:
     from .leader.question import url
 
     text, command, ca = table.text("leader"), table.texts("command"), table.text("ca")
