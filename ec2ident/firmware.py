@@ -31,9 +31,12 @@ STRINGS = {
 FIELDS = (*STRINGS, "product_uuid")
 _UUID_TYPE, _UUID_OFFSET = 1, 8
 
-#: What firmware writes where it has nothing to say, in lower case.
+#: What firmware writes where it has nothing to say, and dmidecode where a string cannot be read; in lower case.
 _EMPTY = frozenset(
-    {"not specified", "not present", "none", "unknown", "na", "n/a", "default string", "system serial number"}
+    {
+        *("not specified", "not present", "none", "unknown", "na", "n/a", "default string", "system serial number"),
+        *("not settable", "<bad index>", "<out of spec>"),
+    }
 )
 _EMPTY_TO_FILL = "to be filled by o.e.m."
 _HEX = frozenset("0123456789abcdef")
@@ -133,7 +136,7 @@ def parse_dmidecode(output: str) -> tuple[Fact, ...]:
     """The facts in the output of `dmidecode`: of each structure the first, and each label once; none where dmidecode
     looked and found no SMBIOS.
 
-    Raises FirmwareError where it holds no structure at all, as when dmidecode was not allowed to look.
+    Raises FirmwareError where it holds no structure that is known, as when dmidecode was not allowed to look.
     """
     found: dict[str, Fact] = {}
     labels: Mapping[str, str] = {}
@@ -147,7 +150,7 @@ def parse_dmidecode(output: str) -> tuple[Fact, ...]:
             name = labels.get(label)
             if name and name not in found:
                 found[name] = fact(name, value, "dmidecode")
-    if not structures and _NO_SMBIOS not in output:
+    if not (structures and found) and _NO_SMBIOS not in output:
         raise FirmwareError(f"dmidecode: no structure in its output ({_excerpt(output)}); it needs root")
     return tuple(found.values())
 

@@ -110,7 +110,11 @@ def test_forms_of_names(form: object, good: list[str], bad: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " \n", "\xff" * 8 + "\n", "....", "Not Specified", "To Be Filled By O.E.M.", "x" * 257]
+    "text",
+    [
+        *("", " \n", "\xff" * 8 + "\n", "....", "x" * 257),
+        *("Not Specified", "Not Settable", "To Be Filled By O.E.M.", "<BAD INDEX>", "<OUT OF SPEC>"),
+    ],
 )
 def test_what_says_nothing_is_absent(text: str) -> None:
     """Firmware writes many kinds of nothing."""
@@ -162,7 +166,14 @@ def test_dmidecode_of_a_xen_instance() -> None:
 
 
 @pytest.mark.parametrize(
-    "output", ["", "# dmidecode 3.3\n/dev/mem: Permission denied\n", "System Information\n\tUUID: x\n"]
+    "output",
+    [
+        "",
+        "# dmidecode 3.3\n/dev/mem: Permission denied\n",
+        "System Information\n\tUUID: x\n",
+        # a layout that is not known
+        "Handle 0x0001, DMI type 1, 27 bytes\nSystem Information\n        Manufacturer: Amazon EC2\n",
+    ],
 )
 def test_dmidecode_without_a_structure_is_an_error(output: str) -> None:
     """It was not allowed to look: that is not absence."""
