@@ -179,7 +179,7 @@ def test_of_another_node_no_device_is_looked_at(
     def never(device: str) -> str:
         raise AssertionError(device)
 
-    monkeypatch.setattr(agent_bridge, "mac_of", never)
+    monkeypatch.setattr(agent_bridge, "link_of", never)
     path = tmp_path / "failover.toml"
     path.write_text(configuration(aws))
     path.chmod(0o600)

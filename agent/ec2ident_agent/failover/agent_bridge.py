@@ -181,12 +181,11 @@ def source_to(destination: str) -> str:
             raise UnknownError(f"{destination}: {error.strerror or error}") from None
 
 
-def mac_of(device: str) -> str:
-    """The MAC address of the interface with this name; "" if there is none. Raises UnknownError."""
+def link_of(device: str) -> Link | None:
+    """The interface with this name. Raises UnknownError."""
     from ec2ident_agent.items import Observed
 
-    found = Observed(_links()).link(device)
-    return found.mac if found else ""
+    return Observed(_links()).link(device)
 
 
 def _links() -> tuple[Link, ...]:

@@ -34,6 +34,8 @@ class Device(Value):
 
     name: str
     mac: str = ""
+    #: Whether the kernel did not make it itself, as it makes bridges and dummies.
+    card: bool = False
 
     @property
     def is_loopback(self) -> bool:
@@ -111,7 +113,7 @@ class Session:
 
         None if neither says so, or if the target is another node. Raises UsageError, AgentError.
         """
-        from .agent_bridge import mac_of
+        from .agent_bridge import link_of
 
         if self.here is None:
             return None
@@ -120,7 +122,8 @@ class Session:
             said = ", ".join(sorted(names)).lstrip(", ")
             raise UsageError(f"device: the agent's configuration has the addresses on several ({said}); write device")
         found = names.pop() if names else ""
-        return Device(found, mac_of(found)) if found else None
+        link = link_of(found) if found else None
+        return Device(found, link.mac if link else "", bool(link and not link.kind)) if found else None
 
     def api(self, role_arn: str = "", external_id: str = "") -> Api:
         """The API with the credentials of a role; by default of the configured one. Raises UsageError.

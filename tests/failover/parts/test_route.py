@@ -15,6 +15,7 @@ from ec2ident_agent.failover.parts.carrier import carrier
 from ec2ident_agent.failover.parts.route import RouteSight
 from ec2ident_agent.failover.parts.route_tables import describe
 from ec2ident_agent.failover.selectors import TableSelector, check_one
+from ec2ident_agent.failover.session import Device
 from tests.failover.conftest import configuration
 from tests.failover.fake import cloud
 
@@ -282,6 +283,21 @@ def test_a_faster_node_turns_create_into_replace_and_back(aws: Fake, api: Api) -
     result = route.ensure(api, seen, route.decide(seen, [OVERLAY]))
     assert (0, ["created", "replaced"]) == (result.exit, sorted(each.verb for each in result.outcomes))
     assert [aws.lab.eni1] * 2 == holders(aws)
+
+
+@pytest.mark.parametrize(("card", "shown"), [(True, 1), (False, 1), (True, -1)])
+def test_an_eni_that_the_kernel_shows_before_ec2_does_is_waited_for(
+    aws: Fake, api: Api, card: bool, shown: int
+) -> None:
+    """hashicorp/terraform-provider-aws#21629: else the route went to the first ENI, and the address to the second."""
+    lab = aws.lab
+    first = aws.ask("DescribeNetworkInterfaces", **{"NetworkInterfaceId.1": lab.eni1}).decode()
+    aws.ask("AttachNetworkInterface", NetworkInterfaceId=lab.service_eni, InstanceId=lab.node1, DeviceIndex="1")
+    mac = aws.backend.enis[lab.service_eni].mac_address
+    aws.fault(action="DescribeNetworkInterfaces", body=first, times=shown)
+    found, _ = carrier(api, "", lab.node1, Device("eth1", mac, card))
+
+    assert (lab.service_eni if card and shown > 0 else lab.eni1) == found.id
 
 
 @pytest.mark.parametrize(

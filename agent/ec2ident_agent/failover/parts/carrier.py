@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ec2ident_agent.failover.aws import actions
+from ec2ident_agent.failover.aws import actions, consistency
 from ec2ident_agent.failover.errors import UsageError
 
 TYPE_CHECKING = False
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
         device: Device | None
 
 
+#: Seconds between two looks for an ENI that the kernel shows already.
+AGAIN = 0.5
+
+
 def carrier(
     api: Api, eni: str, instance: str, device: Device | None = None
 ) -> tuple[NetworkInterface, tuple[str, ...]]:
@@ -35,10 +39,19 @@ def carrier(
     if not (eni or instance):
         raise UsageError("target: neither an interface nor an instance is given")
     filters = {"network-interface-id": [eni]} if eni else {"attachment.instance-id": [instance]}
-    found: tuple[NetworkInterface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
-    # An instance with several network cards has an index 0 on each; the primary interface is on the first card.
-    fits = [one for one in found if one.id == eni or (one.attachment and one.attachment.place == (0, 0))]
-    same = [one for one in found if device and device.mac and one.mac == device.mac]
+    began = api.deadline.used
+    while True:
+        looked = api.deadline.used
+        found: tuple[NetworkInterface, ...] = api.pages(lambda token: actions.describe_interfaces(filters, token))
+        # An instance with several network cards has an index 0 on each; the primary interface is on the first card.
+        fits = [one for one in found if one.id == eni or (one.attachment and one.attachment.place == (0, 0))]
+        same = [one for one in found if device and device.mac and one.mac == device.mac]
+        # A network card of an instance is an ENI of it. A look that does not show it is older than the attach.
+        card = device is not None and device.card and not device.is_loopback
+        known = same or (fits and not card)
+        if eni or known or looked - began >= consistency.SETTLED or api.deadline.left <= AGAIN:
+            break
+        api.deadline.pause(AGAIN, f"target: {instance}: its interfaces are not shown yet")
     fits, wanted = same or fits, eni or f"first interface of {instance}"
     if not fits:
         raise UsageError(f"target: no {wanted} in {api.access.region} (is it in another region or account?)")
