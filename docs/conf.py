@@ -3,8 +3,8 @@
 Sphinx, because it is well kept (MkDocs 1 has had no release since August 2024), and MyST reads the pages unchanged, so
 that their links lead to the same places here and in the repository.
 
-The order of the pages is that of docs/index.md: its headings are the parts, and each page stands where it is linked
-first.
+The order of the pages is that of docs/index.md: its headings are the parts, and each page stands where the whole page,
+not a heading in it, is linked first.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 
 html_theme = "furo"
+html_static_path = ["style.css"]
+html_css_files = ["style.css"]
 html_title = f"ec2ident {version}"
 html_show_copyright = False
 html_copy_source = False
@@ -50,7 +52,7 @@ def parts() -> dict[str, list[str]]:
     """Each part of the manual with its pages."""
     index, found, seen = (DOCS / "index.md").read_text("utf-8"), {"The manual": ["docs/index"]}, {"README"}
     for title, text in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", index, re.M | re.S):
-        for link in re.findall(r"\]\(([\w./-]+)\.(?:md|rst)", text):
+        for link in re.findall(r"\]\(([\w./-]+)\.(?:md|rst)\)", text):
             page = link[3:] if link.startswith("../") else f"docs/{link}"
             if page not in seen:
                 found.setdefault(title, []).append(page)

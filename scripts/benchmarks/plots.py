@@ -8,6 +8,8 @@ from pathlib import Path
 
 WIDTH, LEFT, TOP, LINE, SMALL = 720, 250, 44, 24, 11
 COLOURS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#64748b")
+#: The bars of other programs.
+OTHERS = "#94a3b8"
 
 #: File, title, and the rows that it shows; a name that was not measured is left out.
 BARS = {
@@ -65,26 +67,42 @@ def write(
         if shown:
             _save(directory / f"{name}.svg", bars(title, shown))
     if answers:
-        shown = {f"{ground}, {client}": ms for ground, row in answers.items() for client, ms in row.items()}
-        _save(directory / "no.svg", bars("Milliseconds until the answer is no (logarithmic)", shown, logarithmic=True))
+        _save(directory / "no.svg", groups("Milliseconds until the answer is no (logarithmic)", answers, "ec2ident"))
     for name, (title, unit, names) in LINES.items():
         drawn = {each: series[each] for each in names if each in series}
         if drawn:
             _save(directory / f"{name}.svg", lines(title, unit, drawn))
 
 
-def bars(title: str, values: Mapping[str, float], *, logarithmic: bool = False) -> str:
+def bars(title: str, values: Mapping[str, float]) -> str:
     """A bar for each value."""
-    size = {name: math.log10(1 + value) if logarithmic else value for name, value in values.items()}
-    scale = (WIDTH - LEFT - 80) / max(size.values())
+    scale = (WIDTH - LEFT - 80) / max(values.values())
     parts = [_text(10, 24, title, 14)]
     for number, (name, value) in enumerate(values.items()):
-        y = TOP + number * LINE
-        width = max(1.0, size[name] * scale)
-        parts.append(_text(LEFT - 8, y + 12, name, SMALL, "end"))
-        parts.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="16" fill="{COLOURS[0]}"/>')
-        parts.append(_text(LEFT + width + 6, y + 12, f"{float(f'{value:.3g}'):,g}", SMALL))
+        parts += _bar(TOP + number * LINE, name, value, max(1.0, value * scale), COLOURS[0])
     return _svg(TOP + len(values) * LINE + 10, parts)
+
+
+def groups(title: str, values: Mapping[str, Mapping[str, float]], own: str) -> str:
+    """Logarithmic bars below the name of each group; the bars of `own` have a colour of their own."""
+    scale = (WIDTH - LEFT - 80) / max(math.log10(1 + value) for group in values.values() for value in group.values())
+    parts, y = [_text(10, 24, title, 14)], TOP
+    for group, row in values.items():
+        parts.append(_text(10, y + 12, group, 12))
+        for name, value in row.items():
+            colour = COLOURS[0] if name == own else OTHERS
+            parts += _bar(y, name, value, max(1.0, math.log10(1 + value) * scale), colour)
+            y += LINE
+        y += LINE // 2
+    return _svg(y, parts)
+
+
+def _bar(y: int, name: str, value: float, width: float, colour: str) -> list[str]:
+    return [
+        _text(LEFT - 8, y + 12, name, SMALL, "end"),
+        f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="16" fill="{colour}"/>',
+        _text(LEFT + width + 6, y + 12, f"{float(f'{value:.3g}'):,g}", SMALL),
+    ]
 
 
 def lines(title: str, unit: str, series: Mapping[str, Mapping[int, float]]) -> str:
