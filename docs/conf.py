@@ -63,9 +63,10 @@ def parts() -> dict[str, list[str]]:
     return found
 
 
-def contents(_: Sphinx, name: str, source: list[str]) -> None:
+def contents(app: Sphinx, name: str, source: list[str]) -> None:
     """The parts stand beside each page: toctrees of the first page, which it does not show itself."""
     if name == root_doc:
+        app.env.note_dependency(str(DOCS / "index.md"))
         for title, pages in parts().items():
             source[0] += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {title}", "", *pages, "```", ""])
 

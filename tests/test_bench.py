@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -80,5 +81,5 @@ def test_the_plots_are_drawings_of_all_that_was_measured(ratios: Any, tmp_path: 
 
     assert {"processes", "failover", "routes", "apply", "no"} == set(drawn)
     assert "ec2ident-agent status" in drawn["processes"]
-    assert "refused, ec2ident" in drawn["no"]
+    assert {"refused", "ec2ident"} <= set(re.findall(r"[a-z0-9]+", drawn["no"]))
     assert "100,000" in drawn["routes"]

@@ -67,7 +67,9 @@ def write(
         if shown:
             _save(directory / f"{name}.svg", bars(title, shown))
     if answers:
-        _save(directory / "no.svg", groups("Milliseconds until the answer is no (logarithmic)", answers, "ec2ident"))
+        _save(
+            directory / "no.svg", grouped_bars("Milliseconds until the answer is no (logarithmic)", answers, "ec2ident")
+        )
     for name, (title, unit, names) in LINES.items():
         drawn = {each: series[each] for each in names if each in series}
         if drawn:
@@ -83,7 +85,7 @@ def bars(title: str, values: Mapping[str, float]) -> str:
     return _svg(TOP + len(values) * LINE + 10, parts)
 
 
-def groups(title: str, values: Mapping[str, Mapping[str, float]], own: str) -> str:
+def grouped_bars(title: str, values: Mapping[str, Mapping[str, float]], own: str) -> str:
     """Logarithmic bars below the name of each group; the bars of `own` have a colour of their own."""
     scale = (WIDTH - LEFT - 80) / max(math.log10(1 + value) for group in values.values() for value in group.values())
     parts, y = [_text(10, 24, title, 14)], TOP
