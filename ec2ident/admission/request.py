@@ -132,16 +132,23 @@ def prepare(
     """Answer a server's challenge with a signed item of the metadata service and a private key of this machine.
 
     `audience` is the server that the client means to talk to. Raises ValueError where the challenge names another one:
-    a dishonest server could pass on the challenge of another server. `key` is a private key of `cryptography`: Ed25519,
-    or EC on P-256 or P-384. `document` belongs to the kind `signature`.
+    a dishonest server could pass on the challenge of another server. It is also raised for an answer that is not a
+    challenge. `key` is a private key of `cryptography`: Ed25519, or EC on P-256 or P-384. `document` belongs to the
+    kind `signature`.
     """
     from . import keys
 
-    if challenge.get("audience") != audience:
-        raise ValueError(f"challenge: for {challenge.get('audience')!r} (not for {audience!r}); do not answer it")
+    try:
+        nonce, named = challenge["nonce"], challenge["audience"]
+    except (TypeError, LookupError):
+        nonce = named = None
+    if not isinstance(nonce, str) or not isinstance(named, str):
+        raise ValueError(f"challenge: {str(challenge)[:80]!a} (an object with nonce and audience is expected)")
+    if named != audience:
+        raise ValueError(f"challenge: for {named!r} (not for {audience!r}); do not answer it")
     kind, item = Kind(kind), _text(item)
     document = None if document is None else _text(document)
-    nonce, public = str(challenge["nonce"]), keys.public_of(key)
+    public = keys.public_of(key)
     bound = binding(audience, nonce, kind.value, item, document, public)
     fields = {
         kind.value: item,

@@ -91,7 +91,7 @@ class Admission:
     ) -> None:
         if not audience or not isinstance(audience, str):
             raise ValueError(f"audience: {audience!r} (the name of this service, such as its URL)")
-        if not 0 < seconds <= 3600:
+        if not isinstance(seconds, (int, float)) or not 1 <= seconds <= 3600:
             raise ValueError(f"seconds: {seconds!r} (how long a challenge is good: 1 to 3600)")
         self.audience, self.policy, self.store, self.sts, self.alive = audience, policy, store, sts, alive
         self.trust, self.seconds, self._now = trust, int(seconds), now

@@ -185,6 +185,22 @@ def test_a_client_does_not_answer_for_another_service(admission: Admission) -> N
         prepare(admission.challenge().to_dict(), item(), KEY, audience="https://evil.example.com")
 
 
+@pytest.mark.parametrize("answer", [None, [], "later", {}, {"audience": AUDIENCE}, {"audience": AUDIENCE, "nonce": 5}])
+def test_a_client_refuses_what_is_not_a_challenge(answer: Any) -> None:
+    """The answer comes from the network: it may be a page of a proxy, or an error."""
+    with pytest.raises(ValueError, match=r"^challenge: .* \(an object with nonce and audience is expected\)$"):
+        prepare(answer, item(), KEY, audience=AUDIENCE)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, -1, 3601, float("nan"), "60", None])
+def test_a_challenge_is_good_for_a_second_to_an_hour(seconds: Any, tmp_path: Path) -> None:
+    """Of half a second nothing would be left: the end of a challenge is in whole seconds."""
+    store = SqliteStore(tmp_path / "store.db")
+
+    with pytest.raises(ValueError, match=r"^seconds: .* \(how long a challenge is good: 1 to 3600\)"):
+        Admission(audience=AUDIENCE, policy=Policy(accounts=None), store=store, seconds=seconds)
+
+
 def test_a_copied_document_with_a_key_of_the_thief_is_refused_after_first_use(admission: Admission) -> None:
     """Trust on first use, with a perfect document, a fresh challenge, and a proof by another key."""
     admission.admit(body(proof(admission)))
