@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Parameter(Value):
-    """One parameter. `place` is the same key in failover.toml, with the table of the agent; `kinds` are the agents."""
+    """One parameter. `place` is the same key in failover.toml, in a service's table if it begins with a dot.
+
+    `kinds` are the agents that have it, and `{table}` stands for the table of each.
+    """
 
     name: str
     place: str
@@ -57,82 +60,67 @@ LONG = {
     "dns": "Points a name of a hosted zone to this node.",
 }
 
+#: The agents of an overlay address.
+ROUTED = ("overlay", "bgp")
+
 PARAMETERS = (
     Parameter(
         "address",
-        "service.s.overlay",
-        ("overlay", "bgp"),
+        ".overlay",
+        ROUTED,
         "The overlay addresses, of both families, separated by commas or spaces; outside of the VPC's CIDR blocks.",
         required=True,
         unique=True,
     ),
-    Parameter("asn", "service.s.bgp.asn", ("bgp",), "The AS number of the nodes.", "integer", required=True),
-    Parameter(
-        "endpoint_asn", "service.s.bgp.endpoint_asn", ("bgp",), "That of the route server.", "integer", required=True
-    ),
-    Parameter(
-        "tables",
-        "service.s.{table}.tables",
-        ("overlay", "bgp"),
-        "Ids of the route tables, separated by commas or spaces.",
-    ),
-    Parameter(
-        "table_tag",
-        "service.s.{table}.tag",
-        ("overlay", "bgp"),
-        "KEY=VALUE of the route tables, instead of their ids.",
-    ),
-    Parameter(
-        "vpc", "service.s.{table}.vpc", ("overlay", "bgp"), "All route tables of this VPC, instead of their ids."
-    ),
+    Parameter("asn", ".bgp.asn", ("bgp",), "The AS number of the nodes.", "integer", required=True),
+    Parameter("endpoint_asn", ".bgp.endpoint_asn", ("bgp",), "That of the route server.", "integer", required=True),
+    Parameter("tables", ".{table}.tables", ROUTED, "Ids of the route tables, separated by commas or spaces."),
+    Parameter("table_tag", ".{table}.tag", ROUTED, "KEY=VALUE of the route tables, instead of their ids."),
+    Parameter("vpc", ".{table}.vpc", ROUTED, "All route tables of this VPC, instead of their ids."),
     Parameter(
         "interface",
-        "service.s.device",
-        ("overlay", "bgp"),
+        ".device",
+        ROUTED,
         "The device of the address and of the ENI that the route goes to.",
         default="eth0",
     ),
-    Parameter("device", "service.s.device", ("private",), "The device that holds them; default: another program does."),
-    Parameter("label", "service.s.label", ("overlay", "bgp", "private"), "The address's label, such as eth0:1."),
+    Parameter("device", ".device", ("private",), "The device that holds them; default: another program does."),
+    Parameter("label", ".label", ("overlay", "bgp", "private"), "The address's label, such as eth0:1."),
     Parameter(
         "eni",
-        "service.s.{table}.eni",
+        ".{table}.eni",
         ("overlay", "private", "eip"),
         "The ENI it goes to; default: that of the device, else the first one.",
     ),
-    Parameter(
-        "table_role_arn", "service.s.route.role_arn", ("overlay",), "The role for the tables alone, as in a shared VPC."
-    ),
-    Parameter(
-        "table_external_id", "service.s.route.external_id", ("overlay",), "The external id that this role requires."
-    ),
+    Parameter("table_role_arn", ".route.role_arn", ("overlay",), "The role for the tables alone, as in a shared VPC."),
+    Parameter("table_external_id", ".route.external_id", ("overlay",), "The external id that this role requires."),
     Parameter(
         "addresses",
-        "service.s.private.addresses",
+        ".private.addresses",
         ("private",),
         "The addresses or prefixes (/28, /80), separated by commas or spaces.",
         required=True,
         unique=True,
     ),
-    Parameter("allocation_id", "service.s.eip.allocation", ("eip",), "eipalloc-...", required=True, unique=True),
-    Parameter("id", "service.s.eni.id", ("eni",), "The id of the interface (eni-...).", unique=True),
-    Parameter("tag", "service.s.eni.tag", ("eni",), "KEY=VALUE of the interface, instead of its id."),
+    Parameter("allocation_id", ".eip.allocation", ("eip",), "eipalloc-...", required=True, unique=True),
+    Parameter("id", ".eni.id", ("eni",), "The id of the interface (eni-...).", unique=True),
+    Parameter("tag", ".eni.tag", ("eni",), "KEY=VALUE of the interface, instead of its id."),
     Parameter(
         "private_address",
-        "service.s.{table}.address",
+        ".{table}.address",
         ("eni", "eip"),
         "An address of the interface, instead of its id; or the one that the Elastic IP goes to.",
     ),
-    Parameter("index", "service.s.eni.index", ("eni",), "The device index; default: the first free one.", "integer"),
-    Parameter("grace", "service.s.eni.grace", ("eni",), "Seconds before a detach is forced.", "integer", "30"),
-    Parameter("zone", "service.s.dns.zone", ("dns",), "The id or the name of the hosted zone.", required=True),
-    Parameter("name", "service.s.dns.name", ("dns",), "The name of the record.", required=True, unique=True),
-    Parameter("values", "service.s.dns.values", ("dns",), "Its addresses; default: the first one of this node."),
-    Parameter("zone_role_arn", "service.s.dns.role_arn", ("dns",), "The role for the zone alone."),
-    Parameter("zone_external_id", "service.s.dns.external_id", ("dns",), "The external id that this role requires."),
-    Parameter("ttl", "service.s.dns.ttl", ("dns",), "Its time to live, in seconds.", "integer", "10"),
-    Parameter("wait", "service.s.dns.wait", ("dns",), "Wait until every name server has it.", "boolean", "true"),
-    Parameter("public", "service.s.dns.public", ("dns",), "Whether the zone is a public one.", "boolean", "false"),
+    Parameter("index", ".eni.index", ("eni",), "The device index; default: the first free one.", "integer"),
+    Parameter("grace", ".eni.grace", ("eni",), "Seconds before a detach is forced.", "integer", "30"),
+    Parameter("zone", ".dns.zone", ("dns",), "The id or the name of the hosted zone.", required=True),
+    Parameter("name", ".dns.name", ("dns",), "The name of the record.", required=True, unique=True),
+    Parameter("values", ".dns.values", ("dns",), "Its addresses; default: the first one of this node."),
+    Parameter("zone_role_arn", ".dns.role_arn", ("dns",), "The role for the zone alone."),
+    Parameter("zone_external_id", ".dns.external_id", ("dns",), "The external id that this role requires."),
+    Parameter("ttl", ".dns.ttl", ("dns",), "Its time to live, in seconds.", "integer", "10"),
+    Parameter("wait", ".dns.wait", ("dns",), "Wait until every name server has it.", "boolean", "true"),
+    Parameter("public", ".dns.public", ("dns",), "Whether the zone is a public one.", "boolean", "false"),
     Parameter("region", "region", KINDS, "The region; default: the one that the metadata service names."),
     Parameter(
         "instance", "instance", KINDS, "This node's instance id. It differs on each node, so it is better not set."
@@ -171,7 +159,8 @@ def given(kind: str, environ: Mapping[str, str]) -> dict[str, str]:
 def of(kind: str) -> tuple[Parameter, ...]:
     """The parameters of an agent, each with its own place."""
     table = {"overlay": "route"}.get(kind, kind)
-    return tuple(replace(each, place=each.place.format(table=table)) for each in PARAMETERS if kind in each.kinds)
+    mine = [(each, each.place.format(table=table)) for each in PARAMETERS if kind in each.kinds]
+    return tuple(replace(each, place=f"service.s{place}" if place.startswith(".") else place) for each, place in mine)
 
 
 def settings_of(kind: str, values: Mapping[str, str]) -> Settings:
