@@ -243,8 +243,8 @@ def route_delete(command: FailoverCommand) -> int:
         moves = route.removals(tables, part.destinations, expect=expect)
         return command.plans(call for call in (move.call() for move in moves) if call)
     with command.audit() as audit:
-        result = route.delete(api, part.settings.select, part.destinations, expect=expect)
-        return command.finish(route.findings(result.outcomes), audit)
+        outcomes = route.delete(api, part.settings.select, part.destinations, expect=expect)
+        return command.finish(route.findings(outcomes), audit)
 
 
 def eni_create(command: FailoverCommand) -> int:

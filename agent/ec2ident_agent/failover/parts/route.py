@@ -115,24 +115,6 @@ class RouteOutcome(Value):
         return " ".join(filter(None, (self.table, self.destination, self.verb))) + tail
 
 
-class Result(Value):
-    """The result of a whole verb."""
-
-    outcomes: tuple[RouteOutcome, ...]
-    #: The ENI of which the source/destination check was switched off.
-    switched_off: str = ""
-
-    @property
-    def failed(self) -> tuple[RouteOutcome, ...]:
-        """The outcomes with an error."""
-        return tuple(outcome for outcome in self.outcomes if outcome.error)
-
-    @property
-    def exit(self) -> int:
-        """The greatest exit code of the outcomes."""
-        return max((outcome.exit for outcome in self.outcomes), default=0)
-
-
 class RouteSight(Value):
     """What one look showed: the tables, the ENI that is to carry the traffic, and the table ids that do not exist."""
 
@@ -281,24 +263,17 @@ def _guarded(every: Iterable[RouteMove]) -> tuple[RouteMove, ...]:
     return moves
 
 
-def plan(sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True) -> tuple[ApiCall, ...]:
-    """The calls of `ensure` that change anything, in order. Pure."""
-    found = [call for call in (move.call() for move in moves if move.changes) if call]
-    if check and sight.interface.check:
-        found.insert(0, actions.source_dest_check(sight.interface.id, sight.interface.owner, False))
-    return tuple(found)
-
-
 # Doing
 
 
 def ensure(
     api: Api, sight: RouteSight, moves: Sequence[RouteMove], *, check: bool = True, own: Api | None = None
-) -> Result:
-    """Write in parallel, then read back. Every table is attempted; the result has an outcome for each.
+) -> tuple[tuple[RouteOutcome, ...], str]:
+    """Write in parallel, then read back. Every table is attempted, and has an outcome.
 
     With `check` the source/destination check of the ENI is switched off if it is on: it drops all traffic to an
-    address that is not the ENI's own; `own` does that, by default `api` too.
+    address that is not the ENI's own; `own` does that, by default `api` too. The ENI
+    of which that was done is the second value, or "".
     """
     eni, mine = sight.interface, own or api
     switch = [lambda: mine.call(actions.source_dest_check(eni.id, eni.owner, False))] if check and eni.check else []
@@ -311,21 +286,18 @@ def ensure(
     failed = [ended for ended in switched if isinstance(ended, BaseException)]
     for error in failed:
         outcomes.append(RouteOutcome(eni.id, "source/destination check", "failed", "on", "on", _translate(error)))
-    return Result(tuple(outcomes), eni.id if switched and not failed else "")
+    return tuple(outcomes), eni.id if switched and not failed else ""
 
 
-def delete(api: Api, select: TableSelector, destinations: Sequence[str], *, expect: str = "") -> Result:
+def delete(
+    api: Api, select: TableSelector, destinations: Sequence[str], *, expect: str = ""
+) -> tuple[RouteOutcome, ...]:
     """Delete the route from every table, and read back. With `expect`, only from that owner."""
     tables = describe(api, select)
     moves = removals(tables, destinations, expect=expect)
     outcomes = _confirmed(api, moves, _written(api, moves))
     missing = [one for one in select.tables if one not in {table.id for table in tables}]
-    return Result((*outcomes, *(_missing(one, api.access.region) for one in missing)))
-
-
-def again(moves: Sequence[RouteMove]) -> tuple[ApiCall, ...]:
-    """The calls that write once more what the first look showed as right. Pure."""
-    return tuple(call for call in (move.call() for move in moves if not move.changes) if call)
+    return (*outcomes, *(_missing(one, api.access.region) for one in missing))
 
 
 def _written(api: Api, moves: Sequence[RouteMove]) -> list[RouteOutcome]:
@@ -484,7 +456,7 @@ def undo(moves: Sequence[RouteMove], outcomes: Sequence[RouteOutcome]) -> tuple[
     return tuple(found)
 
 
-def show(sight: RouteSight, destinations: Sequence[str]) -> Result:
+def show(sight: RouteSight, destinations: Sequence[str]) -> tuple[RouteOutcome, ...]:
     """Where the route points in each table, and whether that is the ENI. Pure."""
     outcomes = []
     for table in sight.usable:
@@ -493,7 +465,7 @@ def show(sight: RouteSight, destinations: Sequence[str]) -> Result:
             verb = "absent" if route is None else "right" if route.eni == sight.interface.id else "other"
             verb = "other" if verb == "right" and route and route.state in DEAD else verb
             outcomes.append(RouteOutcome(table.id, one, verb, "", f"{route.holder} ({route.state})" if route else ""))
-    return Result((*outcomes, *sight.unusable))
+    return (*outcomes, *sight.unusable)
 
 
 # The part
@@ -542,10 +514,12 @@ class RoutePart(Value):
         A plan is for a person who can correct the settings, so it does not go on with the other tables.
         """
         _require_usable(decision.sight)
-        found = [Planned(str(call)) for call in plan(decision.sight, decision.moves, check=self.settings.check)]
+        eni, calls = decision.sight.interface, [(move, move.call()) for move in decision.moves]
+        checks = [actions.source_dest_check(eni.id, eni.owner, False)] if self.settings.check and eni.check else []
+        found = [Planned(str(call)) for call in (*checks, *(call for move, call in calls if move.changes)) if call]
         said = "written again, as the look may be old:"
-        found += [Planned(str(call), said) for call in again(decision.moves)]
-        if any(move.call() for move in decision.moves):
+        found += [Planned(str(call), said) for move, call in calls if call and not move.changes]
+        if any(call for _, call in calls):
             found.append(Planned(str(actions.describe_tables(tables_of(decision.moves).filters())), "read back:"))
         return tuple(found)
 
@@ -557,10 +531,10 @@ class RoutePart(Value):
             session.remember(("check", eni.id), (eni.owner, "switched off" if eni.check else "was off"))
             session.memory.forget("restored", eni.id)
         api, own = session.api_for(self.settings), session.api()
-        result = ensure(api, decision.sight, decision.moves, check=self.settings.check, own=own)
-        yield from findings(result.outcomes)
-        if result.switched_off:
-            yield Finding(f"{result.switched_off}: source/destination check switched off")
+        outcomes, switched_off = ensure(api, decision.sight, decision.moves, check=self.settings.check, own=own)
+        yield from findings(outcomes)
+        if switched_off:
+            yield Finding(f"{switched_off}: source/destination check switched off")
 
     def undo(self, decision: RouteDecision, findings: Sequence[Finding]) -> tuple[str, ...]:
         """The calls that restore the previous routes, and then the check unless a route may stay here."""
@@ -581,7 +555,7 @@ class RoutePart(Value):
             yield Finding(f"{eni.id}: {said}", warning=True)
         else:
             yield Finding(f"{eni.id}: source/destination check is off, as it should be")
-        yield from findings(show(sight, self.destinations).outcomes)
+        yield from findings(show(sight, self.destinations))
 
     def release(self, session: Session) -> Iterator[Release]:
         """Switch the check on again where a move of this service switched it off. The routes stay until they move.
