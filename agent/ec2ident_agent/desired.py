@@ -165,9 +165,9 @@ class _Draft:
         there = self._owned.get(owner, ())
         try:
             _check_once(section, self._sections.setdefault(link.index, section.name), link.name)
-            _check_port(section, link, self._observed)
+            _check_port(interface(section.name), link, self._observed)
             check_subnets(section, link, self._around, self._state)
-            profile = profile_of(section, link.name, self.facts, self._observed, self._enis, there)
+            profile = profile_of(section, link.name, self.facts, self._observed, self._enis, there, self._around)
             profile = own_sources(profile, section, self._around)
             _check_table(profile, self._tables)
         except UnknownFactError as wrong:
@@ -208,7 +208,8 @@ class _Draft:
             self.unknown.append(Unknown(overlay.owner, f"{why}; write router = … in [interface.{carrier.name}]"))
         try:
             check_overlay(overlay, self.profiles, self._around)
-        except CapturedError as wrong:
+            _check_port(overlay.owner, self._observed.link(overlay.device), self._observed)
+        except (CapturedError, PortError) as wrong:
             self.refusals.append(Refusal(wrong.owner, wrong.why))
             items = present
         self.found.append(Desired(overlay.owner, items))
@@ -260,19 +261,20 @@ def _check_once(section: Section, other: str, device: str) -> None:
 
 
 class PortError(RefusedError):
-    """The section's interface is a port of a bridge, bond or team, which gets its packets and has the address."""
+    """An owner's interface is a port of a bridge, bond or team, which gets its packets and has the address."""
 
-    def __init__(self, section: Section, device: str, over: Link) -> None:
-        self.owner = interface(section.name)
+    def __init__(self, owner: Owner, device: str, over: Link) -> None:
+        self.owner = owner
         self.why = f"{device} is a port of the {over.kind or 'device'} {over.name}, which gets its packets"
-        self.why += f"; write [interface.{over.name}], with the addresses on {over.name}"
+        what = f"[interface.{over.name}], with the addresses on" if owner.kind == INTERFACE else "device ="
+        self.why += f"; write {what} {over.name}"
         super().__init__(f"{self.owner}: {self.why}")
 
 
-def _check_port(section: Section, link: Link, observed: Observed) -> None:
-    over = observed.over(link)
-    if over:
-        raise PortError(section, link.name, over)
+def _check_port(owner: Owner, link: Link | None, observed: Observed) -> None:
+    over = observed.over(link) if link else None
+    if link and over:
+        raise PortError(owner, link.name, over)
 
 
 class AnotherSubnetError(RefusedError):
@@ -373,14 +375,14 @@ def held_state(given: Config, facts: FactsByDevice, observed: Observed, state: S
     links = [(section, find_device(section, observed)) for section in given.sections]
     enis = _devices(given, observed)
     for section, link in links:
-        if link:
-            _check_port(section, link, observed)
+        _check_port(interface(section.name), link, observed)
     profiles = [profile_of(each, link.name if link else each.name, facts, observed, enis) for each, link in links]
     around = Neighbourhood(observed, facts, state)
     profiles = [own_sources(*each, around) for each in zip(profiles, given.sections)]
     overlays = [named(each, observed) for each in given.overlays]
     for overlay in overlays:
         check_overlay(overlay, profiles, around)
+        _check_port(overlay.owner, observed.link(overlay.device), observed)
     label_of = free_labels(observed)
     found = [Desired(interface(profile.name), profile_items(profile), COMMAND) for profile in profiles]
     found += [Desired(each.owner, overlay_items(each, profiles, label_of), COMMAND) for each in overlays]
@@ -401,6 +403,7 @@ def held_overlay(
     enis = _devices(config, observed)
     profiles = [profile_of(section, device, facts, observed, enis) for section, device in sections]
     check_overlay(overlay, profiles, Neighbourhood(observed, facts, state))
+    _check_port(overlay.owner, observed.link(overlay.device), observed)
     desired = Desired(overlay.owner, overlay_items(overlay, profiles, free_labels(observed)), COMMAND)
     LocalTable(observed).check(desired.owner, desired.items)
     warnings = _misplaced([overlay], [*profiles, *config.sections])
@@ -458,11 +461,13 @@ def profile_of(
     observed: Observed,
     enis: Collection[str],
     there: Collection[Item] = (),
+    around: Neighbourhood | None = None,
 ) -> Profile:
     """One interface's profile; `enis` are the devices that are configured.
 
     The kernel's facts replace those that the metadata service cannot give, unless the profile would then lose one of
-    the items that are `there` already. Raises UnknownFactError.
+    the items that are `there` already. They are compared with the sources that take no packets of what is `around`.
+    Raises UnknownFactError, and CapturedError as `own_sources` does.
     """
 
     def whole(profile: Profile) -> Profile:
@@ -486,7 +491,8 @@ def profile_of(
         why = f"{wrong.why} ({known.unknown})" if known.unknown else wrong.why
         raise UnknownFactError(wrong.owner, why) from None
     profile = whole(profile)
-    if not set(there) <= set(profile_items(profile)):
+    own = own_sources(profile, section, around) if there and around else profile
+    if not set(there) <= set(profile_items(own)):
         raise unknown
     return profile
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from ec2ident.value import Value
 
-from .inet import contains, covers, link_local
+from .inet import contains, covers, link_local, network_of
 from .items import DEFAULT, OURS, Address, Route, Rule, family
 from .profile import MAIN, find_device, routed_hosts
 from .state.owned import interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from .desired import FactsByDevice
     from .items import Observed
@@ -50,27 +50,49 @@ def unserved(config: Config, facts: FactsByDevice, observed: Observed) -> Iterat
     """Interfaces with an address, without a section, and without a rule of any program that leads their answers back.
 
     An interface counts if the metadata service lists it, or if main has a default route by it. The first interface is
-    served by main. It is the one with device number 0; where the service is not asked, it is the one of main's first
-    default route. Its name does not tell: without persistent names eth1 may be the first one.
+    served by main, as long as main's routes lead out by it. It is the one with device number 0; where the service is
+    not asked, it is the one of main's first default route. Its name does not tell: without persistent names eth1 may be
+    the first one. A port of a bridge counts as the bridge.
     """
-    ways = [seen.item for seen in observed.seen if isinstance(seen.item, Route) and seen.item.table == MAIN]
-    ways = [way for way in ways if way.destination in DEFAULT.values() and way.gateway]
-    there = {link.name for link in observed.links}
+    main = [seen.item for seen in observed.seen if isinstance(seen.item, Route) and seen.item.table == MAIN]
+    ways = [way for way in main if way.destination in DEFAULT.values() and way.gateway]
+    there = {link.name for link in observed.links if not observed.over(link)}
     primary = next((device for device, known in facts.items() if known.primary), "")
     ways.sort(key=lambda way: (family(way.destination), way.metric))
     first = primary or (ways[0].device if ways else "")
     links = {link.name: section for section in config.sections for link in [find_device(section, observed)] if link}
     candidates = dict.fromkeys([*(way.device for way in ways), *(device for device in facts if device in there)])
-    alone = [device for device in candidates if device not in links and device != first]
-    for device in alone:
-        hosts = list(_without_a_way_back(device, observed))
+    for device in (each for each in candidates if each not in links and each in there):
+        addresses = [*_without_a_way_back(device, observed)]
+        if device == first:
+            addresses = [each for each in addresses if not _led_back(each, device, main)]
+        hosts = [each.partition("/")[0] for each in addresses]
         if hosts:
             more = f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else ""
             what = f"{device} has {', '.join(hosts[:SHOWN])}{more}, and nothing leads the answers from there back by it"
             if primary in links:
                 what += f"; {primary} of [interface.{links[primary].name}] is the first interface (device number 0)"
-            why = f"they leave by {first or 'another interface'}, and the VPC drops them as spoofed"
+            other = first if first != device else ""
+            why = f"they leave by {other or 'another interface'}, and the VPC drops them as spoofed"
             yield Note(UNSERVED, interface(device), what, why, f"write [interface.{device}]")
+
+
+def _led_back(address: str, device: str, main: Sequence[Route]) -> bool:
+    """True if main leads answers from this address out by its device: to the world, and to neighbours in its subnet.
+
+    Of IPv4 routes with one metric the kernel takes the one that it lists first. Of IPv6 routes it takes any.
+    """
+    version = family(address)
+    networks = [network_of(address)] if version == 4 and not address.endswith("/32") else []
+    for destination in (DEFAULT[version], *networks):
+        routes = [way for way in main if way.destination == destination]
+        if destination == DEFAULT[version]:
+            # A route by a VPN is meant, and one with several routers has no device here.
+            routes = [way for way in routes if way.gateway or not way.device]
+        best = [way.device for way in routes if way.metric == min(each.metric for each in routes)]
+        if best and not {device, ""} & {*(best[:1] if version == 4 else best)}:
+            return False
+    return True
 
 
 def _without_a_way_back(device: str, observed: Observed) -> Iterator[str]:
@@ -86,7 +108,7 @@ def _without_a_way_back(device: str, observed: Observed) -> Iterator[str]:
         if isinstance(seen.item, Address) and seen.item.device == device and seen.protocol != OURS:
             host = seen.item.address.partition("/")[0]
             if not link_local(host) and not any(contains(source, host) for source in sources):
-                yield host
+                yield seen.item.address
 
 
 def not_held(profiles: Iterable[Profile], observed: Observed) -> Iterator[Note]:

@@ -79,6 +79,24 @@ def test_each_of_two_interfaces_gets_its_own(kernel: FakeKernel, tmp_path: Path)
     assert expected == sources(kernel)
 
 
+@pytest.mark.parametrize("scheme", ["by-source", "split"])
+def test_without_the_service_a_second_look_agrees_with_the_first(
+    kernel: FakeKernel, tmp_path: Path, scheme: str
+) -> None:
+    """amazonlinux/amazon-ec2-net-utils#174, and the metadata service is silent: what was applied by the kernel's facts
+    is in order, and not unknown, because its sources are narrower than the subnet.
+    """
+    text = f'[interface.eth1]\ntable = 102\nscheme = "{scheme}"\nvpc = "10.0.0.0/16"\n'
+    config, where = parse("agent.toml", text.encode()), {"state_dir": str(tmp_path), "names_dir": str(tmp_path / "n")}
+    node = Node(config, **where, kernel=kernel, facts=lambda *_: Facts("eth1", unknown="no answer"))  # type: ignore[arg-type]
+    node.apply()
+
+    assert {"10.0.0.11/32"} == {*sources(kernel)}
+    assert node.status().in_order
+    assert () == node.status().unknown
+    assert () == node.apply().steps
+
+
 def test_alone_in_its_subnet_the_source_is_the_subnet(kernel: FakeKernel, tmp_path: Path) -> None:
     """The published recipe. The subnet counts again when the other interface is detached."""
     node = node_of(tmp_path, kernel, "[interface.eth1]\n")

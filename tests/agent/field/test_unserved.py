@@ -103,6 +103,43 @@ def facts(device: str, _: Observed) -> Facts:
     return replace(ENIS[device], others=tuple(known for name, known in ENIS.items() if name != device))
 
 
+NET = "10.0.0.0/24"
+
+
+@pytest.mark.parametrize(
+    ("routes", "served"),
+    [
+        ([], True),
+        ([Route("0.0.0.0/0", "eth0", 254, "10.0.0.1", 50)], False),
+        ([Route("0.0.0.0/0", "eth0", 254, "10.0.0.1", 200)], True),
+        ([Route("0.0.0.0/0", "tun0", 254, metric=50)], True),
+        ([Route("0.0.0.0/0", "", 254, metric=50)], True),
+        ([Route(NET, "eth0", 254, metric=1), Route(NET, "eth1", 254, metric=2)], False),
+        ([Route(NET, "eth0", 254, metric=2), Route(NET, "eth1", 254, metric=1)], True),
+        ([Route("::/0", "eth0", 254, "fe80::1", 1024), Route("::/0", "eth1", 254, "fe80::1", 1024)], True),
+        ([Route("::/0", "eth0", 254, "fe80::1", 512), Route("::/0", "eth1", 254, "fe80::1", 1024)], False),
+    ],
+    ids=["alone", "default", "default-behind", "vpn", "several-routers", "subnet", "subnet-behind", "ipv6-any", "ipv6"],
+)
+def test_the_first_interface_counts_where_main_leads_out_by_another(
+    tmp_path: Path, routes: list[Route], served: bool
+) -> None:
+    """amazonlinux/amazon-ec2-net-utils#174: without a rule for the first interface main decides by which ENI its
+    answers leave: by the metric of its default routes, and in a shared subnet by that of the subnet's routes.
+    """
+    kernel = FakeKernel("eth0", "eth1", "tun0")
+    for item in (Address("eth1", "10.0.0.10/24"), Address("eth1", "2600::a/128"), Address("eth0", "10.0.1.10/24")):
+        kernel.add(Seen(item, 16))
+    # Two IPv6 routes may differ in the device alone.
+    kernel.seen += [Seen(route, 16) for route in (Route("0.0.0.0/0", "eth1", 254, "10.0.0.1", 100), *routes)]
+    where = {"state_dir": str(tmp_path / "s"), "names_dir": str(tmp_path / "n")}
+    config = parse("agent.toml", b"[interface.eth0]\n")
+    node = Node(config, **where, kernel=kernel, facts=facts)  # type: ignore[arg-type]
+    node.apply()
+
+    assert ([] if served else ["eth1"]) == [str(note.owner) for note in node.status().notes]
+
+
 @pytest.mark.parametrize(
     ("text", "unserved", "named"),
     [

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ec2ident.value import replace
-from ec2ident_agent import Node, interface
+from ec2ident_agent import Node, RefusedError, interface
 from ec2ident_agent.config import parse
 from ec2ident_agent.items import OURS, Address, Link, Observed, Route, Rule, Seen, family
 from ec2ident_agent.kernel.change import NetlinkKernel
@@ -215,18 +215,22 @@ def test_a_port_of_a_bridge_is_refused(kernel: FakeKernel, tmp_path: Path, kind:
 
     What is there stays. A port of a VRF keeps its packets.
     """
-    node = node_of(tmp_path, kernel, BOTH)
+    node = node_of(tmp_path, kernel, BOTH + '[[overlay]]\naddress = "192.168.10.10"\ndevice = "eth1"\n')
     node.apply()
     before = list(kernel.seen)
     kernel.links = [*(replace(each, master=9 * (each.name == port)) for each in kernel.links), replace(BR0, kind=kind)]
 
     report = node.status()
 
-    say = f"eth1 is a port of the {kind} br0, which gets its packets; write [interface.br0], with the addresses on br0"
-    assert [say] * refused == [each.why for each in report.refusals]
+    say = f"eth1 is a port of the {kind} br0, which gets its packets; write "
+    whys = [say + "[interface.br0], with the addresses on br0", say + "device = br0"]
+    assert whys * refused == [each.why for each in report.refusals]
     assert refused != report.in_order
     node.apply()
     assert before == kernel.seen
+    if refused:
+        with pytest.raises(RefusedError, match="write device = br0"):
+            node.hold_overlay("192.168.10.10")
 
 
 def test_a_command_may_use_either_name(kernel: FakeKernel, tmp_path: Path) -> None:
