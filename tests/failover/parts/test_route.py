@@ -356,7 +356,7 @@ def test_a_table_that_the_look_does_not_show_is_not_taken_from_an_owner(aws: Fak
     """With --expect nothing is written where the owner is not known."""
     body = aws.ask("DescribeRouteTables", **{"RouteTableId.1": aws.lab.tables[0]}).decode()
     aws.fault(action="DescribeRouteTables", match={"Filter.1.Name": "route-table-id"}, body=body, times=1)
-    exit_, lines, _ = run("route", "ensure", "db", "--expect", aws.lab.node2)
+    exit_, lines, _ = run("route", "ensure", "db", "--expect", aws.lab.eni2)
 
     assert (2, [aws.lab.eni1, aws.lab.eni2]) == (exit_, holders(aws))
     assert f"{aws.lab.tables[1]} missing: {NO_TABLE}" in lines
