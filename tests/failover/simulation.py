@@ -363,6 +363,12 @@ class Run:
     def api(self, *_: str) -> Api:
         return self._api
 
+    def api_for(self, _: object) -> Api:
+        return self._api
+
+    def device(self, *_: object) -> None:
+        """Each node has one ENI, so no device tells which."""
+
 
 def check(world: World, nodes: Sequence[Node]) -> None:
     """What holds of every schedule. Raises AssertionError."""
