@@ -35,6 +35,7 @@ from ec2ident.admission.errors import AdmissionUnavailableError
 from ec2ident.errors import MalformedError
 from ec2ident.model import Identity
 from tests.lib import forge
+from tests.lib.clock import Clock
 
 AUDIENCE = "https://join.example.com"
 ACCOUNT = "012345678901"
@@ -43,19 +44,9 @@ START = forge.SIGNED_AT.timestamp()
 KEY = ed25519.Ed25519PrivateKey.generate()
 
 
-class Clock:
-    """Seconds since the epoch, which a test moves."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(START)
 
 
 @pytest.fixture

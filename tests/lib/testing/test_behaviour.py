@@ -7,12 +7,12 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from ec2ident.testing import BEHAVIOURS, Behaviour, MetadataService
+from tests.lib.clock import Clock
 from tests.lib.rawhttp import TOKEN, TTL, ask, get, raw, token
 
 MAC = "/latest/meta-data/mac"
@@ -20,27 +20,6 @@ DOCUMENT = "/latest/dynamic/instance-identity/document"
 ITEM = b"GET /latest/meta-data/mac HTTP/1.1\r\n\r\n"
 PUT = f"PUT /latest/api/token HTTP/1.1\r\n{TTL}: 60\r\n\r\n".encode()
 PATIENCE = 0.3
-
-
-class Clock:
-    """Time that stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def imds(clock: Clock) -> Iterator[MetadataService]:
-    with MetadataService(clock=clock) as service:
-        yield service
 
 
 # What EC2 itself does

@@ -6,37 +6,16 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from ec2ident.testing import Instance, Interface, MetadataService
 from ec2ident.value import replace
+from tests.lib.clock import Clock
 from tests.lib.rawhttp import TOKEN, TTL, ask, get, raw, token
 
 SECOND = "06:00:00:00:00:01"
-
-
-class Clock:
-    """Time that stands still until a test moves it."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def imds(clock: Clock) -> Iterator[MetadataService]:
-    with MetadataService(clock=clock) as service:
-        yield service
 
 
 def test_a_token_has_the_captured_status_line_headers_and_length(imds: MetadataService) -> None:
