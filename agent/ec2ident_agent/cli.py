@@ -8,7 +8,7 @@ import sys
 from ec2ident.program import exit_codes, frame
 from ec2ident.program.frame import log, say
 
-from .errors import AgentError, ConfigError, JournalError
+from .errors import AgentError, ConfigError, DeviceNeededError, JournalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,21 +79,21 @@ def hook(arguments: Sequence[str], *, sysfs: str = "/sys/class/net") -> int:
         words = [known_name(words[0], EVENTS), *words[1:]]
     if len(words) != 3 or words[0] not in EVENTS or not is_device_name(words[1]) or not _common(options):
         log(USAGE)
-        return 2
+        return exit_codes.USAGE
     manager, device, event = words
     command = _applying(options) if options else None
     state_dir = command.options.get("--state-dir") if command else None
     wanted = action(manager, device, event, state_dir, sysfs=sysfs)
     if wanted.verb == NOTHING:
-        return 0
+        return exit_codes.DONE
     command = command or _applying(options)
     with TimeLimit(PATIENCE), command.node() as node:
         if wanted.verb == APPLY:
             code = command.done(node.interface_up(device))
-            # 1: an item waits for its link, which needs no report: that link's own event will come.
-            return 0 if code == 1 else code
+            # An item that waits for its link needs no report: that link's own event will come.
+            return exit_codes.DONE if code == exit_codes.DRIFT else code
         node.revert(wanted.owners)
-    return 0
+    return exit_codes.DONE
 
 
 def _common(options: Sequence[str]) -> bool:
@@ -368,9 +368,7 @@ class Command:
 
         given = {name[2:]: self.options.values[name] for name in OVERLAY if name in self.options.values}
         if "device" not in given:
-            raise ConfigError(
-                f"overlay {address}: on which device? write --device IF, or [[overlay]] in the configuration"
-            )
+            raise DeviceNeededError(address)
         return overlay({"address": address, **given})
 
     # -- answers --

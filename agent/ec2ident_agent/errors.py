@@ -23,7 +23,12 @@ class ConfigError(AgentError):
 
 
 class DeviceNeededError(ConfigError):
-    """An overlay address is to be held, and neither the configuration nor the caller says on which device."""
+    """An overlay address is to be held, and neither the configuration nor the caller says on which device; `where` to
+    write it down.
+    """
+
+    def __init__(self, address: str, where: str = "--device IF, or [[overlay]] in the configuration") -> None:
+        super().__init__(f"overlay {address}: on which device? write {where}")
 
 
 class UnknownError(AgentError):

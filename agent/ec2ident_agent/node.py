@@ -440,9 +440,7 @@ class Node:
                 said = {"device": each.device, "label": each.label, "via": each.via}
                 given = {**{key: value for key, value in said.items() if value}, **given}
         if "device" not in given:
-            raise DeviceNeededError(
-                f"overlay {address}: on which device? write --device IF, or [[overlay]] in the configuration"
-            )
+            raise DeviceNeededError(address)
         return overlay({"address": address, **given})
 
     def _report(self, report: Report, state: DesiredState) -> Report:

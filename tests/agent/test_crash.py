@@ -20,9 +20,9 @@ from ec2ident.value import replace
 from ec2ident_agent import engine
 from ec2ident_agent.cli import Command
 from ec2ident_agent.engine import Look
-from ec2ident_agent.items import Link, Observed, Route, Rule, Step
+from ec2ident_agent.items import Observed, Route, Rule, Step
 from ec2ident_agent.kernel.change import NetlinkKernel
-from ec2ident_agent.kernel.protocol import Decision, Failure, Query
+from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.options import parse_command_line
 from ec2ident_agent.state.journal import Journal
 from tests.lab.recipe import CONFIGURATION
@@ -53,29 +53,11 @@ if TYPE_CHECKING:
     from ec2ident_agent.kernel.protocol import Kernel
 
 
-class OneByOne:
+class OneByOne(NetlinkKernel):
     """A kernel to which every step is sent by itself, so that a crash can come between any two."""
 
-    def __init__(self) -> None:
-        self.real = NetlinkKernel()
-
-    def observe(self, tables: Collection[int] = ()) -> Observed:
-        return self.real.observe(tables)
-
-    def observe_links(self) -> tuple[Link, ...]:
-        return self.real.observe_links()
-
-    def routers(self, device: str, *, seek: bool) -> tuple[str, ...]:
-        return self.real.routers(device, seek=seek)
-
-    def lookup(self, queries: Sequence[Query]) -> list[Decision]:
-        return self.real.lookup(queries)
-
     def do(self, steps: Sequence[Step]) -> list[Failure]:
-        return [failure for step in steps for failure in self.real.do([step])]
-
-    def close(self) -> None:
-        self.real.close()
+        return [failure for step in steps for failure in super(OneByOne, self).do([step])]
 
 
 class Tagless(OneByOne):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from ec2ident_agent import engine
 from ec2ident_agent.desired import Desired
 from ec2ident_agent.engine import Look
 from ec2ident_agent.errors import ConfigError, KernelError
-from ec2ident_agent.items import OURS, Link, Observed, Route, Step, TableName
+from ec2ident_agent.items import OURS, Observed, Route, Step, TableName
 from ec2ident_agent.kernel.change import NetlinkKernel
-from ec2ident_agent.kernel.protocol import Decision, Failure, Query
+from ec2ident_agent.kernel.protocol import Failure
 from ec2ident_agent.kernel.table_names import NamedKernel
 from ec2ident_agent.profile import (
     ExtraRoute,
@@ -56,36 +56,28 @@ OVERLAYS = ("192.168.10.10/32", "192.168.10.11/32", "fd00:5::1/128")
 NOBODY = 65534
 
 
-class Flaky:
+class Flaky(NetlinkKernel):
     """The real kernel, which at random refuses a step, or loses it to another program after it said yes."""
 
     def __init__(self, chance: random.Random) -> None:
-        self.real = NetlinkKernel()
+        super().__init__()
         self.chance = chance
         self.rate = 0.0
         self.rolling = self.harmed = False
 
-    def observe(self, tables: Collection[int] = ()) -> Observed:
-        return self.real.observe(tables)
-
-    def observe_links(self) -> tuple[Link, ...]:
-        return self.real.observe_links()
-
-    def routers(self, device: str, *, seek: bool) -> tuple[str, ...]:
-        return self.real.routers(device, seek=seek)
-
-    def lookup(self, queries: Sequence[Query]) -> list[Decision]:
-        return self.real.lookup(queries)
+    def do_surely(self, steps: Sequence[Step]) -> list[Failure]:
+        """What the kernel does without chance."""
+        return super().do(steps)
 
     def do(self, steps: Sequence[Step]) -> list[Failure]:
         failures = []
         for step in steps:
             chance = self.chance.random()
-            failures += self.refused(step) if chance < self.rate else self.real.do([step])
+            failures += self.refused(step) if chance < self.rate else self.do_surely([step])
             self.rolling = self.rolling or bool(failures)
             # A rollback says yes for the last time: what is lost after it is drift.
             if self.rate <= chance < self.rate * 1.2 and step.verb == "add" and not self.rolling:
-                self.real.do([step.undo()])
+                self.do_surely([step.undo()])
                 self.harmed = True
         return failures
 
@@ -94,12 +86,9 @@ class Flaky:
         self.harmed = True
         os.seteuid(NOBODY)
         try:
-            return self.real.do([step])
+            return self.do_surely([step])
         finally:
             os.seteuid(0)
-
-    def close(self) -> None:
-        self.real.close()
 
 
 #: What a step may be that does not change what is wanted.
@@ -193,7 +182,7 @@ class Walk:
         """Another program removes what is the agent's."""
         ours = [seen.item for seen in self.flaky.observe().seen if seen.protocol == OURS and not seen.extra]
         if ours:
-            self.flaky.real.do([Step("del", self.chance.choice(ours))])
+            self.flaky.do_surely([Step("del", self.chance.choice(ours))])
 
     def step(self) -> str:
         """One change; what became of it."""

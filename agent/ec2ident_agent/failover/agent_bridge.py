@@ -203,7 +203,5 @@ def _hold(node: Node, address: str, device: str, label: str, *, dry_run: bool = 
     try:
         return node.hold_overlay(address, device=device, label=label, dry_run=dry_run)
     except DeviceNeededError:
-        raise DeviceNeededError(
-            f"overlay {address}: on which device? write device of its service or resource, or [[overlay]] in"
-            f" {node.config_path}"
-        ) from None
+        where = f"device of its service or resource, or [[overlay]] in {node.config_path}"
+        raise DeviceNeededError(address, where) from None

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 
 from ec2ident import __version__
+from ec2ident.program import exit_codes
 from ec2ident.value import Value, replace
 from ec2ident_agent.errors import AgentError, ConfigError, RefusedError
 from ec2ident_agent.manager_names import known_name
@@ -162,7 +163,7 @@ def command(
                 " Install without --program, --config and --state-dir, or remove the package first; nothing was changed"
             )
         say(f"the distribution's package has installed all hooks and units: {vendor_path(HOOK)}; nothing to do")
-        return 0
+        return exit_codes.DONE
     else:
         program = program or _as_installed(tree, find_program(called_as, sys.executable, root), said)
         config = config or said.get("config", CONFIG)
@@ -185,7 +186,9 @@ def command(
         left = tree.look(state)
         if isinstance(left, Directory):
             log(f"ec2ident-agent: {state}: kept, in use or needed by a later release: {', '.join(left.names)}")
-    return RefusedError.exit if plan.refused else int((dry_run or compare_only) and bool(plan.steps))
+    if plan.refused:
+        return RefusedError.exit
+    return exit_codes.DRIFT if plan.steps and (dry_run or compare_only) else exit_codes.DONE
 
 
 def differences(tree: RootFs, plan: Plan) -> list[str]:
