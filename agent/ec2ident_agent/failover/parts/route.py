@@ -6,8 +6,6 @@ who owns the route in the end. A Describe may be old (see `consistency`), so a r
 
 from __future__ import annotations
 
-from functools import partial
-
 from ec2ident.value import Value, replace
 from ec2ident_agent.failover.aws import actions, consistency
 from ec2ident_agent.failover.aws.deadline import both, each, each_ended, together
@@ -22,6 +20,7 @@ from ec2ident_agent.failover.errors import (
 )
 from ec2ident_agent.failover.selectors import TableSelector
 
+from . import source_dest_check
 from .carrier import carrier, target_of
 from .part import Finding, Planned, Release, is_owned, warnings_of
 from .readback import Shown, Written, read_back
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from ec2ident_agent.failover.aws.client import Api
     from ec2ident_agent.failover.aws.deadline import Ended
     from ec2ident_agent.failover.aws.model import NetworkInterface, VpcRoute
-    from ec2ident_agent.failover.records.memory import Memory
     from ec2ident_agent.failover.session import Device, Session
     from ec2ident_agent.failover.settings import RouteSettings
 
@@ -498,11 +496,7 @@ class RoutePart(Value):
             others=session.advise,
             own=session.api(),
         )
-        eni = found.interface
-        if not eni.check and session.memory.get("restored", eni.id):
-            # A release on this node switched it on, and the look may be older than that.
-            return replace(found, interface=replace(eni, check=True))
-        return found
+        return replace(found, interface=source_dest_check.seen(session, found.interface))
 
     def decide(self, sight: RouteSight, expect: str = "") -> RouteDecision:
         """See `decide` of this module."""
@@ -525,11 +519,8 @@ class RoutePart(Value):
 
     def run(self, session: Session, decision: RouteDecision) -> Iterator[Finding]:
         """Write and read back; a Finding for each table."""
-        eni = decision.sight.interface
-        if self.settings.check and (eni.check or not session.memory.get("check", eni.id)):
-            # Another service of this node may have switched it off, and need it to stay so.
-            session.remember(("check", eni.id), (eni.owner, "switched off" if eni.check else "was off"))
-            session.memory.forget("restored", eni.id)
+        if self.settings.check:
+            source_dest_check.needed_off(session, decision.sight.interface)
         api, own = session.api_for(self.settings), session.api()
         outcomes, switched_off = ensure(api, decision.sight, decision.moves, check=self.settings.check, own=own)
         yield from findings(outcomes)
@@ -549,46 +540,12 @@ class RoutePart(Value):
         """Look, and compare the route in each table."""
         sight = self.look(session)
         yield from warnings_of(sight.warnings)
-        eni = sight.interface
-        if eni.check:
-            said = "source/destination check is on: it drops what is not for its own addresses"
-            yield Finding(f"{eni.id}: {said}", warning=True)
-        else:
-            yield Finding(f"{eni.id}: source/destination check is off, as it should be")
+        yield source_dest_check.finding(sight.interface)
         yield from findings(show(sight, self.destinations))
 
     def release(self, session: Session) -> Iterator[Release]:
-        """Switch the check on again where a move of this service switched it off. The routes stay until they move.
-
-        The call may be repeated, so it needs no look. If another service of this node uses the ENI too, the check stays
-        off, and that service will switch it on.
-        """
-        for (eni,), (owner, was) in session.memory.all("check"):
-            others = session.memory.others("check", eni)
-            if was == "was off":
-                session.memory.forget("check", eni)
-            elif others:
-                yield Release((), partial(_handed_over, session.memory, eni, owner, others[0]))
-            else:
-                call = actions.source_dest_check(eni, owner, True)
-                yield Release((str(call),), partial(_switched_on, session, eni, call))
-
-
-def _handed_over(memory: Memory, eni: str, owner: str, other: str) -> Iterator[Finding]:
-    memory.hand_over(other, ("check", eni), (owner, "switched off"))
-    yield Finding(f"{eni}: source/destination check stays off: {other} needs that")
-
-
-def _switched_on(session: Session, eni: str, call: ApiCall) -> Iterator[Finding]:
-    try:
-        session.api().call(call)
-        yield Finding(f"{eni}: source/destination check switched on again")
-    except ApiError as error:
-        if error.code != "InvalidNetworkInterfaceID.NotFound":
-            raise
-        yield Finding(f"{eni}: does not exist any more")
-    session.remember(("restored", eni), ("on",))
-    session.memory.forget("check", eni)
+        """What `source_dest_check` says. The routes stay until they move."""
+        return source_dest_check.release(session)
 
 
 def _may_stay(outcome: RouteOutcome) -> bool:
