@@ -106,7 +106,7 @@ def open_file(path: str, *, required: bool, uids: Collection[int] = ()) -> Confi
                 f"{path}: a symbolic link to {os.readlink(path)}, which does not exist: create it or remove the link"
             ) from None
         if required:
-            raise ConfigError(f"{path}: no such file") from None
+            raise ConfigError(f"{path}: no such file: create it, or name another one with --config") from None
         return None
     except OSError as failed:
         raise UnknownError(f"{path}: {failed.strerror}{_advice(failed)}") from failed

@@ -96,6 +96,14 @@ def test_the_commands_of_a_block_do_what_they_say(block: Block, agent: Agent, tm
 
 def test_there_are_blocks_to_run() -> None:
     """Of README, the page of the agent, the doctor's, the hooks', the clusters' and that of volumes."""
-    pages = {"README.md", "docs/agent.md", "docs/cluster.md", "docs/doctor.md", "docs/hooks.md", "docs/warm.md"}
+    pages = {
+        "README.md",
+        "docs/agent.md",
+        "docs/cluster.md",
+        "docs/doctor.md",
+        "docs/hooks.md",
+        "docs/install.md",
+        "docs/warm.md",
+    }
 
     assert pages <= {block.page for block in run_by(__file__)}

@@ -99,7 +99,7 @@ def test_a_pipe_that_replaces_the_file_is_not_waited_for(
 
 def test_a_missing_file_that_was_named_is_an_error(read: Read, path: Path) -> None:
     """An empty configuration in its place would take everything away."""
-    assert ": no such file" == said(read, path, ConfigError)
+    assert ": no such file: create it, or name another one with --config" == said(read, path, ConfigError)
 
 
 @pytest.mark.parametrize("required", [True, False])
