@@ -189,7 +189,10 @@ def test_a_configuration_that_does_not_exist_is_named_as_that(
     path = str(tmp_path / "failover.toml")
     for words, environ in (([], {"EC2IDENT_FAILOVER_CONFIG": path}), (["--config", path], {})):
         code = main([*verb.split(), "db", *words], environ={"AWS_EC2_METADATA_DISABLED": "true", **environ})
-        assert (2, f"ec2ident-failover: {path}: no such file: create it, or name another one with --config\n") == (code, capsys.readouterr().err)
+        assert (2, f"ec2ident-failover: {path}: no such file: create it, or name another one with --config\n") == (
+            code,
+            capsys.readouterr().err,
+        )
 
 
 @pytest.mark.parametrize(
