@@ -103,7 +103,7 @@ def quiet(aws: Fake, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Deadl
     """Makes deadlines by a QuietClock; those of the command line, which `run` runs, are such ones too."""
     clock = QuietClock(aws)
     made = partial(Deadline, clock=clock, sleep=clock.sleep)
-    monkeypatch.setattr("ec2ident_agent.failover.cli.Deadline", made)
+    monkeypatch.setattr("ec2ident_agent.failover.command.Deadline", made)
     return made
 
 

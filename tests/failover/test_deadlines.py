@@ -76,7 +76,7 @@ def test_a_verb_ends_while_the_api_hangs(
 
     monkeypatch.setattr("ec2ident_agent.failover.aws.client.bounded", begins)
     clock = partial(Deadline, clock=lambda: time.monotonic() - first[0] if first else 0.0)
-    monkeypatch.setattr("ec2ident_agent.failover.cli.Deadline", clock)
+    monkeypatch.setattr("ec2ident_agent.failover.command.Deadline", clock)
     config = whole(aws).replace(f'account = "{aws.lab.account}"\n', "")
     words = [word for word in (*verb.split(), *VERBS[verb]) if word != "--account"]
     with HANGS[where]() as url:
