@@ -128,7 +128,7 @@ _DMIDECODE = {
     "Chassis Information": {"Manufacturer": "chassis_vendor", "Asset Tag": "chassis_asset_tag"},
 }
 
-#: What dmidecode prints after it searched the memory in vain; a search that was not allowed ends without it.
+#: What dmidecode prints after it searched the memory and found nothing; a search that was not allowed ends without it.
 _NO_SMBIOS = "No SMBIOS nor DMI entry point found"
 
 

@@ -21,6 +21,9 @@ AVOIDED = {
     r"(?:lays?|laid|laying)(?! out)": "add, apply, install",
     r"(?:take|takes|taken|took|taking) (?:it |them |that )?off": "remove, revert",
     r"(?<!there )(?:is|are|was) no (?!longer|more|such)\w+": "say what it is: is not, has no",
+    r"hears? of": "a program is told, reads, runs after: say which",
+    r"in vain": "say what did not happen: was not answered, found nothing",
+    r"the latter|thereof|thereby|hereby|whereupon": "name the thing again",
     r"(?:not|never|no) (?:un\w+able|without)": "two negatives: say it the other way round",
 }
 #: Names in the expressions of f-strings, and words with a fixed meaning elsewhere: removed before the search.

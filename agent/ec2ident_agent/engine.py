@@ -411,7 +411,7 @@ def _one_owner_a_table(desired: Iterable[Desired], others: Iterable[Record]) -> 
 def _refused(desired: Sequence[Desired], records: Sequence[Record], conflicts: Iterable[Conflict]) -> frozenset[Owner]:
     """The owners of items in conflict, and the owners that share a table with them, now or before.
 
-    Without the latter a rule would lead into a table that was not filled, or a route would replace one that must stay.
+    Without the owners that share it a rule would lead into an empty table, or a route would replace one that must stay.
     """
     items = {each.item.identity for each in conflicts if not (isinstance(each.item, Route) and each.item.further)}
     if not items:

@@ -78,7 +78,7 @@ VERBS: Mapping[tuple[str, str], str] = {
 #: Seconds after which a hook ends itself, so that the manager does not hang. The journal names what is half done.
 PATIENCE = 60
 
-USAGE = f"usage: ec2ident-agent hook [--config FILE] [--state-dir DIR] {{{','.join(EVENTS)}}} INTERFACE EVENT"
+USAGE = f"usage: ec2ident-agent hook [OPTION...] MANAGER INTERFACE EVENT\nMANAGER is one of {', '.join(EVENTS)}"
 
 
 class Action(Value):

@@ -132,7 +132,7 @@ def sent() -> int:
 
 
 class Result(NamedTuple):
-    """What one client answered, in seconds; `sent` counts packets, `answer` is `-` when it was waited for in vain."""
+    """What one client answered, in seconds; `sent` counts packets, `answer` is `-` when it did not come."""
 
     answer: str
     call: float

@@ -115,7 +115,7 @@ class Router(Namespace):
         )
 
     def _make_quick(self, port: str) -> None:
-        """Ask for neighbours often: a machine hears of it only a moment after it has its IPv6 address.
+        """Ask for neighbours often: a machine answers only a moment after it has its IPv6 address.
 
         And answer on behalf of others at once, which the kernel delays by up to 0.8 s.
         """

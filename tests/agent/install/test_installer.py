@@ -976,7 +976,7 @@ def test_daemons_read_again_what_changed_and_only_then(debian: RootFs) -> None:
 
 
 def test_an_image_starts_nothing(debian: RootFs) -> None:
-    """There may be no systemd to hear of it, and not one that the agent may tell."""
+    """systemd may not run, or may not be one that the agent may tell."""
     assert ((), ()) == (install(debian, REQUEST).first, install(debian, NEWER).then)
 
 

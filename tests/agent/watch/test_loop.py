@@ -229,7 +229,7 @@ def test_another_device_of_that_name_was_not_reverted(node: Node) -> None:
 
 
 def test_what_was_reverted_while_its_link_was_down_comes_with_the_link(node: Node) -> None:
-    """A hook that hears late of a flap; but an overlay that was deleted stays deleted, whatever becomes of its link."""
+    """A hook that runs late; but an overlay that was deleted stays deleted, whatever becomes of its link."""
     node.kernel.link_down("eth1")
     node.kernel.link_down("eth0")
     node.run("revert", "eth1").run()
@@ -712,7 +712,7 @@ def test_the_supervisor_is_told_each_thing_once(open_path: Path, abstract: bool)
 
 
 def test_a_supervisor_who_is_busy_is_waited_for_but_not_for_ever(open_path: Path) -> None:
-    """The supervisor's queue is full; once it reads on, it hears of the watch. One that never does delays nothing."""
+    """The supervisor's queue is full; once it reads on, it gets the state. One that never does delays nothing."""
     path = str(open_path / "notify")
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard,

@@ -111,7 +111,7 @@ class Nodes:
     def start(self) -> None:
         """The first node holds `db` and has the better path of `web`; the second one stands by. Does what lacks."""
         wait_until(self.server.settled, "every node has its sessions", 40)
-        # An endpoint hears of a take-over a little later, so its answer must not decide whether a release follows.
+        # An endpoint learns the new route a little later, so its answer must not decide whether a release follows.
         if not self._holds(self.second, WEB) or self._length(self.second, WEB) < 2:
             self.tell(self.second, "takeover", "web")
             self.tell(self.second, "release", "web")

@@ -38,7 +38,7 @@ def none_found() -> CredentialsError:
     return CredentialsError("credentials: none found; give the instance a role, or set AWS_ACCESS_KEY_ID or a profile")
 
 
-#: What botocore hears of the end of the role's credentials: it would refuse those that seem over. A service judges that
+#: What botocore is told of the end of the role's credentials: it would refuse those that seem over. EC2 judges that
 #: better: this machine's clock may be wrong, and in an outage EC2 serves and accepts credentials of before.
 NEVER = "9999-12-31T23:59:59Z"
 

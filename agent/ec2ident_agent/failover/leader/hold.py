@@ -132,7 +132,7 @@ class Hold:
     def run(self, tell: Callable[[HoldState], object], alive: Callable[[HoldState], object]) -> None:
         """Until SIGTERM or SIGINT; then the service is released.
 
-        `alive` hears the state at each round, `tell` each state that is another one.
+        `alive` gets the state at each round, `tell` each state that differs from the last.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         told: HoldState | None = None

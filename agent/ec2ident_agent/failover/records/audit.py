@@ -2,7 +2,7 @@
 
 It goes to the system's log (`journalctl -t ec2ident-failover`), with fields where that is systemd's journal
 (`journalctl EC2IDENT_SERVICE=db`), and to `/run/ec2ident/failover/audit.log`; the last one of each service is
-remembered for the metrics. None of these may fail or delay the action. Then the administrator's command hears of it.
+remembered for the metrics. None of these may fail or delay the action. Then the administrator's command runs.
 """
 
 from __future__ import annotations

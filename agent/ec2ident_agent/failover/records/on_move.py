@@ -1,6 +1,6 @@
 """The administrator's command after each move: `on_move` of the configuration.
 
-It hears of the move in its environment, and of nothing else: no credential is passed on. It has a bounded time, and
+Its environment describes the move and has no credential. It has a bounded time, and
 whatever becomes of it, the move and its exit code stay as they are.
 """
 
