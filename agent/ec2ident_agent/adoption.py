@@ -235,7 +235,8 @@ def near_misses(
         if not pairs:
             continue
         fewest, item = min(pairs, key=lambda pair: len(pair[0]))
-        if isinstance(seen.item, Route) and seen.item.destination != item.destination:  # type: ignore[union-attr]
+        there = seen.item
+        if isinstance(there, Route) and isinstance(item, Route) and there.destination != item.destination:
             found.append(NearMiss(owners[item], None, seen, why=f"no route of {owners[item]} leads there"))
         elif fewest and len(fewest) <= FEW:
             found.append(NearMiss(owners[item], item, seen, fewest))

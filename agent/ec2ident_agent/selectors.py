@@ -16,6 +16,7 @@ from .items import DEFAULT, Route, Rule, family
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
 
     from .items import Seen
     from .kernel.protocol import Decision, Query
@@ -64,7 +65,7 @@ def version(seen: Seen) -> int:
 
 def selectors(seen: Seen) -> Selectors:
     """The selectors and the action of a rule, from its extra words."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     unknown = []
     for word in seen.extra:
         name, _, value = word.partition(" ")
@@ -85,7 +86,7 @@ def selectors(seen: Seen) -> Selectors:
             unknown.append(word)
     if "dscp" in found:
         found.setdefault("dscp_mask", 0x3F)
-    return Selectors(**found, unknown=tuple(unknown))  # type: ignore[arg-type]
+    return Selectors(**found, unknown=tuple(unknown))
 
 
 _NUMBERS = {
