@@ -18,6 +18,7 @@ from ec2ident_agent.install.rootfs import RootFs
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen
 from ec2ident_agent.profile import Overlay, Profile
 from ec2ident_agent.show import log, say
+from tests.agent import ordinary_user
 from tests.agent.conftest import Agent, ip
 from tests.lab.modes import umask
 from tests.lab.recipe import CONFIGURATION
@@ -746,18 +747,8 @@ def test_what_an_ordinary_user_may_not_read_is_not_nothing(open_path: Path, capf
 
     assert 0 == doctor()
     assert "nothing to do" in capfd.readouterr().out
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        try:
-            os._exit(doctor())
-        finally:
-            os._exit(99)
-    _, status = os.waitpid(child, 0)
 
-    assert 3 == os.WEXITSTATUS(status)
+    assert 3 == ordinary_user.exit_code(doctor)
     out, err = capfd.readouterr()
     assert "could not tell: nothing to do according to the files that may be read\n" == out
     assert "ec2ident-agent: /etc/wireguard: Permission denied (needs root): what is said there is not known\n" == err

@@ -25,6 +25,7 @@ from ec2ident_agent.install.installer import find_program, install, uninstall
 from ec2ident_agent.install.layout import InstallRequest, detect
 from ec2ident_agent.install.manifest import MANIFEST
 from ec2ident_agent.install.rootfs import RootFs
+from tests.agent import ordinary_user
 from tests.lab.modes import umask
 
 TYPE_CHECKING = False
@@ -1152,18 +1153,10 @@ def test_without_the_right_to_write_there_is_one_line(open_path: Path, capfd: py
     """An ordinary user is told what is needed, and the tree is as it was."""
     tree = make(open_path / "root", "debian")
     before = snapshot(tree)
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        try:
-            os._exit(cli.main(["install", "--root", tree.root, "--program", REQUEST.program]))
-        finally:
-            os._exit(99)
-    _, status = os.waitpid(child, 0)
 
-    assert 4 == os.WEXITSTATUS(status)
+    assert 4 == ordinary_user.exit_code(
+        lambda: cli.main(["install", "--root", tree.root, "--program", REQUEST.program])
+    )
     assert "Permission denied (needs root)" in capfd.readouterr().err
     assert before == snapshot(tree)
 

@@ -17,6 +17,7 @@ from ec2ident_agent.facts import FRESH, ITEMS, FactsAnswer
 from ec2ident_agent.items import Observed
 from ec2ident_agent.kernel.fake import FakeKernel
 from ec2ident_agent.watch.fact_refresher import LATER, SOON, FactRefresher
+from tests.agent import ordinary_user
 
 # The children here do nothing that another thread of the test runner could hold a lock for.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -184,17 +185,11 @@ def test_a_child_holds_nothing_of_the_watch(node: Node) -> None:
 def test_without_room_for_a_child_it_is_tried_again_later(node: Node) -> None:
     """A machine that is out of processes needs its routes all the same."""
     node.refresher("eth1", node.observed())
-    tried = os.fork()
-    if tried == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-        try:
-            node.refresher.work()
-            later = node.refresher.next() - node.now
-            os._exit(0 if (node.refresher.child, later) == (0, 2 * SOON) else 1)
-        finally:
-            os._exit(2)
 
-    assert 0 == os.waitstatus_to_exitcode(os.waitpid(tried, 0)[1])
+    def tried() -> int:
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        node.refresher.work()
+        later = node.refresher.next() - node.now
+        return 0 if (node.refresher.child, later) == (0, 2 * SOON) else 1
+
+    assert 0 == ordinary_user.exit_code(tried)
