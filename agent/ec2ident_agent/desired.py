@@ -294,11 +294,19 @@ def check_subnets(section: Section, link: Link, around: Neighbourhood, state: St
     """Raises AnotherSubnetError if the interface has networks of a family, and all are outside the section's subnets.
 
     After a stop and start, or with another instance type, another ENI may have the name (delphix/delphix-platform#385).
+    Where the kernel alone tells, networks of one family prove that it is the right one: to an interface's addresses an
+    administrator may add some of another network.
     """
+    told = around.networks_of(link.name)
+    said = link.name in around.facts and around.facts[link.name].subnets
+
+    def fits(some: Iterable[str]) -> bool:
+        return any(covers(one, each) or covers(each, one) for one in section.subnets for each in some)
+
     for version in (4, 6):
         wanted = [each for each in section.subnets if family(each) == version]
-        known = [each for each in around.networks_of(link.name) if family(each) == version] if wanted else []
-        if known and not any(covers(one, each) or covers(each, one) for one in wanted for each in known):
+        known = [each for each in told if family(each) == version] if wanted else []
+        if known and not fits(known if said else told):
             records = (each for each in state.records if each.owner == interface(section.name) and each.index)
             raise AnotherSubnetError(section, link.name, known, any(each.index == link.index for each in records))
 

@@ -177,12 +177,13 @@ def questions(ways: Iterable[Way], observed: Observed) -> list[tuple[Way, Query]
         if special:
             found += [(way, query) for query in _exceptions(special, way, sources, hosts)]
         if astray.routes and sources:
-            for rule, destination in astray.before(way, sources):
+            for rule, destination, count in astray.before(way, sources):
                 # One source of an owner stands for all that the same rule takes.
                 if (key := (way.owner, rule, destination)) not in asked:
                     asked.add(key)
                     source = next(each for each in sources if not rule.source or contains(rule.source, each))
-                    found.append((way, Query(source, _inside(destination, hosts), protocol=TCP)))
+                    addresses = _several(destination, hosts, count)
+                    found += [(way, Query(source, each, protocol=TCP)) for each in addresses]
     return found
 
 
@@ -194,7 +195,7 @@ class Astray:
         rules = [seen for seen in observed.seen if isinstance(seen.item, Rule) and seen.protocol != OURS]
         rules = [seen for seen in rules if isinstance(seen.item, Rule) and seen.item.priority <= last]
         tables = {way.rule.table for way in ways} | {seen.item.table for seen in rules if isinstance(seen.item, Rule)}
-        #: Table and family -> destinations of their own, each with its device.
+        #: Table and family -> destinations of their own, each with its device; with none, where a route has several.
         self.routes: dict[tuple[int, int], list[tuple[str, str]]] = {}
         enis = eni_devices(observed, ())
         shown: dict[tuple[int, str, str], int] = {}
@@ -202,7 +203,9 @@ class Astray:
             route = seen.item
             if not isinstance(route, Route) or route.table not in tables or seen.protocol == OURS:
                 continue
-            if route.device not in enis or route.destination in DEFAULT.values() or _on_link_alone(route.destination):
+            spread = not route.device and any(word.startswith(("multipath ", "nhid ")) for word in seen.extra)
+            alone = route.device in enis and route.destination not in DEFAULT.values()
+            if not (spread or alone) or _on_link_alone(route.destination):
                 continue
             key = (route.table, route.device, route.gateway)
             shown[key] = shown.get(key, 0) + 1
@@ -225,15 +228,30 @@ class Astray:
             if plain and wide and chosen.action == LOOKUP:
                 yield rule, mine
 
-    def before(self, way: Way, sources: Iterable[str]) -> Iterator[tuple[Rule, str]]:
-        """The destinations by another device in the way's own table, and in tables of foreign rules before its rule."""
+    def before(self, way: Way, sources: Iterable[str]) -> Iterator[tuple[Rule, str, int]]:
+        """The destinations by another device in the way's own table, and in tables of foreign rules before its rule.
+
+        Each with how many of its addresses to ask about: of a route by several devices each address takes one of them.
+        """
         mine = family(way.rule.source)
         rules = [rule for rule, version in self._rules if version == mine and rule.priority <= way.rule.priority]
         rules = [rule for rule in rules if not rule.source or any(contains(rule.source, each) for each in sources)]
         for rule in [way.rule, *rules]:
             for destination, device in self.routes.get((rule.table, mine), ()):
                 if device != way.device and (not rule.destination or covers(rule.destination, destination)):
-                    yield rule, destination
+                    yield rule, destination, 1 if device else SHOWN
+
+
+def _several(network: str, hosts: dict[str, str], count: int) -> list[str]:
+    """Addresses of the network that are none of the node's, `count` of them if there are as many."""
+    from ipaddress import ip_address, ip_network
+
+    first = OUTSIDE[family(network)] if network in DEFAULT.values() else _inside(network, hosts)
+    found, last = ip_address(first), ip_network(network)[-1]
+    # Not the first one of the outside, of which the answer must be the way's own router.
+    begin = 1 if network in DEFAULT.values() else 0
+    near = (str(found + offset) for offset in range(begin, begin + count) if int(found) + offset <= int(last))
+    return [each for each in near if each not in hosts]
 
 
 def _on_link_alone(destination: str) -> bool:

@@ -276,6 +276,24 @@ def test_a_route_by_another_eni_in_its_own_table_is_said(
     assert all(each.advice.startswith("remove the route by eth0 from table 100") for each in found)
 
 
+@pytest.mark.parametrize("destination", ["0.0.0.0/0", "203.0.113.0/24"])
+@pytest.mark.parametrize(("extra", "count"), [("multipath 10", 8), ("nhid 07000000", 8), ("blackhole", 0)])
+def test_of_a_route_by_several_devices_several_addresses_are_asked_about(
+    kernel: FakeKernel, node: Node, destination: str, extra: str, count: int
+) -> None:
+    """systemd/systemd#21781: of a route by several routers the kernel takes one for each pair of addresses, so that one
+    answer may be right by chance. The dump names no device. From Linux 6.15 on the source's own device comes first.
+    """
+    kernel.add(Seen(Rule("", 77, 9000), BOOT))
+    kernel.add(Seen(Route(destination, "", 77), BOOT, (extra,)))
+    report = node.status()
+    asked = effect.questions(effect.ways(report.desired, kernel.observe()), kernel.observe())
+
+    beside = [query.destination for _, query in asked if query.destination != "198.51.100.1"]
+    assert count == len(beside) == len({*beside})
+    assert all(each.startswith("198.51.100." if destination == "0.0.0.0/0" else "203.0.113.") for each in beside)
+
+
 @pytest.mark.parametrize("extra", [("l3mdev 01",), ("oif " + b"eth1\0".hex(),), ("tun_id 0000000000000001",)])
 def test_a_rule_for_devices_takes_nothing_of_a_source(kernel: FakeKernel, node: Node, extra: tuple[str, ...]) -> None:
     """A VRF's rule, a socket that is bound to a device, a tunnel's: near misses."""

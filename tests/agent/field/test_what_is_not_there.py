@@ -146,6 +146,24 @@ def test_a_section_of_another_subnet_is_not_applied(
         assert refusal.why.startswith(said)
 
 
+@pytest.mark.parametrize("said", [False, True], ids=["the-kernel-tells", "the-service-says"])
+def test_a_further_network_of_one_family_does_not_make_it_another_eni(
+    kernel: FakeKernel, tmp_path: Path, said: bool
+) -> None:
+    """Near delphix/delphix-platform#385: an address of an administrator's IPv6 network is there, and the one of the
+    subnet is not yet. IPv4 shows that it is the right ENI. If the service says another subnet, it is not.
+    """
+    kernel.add(Seen(Address("eth1", "10.0.1.10/24"), 16))
+    kernel.add(Seen(Address("eth1", "fd12:3456::1/64"), 4))
+    known = Facts("eth1", subnets=("10.0.1.0/24", "2600:1f14:9::/64") if said else None)
+    where = {"state_dir": str(tmp_path / "s"), "names_dir": str(tmp_path / "n")}
+    config = parse("agent.toml", (BOTH + 'addresses = "hold"\n').encode())
+    node = Node(config, **where, kernel=kernel, facts=lambda *_: known)  # type: ignore[arg-type]
+
+    assert said == bool(node.apply().refusals)
+    assert bool(versions(kernel)) != said
+
+
 def test_the_rules_of_an_eni_that_is_gone_do_not_stay(kernel: FakeKernel, tmp_path: Path) -> None:
     """Another ENI gets the name while the node runs: what was there of the old one is removed.
 
