@@ -23,8 +23,9 @@ class ConfigError(AgentError):
 
 
 class DeviceNeededError(ConfigError):
-    """An overlay address is to be held, and neither the configuration nor the caller says on which device; `where` to
-    write it down.
+    """An overlay address is to be held, and neither the configuration nor the caller says on which device.
+
+    `where` says where a person can write the device down.
     """
 
     def __init__(self, address: str, where: str = "--device IF, or [[overlay]] in the configuration") -> None:
