@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ec2ident_agent import interface
 from ec2ident_agent.config import parse
-from ec2ident_agent.desired import Desired, DesiredState, Refusal, Unknown, narrow
-from ec2ident_agent.items import Address, Link, Observed
+from ec2ident_agent.desired import Desired, DesiredState, InsideVpc, Refusal, Unknown, narrow, profile_of
+from ec2ident_agent.items import Address, Link, Observed, Seen
+from ec2ident_agent.profile import Facts, Overlay, Section
 from ec2ident_agent.state.owned import overlay
 
 ADDRESS = Address("eth1", "10.0.1.10/24")
@@ -37,3 +40,24 @@ def test_an_overlay_needs_the_section_of_the_device_that_it_is_routed_by() -> No
             [each.name for each in part.sections],
             [each.address for each in part.overlays],
         )
+
+
+@pytest.mark.parametrize(("device", "via"), [("eth1", ""), ("lo", "eth1"), ("eth0", "eth1")])
+def test_the_eni_that_would_need_the_address_is_that_of_the_interface_it_is_routed_to(device: str, via: str) -> None:
+    """`via` where it is written, else the device."""
+    told = str(InsideVpc(Overlay("10.0.1.77/32", device, via=via), "10.0.0.0/16"))
+
+    assert told.endswith(
+        "lies inside the VPC's own 10.0.0.0/16: it cannot be reached, unless eth1's ENI has it as a private address"
+    )
+
+
+@pytest.mark.parametrize("routers", [("fe80::1",), None])
+def test_ipv4_does_not_wait_for_a_router_of_ipv6_that_no_source_knows(routers: tuple[str, ...] | None) -> None:
+    """One that the metadata service told before it fell silent counts."""
+    subnets, vpc = ("10.0.1.0/24", "2600:1f14::/64"), ("10.0.0.0/16", "2600:1f14::/56")
+    section = Section("eth1", subnets=subnets, table=100, scheme="split", vpc=vpc)
+    known = Facts("eth1", routers=routers, unknown="it answers 500")
+    observed = Observed((Link(1, "lo"), Link(2, "eth1")), (Seen(ADDRESS, 16),))
+
+    assert subnets[: 2 if routers else 1] == profile_of(section, "eth1", {"eth1": known}, observed, ()).subnets

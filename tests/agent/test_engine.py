@@ -335,6 +335,28 @@ def test_what_two_ask_for_goes_with_the_second(kernel: Refusing, journal: Journa
         assert State() == journal.read()
 
 
+def test_what_another_owner_has_too_stays_where_one_owner_is_applied(kernel: Refusing, journal: Journal) -> None:
+    """The overlay no longer asks for the rule, and the interface, of which nothing is said, has it."""
+    rule = Rule("10.0.1.77/32", 100, 100)
+    address = Desired(overlay("10.0.1.77/32"), (Address("eth1", "10.0.1.77/32", "eth1:1"), rule))
+    apply(kernel, journal, replace(ETH1, items=(*ETH1.items, rule)), address)
+
+    apply(kernel, journal, replace(address, items=address.items[:1]), everything=False)
+
+    assert rule in {seen.item for seen in kernel.seen}
+
+
+def test_what_the_journal_does_not_name_is_unlisted(kernel: Refusing, journal: Journal) -> None:
+    """The agent's number on an object that this journal does not name: another state directory, or a lost journal."""
+    apply(kernel, journal, ETH1)
+    assert () == engine.unlisted(look(kernel, journal))
+    lost, foreign = Seen(Rule("10.0.9.0/24", 9, 9), OURS), Seen(Rule("10.0.8.0/24", 8, 8), 3)
+    for each in (lost, foreign):
+        kernel.add(each)
+
+    assert (lost,) == engine.unlisted(look(kernel, journal))
+
+
 def test_what_a_command_asked_for_is_held(kernel: Refusing, journal: Journal) -> None:
     """An apply of the configuration leaves it, repairs it, and forgets it only when it is reverted."""
     apply(kernel, journal, OVERLAY, everything=False)

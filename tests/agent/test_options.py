@@ -22,6 +22,12 @@ def test_words_and_options_in_any_order() -> None:
     assert {"--wait": "3", "--subnet": ["10.0.1.0/24", "10.0.2.0/24"], "--table": 100} == found.values
 
 
+def test_an_option_of_an_overlay_goes_with_it_in_each_verb() -> None:
+    """`apply` and `plan` take one by --overlay, and `overlay` by its argument."""
+    for words in ("apply --overlay 192.168.10.10 --device eth0", "overlay add 192.168.10.10 --device eth0"):
+        assert "eth0" == parse_command_line(words.split()).values["--device"]
+
+
 def test_a_flag_takes_no_word_and_an_option_takes_any_behind_an_equals_sign() -> None:
     """The word behind a flag is an argument; a value may begin with two dashes if nothing stands between."""
     found = parse_command_line(["apply", "--dry-run", "eth1", "--config=--odd"])

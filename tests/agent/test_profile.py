@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from ec2ident.value import replace
@@ -9,12 +11,14 @@ from ec2ident_agent.errors import ConfigError, UnknownError
 from ec2ident_agent.items import Address, Link, Observed, Route, Rule, Seen, TableName
 from ec2ident_agent.profile import (
     SPLIT,
+    ExtraRoute,
     Facts,
     Overlay,
     Profile,
     Section,
     check_label,
     check_routers,
+    check_routes,
     complete,
     default_table,
     find_device,
@@ -97,7 +101,10 @@ def test_two_interfaces_in_one_subnet_differ_in_table_and_source() -> None:
     ],
 )
 def test_what_no_source_knows_is_unknown(section: Section, facts: Facts, missing: str) -> None:
-    """Not guessed, and not left out: the text says what to write."""
+    """Not guessed, and not left out: the text says what to write, and why the metadata service does not say it."""
+    if missing != "router":
+        with pytest.raises(UnknownError, match=f"{missing} unknown: it answers 500; write {missing} = …"):
+            resolve(replace(section, sources=("10.0.1.10/32",)), replace(facts, unknown="it answers 500"))
     with pytest.raises(UnknownError, match=rf"eth1: {missing} unknown: .*; write {missing} = … in \[interface\.eth1\]"):
         resolve(section, facts)
 
@@ -145,6 +152,8 @@ def test_what_the_kernel_knows_of_an_interface() -> None:
         Seen(Route("::/0", "ens6", 254, "fe80::1", 1024), 9),
         Seen(Route("0.0.0.0/0", "ens6", 100, "10.0.1.7"), 236),
     )
+
+    there = replace(there, seen=(*there.seen, Seen(Route("::/0", "eth0", 254, "fe80:ec2::1", 1024), 9)))
 
     own = ("10.0.1.10/32", "10.0.1.11/32", "2600::1/128")
     assert Facts("ens6", ("10.0.1.0/24",), ("fe80::1",), own) == kernel_facts("ens6", there)
@@ -230,6 +239,26 @@ def test_a_router_of_ipv6_that_is_neither_link_local_nor_in_the_subnet_is_refuse
     for subnets, router in ((("2600:1f14::/64",), "2600:1f15::1"), (("10.0.1.0/24",), "169.254.0.1")):
         with pytest.raises(ConfigError, match="is not in its subnet"):
             check_routers("eth1", subnets, (router,))
+
+
+@pytest.mark.parametrize(
+    ("subnet", "destination", "via", "said"),
+    [
+        ("10.0.1.0/24", "192.0.2.0/24", "10.0.1.7", ""),
+        ("10.0.1.0/24", "192.0.2.0/24", "10.0.2.7", "router 10.0.2.7 is not in its subnet"),
+        ("10.0.1.0/24", "192.0.2.0/24", "169.254.0.1", "router 169.254.0.1 is not in its subnet"),
+        ("10.0.1.0/24", "10.0.1.0/24", "", "that is the interface's own subnet"),
+        ("10.0.1.0/24", "10.0.1.7/32", "10.0.1.7", "its router is the destination itself"),
+        ("2600:1f14::/64", "2001:db8::/64", "2600:1f15::1", "router 2600:1f15::1 is not in its subnet"),
+        ("2600:1f14::/64", "2001:db8::/64", "fe80::7", ""),
+        ("2600:1f14::/64", "2001:db8::/64", "", ""),
+    ],
+)
+def test_a_further_route_goes_through_a_router_on_the_link(subnet: str, destination: str, via: str, said: str) -> None:
+    """Of link-local routers only those of IPv6 are on every link."""
+    section = Section("eth1", routes=(ExtraRoute(destination, via),))
+    with pytest.raises(ConfigError, match=said) if said else nullcontext():
+        check_routes(section, (subnet,))
 
 
 def test_split_without_the_service_s_addresses_is_for_the_subnet() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,24 @@ def test_a_resolver_is_an_address_with_perhaps_a_port(text: str, expected: str) 
     assert expected == forms.server(text)
     with pytest.raises(UsageError, match="is not ADDRESS"):
         forms.server(f"{text}#0")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Z0123456789ABCDEFGHIJ", "Z0123456789ABCDEFGHIJ"),
+        ("/hostedzone/Z0123456789ABCDEFGHIJ", "Z0123456789ABCDEFGHIJ"),
+        ("Example.corp", "example.corp."),
+        ("example.corp.", "example.corp."),
+        ("corp", ""),
+        ("example..corp", ""),
+        ("example.corp/", ""),
+    ],
+)
+def test_a_zone_is_an_id_or_a_name_with_a_dot(text: str, expected: str) -> None:
+    """A word without a dot may be an id with a typing error: it is refused, not searched for."""
+    with nullcontext() if expected else pytest.raises(UsageError, match="is not the id of"):
+        assert expected == forms.zone(text)
 
 
 @pytest.mark.parametrize(

@@ -230,4 +230,4 @@ def test_what_was_refuted_is_decided() -> None:
 )
 def test_the_sentence_names_each_value_once_with_its_fields(fields: dict[str, str], words: str) -> None:
     """One field, two and three with the same value; two with different values."""
-    assert words in assess(facts(fields), Level.CLAIM).because
+    assert assess(facts(fields), Level.CLAIM).because.startswith(words)

@@ -521,6 +521,7 @@ def test_the_repr_of_a_verdict_is_one_line(because: str, reason: Reason) -> None
     assert text.isprintable()
     assert text.startswith(f"<Verdict {verdict.answer}, level DOCUMENT of DOCUMENT, {reason}: ")
     assert ("'short'>" in text) == (because == "short")
+    assert (len(text) == 120) == (len(because) > 5), "it is cut where it must be, and no earlier"
 
 
 def test_an_explanation_does_not_repeat_what_its_first_line_says() -> None:

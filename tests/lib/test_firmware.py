@@ -92,14 +92,18 @@ def test_any_text_is_a_uuid_or_not(text: str) -> None:
         (
             instance_id,
             ["i-0af01c01", "i-0af01c0123456789a"],
-            ["i-0af01c0", "i-0AF01C01", "j-0af01c01", "i-0af01c0123456789"],
+            ["i-0af01c0", "i-0AF01C01", "j-0af01c01", "i-0af01c0123456789", "i-gaf01c01"],
         ),
         (
             amazon_xen,
             ["4.11.amazon", "4.2.amazon", "3.4.3.amazon"],
             ["4.11.0", "4.amazon", "4..amazon", "1.2.3.4.amazon", "4.11.amazon2", "x.2.amazon", "4.²4.amazon"],
         ),
-        (instance_type, ["t3.micro", "r8g.metal-24xl", "u-6tb1.metal"], ["HVM domU", "T3.micro", "t3.", ".micro", ""]),
+        (
+            instance_type,
+            ["t3.micro", "r8g.metal-24xl", "u-6tb1.metal", "m5.xlarge", "u7i-12tb.224xlarge"],
+            ["HVM domU", "T3.micro", "t3.", ".micro", "", "m5.axlarge", "m5.-2xlarge", "m5.²xlarge"],
+        ),
     ],
 )
 def test_forms_of_names(form: object, good: list[str], bad: list[str]) -> None:
@@ -181,6 +185,13 @@ def test_dmidecode_without_a_structure_is_an_error(output: str) -> None:
         parse_dmidecode(output)
 
 
+def test_what_dmidecode_indents_twice_is_a_line_of_a_list() -> None:
+    """A list's line may hold a colon, such as an OEM string; a field is indented once."""
+    text = "Handle 0x0001, DMI type 1\nSystem Information\n\t\tProduct Name: a list's\n\tProduct Name: m5.xlarge\n"
+
+    assert {"product_name": "m5.xlarge"} == values(parse_dmidecode(text))
+
+
 def test_dmidecode_that_found_no_smbios_is_absence() -> None:
     """sonic-net/sonic-buildimage#15731: it searched the memory, and there is none. That is not a failure to look."""
     output = "# dmidecode 3.3\nScanning /dev/mem for entry point.\n# No SMBIOS nor DMI entry point found, sorry.\n"
@@ -229,6 +240,15 @@ def test_what_follows_the_end_of_the_table_is_not_read() -> None:
     behind = b"\x02\x01\0\0\0\0"
 
     assert values(parse_smbios(TABLE, (2, 7), "table")) == values(parse_smbios(TABLE + behind, (2, 7), "table"))
+
+
+def test_four_bytes_behind_a_structure_begin_another_one() -> None:
+    """Fewer end the table (DSP0134 6.1.2); a structure of four bytes without the end of its strings is cut off."""
+    table = structure(1, bytes([1, 2]), b"Xen", b"HVM domU")
+
+    assert parse_smbios(table, (2, 7), "table") == parse_smbios(table + b"\x02\x04\0", (2, 7), "table")
+    with pytest.raises(FirmwareError, match="type 2 at byte"):
+        parse_smbios(table + b"\x02\x04\0\0", (2, 7), "table")
 
 
 @pytest.mark.parametrize("size", range(0, len(TABLE), 7))

@@ -55,6 +55,12 @@ def test_a_bar_fits_the_terminal(done: int, size: int, speed: float, width: int)
     assert len(progress.bar(min(done, size), size, speed, width)) <= width
 
 
+@pytest.mark.parametrize(("done", "size", "full"), [(0, 8, 0), (1, 8, 3), (4, 8, 12), (8, 8, 24), (0, 0, 24)])
+def test_a_bar_is_as_full_as_the_volume_is_read(done: int, size: int, full: int) -> None:
+    """Half of a volume is half of the bar; an empty volume is read."""
+    assert progress.bar(done, size, 1.0, 80).startswith(f"[{'#' * full}{' ' * (progress.BAR - full)}] ")
+
+
 def test_the_speed_is_that_of_the_last_seconds() -> None:
     """A volume that becomes slow has its old speed forgotten after the window."""
     speed = progress.Speed()
@@ -70,3 +76,4 @@ def test_blocks_side_by_side_are_one_range() -> None:
     """The ranges are in bytes, as dd and blockdev count; many of them are cut short and marked."""
     assert "0-2097151, 4194304-5242879" == progress.ranges([4194304, 1048576, 5], 1 << 20)
     assert progress.ranges(range(0, 1 << 30, 1 << 22), 1 << 20).endswith(", …")
+    assert progress.ranges(range(0, 1 << 30, 1 << 22), 1 << 20).count("-") == 5

@@ -116,6 +116,8 @@ def test_hostile_answers_are_one_short_printable_line(hostile: str, where: str) 
         (answer(403, **EC2WS), "/latest/meta-data/"),
         (answer(404), "/openstack"),
         (answer(405, server="nginx"), "/openstack"),
+        (answer(501, server="SimpleHTTP/0.6"), "/openstack"),
+        (answer(502, server="nginx"), ""),
         (answer(400), "/openstack"),
         (answer(404, **EC2WS), ""),
         (answer(404, server="envoy"), ""),
