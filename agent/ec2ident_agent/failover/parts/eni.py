@@ -310,21 +310,17 @@ def move(
     Raises MoveRefusedError, UsageError, ApiError, OutOfTimeError.
     """
     sight = replace(sight, expect=expect or sight.expect)
-    try:
-        return _run(Mover(api, sight, index=index, grace=grace, force=force, present=present))
-    except OutOfTimeError as error:
-        raise OutOfTimeError(f"{error}; run it again to go on from there") from None
-
-
-def _run(mover: Mover) -> NetworkInterface:
-    """As `Mover.run`; if the attach is refused after the detach, the log says how to give the ENI back."""
+    mover = Mover(api, sight, index=index, grace=grace, force=force, present=present)
     try:
         return mover.run()
+    except OutOfTimeError as error:
+        raise OutOfTimeError(f"{error}; run it again to go on from there") from None
     except ApiError:
         eni = mover.first
         if mover.detached and eni.attachment:
+            # The attach was refused after the detach.
             back = actions.attach(eni.id, eni.holder, eni.attachment.index, eni.owner)
-            mover.api.log(f"{eni.id}: detached from {eni.holder} and not attached to any instance; to undo: {back}")
+            api.log(f"{eni.id}: detached from {eni.holder} and not attached to any instance; to undo: {back}")
         raise
 
 
