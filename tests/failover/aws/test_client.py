@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import threading
 import time
@@ -765,6 +766,30 @@ def test_a_connection_is_kept_and_its_end_is_not_a_failure() -> None:
             api.call(LOOK)
 
     assert ([1, 2, 1, 2, 1], []) == (seen, said)
+
+
+def test_an_attempt_that_was_given_up_is_not_sent_again() -> None:
+    """Over a kept connection it would be sent once more by itself, late: a write could undo what another node did."""
+    page = b"<DescribeRouteTablesResponse><routeTableSet/></DescribeRouteTablesResponse>"
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(page), page)
+    seen: list[int] = []
+
+    def answer(connection: socket.socket, over: threading.Event) -> None:
+        seen.append(1)
+        connection.sendall(said)
+        while hostile._request(connection):
+            seen.append(len(seen))
+            if len(seen) == 2:
+                over.wait(60)
+            connection.sendall(said)
+
+    with hostile.serving(answer) as url, at(url, 5, attempt=0.3) as api:
+        api.call(LOOK)
+        api.call(LOOK)
+        time.sleep(0.5)
+
+    # The first call, the attempt without an answer, and the next attempt.
+    assert 3 == len(seen)
 
 
 # Hostile and unhappy answers

@@ -250,6 +250,7 @@ class Api:
     def _exchange(self, call: ApiCall, credentials: Credentials, seconds: float) -> HttpReply:
         from http.client import HTTPException
 
+        began = self.deadline.used
         url = self._endpoint(call.service)
         try:
             connection, fresh = self._connection(url, seconds)
@@ -270,9 +271,10 @@ class Api:
             connection.close()
             if isinstance(error, MalformedResponseError):
                 raise
-            if fresh:
+            if fresh or self.deadline.used - began >= seconds:
                 raise _PassingError(f"{url}: {_reason(error)}") from None
-            # A server may close an idle connection at any time: retry on a new one.
+            # A server may close an idle connection at any time: retry on a new one. Not after the attempt was given up:
+            # a write that is sent late could undo what another node did.
             return self._exchange(call, credentials, seconds)
         if connection.sock is not None:
             with self._lock:
