@@ -103,6 +103,21 @@ def facts(device: str, _: Observed) -> Facts:
     return replace(ENIS[device], others=tuple(known for name, known in ENIS.items() if name != device))
 
 
+def test_the_first_interface_counts_where_no_rule_asks_main(tmp_path: Path) -> None:
+    """systemd/systemd#41350: networkd has deleted the kernel's own rules for main and default, of IPv4 alone."""
+    kernel = FakeKernel("eth0", "eth1")
+    for item in (Address("eth1", "10.0.0.10/24"), Address("eth1", "2600::a/128"), Address("eth0", "10.0.1.10/24")):
+        kernel.add(Seen(item, 16))
+    kernel.add(Seen(Route("0.0.0.0/0", "eth1", 254, "10.0.0.1", 100), 16))
+    kernel.seen = [each for each in kernel.seen if not (isinstance(each.item, Rule) and each.item.priority > 32765)]
+    kernel.add(Seen(Rule("", 254, 32766), 2, ("inet6",)))
+    where = {"state_dir": str(tmp_path / "s"), "names_dir": str(tmp_path / "n")}
+    node = Node(parse("agent.toml", b"[interface.eth0]\n"), **where, kernel=kernel, facts=facts)  # type: ignore[arg-type]
+    node.apply()
+
+    assert ["eth1 has 10.0.0.10, and nothing"] == [str(each)[:31] for each in node.status().notes]
+
+
 NET = "10.0.0.0/24"
 
 
