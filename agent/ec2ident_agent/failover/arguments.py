@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 
 from ec2ident.program import DRY_RUN, JSON, columns
 from ec2ident.program.arguments import Parser, Version
@@ -207,6 +208,20 @@ def places(options: argparse.Namespace) -> tuple[dict[tuple[str, ...], Any], dic
     return values, names
 
 
+@functools.cache
+def _shared() -> Parser:
+    """The options of every verb, made once: argparse takes longer for them in each verb than for all others."""
+    found = Parser(add_help=False)
+    for option, metavar, _ in SHARED:
+        if option == "--deadline":
+            found.add_argument(option, type=float, metavar=metavar, help=argparse.SUPPRESS)
+        elif metavar:
+            found.add_argument(option, metavar=metavar, help=argparse.SUPPRESS)
+        else:
+            found.add_argument(option, action="store_true", help=argparse.SUPPRESS)
+    return found
+
+
 def _verb(
     verbs: Any, name: str, text: str, *, words: str = "", slow: bool = False, aliases: tuple[str, ...] = ()
 ) -> Parser:
@@ -217,15 +232,9 @@ def _verb(
         help=text,
         description=f"{text[:1].upper()}{text[1:]}.",
         epilog="* may be given more than once. Options of every verb: ec2ident-failover --help",
+        parents=[_shared()],
     )
     found.set_defaults(verb=found.prog.partition(" ")[2], slow=slow, expect="", dry_run=False)
-    for option, metavar, _ in SHARED:
-        if option == "--deadline":
-            found.add_argument(option, type=float, metavar=metavar, help=argparse.SUPPRESS)
-        elif metavar:
-            found.add_argument(option, metavar=metavar, help=argparse.SUPPRESS)
-        else:
-            found.add_argument(option, action="store_true", help=argparse.SUPPRESS)
     return found
 
 

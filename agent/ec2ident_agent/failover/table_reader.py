@@ -5,8 +5,7 @@ from __future__ import annotations
 from ec2ident.program.spelling import no_such
 from ec2ident_agent import strict_toml
 
-from .aws import forms
-from .errors import UsageError
+from .errors import FailoverError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class TableReader:
     def text(self, key: str, check: Callable[[str], str] = str) -> str:
         """A text in the spelling that `check` returns. An empty or missing one is "", and is not checked."""
         found: str = self._take(key, (str,), "", "a text")
-        return forms.named(self.name(key), check, self._utf8(key, found)) if found else ""
+        return self._checked(key, check, found) if found else ""
 
     def texts(self, key: str, check: Callable[[str], str] = str) -> tuple[str, ...]:
         """A list of texts, or one text; each is checked."""
@@ -52,15 +51,22 @@ class TableReader:
         found = (value,) if isinstance(value, str) else tuple(value)
         if not all(isinstance(each, str) and each for each in found):
             raise UsageError(f"{self.name(key)}: {strict_toml.shown(value)} is not a list of texts")
-        return tuple(forms.named(self.name(key), check, self._utf8(key, each)) for each in found)
+        return tuple(self._checked(key, check, each) for each in found)
 
-    def _utf8(self, key: str, text: str) -> str:
-        """Flags and parameters that are not UTF-8 arrive with surrogates (PEP 383)."""
+    def _checked(self, key: str, check: Callable[[str], str], text: str) -> str:
+        """The text in the spelling of `check`. The key's name is made for an error only: its line is searched for."""
+        self._utf8(key, text)
+        try:
+            return check(text)
+        except FailoverError as error:
+            raise UsageError(f"{self.name(key)}: {error}") from None
+
+    def _utf8(self, key: str, text: str) -> None:
+        """Flags and parameters that are not UTF-8 arrive with surrogates (PEP 383). Raises UsageError."""
         try:
             text.encode()
         except UnicodeEncodeError:
             raise UsageError(f"{self.name(key)}: {text[:32]!r} is not UTF-8") from None
-        return text
 
     def one(self, key: str, words: Sequence[str]) -> str:
         """One of two words; the first one is the default."""
