@@ -674,6 +674,22 @@ def test_a_role_that_ec2_cannot_assume_is_said_with_the_reason(
         make_api(environ={}).call(LOOK)
 
 
+@pytest.mark.parametrize("answer", [[1], "text", 7, {"Code": "Success"}, {"AccessKeyId": "AKIDSECRET"}])
+def test_an_answer_about_the_role_of_another_form_is_not_shown(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
+    """It may hold a key. JSON without fields, such as a list, must not end in a traceback."""
+    import json
+
+    from ec2ident.imds.client import Imds
+    from ec2ident_agent.failover.aws.credentials import InstanceRole
+
+    items = iter(["node", json.dumps(answer)])
+    monkeypatch.setattr(Imds, "get", lambda *_, **__: next(items))
+    with pytest.raises(CredentialsError, match="the answer is not what EC2 documents") as raised:
+        InstanceRole({}, 1.0).retrieve_iam_role_credentials()
+
+    assert "AKIDSECRET" not in str(raised.value)
+
+
 def test_a_profile_that_asks_for_a_code_is_refused_without_a_terminal(
     aws: Fake, make_api: Callable[..., Api], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,7 +80,7 @@ class InstanceRole:
             if error.reason is Reason.NETWORK_DISABLED:
                 return {}
             raise CredentialsError(f"credentials: {error}; is the metadata service reachable?") from None
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             # Neither the answer nor the error of the parser is shown: they may hold a key.
             raise CredentialsError(f"credentials: {where}: the answer is not what EC2 documents") from None
         return {"role_name": role, "access_key": key, "secret_key": secret, "token": token, "expiry_time": NEVER}

@@ -270,8 +270,8 @@ def ensure(
     """Write in parallel, then read back. Every table is attempted, and has an outcome.
 
     With `check` the source/destination check of the ENI is switched off if it is on: it drops all traffic to an
-    address that is not the ENI's own; `own` does that, by default `api` too. The ENI
-    of which that was done is the second value, or "".
+    address that is not the ENI's own; `own` does that, by default `api` too. The second value is the ENI of which it
+    was switched off, or "".
     """
     eni, mine = sight.interface, own or api
     switch = [lambda: mine.call(actions.source_dest_check(eni.id, eni.owner, False))] if check and eni.check else []
