@@ -135,7 +135,11 @@ def move(story: Story) -> None:
     with region() as found:
         first, _, other = found.machines
         done = run(*command(first, "ec2ident-failover", "takeover", "overlay"))
-        story.step(done.returncode == 0, f"ec2ident-failover takeover on {first.name}, in zone a", *lines(done.stdout))
+        story.step(
+            done.returncode == 0,
+            f"ec2ident-failover takeover on {first.name}, in zone a",
+            *lines(done.stdout or done.stderr),
+        )
         story.step(found.who(SERVICE) == first.name, f"the client gets its answers from {first.name}")
         with Load(found.client.command, SERVICE) as client:
             time.sleep(0.5)
@@ -146,7 +150,11 @@ def move(story: Story) -> None:
             time.sleep(0.5)
         seen = client.seen
         story.step(seen.lost(since) > 0, f"{first.name} loses its power: requests are lost")
-        story.step(done.returncode == 0, f"ec2ident-failover takeover on {other.name}, in zone b", *lines(done.stdout))
+        story.step(
+            done.returncode == 0,
+            f"ec2ident-failover takeover on {other.name}, in zone b",
+            *lines(done.stdout or done.stderr),
+        )
         story.step(seen.owner() == other.name, f"the client gets its answers from {other.name}")
     # It differs from run to run.
     lost = f"{seen.lost(since)} of {len(seen.requests)} requests lost, first answer after {seen.first(since):.2f} s"

@@ -47,6 +47,8 @@ def _try(command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except FileNotFoundError as error:
         raise SystemExit(f"{error.filename}: not found: install util-linux and iproute2") from error
+    if "ip: not found" in done.stderr:
+        raise SystemExit("ip: not found: install iproute2")
     if done.returncode:
         raise SystemExit(
             f"cannot make network namespaces here: {done.stderr.strip()}\n"
