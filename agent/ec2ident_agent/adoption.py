@@ -14,7 +14,7 @@ from ec2ident.value import Value, replace
 
 from .inet import covers
 from .items import KEPT, OURS, Address, Route, Rule, Seen, Step, TableName, family, shadows, stands_for
-from .selectors import describe, version
+from .selectors import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _rules(
 def _overlap(item: Rule, seen: Seen) -> bool:
     """True if both rules may match one packet, by their families and sources."""
     assert isinstance(seen.item, Rule)
-    if version(seen) != family(item.source or item.destination):
+    if seen.version != family(item.source or item.destination):
         return False
     there = seen.item.source
     return not there or not item.source or covers(there, item.source) or covers(item.source, there)

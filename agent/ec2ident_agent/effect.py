@@ -219,9 +219,9 @@ class Astray:
         rule = seen.item
         assert isinstance(rule, Rule)
         if (rule.table, 4) in self.routes or (rule.table, 6) in self.routes:
-            from .selectors import LOOKUP, selectors, version
+            from .selectors import LOOKUP, selectors
 
-            mine, chosen = version(seen), selectors(seen)
+            mine, chosen = seen.version, selectors(seen)
             found = self.routes.get((rule.table, mine), ())
             plain = not (chosen.mask or chosen.negated or chosen.unknown) and chosen.iif in ("", LOOPBACK)
             wide = any(not rule.destination or covers(rule.destination, destination) for destination, _ in found)
@@ -262,11 +262,11 @@ def _exceptions(
     special: Iterable[tuple[Seen, Selectors]], way: Way, sources: Iterable[str], hosts: dict[str, str]
 ) -> Iterator[Query]:
     """Packets of these sources that foreign rules before the way's rule match."""
-    from .selectors import matches, version
+    from .selectors import matches
 
     for seen, chosen in special:
         assert isinstance(seen.item, Rule)
-        if seen.item.priority > way.rule.priority or version(seen) != family(way.rule.source):
+        if seen.item.priority > way.rule.priority or seen.version != family(way.rule.source):
             continue
         covered = (each for each in sources if not seen.item.source or contains(seen.item.source, each))
         for source in covered:
@@ -300,13 +300,11 @@ def _special(observed: Observed) -> list[tuple[Seen, Selectors]]:
 
 
 def _selective(seen: Seen, chosen: Selectors) -> bool:
-    from .selectors import version
-
     assert isinstance(seen.item, Rule)
     some = chosen.users or chosen.protocol or chosen.source_ports or chosen.destination_ports or chosen.tos
     some = some or chosen.dscp_mask
     marked = (chosen.mask or chosen.iif not in ("", LOOPBACK)) and not chosen.negated
-    can_ask = chosen.negated or chosen.protocol in ASKABLE[version(seen)]
+    can_ask = chosen.negated or chosen.protocol in ASKABLE[seen.version]
     return bool(some or seen.item.destination) and not (marked or chosen.unknown) and can_ask
 
 

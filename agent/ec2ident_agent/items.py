@@ -222,6 +222,11 @@ class Seen(Value):
             return (*item.identity, *extra, self.protocol)
         return (*item.identity, *(word for word in extra if word.startswith("tos "))) if extra else item.identity
 
+    @property
+    def version(self) -> int:
+        """As `version_of` the item; it is known of a rule without an address too."""
+        return 6 if "inet6" in self.extra else version_of(self.item)
+
     def __str__(self) -> str:
         proto = f" proto {self.protocol}" if self.protocol is not None and not isinstance(self.item, TableName) else ""
         return " ".join((str(self.item) + proto, *self.extra))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ec2ident.value import Value
 
 from .inet import contains, covers, link_local, network_of
-from .items import DEFAULT, OURS, Address, Route, Rule, family, version_of
+from .items import DEFAULT, OURS, Address, Route, Rule, family
 from .profile import MAIN, find_device, routed_hosts
 from .state.owned import interface
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from .desired import FactsByDevice
-    from .items import Observed, Seen
+    from .items import Observed
     from .profile import Config, Profile
     from .state.owned import Owner
 
@@ -84,15 +84,10 @@ def _families_of_main(observed: Observed) -> set[int]:
     systemd/systemd#41350 shows a node on which networkd has deleted the kernel's own rules.
     """
     foreign = [seen for seen in observed.seen if isinstance(seen.item, Rule) and seen.protocol != OURS]
-    rules = [(seen.item, seen.extra, _version(seen)) for seen in foreign if isinstance(seen.item, Rule)]
+    rules = [(seen.item, seen.extra, seen.version) for seen in foreign if isinstance(seen.item, Rule)]
     plain = [each for each in rules if each[1] in ((), ("inet6",)) and not (each[0].source or each[0].destination)]
     asked = {version for rule, _, version in plain if rule.table == MAIN and rule.suppress < 0}
     return asked | ({4, 6} - {version for _, _, version in rules})
-
-
-def _version(seen: Seen) -> int:
-    """4 or 6: the family of a rule, which may name no address."""
-    return 6 if "inet6" in seen.extra else version_of(seen.item)
 
 
 def _led_back(address: str, device: str, main: Sequence[Route]) -> bool:

@@ -56,13 +56,6 @@ class Selectors(Value):
     unknown: tuple[str, ...] = ()
 
 
-def version(seen: Seen) -> int:
-    """4 or 6: the family of a rule, which may name no address."""
-    assert isinstance(seen.item, Rule)
-    prefix = seen.item.source or seen.item.destination
-    return family(prefix) if prefix else 6 if "inet6" in seen.extra else 4
-
-
 def selectors(seen: Seen) -> Selectors:
     """The selectors and the action of a rule, from its extra words."""
     found: dict[str, Any] = {}
@@ -104,7 +97,7 @@ def matches(seen: Seen, chosen: Selectors, query: Query) -> bool:
     """True if the rule matches a packet that this node sends. A rule that is not understood does not."""
     item = seen.item
     assert isinstance(item, Rule)
-    if version(seen) != family(query.destination) or chosen.unknown:
+    if seen.version != family(query.destination) or chosen.unknown:
         return False
     found = (
         chosen.iif in ("", LOOPBACK)
@@ -158,7 +151,7 @@ def evaluated(rules: Sequence[tuple[Seen, Selectors]], query: Query) -> Iterator
             yield seen, chosen, jumped
             continue
         same = (n for n, (other, _) in enumerate(rules) if _priority(other) == chosen.goto)
-        target = next((n for n in same if n >= place and version(rules[n][0]) == version(seen)), None)
+        target = next((n for n in same if n >= place and rules[n][0].version == seen.version), None)
         if target is not None:
             place, jumped = target, jumped or seen
 
