@@ -278,7 +278,12 @@ class Imds(Items):
             others = [one for one in self.endpoints if one not in call.closed]
             return 0.0 if others and failure.reason not in _SETTLED else None
         if absent and call.closed:
-            return None  # the other address is not there, and the first has answered
+            # The first address has answered, and the other one is not there. One silent connect() may be a lost packet.
+            if failure.reason is not Reason.TIMEOUT or call.hasty or call.last or not self.has_time(until):
+                return None
+            call.repeats += 1
+            call.hasty += 1
+            return 0.0
         if self.endpoint is not None and not absent:
             call.tired = [*(one for one in call.tired if one != self.endpoint), self.endpoint]
         if call.retries is not None:

@@ -11,14 +11,18 @@ from contextlib import ExitStack
 import pytest
 
 from ec2ident import Imds, ImdsError, Level, Reason, detect
+from ec2ident.imds import connect
+from ec2ident.imds.connect import NoAnswerError
 from ec2ident.testing import Instance, MetadataService
 from tests.lib.machines import EC2, LOOK_ALIKES, NITRO, build
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from typing import Any
+
+    from ec2ident.imds.connect import Endpoint
 
 pytest_plugins = ["ec2ident.testing.pytest_plugin"]
 
@@ -154,6 +158,32 @@ def test_the_other_address_is_asked_before_giving_up(
     assert ec2.instance.instance_id == imds.get(ITEM)
     assert ec2.instance.image_id == imds.get("meta-data/ami-id")
     assert str(imds.endpoint) == ec2.endpoint, "the address that answered is kept"
+
+
+@pytest.mark.parametrize(("lost", "answers"), [(1, True), (2, False)])
+def test_one_lost_connection_is_not_the_absence_of_the_other_address(
+    lost: int, answers: bool, two: tuple[MetadataService, MetadataService], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel repeats a lost SYN after a second, which is longer than a connection is waited for."""
+    two[0].behave("captive-portal")
+    race, attempts = connect.race, []
+
+    def losing(endpoints: Sequence[Endpoint], *more: Any) -> tuple[Endpoint, Any]:
+        if two[0].endpoint in map(str, endpoints):
+            return race(endpoints, *more)
+        attempts.append(endpoints)
+        if len(attempts) <= lost:
+            raise NoAnswerError(Reason.TIMEOUT, "no answer within 0.25 s")
+        return race(endpoints, *more)
+
+    monkeypatch.setattr(connect, "race", losing)
+
+    if answers:
+        assert both(two).get(ITEM) == two[1].instance.instance_id
+    else:
+        with pytest.raises(ImdsError, match="page of markup"):
+            both(two).get(ITEM)
+        assert 2 == len(attempts)
 
 
 def test_both_failures_are_told(two: tuple[MetadataService, MetadataService]) -> None:
