@@ -413,10 +413,12 @@ def test_a_start_waits_for_a_metadata_service_that_is_late(
 def test_a_start_without_a_metadata_service_fails_within_its_time(
     aws: Fake, act: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reason, before the engine would end it without one."""
+    """With the reason, before the engine would end it without one. On a busy machine the time may be over before the
+    service is asked for credentials; that error names the service too.
+    """
     with late(monkeypatch, 600) as variables:
         code, said = act("dns", "start", timeout=2, variables=variables, instance="")
-    assert (ocf.GENERIC, True) == (code, "metadata service: " in said[-1]), said
+    assert (ocf.GENERIC, True) == (code, "metadata service" in said[-1]), said
     assert [] == aws.calls()
 
 
