@@ -99,7 +99,9 @@ class Enclosure:
 
     def command(self, *argv: str) -> list[str]:
         """The command line that runs argv inside."""
-        return ["nsenter", f"--target={self._pid}", "--mount", "--pid", "--uts", "--ipc", "--net", "--wd=/", *argv]
+        # Without --root, the root of the mount namespace becomes the root directory: in a chroot, that is the host's.
+        places = ["--root", "--wd", "--mount", "--pid", "--uts", "--ipc", "--net"]
+        return ["nsenter", f"--target={self._pid}", *places, *argv]
 
     def run(self, *argv: str, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a program inside and wait; never raises for its exit code. Options are those of `subprocess.run`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -199,3 +201,29 @@ def test_without_apt_the_reason_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
     with pytest.raises(Unavailable, match="demo: needs a Debian machine with apt-get"):
         packages.tree("demo")
+
+
+#: Started with a directory, in a mount namespace of its own: makes an enclosure in a chroot.
+IN_A_CHROOT = """
+import os, sys
+from tests.lab.enclosure import Enclosure
+from tests.lab.namespace import Namespace, unique
+os.chroot(sys.argv[1])
+namespace = Namespace(unique("chroot"))
+Namespace.add_all(namespace)
+try:
+    with Enclosure(namespace) as made:
+        made.write("/run/ec2ident-trace", "inside")
+        print(made.read("cat", "/run/ec2ident-trace"))
+finally:
+    Namespace.remove_all(namespace)
+"""
+
+
+@pytest.mark.root
+def test_in_a_chroot_programs_see_the_files_of_the_inside(tmp_path: Path) -> None:
+    """A mount namespace's own root is the host's, so a program that only entered it found nothing that was written."""
+    mount = 'mount -t tmpfs run /run && mount --rbind / "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "--mount", "--net", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, IN_A_CHROOT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=Path(__file__).parents[2])
+    assert done.stdout == "inside\n", done.stderr
