@@ -289,7 +289,7 @@ def adopt(
         raise
 
 
-def adopting(desired: Sequence[Desired], look: Look, *, everything: bool = True) -> Look:
+def adopting(desired: Sequence[Desired], look: Look, *, everything: bool) -> Look:
     """The look with the intention to take over all that equals an item of an owner that is not refused. Pure."""
     from .adoption import adoptions
 

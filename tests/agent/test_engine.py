@@ -158,6 +158,20 @@ def test_what_could_not_be_undone_stays_in_the_journal(kernel: Refusing, journal
     assert OURS not in {seen.protocol for seen in kernel.seen}
 
 
+def test_what_stays_after_a_refused_step_of_another_owner_stays_in_the_journal(
+    kernel: Refusing, journal: Journal
+) -> None:
+    """Only the refused owner's steps were undone: a crash before the next attempt must not orphan the other's."""
+    kernel.refuse = (str(Step("add", RULE)),)
+
+    with pytest.raises(KernelError) as failed:
+        engine.attempt([ETH1, OVERLAY], look(kernel, journal), kernel, journal, lambda _: None)
+
+    assert failed.value.clean
+    assert set(OVERLAY.items) == ours(kernel)
+    assert set(OVERLAY.items) <= {record.item for record in journal.read().records}
+
+
 def test_after_a_crash_the_next_apply_goes_on(kernel: Refusing, journal: Journal) -> None:
     """What a command had asked for before is still the agent's, but no longer wanted: two routers would contradict."""
     old = Desired(interface("eth1"), (SUBNET, OUT, RULE), COMMAND)
@@ -447,6 +461,16 @@ def test_of_a_refused_owner_nothing_is_touched(kernel: Refusing, journal: Journa
     kernel.seen.remove(STRANGER)
     apply(kernel, journal, changed, OVERLAY)
     assert {*changed.items, *OVERLAY.items} == ours(kernel)
+
+
+def test_beside_a_refused_owner_one_that_is_no_longer_wanted_is_forgotten(kernel: Refusing, journal: Journal) -> None:
+    """Its items are removed, and the journal names none of them afterwards."""
+    apply(kernel, journal, Desired(OVERLAY.owner, OVERLAY.items))
+    kernel.add(STRANGER)
+
+    assert {ETH1.owner} == report_of(kernel, journal, ETH1).refused
+
+    assert (set(), State()) == (ours(kernel), journal.read())
 
 
 def test_who_has_a_table_in_common_with_a_refused_one_is_refused_too(kernel: Refusing, journal: Journal) -> None:

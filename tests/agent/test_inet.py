@@ -13,7 +13,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ec2ident_agent.inet import contains, covers, first_around, is_device_name, is_link_name, is_unicast, prefix, single
+from ec2ident_agent.inet import (
+    contains,
+    covers,
+    first_around,
+    is_device_name,
+    is_link_name,
+    is_unicast,
+    network_of,
+    prefix,
+    single,
+)
 
 from .conftest import ip
 
@@ -146,3 +156,4 @@ def test_the_neighbour_network_is_another(length: int) -> None:
 
     assert contains(str(ours), str(ip_address(first)))
     assert not contains(str(ours), str(ip_address(first ^ (1 << (32 - length)))))
+    assert str(ours) == network_of(f"10.0.1.7/{length}")

@@ -10,6 +10,8 @@ from ec2ident.value import replace
 from ec2ident_agent.items import (
     OURS,
     Address,
+    Conflict,
+    Difference,
     Link,
     Observed,
     Route,
@@ -47,6 +49,25 @@ def test_a_link_is_found_by_its_name() -> None:
 
     assert Link(3, "eth1") == there.link("eth1")
     assert there.link("eth2") is None
+
+
+def test_only_tables_whose_routes_were_not_all_read_are_unread() -> None:
+    """None stands for all tables."""
+    assert {101} == Observed(tables=frozenset({100})).unread([100, 101])
+    assert set() == Observed().unread([100])
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"),
+    [
+        (Difference(steps=(Step("add", SUBNET),)), True),
+        (Difference(conflicts=(Conflict(SUBNET, Seen(SUBNET, 4)),)), True),
+        (Difference(present=(SUBNET,), foreign=(Seen(OUT, 4),)), False),
+    ],
+)
+def test_a_step_or_a_conflict_is_a_difference(difference: Difference, expected: bool) -> None:
+    """Each of them alone; what is there as wanted is none."""
+    assert expected == bool(difference)
 
 
 def steps(desired: list[Item], there: Observed, *owned: Item) -> list[str]:

@@ -148,3 +148,17 @@ def test_only_changes_say_that_they_change() -> None:
 
     assert [False] * len(looks) == [call.writes for call in looks]
     assert all(GOLDEN[name][0].writes for name in GOLDEN if name != "describe tables")
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (actions.caller_identity(), "*"),
+        (actions.assume_role("arn:aws:iam::123456789012:role/r", "name"), "arn:aws:iam::123456789012:role/r"),
+        (actions.zones_by_name("a"), "*"),
+        (actions.describe_instance(NODE), "*"),
+    ],
+)
+def test_a_policy_without_a_resource_of_its_own_allows_all(call: ApiCall, expected: str) -> None:
+    """Where IAM checks no resource, a policy can name `*` only; a role is its own ARN."""
+    assert (expected,) == call.arns("aws", "us-east-1")

@@ -265,3 +265,21 @@ def test_a_record_that_is_not_understood_is_special() -> None:
     text = f"<R><ResourceRecordSets>{record.format('1e3')}{record.format(10)}</ResourceRecordSets></R>"
     odd, plain = response.records(parse(text.encode()))
     assert ("of an unknown form", "") == (odd.special, plain.special)
+
+
+def test_an_elastic_address_keeps_what_the_answer_says_of_it() -> None:
+    """One without an allocation id is of EC2-Classic, and is passed over; a public address may be absent."""
+    ids = "<allocationId>eipalloc-0a1b2c3{}</allocationId>"
+    items = (f"<publicIp>203.0.113.1</publicIp>{ids.format(1)}", ids.format(2), "<publicIp>203.0.113.3</publicIp>")
+    found = response.elastic_addresses(rows(*items, action="DescribeAddresses", inside="addressesSet"))
+    assert ["203.0.113.1", ""] == [each.public for each in found]
+
+
+def test_a_change_has_an_id_and_a_status() -> None:
+    """Each is refused in another form."""
+    text = "<R><ChangeInfo><Id>/change/C0123456789ABC</Id><Status>PENDING</Status></ChangeInfo></R>"
+    found = response.change(parse(text.encode()))
+    assert ("C0123456789ABC", "PENDING") == (found.id, found.status)
+    for old, new in (("C0123456789ABC", "../x"), ("PENDING", "DONE")):
+        with pytest.raises(MalformedResponseError, match=r"ChangeInfo/(Id|Status): "):
+            response.change(parse(text.replace(old, new).encode()))

@@ -78,6 +78,15 @@ def test_the_router_id_is_the_nodes_own_address() -> None:
     assert " bgp router-id 10.0.1.10" in configuration(SIMPLE).splitlines()
 
 
+def test_a_silent_endpoint_is_given_up_after_three_keepalives() -> None:
+    """RFC 4271, 10 suggests a third of the hold time; without BFD it says how long a lost endpoint is not noticed."""
+    lines = configuration(replace(SIMPLE, bfd=False)).splitlines()
+
+    assert [f" neighbor {endpoint} timers 3 9" for endpoint in SIMPLE.endpoints] == [
+        line for line in lines if " timers " in line and "connect" not in line
+    ]
+
+
 def test_a_later_take_over_has_a_lower_metric() -> None:
     """It is preferred, also to an announcement that no take-over made. It stays a number of 32 bits."""
     assert metric_at(1_800_000_000.3) < metric_at(1_800_000_000) < frr.WORST
