@@ -304,7 +304,8 @@ def _selective(seen: Seen, chosen: Selectors) -> bool:
     some = chosen.users or chosen.protocol or chosen.source_ports or chosen.destination_ports or chosen.tos
     some = some or chosen.dscp_mask
     marked = (chosen.mask or chosen.iif not in ("", LOOPBACK)) and not chosen.negated
-    can_ask = chosen.negated or chosen.protocol in ASKABLE[seen.version]
+    # An inverted rule for a protocol that is not askable matches TCP, about which the kernel is asked anyway.
+    can_ask = chosen.protocol in ASKABLE[seen.version]
     return bool(some or seen.item.destination) and not (marked or chosen.unknown) and can_ask
 
 

@@ -6,10 +6,21 @@ import pytest
 
 from ec2ident_agent import interface
 from ec2ident_agent.config import parse
-from ec2ident_agent.desired import Desired, DesiredState, InsideVpc, Refusal, Unknown, narrow, profile_of
+from ec2ident_agent.desired import (
+    Desired,
+    DesiredState,
+    InsideVpc,
+    Refusal,
+    Unknown,
+    held_state,
+    narrow,
+    owners_meant,
+    profile_of,
+    without,
+)
 from ec2ident_agent.items import Address, Link, Observed, Seen
 from ec2ident_agent.profile import Facts, Overlay, Section
-from ec2ident_agent.state.owned import overlay
+from ec2ident_agent.state.owned import State, overlay
 
 ADDRESS = Address("eth1", "10.0.1.10/24")
 
@@ -61,3 +72,42 @@ def test_ipv4_does_not_wait_for_a_router_of_ipv6_that_no_source_knows(routers: t
     observed = Observed((Link(1, "lo"), Link(2, "eth1")), (Seen(ADDRESS, 16),))
 
     assert subnets[: 2 if routers else 1] == profile_of(section, "eth1", {"eth1": known}, observed, ()).subnets
+
+
+#: A section that is named as the device of another section.
+CROSSED = """
+[interface.eth1]
+mac = "06:00:00:00:00:02"
+subnet = "10.0.2.0/24"
+table = 200
+[interface.wan]
+mac = "06:00:00:00:00:01"
+subnet = "10.0.1.0/24"
+table = 100
+"""
+LINKS = Observed(links=(Link(1, "lo"), Link(2, "eth1", "06:00:00:00:00:01"), Link(3, "eth2", "06:00:00:00:00:02")))
+
+
+@pytest.mark.parametrize(("name", "section"), [("eth1", "eth1"), ("eth2", "eth1"), ("wan", "wan"), ("eth9", "eth9")])
+def test_a_sections_name_comes_before_a_devices(name: str, section: str) -> None:
+    """Without a record too: [interface.eth1] is meant, although its MAC is that of the device eth2."""
+    config = parse("agent.toml", CROSSED.encode())
+
+    assert (interface(section),) == owners_meant([interface(name)], config, LINKS, State())
+
+
+def test_what_a_command_holds_is_on_the_device_that_has_the_sections_mac() -> None:
+    """The section's own name may be that of another device."""
+    config = parse("agent.toml", CROSSED.encode())
+    profiles = held_state(config, {}, LINKS, State()).profiles
+
+    assert [("eth1", "eth2"), ("wan", "eth1")] == [(each.name, each.device) for each in profiles]
+
+
+def test_nothing_is_desired_for_an_owner_that_was_reverted_by_hand() -> None:
+    """The others keep their items, and without such an owner all do."""
+    one, two = interface("eth1"), interface("eth2")
+    state = DesiredState((Desired(one, (ADDRESS,)), Desired(two, (ADDRESS,))))
+
+    assert [(), (ADDRESS,)] == [each.items for each in without(state, [one]).desired]
+    assert state == without(state, [])

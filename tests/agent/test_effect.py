@@ -41,3 +41,14 @@ def test_a_rule_for_a_protocol_is_asked_about_where_the_kernel_answers(six: bool
     # What is always asked about is a packet of TCP.
     expected = protocol in ((17, 58) if six else (1, 17))
     assert [protocol] * expected == [query.protocol for _, query in more]
+
+
+def test_an_inverted_rule_with_a_mark_takes_packets_without_it() -> None:
+    """`not ipproto tcp fwmark 0/0xff` takes UDP, although the usual packet of TCP without a mark passes it."""
+    mark = (f"fwmark {struct.pack('=I', 0).hex()}", f"fwmask {struct.pack('=I', 0xFF).hex()}")
+    extra = (f"ipproto {struct.pack('=B', 6).hex()}", *mark)
+    usual = questions(WAYS, observed())
+
+    for inverted, protocols in ((("not",), [17]), ((), [])):
+        asked = questions(WAYS, observed(Seen(Rule("", 77, 9000), 3, (*inverted, *extra))))
+        assert protocols == [query.protocol for _, query in asked if query not in [each for _, each in usual]]

@@ -309,6 +309,7 @@ def test_a_rule_for_devices_takes_nothing_of_a_source(kernel: FakeKernel, node: 
         *((52, 9999, "tailscale"), (7, 5210, "tailscale"), (7, 5270, "tailscale"), (53, 9999, ""), (7, 5271, "")),
         *((220, 9999, "strongSwan"), (7, 220, "strongSwan"), (221, 9999, ""), (7, 219, "")),
         *((1836018789, 9999, "Mullvad"), (7, 5208, "Mullvad"), (7, 5209, "Mullvad"), (7, 5207, "")),
+        (1836018790, 9999, ""),
         *((51820, 9999, "wg-quick"), (51919, 9999, "wg-quick"), (51819, 9999, ""), (51920, 9999, ""), (7, 51820, "")),
         *((10001, 9999, "amazon-ec2-net-utils"), (10999, 9999, "amazon-ec2-net-utils"), (11000, 9999, "")),
         *((7, 10000, "amazon-ec2-net-utils"), (7, 10999, "amazon-ec2-net-utils"), (7, 11000, ""), (10000, 9999, "")),

@@ -129,12 +129,16 @@ NET = "10.0.0.0/24"
         ([Route("0.0.0.0/0", "eth0", 254, "10.0.0.1", 200)], True),
         ([Route("0.0.0.0/0", "tun0", 254, metric=50)], True),
         ([Route("0.0.0.0/0", "", 254, metric=50)], True),
+        ([Route("0.0.0.0/0", "", 254, metric=50), Route("0.0.0.0/0", "eth0", 254, "10.0.0.1", 70)], True),
         ([Route(NET, "eth0", 254, metric=1), Route(NET, "eth1", 254, metric=2)], False),
         ([Route(NET, "eth0", 254, metric=2), Route(NET, "eth1", 254, metric=1)], True),
         ([Route("::/0", "eth0", 254, "fe80::1", 1024), Route("::/0", "eth1", 254, "fe80::1", 1024)], True),
         ([Route("::/0", "eth0", 254, "fe80::1", 512), Route("::/0", "eth1", 254, "fe80::1", 1024)], False),
     ],
-    ids=["alone", "default", "default-behind", "vpn", "several-routers", "subnet", "subnet-behind", "ipv6-any", "ipv6"],
+    ids=[
+        *("alone", "default", "default-behind", "vpn", "several-routers", "several-routers-first"),
+        *("subnet", "subnet-behind", "ipv6-any", "ipv6"),
+    ],
 )
 def test_the_first_interface_counts_where_main_leads_out_by_another(
     tmp_path: Path, routes: list[Route], served: bool
