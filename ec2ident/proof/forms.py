@@ -17,8 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: Characters of a signature in any text form. Real ones have 172 to 1511; certificates inside add some thousands.
-LARGEST = 64 * 1024
 #: Octets of a file or a text of JSON. The instance data of cloud-init, with its whole configuration, is the largest.
 LARGEST_JSON = 1024 * 1024
 

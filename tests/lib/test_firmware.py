@@ -224,6 +224,7 @@ def test_the_windows_firmware_table() -> None:
         found["board_asset_tag"],
     )
     assert PLAIN.lower() == found["product_uuid"]
+    assert "serial" == found["product_serial"]
     assert found["product_version"] is None
 
 
@@ -374,6 +375,13 @@ def test_of_wmics_rows_the_first_counts() -> None:
     output = f"{WMIC_UUID.rstrip()}  \r\r\n36CC511A-F0DE-EA11-8106-842AFDCE34D0  \r\r\n\r\r\n"
 
     assert {"product_uuid": "EC20EBD7-8E03-06A8-645F-2D22E5A3BA4B"} == values(parse_wmic(output))
+
+
+def test_of_two_labels_of_one_field_the_first_counts() -> None:
+    """Classes of WMI name the serial number in two ways."""
+    output = f"IdentifyingNumber={SERIAL}\r\nSerialNumber=another\r\n"
+
+    assert {"product_serial": SERIAL} == values(parse_wmic(output))
 
 
 def test_a_column_with_a_name_that_is_part_of_anothers_is_found_in_its_own_place() -> None:

@@ -14,6 +14,7 @@ from ec2ident import Policy
 from ec2ident.admission import Admission, Answer, Proof, SqliteStore, Sts, prepare
 from ec2ident.admission import caller as callers
 from ec2ident.admission.errors import AdmissionUnavailableError, NotAdmittedError
+from ec2ident.errors import MalformedError
 from tests.lib import forge
 from tests.lib.admission.test_admission import ACCOUNT, AUDIENCE, INSTANCE, KEY, body, item
 from tests.lib.fake_sts import FakeSts, fake_sts, sign
@@ -307,3 +308,32 @@ def test_the_region_of_the_signature_is_that_of_the_document() -> None:
         callers.headers_for(
             tuple(headers.items()), host=HOST, region=REGION, bound="bound", now=datetime.now(timezone.utc)
         )
+
+
+def headers_for(**headers: str) -> dict[str, str]:
+    """With all headers signed that may be."""
+    given = {
+        "authorization": f"AWS4-HMAC-SHA256 Credential={'A' * 16}/20260203/{REGION}/sts/aws4_request, "
+        f"SignedHeaders={';'.join(sorted(callers._ALLOWED))}, Signature={'0' * 64}",
+        "content-type": "application/x-www-form-urlencoded",
+        "x-amz-date": "20260203T040506Z",
+        "x-amz-security-token": "token",
+        callers.CHALLENGE: "bound",
+        **headers,
+    }
+    now = datetime(2026, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
+    return callers.headers_for(tuple(given.items()), host=HOST, region=REGION, bound="bound", now=now)
+
+
+def test_all_headers_that_may_be_signed_may_be_signed_at_once() -> None:
+    """Other libraries than botocore sign the length and type of the body too."""
+    assert callers._ALLOWED <= set(headers_for())
+
+
+def test_a_long_header_is_refused_and_cut_in_the_message() -> None:
+    """8192 characters are read; of a name 64 are shown, of a value 80."""
+    assert 8192 == len(headers_for(**{"x-amz-security-token": "x" * 8192})["x-amz-security-token"])
+    with pytest.raises(MalformedError, match=f"header '{'n' * 64}' is too long"):
+        headers_for(**{"n" * 65: "x" * 8193})
+    with pytest.raises(NotAdmittedError, match=f"host '{'h' * 80}' "):
+        headers_for(host="h" * 81)

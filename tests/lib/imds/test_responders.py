@@ -42,6 +42,7 @@ GO = {"content_type": "text/plain; charset=utf-8", "x_content_type_options": "no
         # Envoy: istio/istio#17171, aws/aws-app-mesh-controller-for-k8s
         (answer(503, "no healthy upstream", server="envoy"), Reason.SERVER_ERROR, "from Envoy (no healthy upstream)"),
         (answer(503, "upstream connect error or disconnect"), Reason.SERVER_ERROR, "from Envoy (upstream connect"),
+        (answer(500, server="envoy"), Reason.SERVER_ERROR, "from Envoy"),
         (answer(404, server="envoy"), Reason.PROXY, "from Envoy"),
         (answer(404, server="EC2ws", x_envoy_upstream_service_time="1"), Reason.PROXY, "from Envoy"),
         (answer(502, server="istio-envoy"), Reason.SERVER_ERROR, "from Envoy"),

@@ -28,6 +28,7 @@ def test_a_long_list_is_not_shown() -> None:
     words = [f"word{number}" for number in range(FEW + 1)]
 
     assert "x: no such key" == no_such("key", "x", words)
+    assert f"x: no such key (known: {', '.join(words[:FEW])})" == no_such("key", "x", words[:FEW])
     assert "x: no such key (known: word0, word1)" == no_such("key", "x", words[:2])
     assert "x: no such key" == no_such("key", "x", [])
 

@@ -263,6 +263,11 @@ def test_text_that_cannot_be_printed_is_not_a_field(text: str) -> None:
             documents.parse(json.dumps({**FIELDS, "region": text}, ensure_ascii=ensure_ascii).encode())
 
 
+def test_one_character_is_a_text() -> None:
+    """The empty text says nothing; the shortest other one is a value."""
+    assert "x" == documents.parse(changed(imageId="x")).image_id
+
+
 def test_leading_zeros_of_an_account_count() -> None:
     """Accounts are text of twelve digits."""
     assert "000000000001" == documents.parse(changed(accountId="000000000001")).account_id

@@ -68,3 +68,15 @@ def test_an_object_that_has_an_item_s_name_is_searched() -> None:
 def test_a_member_without_a_value_is_not_an_item() -> None:
     """null says that there is none, whatever the member's name is."""
     assert {} == dict(forms.items_in({"signature": None, "Document": None}).items)
+
+
+@pytest.mark.parametrize("quotes", [b"''", b'""', b"b''"])
+def test_quotes_around_nothing_are_an_empty_signature(quotes: bytes) -> None:
+    """What a shell or Python prints of a variable that is not set."""
+    with pytest.raises(MalformedError, match=r"^signature: empty"):
+        forms.octets(quotes, Kind.RSA2048)
+
+
+def test_a_list_of_other_values_than_texts_is_not_the_lines_of_an_item() -> None:
+    """A list of lines is joined; any other list holds no item."""
+    assert {} == dict(forms.items_in({"rsa2048": ["AAAA", 1]}).items)

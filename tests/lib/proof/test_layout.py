@@ -10,7 +10,7 @@ import pytest
 from ec2ident.errors import MalformedError
 from ec2ident.model import Kind
 from ec2ident.proof import cms, layout
-from ec2ident.testing.signing import tlv
+from ec2ident.testing.signing import indefinite, tlv
 from tests.lib import forge, mutants, vectors
 from tests.lib.proof.cms_forms import Signed
 
@@ -98,6 +98,15 @@ def test_what_other_lengths_depend_on_is_not_remembered() -> None:
     signed.length = lambda tag, *inside: tlv(tag, *inside)
     cms.walk(signed.blob())
 
+    assert {} == layout._layouts
+
+
+def test_a_document_in_parts_is_not_remembered() -> None:
+    """Its octets do not stand in one place: what would be compared behind them began inside its last part."""
+    signed = Signed()
+    signed.octets = lambda content: indefinite(0x24, tlv(4, content[:300]), tlv(4, content[300:]))
+
+    assert signed.content == cms.walk(signed.blob()).content
     assert {} == layout._layouts
 
 
