@@ -589,3 +589,21 @@ def test_release_is_allowed_nothing_more_than_it_does() -> None:
 
     assert len(differ) == 2
     assert {"StringEquals": {"ec2:Attribute/SourceDestCheck": ["false", "true"]}} in differ
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("release", "db", "--local"), "release --local: --instance names another node"),
+        (("hold", "db"), "service.db: has no hold"),
+    ],
+)
+def test_what_another_node_or_the_configuration_has_to_do_is_wrong_usage(
+    words: tuple[str, ...], said: str, aws: Fake, run: Callable[..., Any]
+) -> None:
+    """Only this node's addresses can be removed without the API, and only a service with a leader key can be held."""
+    code, lines, log = run(*words, config=service(aws))
+
+    assert (2, []) == (code, lines)
+    assert said in log
+    assert [] == aws.calls()
